@@ -1,0 +1,22 @@
+// Tests by bits: on several drivers `v != v` is false for NaN and `max(NaN, 0)` is 0.
+fn isNan(v: f32) -> bool {
+  return (bitcast<u32>(v) & 0x7fffffffu) > 0x7f800000u;
+}
+fn isNan4(v: vec4f) -> vec4<bool> {
+  return (bitcast<vec4u>(v) & vec4u(0x7fffffffu)) > vec4u(0x7f800000u);
+}
+fn isFinite(v: f32) -> bool {
+  return (bitcast<u32>(v) & 0x7f800000u) != 0x7f800000u;
+}
+// max and min that let a NaN of either side through, as PyTorch's do.
+fn max4(a: vec4f, b: vec4f) -> vec4f {
+  return select(select(select(b, a, a > b), b, isNan4(b)), a, isNan4(a));
+}
+fn min4(a: vec4f, b: vec4f) -> vec4f {
+  return select(select(select(b, a, a < b), b, isNan4(b)), a, isNan4(a));
+}
+const LOWEST = -3.4028234663852886e38;
+// WGSL has no literal for infinity; the bits of a run-time value are not folded away.
+fn infinity(one: u32) -> f32 {
+  return bitcast<f32>(0x7f800000u * one);
+}

@@ -1,0 +1,117 @@
+// Reductions. OP: 0 sum, 1 maximum, 2 minimum. Fixed order, so results repeat bit by bit.
+//# include float
+//# include grid
+//# include tail
+
+override OP: u32 = 0u;
+
+struct Params {
+  outer: u32,         // rows before the reduced axes
+  length: u32,        // reduced: rows (columns kernel) or elements of a row (rows kernel)
+  quads: u32,         // vec4f behind the reduced axes (columns kernel), or of a row
+  splits: u32,        // the reduced rows are cut into this many partial results
+  width: u32,         // logical row length
+  scale: f32,
+}
+@group(0) @binding(0) var<storage, read> x: array<vec4f>;
+@group(0) @binding(1) var<storage, read_write> y: array<vec4f>;
+@group(0) @binding(2) var<storage, read_write> indices: array<vec4i>;
+@group(1) @binding(0) var<uniform> P: Params;
+
+fn start() -> vec4f {
+  switch (OP) {
+    case 1u: { return vec4f(LOWEST); }
+    case 2u: { return vec4f(-LOWEST); }
+    default: { return vec4f(0.0); }
+  }
+}
+
+fn combine(u: vec4f, v: vec4f) -> vec4f {
+  switch (OP) {
+    case 1u: { return max4(u, v); }
+    case 2u: { return min4(u, v); }
+    default: { return u + v; }
+  }
+}
+
+// [outer, length, quads] -> [outer, splits, quads]: each invocation walks down one column of vec4f.
+@compute @workgroup_size(64)
+fn columns(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let i = linearWorkgroup(group, groups) * 64u + lane;
+  if (i >= P.outer * P.splits * P.quads) { return; }
+  let quad = i % P.quads;
+  let split = (i / P.quads) % P.splits;
+  let outer = i / (P.quads * P.splits);
+  let per = (P.length + P.splits - 1u) / P.splits;
+  let first = split * per;
+  let last = min(first + per, P.length);
+  var total = start();
+  if (first < last) {
+    let base = outer * P.length * P.quads + quad;
+    total = x[base + first * P.quads];
+    for (var r = first + 1u; r < last; r++) { total = combine(total, x[base + r * P.quads]); }
+  }
+  y[i] = maskTail(total * P.scale, quad % ((P.width + 3u) / 4u), P.width);
+}
+
+var<workgroup> lanes: array<vec4f, 64>;
+
+// [outer, width] -> [outer, 1]: a workgroup reduces one row.
+@compute @workgroup_size(64)
+fn rows(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let row = linearWorkgroup(group, groups);
+  let inside = row < P.outer;
+  var total = start();
+  if (inside) {
+    for (var q = lane; q < P.quads; q += 64u) {
+      let element = vec4u(q * 4u) + vec4u(0u, 1u, 2u, 3u);
+      total = combine(total, select(start(), x[row * P.quads + q], element < vec4u(P.width)));
+    }
+  }
+  lanes[lane] = total;
+  workgroupBarrier();
+  for (var reach = 32u; reach > 0u; reach >>= 1u) {
+    if (lane < reach) { lanes[lane] = combine(lanes[lane], lanes[lane + reach]); }
+    workgroupBarrier();
+  }
+  if (inside && lane == 0u) {
+    let v = lanes[0];
+    let pair = combine(vec4f(v.x, v.y, 0.0, 0.0), vec4f(v.z, v.w, 0.0, 0.0));
+    y[row] = vec4f(combine(pair, pair.yxzw).x * P.scale, 0.0, 0.0, 0.0);
+  }
+}
+
+// Index of the maximum down each column; the first of equals wins, a NaN wins over all numbers.
+@compute @workgroup_size(64)
+fn argmaxColumns(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let i = linearWorkgroup(group, groups) * 64u + lane;
+  if (i >= P.outer * P.quads) { return; }
+  let quad = i % P.quads;
+  let base = (i / P.quads) * P.length * P.quads + quad;
+  var best = x[base];
+  var at = vec4i(0);
+  for (var r = 1u; r < P.length; r++) {
+    let v = x[base + r * P.quads];
+    let better = ((v > best) | isNan4(v)) & !isNan4(best);
+    best = select(best, v, better);
+    at = select(at, vec4i(i32(r)), better);
+  }
+  let element = vec4u((quad % ((P.width + 3u) / 4u)) * 4u) + vec4u(0u, 1u, 2u, 3u);
+  indices[i] = select(vec4i(0), at, element < vec4u(P.width));
+}
+
+@compute @workgroup_size(64)
+fn argmaxRows(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let row = linearWorkgroup(group, groups) * 64u + lane;
+  if (row >= P.outer) { return; }
+  var best = x[row * P.quads].x;
+  var at = 0;
+  for (var e = 1u; e < P.width; e++) {
+    let v = x[row * P.quads + e / 4u][e % 4u];
+    if ((v > best || isNan(v)) && !isNan(best)) {
+      best = v;
+      at = i32(e);
+    }
+  }
+  indices[row] = vec4i(at, 0, 0, 0);
+}

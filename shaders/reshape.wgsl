@@ -1,0 +1,30 @@
+// Copies elements in logical order between tensors whose rows have different lengths.
+//# include grid
+
+struct Params {
+  quads: u32,           // vec4f of the output
+  toQuadsPerRow: u32,
+  toWidth: u32,
+  fromWidth: u32,
+  fromStride: u32,      // stored elements per input row
+}
+@group(0) @binding(0) var<storage, read> x: array<u32>;
+@group(0) @binding(1) var<storage, read_write> y: array<vec4u>;
+@group(1) @binding(0) var<uniform> P: Params;
+
+// Works on bits, so it serves every element type.
+@compute @workgroup_size(64)
+fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let i = linearWorkgroup(group, groups) * 64u + lane;
+  if (i >= P.quads) { return; }
+  let row = i / P.toQuadsPerRow;
+  let column = (i % P.toQuadsPerRow) * 4u;
+  var v = vec4u(0u);
+  for (var k = 0u; k < 4u; k++) {
+    if (column + k < P.toWidth) {
+      let element = row * P.toWidth + column + k;
+      v[k] = x[(element / P.fromWidth) * P.fromStride + element % P.fromWidth];
+    }
+  }
+  y[i] = v;
+}

@@ -1,0 +1,136 @@
+// Pointwise functions of one tensor. OP is a number of src/ops/unary.ts; the other cases are
+// removed when the pipeline is specialised.
+//# include float
+//# include grid
+//# include tail
+
+override OP: u32 = 0u;
+
+struct Params {
+  quads: u32,         // vec4f in the tensor
+  quadsPerRow: u32,
+  width: u32,         // logical length of a row
+  a: f32,             // scalar arguments of the op
+  b: f32,
+}
+@group(0) @binding(0) var<storage, read> x: array<vec4f>;
+@group(0) @binding(1) var<storage, read_write> y: array<vec4f>;
+@group(0) @binding(2) var<storage, read> gradient: array<vec4f>;
+@group(0) @binding(3) var<storage, read_write> result: array<vec4f>;
+@group(1) @binding(0) var<uniform> P: Params;
+
+const GELU_SCALE = 0.7071067811865476;      // 1 / sqrt(2)
+const GELU_DENSITY = 0.3989422804014327;    // 1 / sqrt(2 pi)
+
+// Complementary error function, relative error below 1.2e-7 (Numerical Recipes' Chebyshev fit).
+fn erfc4(v: vec4f) -> vec4f {
+  let z = abs(v);
+  let t = 1.0 / (1.0 + 0.5 * z);
+  var p = vec4f(0.17087277);
+  p = p * t - 0.82215223;
+  p = p * t + 1.48851587;
+  p = p * t - 1.13520398;
+  p = p * t + 0.27886807;
+  p = p * t - 0.18628806;
+  p = p * t + 0.09678418;
+  p = p * t + 0.37409196;
+  p = p * t + 1.00002368;
+  p = p * t - 1.26551223;
+  let tailValue = t * exp(-z * z + p);
+  return select(2.0 - tailValue, tailValue, v >= vec4f(0.0));
+}
+
+// tanh overflows to NaN in some drivers for large arguments; beyond 15 it is 1 in float32.
+fn tanh4(v: vec4f) -> vec4f {
+  let c = clamp(v, vec4f(-15.0), vec4f(15.0));
+  return select(tanh(c), v, isNan4(v));
+}
+
+fn powScalar(v: vec4f, e: f32) -> vec4f {
+  if (e == 2.0) { return v * v; }
+  if (e == 1.0) { return v; }
+  if (e == 0.0) { return vec4f(1.0); }
+  let magnitude = pow(abs(v), vec4f(e));
+  let odd = fract(abs(e) * 0.5) == 0.5;
+  let integral = fract(e) == 0.0;
+  let negative = select(magnitude, -magnitude, odd);
+  let undefinedValue = bitcast<vec4f>(vec4u(0x7fc00000u * u32(P.quads > 0u)));
+  return select(magnitude, select(undefinedValue, negative, integral), v < vec4f(0.0));
+}
+
+fn value(v: vec4f) -> vec4f {
+  switch (OP) {
+    case 0u: { return -v; }
+    case 1u: { return abs(v); }
+    case 2u: { return select(sign(v), v, isNan4(v)); }
+    case 3u: { return sqrt(v); }
+    case 4u: { return exp(v); }
+    case 5u: { return log(v); }
+    case 6u: { return powScalar(v, P.a); }
+    case 7u: { return min4(max4(v, vec4f(P.a)), vec4f(P.b)); }
+    case 8u: { return max4(v, vec4f(0.0)); }
+    case 9u: { return 1.0 / (1.0 + exp(-v)); }
+    case 10u: { return tanh4(v); }
+    case 11u: { return 0.5 * v * erfc4(-v * GELU_SCALE); }
+    case 12u: { return select(sign(v) * sqrt(abs(v) + P.a), v, isNan4(v)); }
+    case 13u: { return v * P.a + P.b; }
+    default: { return v; }
+  }
+}
+
+// Derivative at v, where f is the value there.
+fn slope(v: vec4f, f: vec4f) -> vec4f {
+  let zero = vec4f(0.0);
+  switch (OP) {
+    case 0u: { return vec4f(-1.0); }
+    case 1u: { return sign(v); }
+    case 2u: { return zero; }
+    case 3u: { return 0.5 / f; }
+    case 4u: { return f; }
+    case 5u: { return 1.0 / v; }
+    case 6u: { return P.a * powScalar(v, P.a - 1.0); }
+    case 7u: { return select(zero, vec4f(1.0), (v >= vec4f(P.a)) & (v <= vec4f(P.b))); }
+    case 8u: { return select(zero, vec4f(1.0), v > zero); }
+    case 9u: { return f * (1.0 - f); }
+    case 10u: { return 1.0 - f * f; }
+    case 11u: { return 0.5 * erfc4(-v * GELU_SCALE) + v * GELU_DENSITY * exp(-0.5 * v * v); }
+    case 12u: { return select(0.5 / sqrt(abs(v) + P.a), zero, v == zero); }
+    case 13u: { return vec4f(P.a); }
+    default: { return vec4f(1.0); }
+  }
+}
+
+// Each invocation takes four vec4f, a workgroup's width apart: index arithmetic is as dear as a load.
+@compute @workgroup_size(64)
+fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let first = linearWorkgroup(group, groups) * 256u + lane;
+  for (var k = 0u; k < 4u; k++) {
+    let i = first + k * 64u;
+    if (i < P.quads) { y[i] = maskTail(value(x[i]), i % P.quadsPerRow, P.width); }
+  }
+}
+
+@compute @workgroup_size(64)
+fn backward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let first = linearWorkgroup(group, groups) * 256u + lane;
+  for (var k = 0u; k < 4u; k++) {
+    let i = first + k * 64u;
+    if (i < P.quads) {
+      let v = x[i];
+      result[i] = maskTail(gradient[i] * slope(v, value(v)), i % P.quadsPerRow, P.width);
+    }
+  }
+}
+
+// Where the derivative is a function of the output alone, the input need not stay in memory.
+@compute @workgroup_size(64)
+fn backwardFromOutput(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let first = linearWorkgroup(group, groups) * 256u + lane;
+  for (var k = 0u; k < 4u; k++) {
+    let i = first + k * 64u;
+    if (i < P.quads) {
+      let f = x[i];
+      result[i] = maskTail(gradient[i] * slope(f, f), i % P.quadsPerRow, P.width);
+    }
+  }
+}

@@ -1,0 +1,98 @@
+import { fail } from '../errors.js';
+import { accumulate, add } from '../ops/binary.js';
+import { full } from '../ops/fill.js';
+import { scope, untrack } from '../tensor/scope.js';
+import { formatShape, sameShape } from '../tensor/shape.js';
+import type { Tensor } from '../tensor/tensor.js';
+import { Node, noGrad } from './tape.js';
+
+/**
+ * Computes gradients of `loss` with respect to all leaves that require them and adds them to their `grad`.
+ * What the graph kept in memory is released on the way.
+ *
+ * @param gradient start value for a loss that is not a scalar, of its shape
+ * @throws UserError for a non-scalar without `gradient`, a tensor without graph, or a graph used before
+ */
+export const backward = (loss: Tensor, gradient?: Tensor): void => {
+  if (!loss.requiresGrad) fail(`backward: tensor "${loss.label}" does not depend on anything that requires a gradient; call requiresGrad_() on a leaf, and do not run the forward under noGrad`);
+  if (!gradient && loss.size !== 1) {
+    fail(`backward: tensor "${loss.label}" has shape ${formatShape(loss.shape)}; only a scalar has an implicit gradient. Reduce it with sum() or mean(), or pass a gradient of the same shape`);
+  }
+  if (gradient && !sameShape(gradient.shape, loss.shape)) fail(`backward: the gradient's shape ${formatShape(gradient.shape)} differs from the loss's ${formatShape(loss.shape)}`);
+  scope(() => noGrad(() => {
+    const seed = gradient ? gradient.alias() : full(loss.shape, 1, { runtime: loss.runtime });
+    if (loss.gradNode) propagate(loss.gradNode as Node, seed);
+    else addToLeaf(loss, seed);
+  }));
+};
+
+/** Asks backward to store the gradient of a tensor that is not a leaf (PyTorch's `retain_grad`). */
+export const retainGrad = (tensor: Tensor): Tensor => {
+  if (tensor.gradNode) (tensor.gradNode as Node).retained = tensor;
+  return tensor;
+};
+
+const propagate = (root: Node, seed: Tensor): void => {
+  const pending = new Map<Node, Tensor>([[root, seed]]);
+  for (const node of reachable(root)) {
+    const grad = pending.get(node);
+    if (!grad) continue;
+    pending.delete(node);
+    if (node.retained) addToLeaf(node.retained, grad.alias());
+    const results = scope(() => distinctHandles(node.backward(grad), grad));
+    grad.release();
+    results.forEach((result, i) => {
+      const source = node.sources[i];
+      if (!result) return;
+      if (!source) result.release();
+      else if ('leaf' in source) addToLeaf(source.leaf, result);
+      else pending.set(source.node, merge(pending.get(source.node), result));
+    });
+  }
+};
+
+/** All nodes the root depends on, consumers before producers: nodes are numbered in order of creation. */
+const reachable = (root: Node): Node[] => {
+  const seen = new Set<Node>([root]);
+  const stack = [root];
+  while (stack.length) {
+    for (const source of stack.pop()!.sources) {
+      if (source && 'node' in source && !seen.has(source.node)) {
+        seen.add(source.node);
+        stack.push(source.node);
+      }
+    }
+  }
+  return [...seen].sort((a, b) => b.order - a.order);
+};
+
+/** An op may hand its incoming gradient through, or return one tensor for two inputs: each gets a handle of its own. */
+const distinctHandles = (results: readonly (Tensor | null)[], grad: Tensor): (Tensor | null)[] => {
+  const seen = new Set<Tensor>([grad]);
+  return results.map((result) => {
+    if (!result) return null;
+    const own = seen.has(result) ? result.alias() : result;
+    seen.add(own);
+    return own;
+  });
+};
+
+/** Sum of two gradients: in place where nobody else sees the first. */
+const merge = (sum: Tensor | undefined, more: Tensor): Tensor => {
+  if (!sum) return more;
+  if (!sum.storage.shared) {
+    accumulate(sum, more);
+    more.release();
+    return sum;
+  }
+  const total = add(sum, more);
+  sum.release();
+  more.release();
+  return total;
+};
+
+const addToLeaf = (leaf: Tensor, grad: Tensor): void => {
+  leaf.grad = merge(leaf.grad ?? undefined, grad);
+  leaf.grad.label = `${leaf.label}.grad`;
+  untrack(leaf.grad);
+};

@@ -1,0 +1,147 @@
+/** Proof of an op record: its forward against the float64 reference, its gradient against finite differences. */
+import type { Runtime } from '../kernels/runtime.js';
+import { caseInputs, CaseRandom, type OpCase } from '../ops/cases.js';
+import type { Nd } from '../ops/nd.js';
+import { type Op, run } from '../ops/op.js';
+import { tensor } from '../tensor/create.js';
+import { scope } from '../tensor/scope.js';
+import { formatShape, numel, sameShape } from '../tensor/shape.js';
+import type { Tensor } from '../tensor/tensor.js';
+import { backward } from './backward.js';
+
+export interface Verdict {
+  readonly op: string;
+  readonly case: string;
+  /** Largest error relative to the scale of the expected values. */
+  readonly error: number;
+  readonly tolerance: number;
+  readonly passed: boolean;
+  /** How it was checked, or where the largest error is. */
+  readonly note: string;
+}
+
+/**
+ * Default tolerances: float32 rounds with 6e-8; sums of the cases have up to some hundred terms of one size,
+ * whose rounding errors grow with the square root of their number, so 1e-6 of the scale has a margin of a few.
+ * Gradients pass through two such computations.
+ */
+const FORWARD_TOLERANCE = 1e-6;
+const GRADIENT_TOLERANCE = 4e-6;
+
+/** Central differences in float64 have an error of about h² · f''' / 6, far below float32's rounding. */
+const STEP = 1e-5;
+const ELEMENTWISE_LIMIT = 64;
+const DIRECTIONAL_LIMIT = 20_000;
+const DIRECTIONS = 3;
+
+const upload = (runtime: Runtime, opCase: OpCase, inputs: readonly Nd[]): Tensor[] =>
+  inputs.map((input, i) => tensor(Float32Array.from(input.data), input.shape, { runtime, dtype: opCase.dtypes?.[i] ?? 'float32' }));
+
+/** Largest difference, relative to the largest expected magnitude (at least 1e-3, so that zeros compare absolutely). */
+export const worstError = (actual: ArrayLike<number>, expected: ArrayLike<number>): { error: number; at: number } => {
+  let scale = 1e-3;
+  for (let i = 0; i < expected.length; i++) if (Number.isFinite(expected[i]!)) scale = Math.max(scale, Math.abs(expected[i]!));
+  let worst = { error: 0, at: -1 };
+  for (let i = 0; i < expected.length; i++) {
+    const [a, e] = [actual[i]!, expected[i]!];
+    const same = Object.is(a, e) || a === e || (Number.isNaN(a) && Number.isNaN(e));
+    const error = same ? 0 : Number.isFinite(a) && Number.isFinite(e) ? Math.abs(a - e) / scale : Infinity;
+    if (error > worst.error) worst = { error, at: i };
+  }
+  return worst;
+};
+
+/** Runs a case on the device and compares it with the record's float64 reference. */
+export const verifyForward = (runtime: Runtime, op: Op, opCase: OpCase): Promise<Verdict> => scope(async () => {
+  const inputs = caseInputs(opCase);
+  const expected = op.reference(inputs, opCase.attrs);
+  const output = run(op, upload(runtime, opCase, inputs), opCase.attrs);
+  const tolerance = op.tolerance?.forward ?? FORWARD_TOLERANCE;
+  const base = { op: op.name, case: opCase.name, tolerance };
+  if (!sameShape(output.shape, expected.shape)) {
+    return { ...base, error: Infinity, passed: false, note: `shape ${formatShape(output.shape)} instead of ${formatShape(expected.shape)}` };
+  }
+  if (!(await tailIsZero(output))) return { ...base, error: Infinity, passed: false, note: 'padding behind the last element of a row is not zero' };
+  const { error, at } = worstError(await output.data(), expected.data);
+  return { ...base, error, passed: error <= tolerance, note: at < 0 ? 'exact' : `largest error at element ${at}` };
+});
+
+/** Every kernel must keep the padding of rows at zero: others rely on it. */
+const tailIsZero = async (x: Tensor): Promise<boolean> => {
+  const width = x.shape.length ? x.shape[x.shape.length - 1]! : 1;
+  if (width % 4 === 0) return true;
+  const stored = new Uint32Array(await x.runtime.recorder.read(x.range));
+  const stride = Math.ceil(width / 4) * 4;
+  return stored.every((bits, i) => i % stride < width || (bits & 0x7fffffff) === 0);
+};
+
+/** How the gradient of a case is checked. */
+export const gradientMode = (op: Op, opCase: OpCase): 'elements' | 'directions' | 'none' => {
+  if (!op.backward || opCase.bench) return 'none';
+  if (opCase.gradient) return opCase.gradient;
+  const count = opCase.shapes.reduce((sum, shape) => sum + numel(shape), 0);
+  return count <= ELEMENTWISE_LIMIT ? 'elements' : count <= DIRECTIONAL_LIMIT ? 'directions' : 'none';
+};
+
+/**
+ * Compares the device's gradient of Σ w·f(x), with random weights w, with central differences of the
+ * float64 reference: for each element, or along random directions through all inputs at once.
+ */
+export const verifyGradient = (runtime: Runtime, op: Op, opCase: OpCase): Promise<Verdict> => scope(async () => {
+  const mode = gradientMode(op, opCase);
+  const inputs = caseInputs(opCase);
+  const smooth = inputs.map((_, i) => (opCase.dtypes?.[i] ?? 'float32') === 'float32');
+  const random = new CaseRandom(77);
+  const weights = Float32Array.from(op.reference(inputs, opCase.attrs).data, () => random.uniform(-1, 1));
+  const objective = (at: readonly Nd[]): number => op.reference(at, opCase.attrs).data.reduce((sum, y, i) => sum + y * weights[i]!, 0);
+
+  const tensors = upload(runtime, opCase, inputs);
+  tensors.forEach((t, i) => { if (smooth[i]) t.requiresGrad_(); });
+  const output = run(op, tensors, opCase.attrs);
+  backward(output, tensor(weights, output.shape, { runtime }));
+  const gradients = await Promise.all(tensors.map((t) => (t.grad ? t.grad.data() : null)));
+  for (const t of tensors) t.grad?.release();
+
+  const tolerance = op.tolerance?.gradient ?? GRADIENT_TOLERANCE;
+  const error = mode === 'elements' ? elementError(inputs, gradients, smooth, objective) : directionError(inputs, gradients, smooth, objective, random);
+  return { op: op.name, case: opCase.name, error, tolerance, passed: error <= tolerance, note: mode };
+});
+
+type Gradients = readonly (ArrayLike<number> | null)[];
+type Objective = (at: readonly Nd[]) => number;
+
+const elementError = (inputs: readonly Nd[], gradients: Gradients, smooth: readonly boolean[], objective: Objective): number => {
+  let worst = 0;
+  inputs.forEach((input, i) => {
+    if (!smooth[i]) return;
+    const numeric = input.data.map((value, k) => {
+      input.data[k] = value + STEP;
+      const above = objective(inputs);
+      input.data[k] = value - STEP;
+      const below = objective(inputs);
+      input.data[k] = value;
+      return (above - below) / (2 * STEP);
+    });
+    worst = Math.max(worst, worstError(gradients[i] ?? new Float64Array(numeric.length), numeric).error);
+  });
+  return worst;
+};
+
+const directionError = (inputs: readonly Nd[], gradients: Gradients, smooth: readonly boolean[], objective: Objective, random: CaseRandom): number => {
+  let worst = 0;
+  for (let d = 0; d < DIRECTIONS; d++) {
+    const direction = inputs.map((input, i) => input.data.map(() => (smooth[i] ? random.uniform(-1, 1) : 0)));
+    const moved = (sign: number): Nd[] => inputs.map((input, i) => ({ shape: input.shape, data: input.data.map((v, k) => v + sign * STEP * direction[i]![k]!) }));
+    const numeric = (objective(moved(1)) - objective(moved(-1))) / (2 * STEP);
+    let analytic = 0;
+    let scale = 1e-3;
+    direction.forEach((along, i) => along.forEach((step, k) => {
+      const term = step * (gradients[i]?.[k] ?? 0);
+      analytic += term;
+      scale += term * term;
+    }));
+    // Terms are of random sign: their sum, and the rounding in it, has the size of the root of their squares.
+    worst = Math.max(worst, Math.abs(numeric - analytic) / Math.sqrt(scale));
+  }
+  return worst;
+};

@@ -1,0 +1,98 @@
+import { UserError } from '../errors.js';
+import { BufferPool, type PooledBuffer } from './buffers.js';
+import { type AdapterReport, describeAdapter, type GpuPlatform } from './gpu.js';
+
+const IDLE_CAP_BYTES = 1024 ** 3;
+
+/**
+ * One open adapter: limits, buffers, errors, waiting. Everything above works through it;
+ * several may be open in one process.
+ */
+export class Device {
+  readonly report: AdapterReport;
+  readonly gpu: GPUDevice;
+  readonly pool: BufferPool;
+  private readonly destroyListeners: ((bufferId: number) => void)[] = [];
+  private failure: Error | null = null;
+  private closed = false;
+
+  constructor(private readonly platform: GpuPlatform) {
+    this.gpu = platform.device;
+    this.report = describeAdapter(platform.adapter);
+    this.pool = new BufferPool(this.gpu, IDLE_CAP_BYTES, (e) => this.reportFailure(e), (id) => this.destroyListeners.forEach((f) => f(id)));
+    this.gpu.addEventListener('uncapturederror', (event) => {
+      this.reportFailure(new Error(`The adapter rejected an operation: ${(event as GPUUncapturedErrorEvent).error.message}`));
+    });
+    void this.gpu.lost.then((info) => {
+      if (this.closed) return;
+      this.reportFailure(new UserError(`The GPU device was lost (${info.reason || 'unknown reason'}): ${info.message}. ` +
+        'Restart the command; training goes on from its last checkpoint with --resume.'));
+    });
+  }
+
+  get limits(): GPUSupportedLimits {
+    return this.gpu.limits;
+  }
+
+  /** Called with the id of each buffer that is destroyed. */
+  onBufferDestroyed(listener: (bufferId: number) => void): void {
+    this.destroyListeners.push(listener);
+  }
+
+  /** Remembers the first error that arrived asynchronously; {@link check} throws it. */
+  reportFailure(error: Error): void {
+    this.failure ??= error;
+  }
+
+  /** Throws the first error that arrived since the device was opened, if any. */
+  check(): void {
+    if (this.failure) throw this.failure;
+  }
+
+  /** Waits for a promise of the adapter; on software adapters the thread sleeps meanwhile instead of spinning. */
+  async wait<T>(promise: Promise<T>): Promise<T> {
+    if (!this.report.software) {
+      const result = await promise;
+      this.check();
+      return result;
+    }
+    let pending = true;
+    const settled = promise.finally(() => { pending = false; });
+    settled.catch(() => {});
+    while (pending) {
+      this.platform.nap();
+      await nextTick();
+    }
+    const result = await settled;
+    this.check();
+    return result;
+  }
+
+  /** Resolves when everything submitted so far has been executed. */
+  async idle(): Promise<void> {
+    await this.wait(this.gpu.queue.onSubmittedWorkDone());
+  }
+
+  /** Copies `bytes` of a buffer to the host. The copy is submitted at once, after everything submitted before. */
+  async read(buffer: PooledBuffer, offset: number, bytes: number): Promise<ArrayBuffer> {
+    const size = Math.ceil(bytes / 4) * 4;
+    const staging = this.gpu.createBuffer({ label: 'read-back', size, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST });
+    const encoder = this.gpu.createCommandEncoder();
+    encoder.copyBufferToBuffer(buffer.gpu, offset, staging, 0, size);
+    this.gpu.queue.submit([encoder.finish()]);
+    try {
+      await this.wait(staging.mapAsync(GPUMapMode.READ));
+      return staging.getMappedRange().slice(0, bytes);
+    } finally {
+      staging.destroy();
+    }
+  }
+
+  close(): void {
+    this.closed = true;
+    this.gpu.destroy();
+  }
+}
+
+const nextTick = (): Promise<void> =>
+  new Promise((resolve) => (typeof setImmediate === 'function' ? setImmediate(resolve) : setTimeout(resolve, 0)));

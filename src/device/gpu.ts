@@ -1,0 +1,66 @@
+/**
+ * What the rest of Pipit knows of the platform. `node.ts` provides it on Node; a browser twin
+ * provides the same from `navigator.gpu`.
+ */
+export interface GpuPlatform {
+  readonly adapter: GPUAdapter;
+  readonly device: GPUDevice;
+  /**
+   * Sleeps the calling thread for a moment, or does nothing where that is impossible.
+   * While a promise of Dawn is pending, Node would otherwise spin at 100 % and take a core
+   * from a software adapter.
+   */
+  nap(): void;
+  /** Reference to whatever must stay alive as long as the device (Dawn's GPU object). */
+  readonly keepAlive: unknown;
+}
+
+/** Which driver family an adapter belongs to: it decides the choice of kernels. */
+export type AdapterClass = 'lavapipe' | 'swiftshader' | 'gpu';
+
+/** Facts about an adapter, for choosing kernels and for showing to people. */
+export interface AdapterReport {
+  readonly name: string;
+  readonly vendor: string;
+  readonly architecture: string;
+  readonly driverClass: AdapterClass;
+  /** True when the "GPU" is a program running on the CPU. */
+  readonly software: boolean;
+  /** Lanes of a subgroup where the adapter has one fixed size and supports `subgroups`, else 0. */
+  readonly subgroupSize: number;
+  readonly features: readonly string[];
+}
+
+export interface OpenOptions {
+  /** `lavapipe`, `swiftshader`, or a part of the adapter's name; default: environment `PIPIT_ADAPTER`. */
+  adapter?: string;
+}
+
+export const describeAdapter = (adapter: GPUAdapter): AdapterReport => {
+  const info = adapter.info;
+  const name = info.description || `${info.vendor} ${info.architecture}`.trim() || 'unknown adapter';
+  const driverClass: AdapterClass = /llvmpipe/i.test(name) ? 'lavapipe' : /swiftshader/i.test(name) ? 'swiftshader' : 'gpu';
+  const fixedSize = info.subgroupMinSize === info.subgroupMaxSize ? (info.subgroupMinSize ?? 0) : 0;
+  return {
+    name,
+    vendor: info.vendor,
+    architecture: info.architecture,
+    driverClass,
+    software: driverClass !== 'gpu' || Boolean(info.isFallbackAdapter),
+    subgroupSize: adapter.features.has('subgroups') ? fixedSize : 0,
+    features: [...adapter.features].sort(),
+  };
+};
+
+/** Every limit at the adapter's maximum: WebGPU's defaults are far below what training needs. */
+export const maximumLimits = (adapter: GPUAdapter): Record<string, number> => {
+  const limits = adapter.limits;
+  const wanted = [
+    'maxComputeWorkgroupStorageSize', 'maxComputeInvocationsPerWorkgroup', 'maxComputeWorkgroupSizeX',
+    'maxComputeWorkgroupSizeY', 'maxStorageBufferBindingSize', 'maxBufferSize', 'maxStorageBuffersPerShaderStage',
+  ] as const;
+  return Object.fromEntries(wanted.map((key) => [key, limits[key]]));
+};
+
+export const wantedFeatures = (adapter: GPUAdapter): GPUFeatureName[] =>
+  (['subgroups', 'shader-f16', 'timestamp-query'] as GPUFeatureName[]).filter((f) => adapter.features.has(f));

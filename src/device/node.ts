@@ -1,0 +1,62 @@
+/** The only place that knows the package `webgpu` (Dawn for Node). */
+import { createRequire } from 'node:module';
+import { UserError } from '../errors.js';
+import { Device } from './device.js';
+import { describeAdapter, type GpuPlatform, maximumLimits, type OpenOptions, wantedFeatures } from './gpu.js';
+import { prepareVulkanEnvironment } from './vulkan-env.mjs';
+
+/** When the object `create()` returned is collected while its device lives, Node crashes: it stays here for good. */
+const keptAlive: unknown[] = [];
+const napCell = new Int32Array(new SharedArrayBuffer(4));
+const NAP_MS = 0.3;
+
+const loadDawn = async (): Promise<{ create(flags: string[]): GPU; globals: object }> => {
+  try {
+    return await import('webgpu') as never;
+  } catch (error) {
+    throw new UserError(`The WebGPU binary could not be loaded: ${(error as Error).message}\n` +
+      'It needs Linux (glibc 2.35 or newer, x64 or arm64), macOS or Windows. Run "npm ci" again, or use a newer system.');
+  }
+};
+
+/** Lists no adapter twice: asks for the preferred one, then for the fallback. */
+const requestAdapter = async (gpu: GPU, wanted: string): Promise<GPUAdapter> => {
+  const adapter = await gpu.requestAdapter({ powerPreference: 'high-performance' }) ?? await gpu.requestAdapter({ forceFallbackAdapter: true });
+  if (!adapter) {
+    throw new UserError('No WebGPU adapter was found: there is neither a GPU with a Vulkan driver nor a software driver.\n' +
+      'Run "node scripts/setup.mjs" (as root on Debian it installs a software driver; otherwise it prints the command to run).');
+  }
+  const report = describeAdapter(adapter);
+  const text = `${report.driverClass} ${report.name}`.toLowerCase();
+  if (wanted && !text.includes(wanted.toLowerCase())) {
+    throw new UserError(`The adapter "${wanted}" was asked for, but the one found is "${report.name}". ` +
+      'Leave the choice out, or use lavapipe, swiftshader or a part of the name that "node dist/info.js" prints.');
+  }
+  return adapter;
+};
+
+/**
+ * Opens an adapter through Dawn for Node and returns its {@link Device}.
+ *
+ * @throws UserError when the binary does not load or no (or not the wanted) adapter exists
+ */
+export const openDevice = async (options: OpenOptions = {}): Promise<Device> => {
+  const wanted = options.adapter ?? process.env.PIPIT_ADAPTER ?? '';
+  prepareVulkanEnvironment(wanted);
+  const dawn = await loadDawn();
+  Object.assign(globalThis, dawn.globals);
+  const flags = (process.env.PIPIT_DAWN_FLAGS ?? '').split(';').filter(Boolean);
+  const gpu = dawn.create(flags);
+  keptAlive.push(gpu);
+  const adapter = await requestAdapter(gpu, wanted);
+  const device = await adapter.requestDevice({ requiredFeatures: wantedFeatures(adapter), requiredLimits: maximumLimits(adapter) });
+  const platform: GpuPlatform = { adapter, device, nap: () => void Atomics.wait(napCell, 0, 0, NAP_MS), keepAlive: gpu };
+  keptAlive.push(platform);
+  return new Device(platform);
+};
+
+/** Version of the `webgpu` package, for reports. */
+export const dawnVersion = (): string => {
+  const require = createRequire(import.meta.url);
+  return (require('webgpu/package.json') as { version: string }).version;
+};

@@ -1,0 +1,72 @@
+import type { Device } from '../device/device.js';
+import type { BindingDeclaration, Kernel } from './shader.js';
+
+export interface CompiledKernel {
+  readonly id: number;
+  readonly pipeline: GPUComputePipeline;
+  readonly layout: GPUBindGroupLayout;
+  /** In the order in which callers name them. */
+  readonly bindings: readonly BindingDeclaration[];
+}
+
+/** Compiles kernels once and keeps them. */
+export class PipelineCache {
+  readonly paramsLayout: GPUBindGroupLayout;
+  private readonly compiled = new Map<string, CompiledKernel>();
+
+  constructor(private readonly device: Device) {
+    this.paramsLayout = device.gpu.createBindGroupLayout({
+      label: 'params',
+      entries: [{ binding: 0, visibility: GPUShaderStage.COMPUTE, buffer: { type: 'uniform', hasDynamicOffset: true } }],
+    });
+  }
+
+  /** Number of pipelines compiled so far. */
+  get count(): number {
+    return this.compiled.size;
+  }
+
+  /** The compiled kernel for these binding names (the set an entry point uses, in the caller's order). */
+  get(kernel: Kernel, names: readonly string[]): CompiledKernel {
+    let compiled = this.compiled.get(kernel.key);
+    if (!compiled) {
+      compiled = this.compile(kernel, names);
+      this.compiled.set(kernel.key, compiled);
+    }
+    return compiled;
+  }
+
+  private compile(kernel: Kernel, names: readonly string[]): CompiledKernel {
+    const bindings = names.map((name) => {
+      const binding = kernel.shader.bindings.get(name);
+      if (!binding) throw new Error(`${kernel.key}: the shader has no binding "${name}"; it has ${[...kernel.shader.bindings.keys()].join(', ')}`);
+      return binding;
+    });
+    const gpu = this.device.gpu;
+    const layout = gpu.createBindGroupLayout({
+      label: kernel.key,
+      entries: bindings.map((b) => ({
+        binding: b.index,
+        visibility: GPUShaderStage.COMPUTE,
+        buffer: { type: b.access === 'read' ? 'read-only-storage' : 'storage' },
+      })),
+    });
+    const { code, overrides } = kernel.shader.specialise(kernel.constants);
+    const module = gpu.createShaderModule({ label: kernel.key, code });
+    void module.getCompilationInfo().then((info) => this.reportErrors(kernel, code, info), () => {});
+    const pipeline = gpu.createComputePipeline({
+      label: kernel.key,
+      layout: gpu.createPipelineLayout({ label: kernel.key, bindGroupLayouts: [layout, this.paramsLayout] }),
+      compute: { module, entryPoint: kernel.entry, constants: overrides },
+    });
+    return { id: this.compiled.size, pipeline, layout, bindings };
+  }
+
+  private reportErrors(kernel: Kernel, code: string, info: GPUCompilationInfo): void {
+    const errors = info.messages.filter((m) => m.type === 'error');
+    if (errors.length === 0) return;
+    const lines = code.split('\n');
+    const text = errors.map((m) => `  ${m.lineNum}:${m.linePos} ${m.message}\n    ${lines[m.lineNum - 1] ?? ''}`);
+    this.device.reportFailure(new Error(`${kernel.key} does not compile:\n${text.join('\n')}`));
+  }
+}

@@ -1,0 +1,133 @@
+import type { PooledBuffer } from '../device/buffers.js';
+import type { Device } from '../device/device.js';
+import type { Grid } from './grid.js';
+import { ParamArena } from './param-arena.js';
+import type { ParamValues } from './params.js';
+import { type CompiledKernel, PipelineCache } from './pipelines.js';
+import type { Kernel } from './shader.js';
+
+/** A range of a buffer as a kernel sees it; `offset` is a multiple of 256 bytes. */
+export interface BufferRange {
+  readonly buffer: PooledBuffer;
+  readonly offset: number;
+  readonly bytes: number;
+}
+
+export interface RecorderStatistics {
+  dispatches: number;
+  submits: number;
+  readBacks: number;
+  bindGroups: number;
+}
+
+/** So that a long run of work cannot trip a driver's watchdog or pile up in one command buffer. */
+const DISPATCHES_PER_SUBMIT = 256;
+const BIND_GROUP_CAP = 16384;
+
+/** Collects dispatches into one compute pass and submits them in few, bounded pieces. */
+export class Recorder {
+  readonly pipelines: PipelineCache;
+  readonly statistics: RecorderStatistics = { dispatches: 0, submits: 0, readBacks: 0, bindGroups: 0 };
+  private readonly arena: ParamArena;
+  private readonly bindGroups = new Map<string, GPUBindGroup>();
+  private readonly groupsOfBuffer = new Map<number, string[]>();
+  private encoder: GPUCommandEncoder | null = null;
+  private pass: GPUComputePassEncoder | null = null;
+  private pending = 0;
+
+  constructor(private readonly device: Device) {
+    this.pipelines = new PipelineCache(device);
+    this.arena = new ParamArena(device, this.pipelines.paramsLayout);
+    device.onBufferDestroyed((id) => this.forgetBuffer(id));
+  }
+
+  /** Records one dispatch. The names in `ranges` and `params` must be those of the shader. */
+  dispatch(kernel: Kernel, ranges: Readonly<Record<string, BufferRange>>, params: ParamValues, grid: Grid): void {
+    if (this.arena.full) {
+      this.flush();
+      this.arena.reset();
+    }
+    const names = Object.keys(ranges);
+    const compiled = this.pipelines.get(kernel, names);
+    const offset = this.arena.place(kernel.key, kernel.shader.params, params);
+    const pass = this.openPass();
+    pass.setPipeline(compiled.pipeline);
+    pass.setBindGroup(0, this.bindGroup(kernel, compiled, ranges));
+    pass.setBindGroup(1, this.arena.bindGroup, [offset]);
+    pass.dispatchWorkgroups(grid[0], grid[1], grid[2]);
+    this.statistics.dispatches++;
+    if (++this.pending >= DISPATCHES_PER_SUBMIT) this.flush();
+  }
+
+  /** Submits what was recorded. */
+  flush(): void {
+    if (!this.encoder) return;
+    this.pass!.end();
+    this.arena.upload();
+    this.device.gpu.queue.submit([this.encoder.finish()]);
+    this.encoder = null;
+    this.pass = null;
+    this.pending = 0;
+    this.statistics.submits++;
+    this.device.pool.destroyDoomed();
+    this.device.check();
+  }
+
+  /** Uploads bytes into a range, after everything recorded so far and before everything recorded later. */
+  upload(range: BufferRange, data: ArrayBufferView): void {
+    // A write happens at once, but the range's buffer may still be read by recorded, unsubmitted work.
+    this.flush();
+    this.device.gpu.queue.writeBuffer(range.buffer.gpu, range.offset, data.buffer, data.byteOffset, data.byteLength);
+  }
+
+  /** Submits, waits and copies a range to the host. */
+  async read(range: BufferRange): Promise<ArrayBuffer> {
+    this.flush();
+    this.statistics.readBacks++;
+    return this.device.read(range.buffer, range.offset, range.bytes);
+  }
+
+  private openPass(): GPUComputePassEncoder {
+    if (!this.pass) {
+      this.encoder = this.device.gpu.createCommandEncoder();
+      this.pass = this.encoder.beginComputePass();
+    }
+    return this.pass;
+  }
+
+  private bindGroup(kernel: Kernel, compiled: CompiledKernel, ranges: Readonly<Record<string, BufferRange>>): GPUBindGroup {
+    let key = `${compiled.id}`;
+    for (const name in ranges) {
+      const range = ranges[name]!;
+      key += `,${range.buffer.id}:${range.offset}:${range.bytes}`;
+    }
+    return this.bindGroups.get(key) ?? this.createBindGroup(key, kernel, compiled, ranges);
+  }
+
+  private createBindGroup(key: string, kernel: Kernel, compiled: CompiledKernel, ranges: Readonly<Record<string, BufferRange>>): GPUBindGroup {
+    if (this.bindGroups.size >= BIND_GROUP_CAP) {
+      this.bindGroups.clear();
+      this.groupsOfBuffer.clear();
+    }
+    const entries = compiled.bindings.map((binding) => {
+      const range = ranges[binding.name];
+      if (!range) throw new Error(`${kernel.key}: binding "${binding.name}" is missing`);
+      return { binding: binding.index, resource: { buffer: range.buffer.gpu, offset: range.offset, size: range.bytes } };
+    });
+    const group = this.device.gpu.createBindGroup({ label: kernel.key, layout: compiled.layout, entries });
+    this.statistics.bindGroups++;
+    this.bindGroups.set(key, group);
+    for (const name in ranges) {
+      const id = ranges[name]!.buffer.id;
+      const keys = this.groupsOfBuffer.get(id);
+      if (keys) keys.push(key);
+      else this.groupsOfBuffer.set(id, [key]);
+    }
+    return group;
+  }
+
+  private forgetBuffer(id: number): void {
+    for (const key of this.groupsOfBuffer.get(id) ?? []) this.bindGroups.delete(key);
+    this.groupsOfBuffer.delete(id);
+  }
+}

@@ -1,0 +1,33 @@
+import type { Device } from '../device/device.js';
+import { type GemmFamily, gemmFamily } from './gemm-family.js';
+import { Recorder } from './recorder.js';
+
+/** A device with its recorder: what tensors live on. Several runtimes may exist side by side. */
+export class Runtime {
+  readonly recorder: Recorder;
+  /** Which matrix-multiplication kernels this adapter gets. */
+  readonly gemm: GemmFamily;
+  private fence: Promise<void> | null = null;
+
+  constructor(readonly device: Device, options: { gemm?: string } = {}) {
+    this.recorder = new Recorder(device);
+    this.gemm = gemmFamily(device.report, options.gemm);
+  }
+
+  /** Submits everything recorded and waits until it has been executed. */
+  async idle(): Promise<void> {
+    this.recorder.flush();
+    await this.device.idle();
+  }
+
+  /**
+   * Marks the end of a step: submits it, then waits for the step *before* it. The host thus stays
+   * at most one step ahead, and the adapter never waits for the host.
+   */
+  async endStep(): Promise<void> {
+    this.recorder.flush();
+    const previous = this.fence;
+    this.fence = this.device.gpu.queue.onSubmittedWorkDone();
+    if (previous) await this.device.wait(previous);
+  }
+}

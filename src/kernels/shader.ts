@@ -1,0 +1,63 @@
+import { preprocess } from './preprocess.js';
+import { type ParamField, parseParams } from './params.js';
+
+export type Constants = Readonly<Record<string, number>>;
+
+export interface BindingDeclaration {
+  readonly name: string;
+  readonly index: number;
+  readonly access: 'read' | 'read_write';
+}
+
+/** One entry point of a shader with its constants: what a pipeline is made of. */
+export interface Kernel {
+  readonly shader: Shader;
+  readonly entry: string;
+  readonly constants: Constants;
+  /** Unique for (shader, entry, constants); also the label in errors. */
+  readonly key: string;
+}
+
+/**
+ * A `.wgsl` file. Its bindings (group 0) and its `struct Params` (group 1) are read from the text,
+ * so the shader is the only place that states them and the host is checked against it.
+ */
+export class Shader {
+  readonly bindings: ReadonlyMap<string, BindingDeclaration>;
+  readonly params: readonly ParamField[];
+  private readonly kernels = new Map<string, Kernel>();
+  private readonly overrides: ReadonlySet<string>;
+
+  constructor(readonly name: string, readonly source: string) {
+    this.bindings = parseBindings(source);
+    this.params = parseParams(source);
+    this.overrides = new Set([...source.matchAll(/override (\w+)/g)].map((m) => m[1]!));
+  }
+
+  /** The kernel of an entry point; the same arguments give the same object. Constants are `override`s or `$NAME`s of the file. */
+  kernel(entry: string, constants: Constants = {}): Kernel {
+    let key = `${this.name}.${entry}`;
+    for (const name in constants) key += ` ${name}=${constants[name]}`;
+    let kernel = this.kernels.get(key);
+    if (!kernel) {
+      kernel = { shader: this, entry, constants, key };
+      this.kernels.set(key, kernel);
+    }
+    return kernel;
+  }
+
+  /** WGSL text for the given constants, and those of them that are `override`s. */
+  specialise(constants: Constants): { code: string; overrides: Record<string, number> } {
+    const overrides = Object.fromEntries(Object.entries(constants).filter(([name]) => this.overrides.has(name)));
+    return { code: preprocess(`${this.name}.wgsl`, this.source, constants), overrides };
+  }
+}
+
+const parseBindings = (source: string): Map<string, BindingDeclaration> => {
+  const pattern = /@group\(0\)\s*@binding\((\d+)\)\s*var<storage,\s*(read|read_write)>\s*(\w+)\s*:/g;
+  const bindings = new Map<string, BindingDeclaration>();
+  for (const [, index, access, name] of source.matchAll(pattern)) {
+    bindings.set(name!, { name: name!, index: Number(index), access: access as 'read' | 'read_write' });
+  }
+  return bindings;
+};

@@ -1,0 +1,84 @@
+import { numel, type Shape } from '../tensor/shape.js';
+import type { DType } from '../tensor/tensor.js';
+import { type Nd, nd } from './nd.js';
+
+/** Deterministic numbers for cases: independent of the kernels' own generator. */
+export class CaseRandom {
+  private state: number;
+
+  constructor(seed: number) {
+    this.state = (seed * 2654435761 + 12345) >>> 0;
+  }
+
+  /** Uniform in [0, 1). */
+  next(): number {
+    this.state = (Math.imul(this.state, 1664525) + 1013904223) >>> 0;
+    const high = this.state >>> 9;
+    return high / 8388608;
+  }
+
+  uniform(from: number, to: number): number {
+    return from + (to - from) * this.next();
+  }
+}
+
+/** Makes the elements of one input. */
+export type Fill = (random: CaseRandom, count: number) => number[];
+
+/** Uniform numbers; the default is −1 … 1. */
+export const uniform = (from: number, to: number): Fill => (random, count) =>
+  Array.from({ length: count }, () => random.uniform(from, to));
+
+/** −1 … 1 without the neighbourhood of `points`, where an op has a kink and finite differences mean nothing. */
+export const awayFrom = (points: readonly number[], distance = 0.05, from = -1, to = 1): Fill => (random, count) =>
+  Array.from({ length: count }, () => {
+    for (;;) {
+      const x = random.uniform(from, to);
+      if (points.every((p) => Math.abs(x - p) > distance)) return x;
+    }
+  });
+
+/** All elements different by at least `gap`, in random order: no ties for max and min. */
+export const distinct = (gap = 0.05): Fill => (random, count) => {
+  const values = Array.from({ length: count }, (_, i) => (i - count / 2) * gap);
+  for (let i = count - 1; i > 0; i--) {
+    const j = Math.floor(random.next() * (i + 1));
+    [values[i], values[j]] = [values[j]!, values[i]!];
+  }
+  return values;
+};
+
+/** Integers 0 … count−1, as labels and indices. */
+export const integers = (below: number): Fill => (random, count) =>
+  Array.from({ length: count }, () => Math.floor(random.next() * below));
+
+/** The same given numbers each time. */
+export const literal = (values: readonly number[]): Fill => () => [...values];
+
+/** One concrete call of an op: it is tested, gradient-checked, and, with `bench`, timed. */
+export interface OpCase<A = unknown> {
+  readonly name: string;
+  readonly shapes: readonly Shape[];
+  readonly attrs: A;
+  /** How to fill each input; missing entries are uniform in −1 … 1. */
+  readonly fill?: readonly (Fill | undefined)[];
+  readonly dtypes?: readonly (DType | undefined)[];
+  /**
+   * How the gradient is checked against central differences of the float64 reference: per element (tiny
+   * inputs), along random directions, or not at all. By default elements up to 64 numbers, directions up
+   * to 20,000, and none beyond (a reference in plain loops takes too long).
+   */
+  readonly gradient?: 'elements' | 'directions' | 'none';
+  /** A real layer's shape: timed by the benchmark, too slow for the reference test. */
+  readonly bench?: boolean;
+  readonly seed?: number;
+}
+
+/** The inputs of a case as float64 arrays, rounded to float32 so that the device sees the same numbers. */
+export const caseInputs = (opCase: OpCase): Nd[] => {
+  const random = new CaseRandom(opCase.seed ?? 1);
+  return opCase.shapes.map((shape, i) => {
+    const fill = opCase.fill?.[i] ?? uniform(-1, 1);
+    return nd(shape, Float32Array.from(fill(random, numel(shape))));
+  });
+};

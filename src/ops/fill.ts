@@ -1,0 +1,36 @@
+import source from '../../shaders/fill.wgsl';
+import { linearGrid } from '../kernels/grid.js';
+import { Shader } from '../kernels/shader.js';
+import { defaultRuntime, type TensorOptions } from '../tensor/create.js';
+import { checkShape, quadCount, quadsPerRow, rowWidth, type Shape } from '../tensor/shape.js';
+import { type DType, Tensor } from '../tensor/tensor.js';
+import { dispatch } from './op.js';
+
+const shader = new Shader('fill', source);
+const cell = new DataView(new ArrayBuffer(4));
+
+const bitsOf = (value: number, dtype: DType): number => {
+  if (dtype === 'int32') cell.setInt32(0, value);
+  else if (dtype === 'uint32') cell.setUint32(0, value);
+  else cell.setFloat32(0, value);
+  return cell.getUint32(0);
+};
+
+/** Sets every element of a tensor, in place and outside the tape (PyTorch's `fill_`). */
+export const fill_ = (x: Tensor, value: number): Tensor => {
+  const quads = quadCount(x.shape);
+  dispatch(x.runtime, shader.kernel('forward'), { y: x },
+    { quads, quadsPerRow: quadsPerRow(x.shape), width: rowWidth(x.shape), bits: bitsOf(value, x.dtype) }, linearGrid(Math.ceil(quads / 256)));
+  return x;
+};
+
+/** A tensor filled with `value`. */
+export const full = (shape: Shape, value: number, options: TensorOptions = {}): Tensor => {
+  checkShape('full', shape);
+  return fill_(Tensor.allocate(options.runtime ?? defaultRuntime(), shape, options.dtype ?? 'float32', options.label ?? 'full'), value);
+};
+
+export const zeros = (shape: Shape, options: TensorOptions = {}): Tensor => full(shape, 0, options);
+export const ones = (shape: Shape, options: TensorOptions = {}): Tensor => full(shape, 1, options);
+export const zerosLike = (x: Tensor): Tensor => full(x.shape, 0, { runtime: x.runtime, dtype: x.dtype });
+export const onesLike = (x: Tensor): Tensor => full(x.shape, 1, { runtime: x.runtime, dtype: x.dtype });

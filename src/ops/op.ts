@@ -1,0 +1,136 @@
+import type { Runtime } from '../kernels/runtime.js';
+import type { Grid } from '../kernels/grid.js';
+import { linearGrid } from '../kernels/grid.js';
+import type { ParamValues } from '../kernels/params.js';
+import type { BufferRange } from '../kernels/recorder.js';
+import type { Kernel } from '../kernels/shader.js';
+import { scope, untrack } from '../tensor/scope.js';
+import { quadCount, type Shape } from '../tensor/shape.js';
+import { type DType, Tensor } from '../tensor/tensor.js';
+import type { OpCase } from './cases.js';
+import type { Nd } from './nd.js';
+
+/** What an op's forward gets. */
+export interface Call<A> {
+  readonly runtime: Runtime;
+  readonly inputs: readonly Tensor[];
+  readonly attrs: A;
+  /** Output shape by the op's shape rule. */
+  readonly shape: Shape;
+}
+
+/** What an op's backward gets. Only what `keeps` names is there; the rest was released. */
+export interface BackwardCall<A> {
+  readonly runtime: Runtime;
+  /** Gradient with respect to the output, of the output's shape. */
+  readonly grad: Tensor;
+  readonly attrs: A;
+  /** Kept inputs by position; others are null. */
+  readonly inputs: readonly (Tensor | null)[];
+  readonly output: Tensor | null;
+  readonly saved: Readonly<Record<string, Tensor>>;
+  readonly shapes: readonly Shape[];
+  readonly shape: Shape;
+  /** Which inputs want a gradient; for the others any value, or null, may be returned. */
+  readonly needs: readonly boolean[];
+}
+
+export interface Cost {
+  /** Multiply-adds count as two. */
+  readonly flops: number;
+  /** Bytes that must be read and written at least. */
+  readonly bytes: number;
+}
+
+/**
+ * Everything about one op in one record: it drives the public function, the tape, the reference test,
+ * the gradient check, the benchmark and the feature table.
+ */
+export interface Op<A = unknown> {
+  readonly name: string;
+  /** Heading in the feature table. */
+  readonly group: string;
+  /** The output shape; throws a UserError that names both shapes and the rule. */
+  readonly infer: (shapes: readonly Shape[], attrs: A) => Shape;
+  readonly dtype?: DType;
+  /** Computes the output, and what backward needs beyond inputs and output. Temporaries are released by the caller. */
+  readonly forward: (call: Call<A>) => Tensor | { output: Tensor; saved: Record<string, Tensor> };
+  /** What backward reads; nothing else stays in memory. */
+  readonly keeps?: { readonly inputs?: readonly number[]; readonly output?: boolean };
+  /** Gradients by input (null: none), or null for ops without derivative. */
+  readonly backward: null | ((call: BackwardCall<A>) => readonly (Tensor | null)[]);
+  /** The forward in float64 on the host, written independently of the kernel. */
+  readonly reference: (inputs: readonly Nd[], attrs: A) => Nd;
+  readonly cost: (shapes: readonly Shape[], attrs: A, shape: Shape) => Cost;
+  readonly cases: readonly OpCase<A>[];
+  /** Largest error allowed, relative to the scale of the result; the default covers one rounding of each operand. */
+  readonly tolerance?: { readonly forward?: number; readonly gradient?: number; readonly reason: string };
+}
+
+/** Recorder of the tape; autograd installs itself here, so that ops need not know it. */
+export interface TapeHook {
+  record(op: Op<never>, call: Call<never>, output: Tensor, saved: Record<string, Tensor>): boolean;
+}
+
+/** Sees every op's output in debug mode. */
+export type OutputHook = (op: string, output: Tensor) => void;
+
+let tape: TapeHook | null = null;
+let inspect: OutputHook | null = null;
+/** Ops called by another op's forward are part of it and not recorded on their own. */
+let depth = 0;
+
+export const installTape = (hook: TapeHook): void => {
+  tape = hook;
+};
+
+export const installOutputHook = (hook: OutputHook | null): void => {
+  inspect = hook;
+};
+
+/** Runs an op: shape rule, forward, and, where an input wants gradients, the tape. */
+export const run = <A>(op: Op<A>, inputs: readonly Tensor[], attrs: A): Tensor => {
+  const runtime = inputs[0]!.runtime;
+  const call: Call<A> = { runtime, inputs, attrs, shape: op.infer(inputs.map((t) => t.shape), attrs) };
+  const { output, saved } = forward(op, call);
+  output.label = op.name;
+  inspect?.(op.name, output);
+  const recorded = depth === 0 && (tape?.record(op as unknown as Op<never>, call as unknown as Call<never>, output, saved) ?? false);
+  for (const extra of Object.values(saved)) {
+    if (recorded) untrack(extra);
+    else extra.release();
+  }
+  return output;
+};
+
+const forward = <A>(op: Op<A>, call: Call<A>): { output: Tensor; saved: Record<string, Tensor> } => {
+  depth++;
+  try {
+    return scope(() => {
+      const result = op.forward(call);
+      return result instanceof Tensor ? { output: result, saved: {} } : result;
+    });
+  } finally {
+    depth--;
+  }
+};
+
+/** A tensor for an op's result. */
+export const allocate = (runtime: Runtime, shape: Shape, label: string, dtype: DType = 'float32'): Tensor =>
+  Tensor.allocate(runtime, shape, dtype, label);
+
+/** Records a kernel on tensors; names are those of the shader. */
+export const dispatch = (runtime: Runtime, kernel: Kernel, tensors: Readonly<Record<string, Tensor>>, params: ParamValues, grid: Grid): void => {
+  const ranges: Record<string, BufferRange> = {};
+  for (const name in tensors) ranges[name] = tensors[name]!.range;
+  runtime.recorder.dispatch(kernel, ranges, params, grid);
+};
+
+/** Invocations of a workgroup in kernels without structure of their own. */
+export const WORKGROUP = 64;
+
+/** Grid for one invocation per item. */
+export const gridFor = (items: number, perGroup = WORKGROUP): Grid => linearGrid(Math.ceil(items / perGroup));
+
+/** Bytes of tensors of these shapes in storage. */
+export const bytesOf = (...shapes: readonly Shape[]): number => shapes.reduce((sum, shape) => sum + quadCount(shape) * 16, 0);

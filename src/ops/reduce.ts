@@ -1,0 +1,209 @@
+import source from '../../shaders/reduce.wgsl';
+import { linearGrid } from '../kernels/grid.js';
+import { Shader } from '../kernels/shader.js';
+import { normalizeAxes, normalizeAxis, numel, quadCount, quadsPerRow, rowWidth, sameShape, type Shape } from '../tensor/shape.js';
+import type { Tensor } from '../tensor/tensor.js';
+import { eq, mul, spread, div } from './binary.js';
+import { distinct, type OpCase } from './cases.js';
+import { forEachIndex, type Nd, nd, strides } from './nd.js';
+import { allocate, bytesOf, dispatch, gridFor, type Op, run } from './op.js';
+import { reshape } from './reshape.js';
+import { affine } from './unary.js';
+
+const shader = new Shader('reduce', source);
+const CODES = { sum: 0, max: 1, min: 2 } as const;
+type Kind = keyof typeof CODES;
+
+interface Attrs {
+  readonly axes: readonly number[];
+  readonly keepdim: boolean;
+}
+
+/** With one item per invocation, work for a device; beyond it splitting the reduced axis costs more than it gives. */
+const TARGET_INVOCATIONS = 4096;
+const ROWS_PER_SPLIT = 32;
+
+const withAxes = (shape: Shape, axes: readonly number[], keepdim: boolean): Shape =>
+  keepdim ? shape.map((size, i) => (axes.includes(i) ? 1 : size)) : shape.filter((_, i) => !axes.includes(i));
+
+/** Reduces the leading or middle axes [from, to) of x; the row axis stays. */
+const reduceColumns = (kind: Kind, x: Tensor, from: number, to: number, scale: number): Tensor => {
+  const { shape, runtime } = x;
+  const outer = numel(shape.slice(0, from));
+  const length = numel(shape.slice(from, to));
+  const quads = quadCount(shape) / (outer * length);
+  const splits = Math.max(1, Math.min(Math.ceil(length / ROWS_PER_SPLIT), Math.floor(TARGET_INVOCATIONS / (outer * quads))));
+  const kernel = shader.kernel('columns', { OP: CODES[kind] });
+  const kept = shape.map((size, i) => (i >= from && i < to ? 1 : size));
+  const width = rowWidth(shape);
+  const result = allocate(runtime, kept, kind);
+  const launch = (input: Tensor, y: Tensor, rows: number, parts: number, factor: number): void =>
+    dispatch(runtime, kernel, { x: input, y }, { outer, length: rows, quads, splits: parts, width, scale: factor }, gridFor(outer * parts * quads));
+  if (splits === 1) {
+    launch(x, result, length, 1, scale);
+    return result;
+  }
+  // The cut into splits depends on shapes alone, so the order of summation, and each bit, repeats.
+  const used = Math.ceil(length / Math.ceil(length / splits));
+  const parts = allocate(runtime, [outer * used * (quads / quadsPerRow(shape)), width], `${kind} parts`);
+  launch(x, parts, length, used, 1);
+  launch(parts, result, used, 1, scale);
+  return result;
+};
+
+const reduceRows = (kind: Kind, x: Tensor, scale: number): Tensor => {
+  const { shape, runtime } = x;
+  const y = allocate(runtime, [...shape.slice(0, -1), 1], kind);
+  const outer = quadCount(shape) / quadsPerRow(shape);
+  dispatch(runtime, shader.kernel('rows', { OP: CODES[kind] }), { x, y },
+    { outer, length: rowWidth(shape), quads: quadsPerRow(shape), splits: 1, width: rowWidth(shape), scale }, linearGrid(outer));
+  return y;
+};
+
+/** Reduces groups of neighbouring axes one after the other, keeping the dimensions. */
+const reduceKept = (kind: Kind, x: Tensor, axes: readonly number[], scale: number): Tensor => {
+  let result = x;
+  let factor = scale;
+  const rowAxis = x.rank - 1;
+  const leading = axes.filter((axis) => axis !== rowAxis);
+  for (let i = 0; i < leading.length;) {
+    let end = i + 1;
+    while (end < leading.length && leading[end] === leading[end - 1]! + 1) end++;
+    result = reduceColumns(kind, result, leading[i]!, leading[end - 1]! + 1, factor);
+    factor = 1;
+    i = end;
+  }
+  return axes.includes(rowAxis) ? reduceRows(kind, result, factor) : result;
+};
+
+const forwardOf = (kind: Kind, mean: boolean): Op<Attrs>['forward'] => ({ inputs: [x], attrs: { axes }, shape }) => {
+  const scale = mean ? 1 / numel(axes.map((axis) => x!.shape[axis]!)) : 1;
+  if (axes.length === 0 || x!.rank === 0) return x!.alias();
+  return reshape(reduceKept(kind, x!, axes, scale), shape);
+};
+
+const groupsOf = (x: Nd, { axes, keepdim }: Attrs, visit: (out: number, value: number) => void): Nd => {
+  const out = nd(withAxes(x.shape, axes, keepdim));
+  const keptStrides = strides(withAxes(x.shape, axes, true));
+  forEachIndex(x.shape, (index, flat) => visit(index.reduce((sum, at, i) => sum + (axes.includes(i) ? 0 : at * keptStrides[i]!), 0), x.data[flat]!));
+  return out;
+};
+
+const kept = (shape: Shape, axes: readonly number[]): Shape => withAxes(shape, axes, true);
+
+const cases = (fill?: OpCase['fill']): OpCase<Attrs>[] => {
+  const rows: [string, Shape, number[], boolean][] = [
+    ['all', [3, 4, 5], [0, 1, 2], false], ['last', [3, 4, 5], [2], false], ['last kept', [3, 6], [1], true], ['first', [7, 3], [0], false],
+    ['middle', [2, 3, 2, 5], [1, 2], false], ['first and last', [3, 2, 5], [0, 2], false], ['spread apart', [2, 3, 2, 3], [0, 2], true],
+    ['size-1 axes', [1, 4, 1], [0, 2], false], ['many rows', [300, 6], [0], false], ['long row', [3, 517], [1], false],
+  ];
+  return [
+    ...rows.map(([name, shape, axes, keepdim]) => ({ name, shapes: [shape], attrs: { axes, keepdim }, ...(fill ? { fill } : {}) })),
+    { name: '2×73×73×192 to channels', shapes: [[2, 73, 73, 192]], attrs: { axes: [0, 1, 2], keepdim: false }, bench: true, ...(fill ? { fill } : {}) },
+  ];
+};
+
+const cost: Op<Attrs>['cost'] = ([shape], _, out) => ({ flops: numel(shape!), bytes: bytesOf(shape!, out) });
+const infer: Op<Attrs>['infer'] = ([shape], { axes, keepdim }) => withAxes(shape!, axes, keepdim);
+
+const linearOp = (name: string, mean: boolean): Op<Attrs> => ({
+  name, group: 'Reduction', infer, cost, cases: cases(),
+  forward: forwardOf('sum', mean),
+  backward: ({ grad, attrs: { axes }, shapes: [shape] }) => {
+    const scale = mean ? 1 / numel(axes.map((axis) => shape![axis]!)) : 1;
+    const spreadOut = spread(reshape(grad, kept(shape!, axes)), shape!);
+    return [scale === 1 ? spreadOut : affine(spreadOut, scale)];
+  },
+  reference: ([x], attrs) => {
+    const scale = mean ? 1 / numel(attrs.axes.map((axis) => x!.shape[axis]!)) : 1;
+    const sums = new Float64Array(numel(withAxes(x!.shape, attrs.axes, true)));
+    const out = groupsOf(x!, attrs, (at, value) => { sums[at]! += value * scale; });
+    out.data.set(sums);
+    return out;
+  },
+});
+
+const extremumOp = (name: 'max' | 'min', better: (a: number, b: number) => boolean): Op<Attrs> => ({
+  name, group: 'Reduction', infer, cost, cases: cases([distinct()]),
+  forward: forwardOf(name, false),
+  keeps: { inputs: [0], output: true },
+  // Ties share the gradient equally, as PyTorch's amax and amin do.
+  backward: ({ grad, attrs: { axes }, inputs: [x], output, shapes: [shape] }) => {
+    const hits = eq(x!, reshape(output!, kept(shape!, axes)));
+    const count = reduceKept('sum', hits, axes, 1);
+    return [mul(hits, div(reshape(grad, kept(shape!, axes)), count))];
+  },
+  reference: ([x], attrs) => {
+    const best = new Float64Array(numel(withAxes(x!.shape, attrs.axes, true))).fill(NaN);
+    const out = groupsOf(x!, attrs, (at, value) => { if (Number.isNaN(best[at]!) || better(value, best[at]!)) best[at] = value; });
+    out.data.set(best);
+    return out;
+  },
+});
+
+export const sumOp = linearOp('sum', false);
+export const meanOp = linearOp('mean', true);
+export const maxOp = extremumOp('max', (a, b) => a > b);
+export const minOp = extremumOp('min', (a, b) => a < b);
+
+export const argmaxOp: Op<{ axis: number; keepdim: boolean }> = {
+  name: 'argmax', group: 'Reduction', dtype: 'int32',
+  infer: ([shape], { axis, keepdim }) => withAxes(shape!, [axis], keepdim),
+  forward: ({ runtime, inputs: [x], attrs: { axis }, shape }) => {
+    const { shape: from } = x!;
+    const indices = allocate(runtime, kept(from, [axis]), 'argmax', 'int32');
+    const rowsKernel = axis === from.length - 1;
+    const outer = rowsKernel ? quadCount(from) / quadsPerRow(from) : numel(from.slice(0, axis));
+    const quads = rowsKernel ? quadsPerRow(from) : quadCount(from) / (outer * from[axis]!);
+    dispatch(runtime, shader.kernel(rowsKernel ? 'argmaxRows' : 'argmaxColumns'), { x: x!, indices },
+      { outer, length: from[axis]!, quads, splits: 1, width: rowWidth(from), scale: 1 }, gridFor(rowsKernel ? outer : outer * quads));
+    return reshape(indices, shape);
+  },
+  backward: null,
+  reference: ([x], { axis, keepdim }) => {
+    const attrs = { axes: [axis], keepdim };
+    const best = new Float64Array(numel(withAxes(x!.shape, [axis], true))).fill(-Infinity);
+    const at = new Float64Array(best.length);
+    const seen = new Float64Array(best.length);
+    const out = groupsOf(x!, attrs, (i, value) => {
+      if (value > best[i]!) {
+        best[i] = value;
+        at[i] = seen[i]!;
+      }
+      seen[i]!++;
+    });
+    out.data.set(at);
+    return out;
+  },
+  cost: ([shape], _, out) => ({ flops: 0, bytes: bytesOf(shape!, out) }),
+  cases: [
+    { name: 'rows', shapes: [[4, 7]], attrs: { axis: 1, keepdim: false } },
+    { name: 'columns', shapes: [[5, 3, 6]], attrs: { axis: 0, keepdim: false } },
+    { name: 'middle kept', shapes: [[2, 5, 3]], attrs: { axis: 1, keepdim: true } },
+  ],
+};
+
+export type Axes = number | readonly number[];
+
+const reduce = (op: Op<Attrs>, x: Tensor, axes: Axes | undefined, keepdim: boolean): Tensor =>
+  run(op, [x], { axes: normalizeAxes(op.name, axes, x.rank), keepdim });
+
+/** Sum over axes (default: all). `keepdim` keeps reduced axes with size 1. */
+export const sum = (x: Tensor, axes?: Axes, keepdim = false): Tensor => reduce(sumOp, x, axes, keepdim);
+/** Mean over axes (default: all). */
+export const mean = (x: Tensor, axes?: Axes, keepdim = false): Tensor => reduce(meanOp, x, axes, keepdim);
+/** Maximum over axes (PyTorch's `amax`: ties share the gradient). NaN wins over numbers. */
+export const max = (x: Tensor, axes?: Axes, keepdim = false): Tensor => reduce(maxOp, x, axes, keepdim);
+/** Minimum over axes (PyTorch's `amin`). NaN wins over numbers. */
+export const min = (x: Tensor, axes?: Axes, keepdim = false): Tensor => reduce(minOp, x, axes, keepdim);
+/** Index (int32) of the maximum along one axis; the first of equals. */
+export const argmax = (x: Tensor, axis = -1, keepdim = false): Tensor =>
+  run(argmaxOp, [x], { axis: normalizeAxis('argmax', axis, x.rank), keepdim });
+
+/** Sums a gradient over the axes along which its operand was broadcast. */
+export const sumTo = (grad: Tensor, shape: Shape): Tensor => {
+  if (sameShape(grad.shape, shape)) return grad;
+  const extra = grad.rank - shape.length;
+  const axes = grad.shape.map((_, i) => i).filter((i) => i < extra || (shape[i - extra] === 1 && grad.shape[i] !== 1));
+  return reshape(axes.length ? reduceKept('sum', grad, axes, 1) : grad, shape);
+};

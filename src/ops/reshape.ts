@@ -1,0 +1,55 @@
+import source from '../../shaders/reshape.wgsl';
+import { fail } from '../errors.js';
+import { Shader } from '../kernels/shader.js';
+import { formatShape, numel, quadCount, quadsPerRow, rowWidth, type Shape } from '../tensor/shape.js';
+import { Tensor } from '../tensor/tensor.js';
+import { nd } from './nd.js';
+import { bytesOf, dispatch, gridFor, type Op, run } from './op.js';
+
+const shader = new Shader('reshape', source);
+
+interface Attrs {
+  readonly to: Shape;
+}
+
+/** Rows of both shapes begin at the same places in storage, so the memory can be shared. */
+const sharesRows = (from: Shape, to: Shape): boolean =>
+  rowWidth(from) === rowWidth(to) || (rowWidth(from) % 4 === 0 && rowWidth(to) % 4 === 0);
+
+const reshaped = (x: Tensor, to: Shape): Tensor => {
+  if (sharesRows(x.shape, to)) return x.alias(to, 'reshape');
+  const y = Tensor.allocate(x.runtime, to, x.dtype, 'reshape');
+  dispatch(x.runtime, shader.kernel('forward'), { x, y }, {
+    quads: quadCount(to), toQuadsPerRow: quadsPerRow(to), toWidth: rowWidth(to), fromWidth: rowWidth(x.shape), fromStride: quadsPerRow(x.shape) * 4,
+  }, gridFor(quadCount(to)));
+  return y;
+};
+
+export const reshapeOp: Op<Attrs> = {
+  name: 'reshape',
+  group: 'Shape',
+  infer: ([from], { to }) => {
+    if (numel(from!) !== numel(to)) fail(`reshape: ${formatShape(from!)} has ${numel(from!)} elements, ${formatShape(to)} would have ${numel(to)}`);
+    return to;
+  },
+  forward: ({ inputs, shape }) => reshaped(inputs[0]!, shape),
+  backward: ({ grad, shapes }) => [reshaped(grad, shapes[0]!)],
+  reference: ([x], { to }) => nd(to, x!.data),
+  cost: ([from], _, to) => ({ flops: 0, bytes: bytesOf(from!, to) }),
+  cases: [
+    { name: 'same row', shapes: [[2, 3, 5]], attrs: { to: [6, 5] } },
+    { name: 'rows of fours', shapes: [[2, 8]], attrs: { to: [4, 4] } },
+    { name: 'ragged rows', shapes: [[2, 3, 5]], attrs: { to: [5, 6] } },
+    { name: 'to scalar', shapes: [[1, 1]], attrs: { to: [] } },
+    { name: 'flatten', shapes: [[3, 7, 3]], attrs: { to: [63] } },
+  ],
+};
+
+/**
+ * The same elements in row-major order with another shape; one size may be −1 and is then inferred.
+ * Shares memory where rows allow it, else copies.
+ */
+export const reshape = (x: Tensor, shape: Shape): Tensor => {
+  const known = shape.reduce((product, size) => (size === -1 ? product : product * size), 1);
+  return run(reshapeOp, [x], { to: shape.map((size) => (size === -1 ? x.size / known : size)) });
+};

@@ -1,0 +1,135 @@
+import source from '../../shaders/unary.wgsl';
+import { linearGrid } from '../kernels/grid.js';
+import { Shader } from '../kernels/shader.js';
+import { quadCount, quadsPerRow, rowWidth, type Shape } from '../tensor/shape.js';
+import type { Tensor } from '../tensor/tensor.js';
+import { awayFrom, type Fill, uniform } from './cases.js';
+import { mapNd } from './nd.js';
+import { allocate, bytesOf, dispatch, type Op, run } from './op.js';
+
+const shader = new Shader('unary', source);
+
+/** Scalar arguments of a pointwise function. */
+export interface Scalars {
+  readonly a: number;
+  readonly b: number;
+}
+
+/** One pointwise function: its number in the shader, its float64 formula, and where it has kinks. */
+interface Row {
+  readonly code: number;
+  readonly formula: (x: number, s: Scalars) => number;
+  /** Backward reads the output instead of the input. */
+  readonly fromOutput?: boolean;
+  readonly differentiable?: boolean;
+  readonly fill?: Fill;
+  readonly scalars?: Scalars;
+  readonly tolerance?: Op['tolerance'];
+}
+
+const kernelGrid = (quads: number) => linearGrid(Math.ceil(quads / 256));
+const paramsOf = (shape: Shape, { a, b }: Scalars) =>
+  ({ quads: quadCount(shape), quadsPerRow: quadsPerRow(shape), width: rowWidth(shape), a, b });
+
+const shapesToTest: readonly Shape[] = [[2, 3, 5], [1], [], [7, 1], [3, 130]];
+/** Just over 65,535 workgroups of 256 vec4f would need 256 MiB; 65,535 × 4 numbers per lane group is checked by `fill`'s cases instead. */
+
+const unaryOp = (name: string, row: Row): Op<Scalars> => ({
+  name,
+  group: 'Pointwise',
+  infer: ([shape]) => shape!,
+  forward: ({ runtime, inputs, attrs, shape }) => {
+    const y = allocate(runtime, shape, name);
+    dispatch(runtime, shader.kernel('forward', { OP: row.code }), { x: inputs[0]!, y }, paramsOf(shape, attrs), kernelGrid(quadCount(shape)));
+    return y;
+  },
+  keeps: row.fromOutput ? { output: true } : { inputs: [0] },
+  backward: row.differentiable === false ? null : ({ runtime, grad, attrs, inputs, output, shape }) => {
+    const result = allocate(runtime, shape, `${name} gradient`);
+    const entry = row.fromOutput ? 'backwardFromOutput' : 'backward';
+    dispatch(runtime, shader.kernel(entry, { OP: row.code }), { x: (row.fromOutput ? output : inputs[0])!, gradient: grad, result },
+      paramsOf(shape, attrs), kernelGrid(quadCount(shape)));
+    return [result];
+  },
+  reference: ([x], attrs) => mapNd(x!.shape, (i) => row.formula(x!.data[i]!, attrs)),
+  cost: ([shape]) => ({ flops: 0, bytes: 2 * bytesOf(shape!) }),
+  cases: [
+    ...shapesToTest.map((shape) => ({ name: `[${shape.join('×')}]`, shapes: [shape], attrs: row.scalars ?? { a: 0, b: 0 }, fill: [row.fill] })),
+    { name: '2×26×26×768', shapes: [[2, 26, 26, 768]], attrs: row.scalars ?? { a: 0, b: 0 }, fill: [row.fill], bench: true },
+  ],
+  ...(row.tolerance ? { tolerance: row.tolerance } : {}),
+});
+
+/** erfc by continued series in float64: erf's Maclaurin series, enough for |x| ≤ 4. */
+const erf = (x: number): number => {
+  let term = x;
+  let sum = x;
+  for (let n = 1; n < 200; n++) {
+    term *= -(x * x) / n;
+    sum += term / (2 * n + 1);
+  }
+  return (2 / Math.sqrt(Math.PI)) * sum;
+};
+
+const loose = (reason: string, forward: number, gradient = forward * 4): Op['tolerance'] => ({ forward, gradient, reason });
+
+export const negOp = unaryOp('neg', { code: 0, formula: (x) => -x });
+export const absOp = unaryOp('abs', { code: 1, formula: Math.abs, fill: awayFrom([0]) });
+export const signOp = unaryOp('sign', { code: 2, formula: Math.sign, differentiable: false });
+export const sqrtOp = unaryOp('sqrt', { code: 3, formula: Math.sqrt, fromOutput: true, fill: uniform(0.1, 4) });
+export const expOp = unaryOp('exp', {
+  code: 4, formula: Math.exp, fromOutput: true, fill: uniform(-3, 3), tolerance: loose('WGSL allows exp an error of 3 + 2|x| ulp', 2e-6),
+});
+export const logOp = unaryOp('log', {
+  code: 5, formula: Math.log, fill: uniform(0.1, 4), tolerance: loose('WGSL allows log an absolute error of 2^-21 near 1', 2e-6),
+});
+export const powOp = unaryOp('pow', {
+  code: 6, formula: (x, { a }) => x ** a, fill: uniform(0.2, 2), scalars: { a: 1.7, b: 0 },
+  tolerance: loose('pow is exp2(y log2 x); their errors multiply', 4e-6),
+});
+export const clampOp = unaryOp('clamp', {
+  code: 7, formula: (x, { a, b }) => Math.min(Math.max(x, a), b), fill: awayFrom([-0.5, 0.25]), scalars: { a: -0.5, b: 0.25 },
+});
+export const reluOp = unaryOp('relu', { code: 8, formula: (x) => Math.max(x, 0), fromOutput: true, fill: awayFrom([0]) });
+export const sigmoidOp = unaryOp('sigmoid', {
+  code: 9, formula: (x) => 1 / (1 + Math.exp(-x)), fromOutput: true, fill: uniform(-4, 4), tolerance: loose('exp, a sum and a division', 2e-6),
+});
+export const tanhOp = unaryOp('tanh', {
+  code: 10, formula: Math.tanh, fromOutput: true, fill: uniform(-3, 3),
+  tolerance: loose('WGSL inherits tanh from (e^x − e^−x)/(e^x + e^−x), which cancels near 0', 1e-5),
+});
+export const geluOp = unaryOp('gelu', {
+  code: 11, formula: (x) => 0.5 * x * (1 + erf(x / Math.SQRT2)), fill: uniform(-3, 3),
+  tolerance: loose('the erfc fit has 1.2e-7 relative error, then exp', 4e-6),
+});
+export const signedSqrtOp = unaryOp('signedSqrt', {
+  code: 12, formula: (x, { a }) => Math.sign(x) * Math.sqrt(Math.abs(x) + a), fill: awayFrom([0]), scalars: { a: 1e-12, b: 0 },
+});
+export const affineOp = unaryOp('affine', { code: 13, formula: (x, { a, b }) => a * x + b, scalars: { a: 1.5, b: -0.25 } });
+
+const apply = (op: Op<Scalars>, x: Tensor, a = 0, b = 0): Tensor => run(op, [x], { a, b });
+
+/** −x. */
+export const neg = (x: Tensor): Tensor => apply(negOp, x);
+/** |x|; the gradient at 0 is 0. */
+export const abs = (x: Tensor): Tensor => apply(absOp, x);
+/** −1, 0 or 1. No gradient. */
+export const sign = (x: Tensor): Tensor => apply(signOp, x);
+export const sqrt = (x: Tensor): Tensor => apply(sqrtOp, x);
+export const exp = (x: Tensor): Tensor => apply(expOp, x);
+/** Natural logarithm. */
+export const log = (x: Tensor): Tensor => apply(logOp, x);
+/** x to a constant power. Negative x needs an integral exponent, else the result is NaN. */
+export const pow = (x: Tensor, exponent: number): Tensor => apply(powOp, x, exponent);
+/** Limits x to min … max; NaN stays NaN. The gradient is 1 at both borders, as in PyTorch. */
+export const clamp = (x: Tensor, min: number, max: number): Tensor => apply(clampOp, x, min, max);
+/** max(x, 0); NaN stays NaN, the gradient at 0 is 0. */
+export const relu = (x: Tensor): Tensor => apply(reluOp, x);
+export const sigmoid = (x: Tensor): Tensor => apply(sigmoidOp, x);
+export const tanh = (x: Tensor): Tensor => apply(tanhOp, x);
+/** Exact GELU, x · Φ(x). */
+export const gelu = (x: Tensor): Tensor => apply(geluOp, x);
+/** sign(x) · sqrt(|x| + eps) as in WS-DAN's pooling; 0 at 0, with zero gradient there. */
+export const signedSqrt = (x: Tensor, eps = 1e-12): Tensor => apply(signedSqrtOp, x, eps);
+/** scale · x + shift with constants: the scalar forms of mul and add. */
+export const affine = (x: Tensor, scale: number, shift = 0): Tensor => apply(affineOp, x, scale, shift);

@@ -1,0 +1,67 @@
+import { fail } from '../errors.js';
+import type { Runtime } from '../kernels/runtime.js';
+import { checkShape, formatShape, numel, type Shape } from './shape.js';
+import { type DType, pad, Tensor, type TypedArray } from './tensor.js';
+
+let defaultRuntime_: Runtime | null = null;
+
+/** The runtime on which tensors are made when none is named: the one opened last. */
+export const setDefaultRuntime = (runtime: Runtime | null): void => {
+  defaultRuntime_ = runtime;
+};
+
+export const defaultRuntime = (): Runtime =>
+  defaultRuntime_ ?? fail('no device is open; call "await open()" first, or name a runtime in the options');
+
+export interface TensorOptions {
+  dtype?: DType;
+  runtime?: Runtime;
+  label?: string;
+}
+
+type Nested = number | readonly Nested[];
+
+/**
+ * Makes a tensor from numbers: a typed array or flat array with `shape`, or nested arrays whose shape is inferred.
+ *
+ * @throws UserError when the number of elements and the shape disagree
+ */
+export const tensor = (data: TypedArray | Nested, shape?: Shape, options: TensorOptions = {}): Tensor => {
+  const flat = ArrayBuffer.isView(data) ? null : flatten(data as Nested);
+  const full = shape ?? (flat ? flat.shape : [(data as TypedArray).length]);
+  checkShape('tensor', full);
+  const values: ArrayLike<number> = flat ? flat.values : (data as TypedArray);
+  if (values.length !== numel(full)) fail(`tensor: ${values.length} numbers do not fill shape ${formatShape(full)}, which has ${numel(full)}`);
+  const dtype = options.dtype ?? (data instanceof Int32Array ? 'int32' : data instanceof Uint32Array ? 'uint32' : 'float32');
+  const out = Tensor.allocate(options.runtime ?? defaultRuntime(), full, dtype, options.label ?? 'tensor');
+  write(out, toTyped(values, dtype));
+  return out;
+};
+
+/** Replaces the elements of a tensor (row-major, without padding) after all work recorded so far. */
+export const write = (target: Tensor, data: TypedArray): void => {
+  if (data.length !== target.size) fail(`write: ${data.length} numbers for tensor "${target.label}" ${formatShape(target.shape)} of ${target.size}`);
+  target.runtime.recorder.upload(target.range, pad(toTyped(data, target.dtype), target.shape));
+};
+
+const toTyped = (values: ArrayLike<number>, dtype: DType): TypedArray => {
+  if (dtype === 'int32') return values instanceof Int32Array ? values : Int32Array.from(values);
+  if (dtype === 'uint32') return values instanceof Uint32Array ? values : Uint32Array.from(values);
+  return values instanceof Float32Array ? values : Float32Array.from(values);
+};
+
+const flatten = (data: Nested): { values: number[]; shape: number[] } => {
+  const shape: number[] = [];
+  for (let level = data; Array.isArray(level); level = level[0] as Nested) shape.push(level.length);
+  const values: number[] = [];
+  const visit = (level: Nested, depth: number): void => {
+    if (!Array.isArray(level)) {
+      values.push(level as number);
+      return;
+    }
+    if (level.length !== shape[depth]) fail(`tensor: nested arrays are ragged: expected ${shape[depth]} entries at depth ${depth}, got ${level.length}`);
+    for (const item of level) visit(item as Nested, depth + 1);
+  };
+  visit(data, 0);
+  return { values, shape };
+};

@@ -1,0 +1,87 @@
+import type { Tensor } from './tensor.js';
+
+/** Anything with resources that end with a scope: tensors, and the tape's nodes. */
+export interface Scoped {
+  endScope(): void;
+}
+
+class Scope {
+  readonly members = new Set<Scoped>();
+  /** Outlive this scope, but not its outermost parent (the tape's nodes). */
+  readonly inherited = new Set<Scoped>();
+
+  constructor(readonly parent: Scope | null) {}
+}
+
+let current: Scope | null = null;
+
+/** Registers a tensor with the innermost scope. */
+export const track = (member: Scoped): void => {
+  current?.members.add(member);
+};
+
+/** Registers what lives until the outermost scope ends. */
+export const trackOutermost = (member: Scoped): void => {
+  current?.inherited.add(member);
+};
+
+export const untrack = (member: Scoped): void => {
+  for (let scope = current; scope; scope = scope.parent) {
+    if (scope.members.delete(member) || scope.inherited.delete(member)) return;
+  }
+};
+
+/**
+ * Runs `fn`; every tensor made inside is released at the end, except those that `fn` returns
+ * (directly or in arrays and plain objects) and those marked with `keep()`. Works with async functions:
+ * the scope then ends when the promise settles. Async scopes must nest; two that run side by side
+ * are refused, since nobody could tell whose tensors are whose.
+ */
+export const scope = <T>(fn: () => T): T => {
+  const opened = new Scope(current);
+  current = opened;
+  let result: T;
+  try {
+    result = fn();
+  } catch (error) {
+    close(opened, undefined);
+    throw error;
+  }
+  if (result instanceof Promise) {
+    return result.then(
+      (value) => { close(opened, value); return value; },
+      (error: unknown) => { close(opened, undefined); throw error; },
+    ) as T;
+  }
+  close(opened, result);
+  return result;
+};
+
+const close = (ended: Scope, result: unknown): void => {
+  const overlapping = current !== ended;
+  const returned = new Set<Scoped>();
+  collect(result, returned);
+  for (const member of ended.members) {
+    if (!returned.has(member)) member.endScope();
+    else ended.parent?.members.add(member);
+  }
+  if (ended.parent) for (const member of ended.inherited) ended.parent.inherited.add(member);
+  else for (const member of ended.inherited) member.endScope();
+  if (overlapping) {
+    throw new Error('Two async scopes overlap: a scope ended while one opened later was still running. Await the inner scope before the outer one ends.');
+  }
+  current = ended.parent;
+};
+
+const collect = (value: unknown, into: Set<Scoped>): void => {
+  if (value === null || typeof value !== 'object' || ArrayBuffer.isView(value)) return;
+  if ('endScope' in value) into.add(value as Scoped);
+  else if (Array.isArray(value)) for (const item of value) collect(item, into);
+  else if (Object.getPrototypeOf(value) === Object.prototype) for (const item of Object.values(value)) collect(item, into);
+};
+
+/** Takes a tensor out of its scope: it lives until its owner (a module, an optimiser) releases it. */
+export const keep = <T extends Tensor>(tensor: T): T => {
+  untrack(tensor);
+  return tensor;
+};

@@ -1,0 +1,143 @@
+import { fail } from '../errors.js';
+import type { BufferRange } from '../kernels/recorder.js';
+import type { Runtime } from '../kernels/runtime.js';
+import { type Scoped, track, untrack } from './scope.js';
+import { formatShape, numel, quadsPerRow, rowCount, rowWidth, type Shape, storageBytes } from './shape.js';
+import { Storage } from './storage.js';
+
+/** `bool` tensors hold 0 or 1 as float32, so that they multiply directly; the others use 32-bit integers. */
+export type DType = 'float32' | 'int32' | 'uint32' | 'bool';
+
+export type TypedArray = Float32Array | Int32Array | Uint32Array;
+
+/** What the tape stores at a tensor that it produced; defined by autograd. */
+export interface GradientNode {
+  readonly op: string;
+}
+
+/**
+ * An n-dimensional array on a device. Storage is row-major with the last axis padded with zeros to a
+ * multiple of four. Handles are cheap; the memory behind them is released by scopes and the tape.
+ */
+export class Tensor implements Scoped {
+  /** Whether backward computes a gradient for this tensor. Set by `requiresGrad_()` or inherited from inputs. */
+  requiresGrad = false;
+  /** Gradient accumulated by backward; for leaves, and for others after `retainGrad()`. */
+  grad: Tensor | null = null;
+  gradNode: GradientNode | null = null;
+  /** Shown in errors and reports: the parameter's name, or the op that made the tensor. */
+  label: string;
+  private released = false;
+
+  /** @internal Use `tensor`, `zeros`, … or `allocate`. */
+  constructor(readonly shape: Shape, readonly dtype: DType, private storage_: Storage, label: string) {
+    this.label = label;
+    track(this);
+  }
+
+  /** A tensor with unspecified contents (padding included: the kernel that fills it writes whole rows). */
+  static allocate(runtime: Runtime, shape: Shape, dtype: DType = 'float32', label = 'tensor'): Tensor {
+    const bytes = storageBytes(shape);
+    return new Tensor(shape, dtype, Storage.allocate(runtime, bytes, `${label} ${formatShape(shape)}`), label);
+  }
+
+  get runtime(): Runtime {
+    return this.storage_.runtime;
+  }
+
+  get storage(): Storage {
+    if (this.released) {
+      fail(`tensor "${this.label}" ${formatShape(this.shape)} was released when its scope ended; return it from the scope, or mark it with keep()`);
+    }
+    return this.storage_;
+  }
+
+  /** The bytes in storage, for kernels. */
+  get range(): BufferRange {
+    const { range } = this.storage;
+    return { buffer: range.buffer, offset: range.offset, bytes: storageBytes(this.shape) };
+  }
+
+  get size(): number {
+    return numel(this.shape);
+  }
+
+  get rank(): number {
+    return this.shape.length;
+  }
+
+  /** Another handle on the same memory, unknown to the tape. The shape must fill the same rows. */
+  alias(shape: Shape = this.shape, label = this.label): Tensor {
+    return new Tensor(shape, this.dtype, this.storage.retain(), label);
+  }
+
+  /** The same values, cut off from the tape (PyTorch's `detach`). Memory is shared. */
+  detach(): Tensor {
+    return this.alias();
+  }
+
+  /** Asks for gradients with respect to this leaf. */
+  requiresGrad_(on = true): this {
+    if (this.dtype !== 'float32') fail(`tensor "${this.label}": only float32 tensors have gradients, this one is ${this.dtype}`);
+    this.requiresGrad = on;
+    return this;
+  }
+
+  /** Moves the handle onto other storage that already holds its values (flat parameter buffers). @internal */
+  rebase(storage: Storage): void {
+    this.storage.release();
+    this.storage_ = storage;
+  }
+
+  /** Copies the elements to the host, row-major and without padding. Waits for all work recorded so far. */
+  async data(): Promise<TypedArray> {
+    const raw = await this.runtime.recorder.read(this.range);
+    return unpad(raw, this.shape, this.dtype);
+  }
+
+  /** The value of a tensor with one element. */
+  async item(): Promise<number> {
+    if (this.size !== 1) fail(`item(): tensor "${this.label}" has shape ${formatShape(this.shape)}; only tensors with one element have a value`);
+    return (await this.data())[0]!;
+  }
+
+  /** Gives the memory back before the scope ends. For owners (modules, optimisers, the tape), not for user code. */
+  release(): void {
+    untrack(this);
+    this.endScope();
+  }
+
+  /** @internal */
+  endScope(): void {
+    if (this.released) return;
+    this.released = true;
+    this.storage_.release();
+  }
+
+  toString(): string {
+    return `Tensor(${this.label} ${formatShape(this.shape)} ${this.dtype})`;
+  }
+}
+
+const view = (raw: ArrayBuffer, dtype: DType): TypedArray =>
+  dtype === 'int32' ? new Int32Array(raw) : dtype === 'uint32' ? new Uint32Array(raw) : new Float32Array(raw);
+
+const unpad = (raw: ArrayBuffer, shape: Shape, dtype: DType): TypedArray => {
+  const padded = view(raw, dtype);
+  const width = rowWidth(shape);
+  const stride = quadsPerRow(shape) * 4;
+  if (stride === width) return padded;
+  const out = padded.slice(0, numel(shape));
+  for (let row = 0; row < rowCount(shape); row++) out.set(padded.subarray(row * stride, row * stride + width), row * width);
+  return out;
+};
+
+/** Lays elements out as in storage: rows padded with zeros to a multiple of four. */
+export const pad = (data: TypedArray, shape: Shape): TypedArray => {
+  const width = rowWidth(shape);
+  const stride = quadsPerRow(shape) * 4;
+  if (stride === width) return data;
+  const out = new (data.constructor as new (length: number) => TypedArray)(rowCount(shape) * stride);
+  for (let row = 0; row < rowCount(shape); row++) out.set(data.subarray(row * width, (row + 1) * width), row * stride);
+  return out;
+};
