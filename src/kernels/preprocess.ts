@@ -10,9 +10,10 @@ import { includes } from './includes.js';
  * Loops exist because some drivers only run fast on unrolled code, or (subgroupBroadcast) need constants.
  */
 export const preprocess = (name: string, source: string, values: Readonly<Record<string, number>>): string =>
-  substitute(expandLoops(name, resolveIncludes(name, source).split('\n'), values).join('\n'), values);
+  substitute(expandLoops(name, source.split('\n'), values).join('\n'), values);
 
-const resolveIncludes = (name: string, source: string): string =>
+/** Replaces the include lines. */
+export const resolveIncludes = (name: string, source: string): string =>
   source.replace(/^\/\/# include (\w+)$/gm, (_, included: string) => {
     const text = includes[included];
     if (text === undefined) throw new Error(`${name}: unknown include "${included}"; known: ${Object.keys(includes).join(', ')}`);

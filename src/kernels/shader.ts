@@ -1,4 +1,4 @@
-import { preprocess } from './preprocess.js';
+import { preprocess, resolveIncludes } from './preprocess.js';
 import { type ParamField, parseParams } from './params.js';
 
 export type Constants = Readonly<Record<string, number>>;
@@ -28,7 +28,11 @@ export class Shader {
   private readonly kernels = new Map<string, Kernel>();
   private readonly overrides: ReadonlySet<string>;
 
-  constructor(readonly name: string, readonly source: string) {
+  private readonly source: string;
+
+  constructor(readonly name: string, text: string) {
+    const source = resolveIncludes(`${name}.wgsl`, text);
+    this.source = source;
     this.bindings = parseBindings(source);
     this.params = parseParams(source);
     this.overrides = new Set([...source.matchAll(/override (\w+)/g)].map((m) => m[1]!));

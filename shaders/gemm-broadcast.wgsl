@@ -1,0 +1,166 @@
+enable subgroups;
+// Matrix products and convolutions for software adapters. Every load there costs as much as dozens of
+// multiply-adds, workgroup memory included, but subgroupBroadcast is free: the LANES lanes of a subgroup
+// hold different rows of x and share them, while each lane owns four columns of the result.
+//# include gemm
+//# include grid
+//# include tail
+
+override BIAS: bool = false;
+override TRANSPOSED: bool = false;     // w is [n][k] instead of [k][n]
+override DIVIDE: bool = false;         // the input gradient of a strided convolution
+const LANES = u32($LANES);
+
+@group(0) @binding(0) var<storage, read> x: array<vec4f>;
+@group(0) @binding(1) var<storage, read> w: array<vec4f>;
+@group(0) @binding(2) var<storage, read> bias: array<vec4f>;
+@group(0) @binding(3) var<storage, read_write> y: array<vec4f>;
+@group(1) @binding(0) var<uniform> P: Params;
+
+// Where a tap reads, or -1.
+fn source(base: i32, tap: i32, divisor: i32, size: u32) -> i32 {
+  var at = base + tap;
+  if (DIVIDE) {
+    if (at < 0 || at % divisor != 0) { return -1; }
+    at /= divisor;
+  }
+  return select(-1, at, at >= 0 && at < i32(size));
+}
+
+// A tile of (LANES * BLOCKS) rows by (LANES * 4) columns.
+@compute @workgroup_size($LANES)
+fn rows(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
+  let tile = linearWorkgroup(group, groups);
+  if (tile >= P.columnTiles * P.rowTiles * P.batches) { return; }
+  let batch = tile / (P.columnTiles * P.rowTiles);
+  let row0 = ((tile / P.columnTiles) % P.rowTiles) * (LANES * u32($BLOCKS));
+  let column = (tile % P.columnTiles) * LANES + lane;
+  let safeColumn = min(column, P.width4 - 1u);
+  let lastPixel = P.rows - 1u;
+  //# for j in 0..$BLOCKS
+  let p$j = min(row0 + u32($j) * LANES + lane, lastPixel);
+  let q$j = p$j / P.outW;
+  let baseX$j = i32(p$j % P.outW) * P.mulX + P.offX;
+  let baseY$j = i32(q$j % P.outH) * P.mulY + P.offY;
+  let image$j = (q$j / P.outH) * P.inH;
+  //# end
+  var sum: array<vec4f, LANES * u32($BLOCKS)>;
+  for (var r = 0u; r < P.kernelH; r++) {
+    for (var s = 0u; s < P.kernelW; s++) {
+      //# for j in 0..$BLOCKS
+      let iy$j = source(baseY$j, i32(r) * P.stepY, P.divY, P.inH);
+      let ix$j = source(baseX$j, i32(s) * P.stepX, P.divX, P.inW);
+      let inside$j = iy$j >= 0 && ix$j >= 0;
+      let at$j = batch * P.xBatch + select(0u, ((image$j + u32(iy$j)) * P.inW + u32(ix$j)) * P.xPitch, inside$j);
+      //# end
+      let tap = batch * P.wBatch + (r * P.kernelW + s) * P.wTap;
+      for (var k = 0u; k < P.depth4; k++) {
+        // All loads come first: the compiler otherwise sinks additions across a load's branches.
+        //# for j in 0..$BLOCKS
+        let a$j = select(vec4f(0.0), x[at$j + k], inside$j);
+        //# end
+        var b0: vec4f;
+        var b1: vec4f;
+        var b2: vec4f;
+        var b3: vec4f;
+        if (TRANSPOSED) {
+          let n = safeColumn * 4u;
+          let last = P.width - 1u;
+          let t0 = w[tap + min(n, last) * P.wPitch + k];
+          let t1 = w[tap + min(n + 1u, last) * P.wPitch + k];
+          let t2 = w[tap + min(n + 2u, last) * P.wPitch + k];
+          let t3 = w[tap + min(n + 3u, last) * P.wPitch + k];
+          b0 = vec4f(t0.x, t1.x, t2.x, t3.x);
+          b1 = vec4f(t0.y, t1.y, t2.y, t3.y);
+          b2 = vec4f(t0.z, t1.z, t2.z, t3.z);
+          b3 = vec4f(t0.w, t1.w, t2.w, t3.w);
+        } else {
+          // x is zero beyond its depth, so which row of w meets it there does not matter.
+          let last = P.depth - 1u;
+          b0 = w[tap + min(4u * k, last) * P.wPitch + safeColumn];
+          b1 = w[tap + min(4u * k + 1u, last) * P.wPitch + safeColumn];
+          b2 = w[tap + min(4u * k + 2u, last) * P.wPitch + safeColumn];
+          b3 = w[tap + min(4u * k + 3u, last) * P.wPitch + safeColumn];
+        }
+        //# for j in 0..$BLOCKS
+        //# for l in 0..$LANES
+        { let v = subgroupBroadcast(a$j, u32($l)); sum[u32($j) * LANES + u32($l)] += v.x * b0 + v.y * b1 + v.z * b2 + v.w * b3; }
+        //# end
+        //# end
+      }
+    }
+  }
+  if (column >= P.width4) { return; }
+  var shift = vec4f(0.0);
+  if (BIAS) { shift = bias[column]; }
+  for (var i = 0u; i < P.tileRows; i++) {
+    if (row0 + i < P.rows) {
+      y[batch * P.yBatch + (row0 + i) * P.yPitch + column] = maskTail(sum[i] + shift, column, P.width);
+    }
+  }
+}
+
+// A tile of (LANES * 4) rows c by (LANES * 4) columns n for one tap and one part of the pixels,
+// four pixels at a time.
+@compute @workgroup_size($LANES)
+fn weights(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
+  let taps = P.kernelH * P.kernelW;
+  let tile = linearWorkgroup(group, groups);
+  if (tile >= P.columnTiles * P.rowTiles * taps * P.splits * P.batches) { return; }
+  let column = (tile % P.columnTiles) * LANES + lane;
+  let block = ((tile / P.columnTiles) % P.rowTiles) * LANES;
+  let tap = (tile / (P.columnTiles * P.rowTiles)) % taps;
+  let part = tile / (P.columnTiles * P.rowTiles * taps);
+  let split = part % P.splits;
+  let batch = part / P.splits;
+  let safeColumn = batch * P.wBatch + min(column, P.width4 - 1u);
+  let safeDepth = batch * P.xBatch + min(block + lane, P.depth4 - 1u);
+  let tapY = i32(tap / P.kernelW) * P.stepY + P.offY;
+  let tapX = i32(tap % P.kernelW) * P.stepX + P.offX;
+  let per = ((P.rows + P.splits - 1u) / P.splits + 3u) / 4u * 4u;
+  let first = min(split * per, P.rows);
+  let end = min(first + per, P.rows);
+  var ox = first % P.outW;
+  var oy = (first / P.outW) % P.outH;
+  var image = first / P.outW / P.outH;
+  var sum: array<vec4f, LANES * 4u>;
+  for (var p = first; p < end; p += 4u) {
+    //# for u in 0..4
+    let iy$u = i32(oy) * P.mulY + tapY;
+    let ix$u = i32(ox) * P.mulX + tapX;
+    let inside$u = iy$u >= 0 && iy$u < i32(P.inH) && ix$u >= 0 && ix$u < i32(P.inW) && p + u32($u) < end;
+    let at$u = safeDepth + select(0u, ((image * P.inH + u32(iy$u)) * P.inW + u32(ix$u)) * P.xPitch, inside$u);
+    ox += 1u;
+    let rowEnds$u = ox == P.outW;
+    ox = select(ox, 0u, rowEnds$u);
+    oy = select(oy, oy + 1u, rowEnds$u);
+    let imageEnds$u = oy == P.outH;
+    oy = select(oy, 0u, imageEnds$u);
+    image = select(image, image + 1u, imageEnds$u);
+    //# end
+    //# for u in 0..4
+    let a$u = select(vec4f(0.0), x[at$u], inside$u);
+    //# end
+    //# for u in 0..4
+    let b$u = w[min(p + u32($u), P.rows - 1u) * P.wPitch + safeColumn];
+    //# end
+    //# for l in 0..$LANES
+    {
+      let v0 = subgroupBroadcast(a0, u32($l));
+      let v1 = subgroupBroadcast(a1, u32($l));
+      let v2 = subgroupBroadcast(a2, u32($l));
+      let v3 = subgroupBroadcast(a3, u32($l));
+      sum[u32($l) * 4u] += v0.x * b0 + v1.x * b1 + v2.x * b2 + v3.x * b3;
+      sum[u32($l) * 4u + 1u] += v0.y * b0 + v1.y * b1 + v2.y * b2 + v3.y * b3;
+      sum[u32($l) * 4u + 2u] += v0.z * b0 + v1.z * b1 + v2.z * b2 + v3.z * b3;
+      sum[u32($l) * 4u + 3u] += v0.w * b0 + v1.w * b1 + v2.w * b2 + v3.w * b3;
+    }
+    //# end
+  }
+  if (column >= P.width4) { return; }
+  let base = split * P.ySplit + batch * P.yBatch + tap * P.wTap + column;
+  for (var i = 0u; i < P.tileRows; i++) {
+    let c = block * 4u + i;
+    if (c < P.depth) { y[base + c * P.yPitch] = maskTail(sum[i], column, P.width); }
+  }
+}

@@ -1,0 +1,30 @@
+import { fail } from '../errors.js';
+import { formatShape, type Shape } from '../tensor/shape.js';
+
+export type Pair = readonly [number, number];
+
+/** A number for both axes, or [vertical, horizontal]. */
+export const pair = (value: number | Pair): Pair => (typeof value === 'number' ? [value, value] : value);
+
+export interface ConvAttrs {
+  readonly stride: Pair;
+  readonly padding: Pair;
+  readonly dilation: Pair;
+  readonly groups: number;
+}
+
+/** Pixels along one axis after a window has moved over it. */
+export const windowCount = (size: number, kernel: number, stride: number, padding: number, dilation = 1): number =>
+  Math.floor((size + 2 * padding - dilation * (kernel - 1) - 1) / stride) + 1;
+
+/** Output shape [N, OH, OW, Cout] of a convolution of x [N, H, W, Cin] with w [KH, KW, Cin / groups, Cout]. */
+export const convShape = (x: Shape, w: Shape, a: ConvAttrs, bias?: Shape): Shape => {
+  const what = `conv2d: input ${formatShape(x)} (N, H, W, C) and weight ${formatShape(w)} (KH, KW, C / groups, out), groups=${a.groups}`;
+  if (x.length !== 4 || w.length !== 4) fail(`${what}: both need four dimensions`);
+  if (a.groups < 1 || x[3]! % a.groups !== 0 || w[3]! % a.groups !== 0) fail(`${what}: ${x[3]} input and ${w[3]} output channels must both be multiples of groups`);
+  if (w[2]! * a.groups !== x[3]) fail(`${what}: the input has ${x[3]} channels, but the weight expects ${w[2]! * a.groups}`);
+  if (bias && (bias.length !== 1 || bias[0] !== w[3])) fail(`${what}: bias ${formatShape(bias)} must be [${w[3]}]`);
+  const out = ([1, 2] as const).map((axis) => windowCount(x[axis]!, w[axis - 1]!, a.stride[axis - 1]!, a.padding[axis - 1]!, a.dilation[axis - 1]!));
+  if (out.some((size) => size < 1)) fail(`${what}: the padded input is smaller than the kernel; increase the image size or the padding`);
+  return [x[0]!, out[0]!, out[1]!, w[3]!];
+};

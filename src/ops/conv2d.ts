@@ -1,0 +1,139 @@
+import source from '../../shaders/conv2d.wgsl';
+import { Shader } from '../kernels/shader.js';
+import { numel, quadCount, quadsPerRow, type Shape } from '../tensor/shape.js';
+import type { Tensor } from '../tensor/tensor.js';
+import { type ConvAttrs, convShape, pair, type Pair } from './conv-shape.js';
+import { convCases } from './conv2d-cases.js';
+import { type Extents, gemmRows, gemmWeights, type Geometry } from './gemm.js';
+import { nd, type Nd } from './nd.js';
+import { allocate, bytesOf, dispatch, gridFor, type Op, run } from './op.js';
+import { add } from './binary.js';
+import { matmul } from './matmul.js';
+import { sum } from './reduce.js';
+
+const shader = new Shader('conv2d', source);
+
+/** Groups of whole vec4f (and no groups at all) go through the GEMM family. */
+const isDense = (w: Shape, { groups }: ConvAttrs): boolean => groups === 1 || (w[2]! % 4 === 0 && (w[3]! / groups) % 4 === 0);
+
+const forwardGeometry = (x: Shape, w: Shape, y: Shape, a: ConvAttrs): Geometry => ({
+  rows: y[0]! * y[1]! * y[2]!, out: [y[1]!, y[2]!], source: [x[1]!, x[2]!], kernel: [w[0]!, w[1]!],
+  mul: a.stride, offset: [-a.padding[0], -a.padding[1]], step: a.dilation, div: [1, 1],
+});
+
+const extentsOf = (x: Shape, w: Shape, y: Shape, { groups }: ConvAttrs): Extents => {
+  const [groupIn, groupOut] = [w[2]!, w[3]! / groups];
+  return {
+    depth: groupIn, width: groupOut, xPitch: quadsPerRow(x), wPitch: quadsPerRow(w), wTap: groupIn * quadsPerRow(w), yPitch: quadsPerRow(y),
+    batches: groups, xBatch: Math.ceil(groupIn / 4), wBatch: Math.ceil(groupOut / 4), yBatch: Math.ceil(groupOut / 4),
+  };
+};
+
+const plainParams = (x: Shape, w: Shape, y: Shape, a: ConvAttrs) => ({
+  images: x[0]!, inH: x[1]!, inW: x[2]!, outH: y[1]!, outW: y[2]!, kernelH: w[0]!, kernelW: w[1]!,
+  strideY: a.stride[0], strideX: a.stride[1], padY: a.padding[0], padX: a.padding[1], dilationY: a.dilation[0], dilationX: a.dilation[1],
+  groups: a.groups, groupIn: w[2]!, groupOut: w[3]! / a.groups, inStride: quadsPerRow(x) * 4, outStride: quadsPerRow(y) * 4,
+});
+
+const gradInput = (grad: Tensor, w: Tensor, x: Shape, a: ConvAttrs): Tensor => {
+  const result = allocate(grad.runtime, x, 'conv2d input gradient');
+  if (!isDense(w.shape, a)) {
+    dispatch(grad.runtime, shader.kernel('gradInput'), { w, gradient: grad, result }, plainParams(x, w.shape, grad.shape, a), gridFor(quadCount(x) * 4));
+    return result;
+  }
+  const e = extentsOf(x, w.shape, grad.shape, a);
+  const geometry: Geometry = {
+    rows: x[0]! * x[1]! * x[2]!, out: [x[1]!, x[2]!], source: [grad.shape[1]!, grad.shape[2]!], kernel: [w.shape[0]!, w.shape[1]!],
+    mul: [1, 1], offset: a.padding, step: [-a.dilation[0], -a.dilation[1]], div: a.stride,
+  };
+  gemmRows(grad, w, result, geometry, { ...e, depth: e.width, width: e.depth, xPitch: e.yPitch, yPitch: e.xPitch, xBatch: e.yBatch, yBatch: e.xBatch },
+    { transposed: true });
+  return result;
+};
+
+const gradWeight = (grad: Tensor, x: Tensor, w: Shape, a: ConvAttrs): Tensor => {
+  if (!isDense(w, a)) {
+    const parts = allocate(x.runtime, [x.shape[0]!, ...w], 'conv2d weight gradient parts');
+    dispatch(x.runtime, shader.kernel('gradWeight'), { x, gradient: grad, result: parts }, plainParams(x.shape, w, grad.shape, a), gridFor(quadCount(parts.shape) * 4));
+    return sum(parts, 0);
+  }
+  const result = allocate(x.runtime, w, 'conv2d weight gradient');
+  const e = extentsOf(x.shape, w, grad.shape, a);
+  gemmWeights(x, grad, result, forwardGeometry(x.shape, w, grad.shape, a), { ...e, wPitch: e.yPitch, wBatch: e.yBatch, yPitch: e.wPitch, yBatch: e.wBatch });
+  return result;
+};
+
+/** Plain loops over the definition. */
+const reference = ([x, w, bias]: readonly Nd[], a: ConvAttrs): Nd => {
+  const shape = convShape(x!.shape, w!.shape, a);
+  const [, height, width, channels] = x!.shape as [number, number, number, number];
+  const [kh, kw, groupIn, outs] = w!.shape as [number, number, number, number];
+  const y = nd(shape);
+  let at = 0;
+  for (let n = 0; n < shape[0]!; n++) for (let oy = 0; oy < shape[1]!; oy++) for (let ox = 0; ox < shape[2]!; ox++) for (let o = 0; o < outs; o++) {
+    const first = Math.floor(o / (outs / a.groups)) * groupIn;
+    let total = bias?.data[o] ?? 0;
+    for (let r = 0; r < kh; r++) for (let s = 0; s < kw; s++) {
+      const iy = oy * a.stride[0] - a.padding[0] + r * a.dilation[0];
+      const ix = ox * a.stride[1] - a.padding[1] + s * a.dilation[1];
+      if (iy < 0 || iy >= height || ix < 0 || ix >= width) continue;
+      for (let c = 0; c < groupIn; c++) {
+        total += x!.data[((n * height + iy) * width + ix) * channels + first + c]! * w!.data[((r * kw + s) * groupIn + c) * outs + o]!;
+      }
+    }
+    y.data[at++] = total;
+  }
+  return y;
+};
+
+export const conv2dOp: Op<ConvAttrs> = {
+  name: 'conv2d',
+  group: 'Convolution',
+  infer: ([x, w, bias], attrs) => convShape(x!, w!, attrs, bias),
+  forward: ({ runtime, inputs: [x, w, bias], attrs, shape }) => {
+    const y = allocate(runtime, shape, 'conv2d');
+    if (isDense(w!.shape, attrs)) {
+      const ungroupedBias = attrs.groups === 1 ? bias ?? null : null;
+      gemmRows(x!, w!, y, forwardGeometry(x!.shape, w!.shape, shape, attrs), extentsOf(x!.shape, w!.shape, shape, attrs), { bias: ungroupedBias });
+      return bias && !ungroupedBias ? add(y, bias) : y;
+    }
+    dispatch(runtime, shader.kernel('forward'), { x: x!, w: w!, y }, plainParams(x!.shape, w!.shape, shape, attrs), gridFor(quadCount(shape) * 4));
+    return bias ? add(y, bias) : y;
+  },
+  keeps: { inputs: [0, 1] },
+  backward: ({ grad, attrs, inputs: [x, w], shapes, needs }) => [
+    needs[0] ? gradInput(grad, w!, shapes[0]!, attrs) : null,
+    needs[1] ? gradWeight(grad, x!, shapes[1]!, attrs) : null,
+    ...(shapes.length > 2 ? [needs[2] ? sum(grad, [0, 1, 2]) : null] : []),
+  ],
+  reference,
+  cost: (shapes, _, shape) => ({ flops: 2 * numel(shape) * numel(shapes[1]!.slice(0, 3)), bytes: bytesOf(...shapes, shape) }),
+  cases: convCases,
+};
+
+export interface Conv2dOptions {
+  stride?: number | Pair;
+  padding?: number | Pair;
+  dilation?: number | Pair;
+  groups?: number;
+}
+
+/**
+ * 2-D convolution (cross-correlation, as PyTorch's).
+ *
+ * @param x input [N, H, W, Cin]
+ * @param weight [KH, KW, Cin / groups, Cout]
+ * @param bias [Cout] or null
+ * @returns [N, OH, OW, Cout] with OH = ⌊(H + 2·padding − dilation·(KH − 1) − 1) / stride⌋ + 1
+ * @throws UserError when channels, groups or sizes do not fit
+ */
+export const conv2d = (x: Tensor, weight: Tensor, bias: Tensor | null = null, options: Conv2dOptions = {}): Tensor =>
+  run(conv2dOp, bias ? [x, weight, bias] : [x, weight], {
+    stride: pair(options.stride ?? 1), padding: pair(options.padding ?? 0), dilation: pair(options.dilation ?? 1), groups: options.groups ?? 1,
+  });
+
+/** Fully connected layer: x [..., in] · weight [in, out] + bias [out]. */
+export const linear = (x: Tensor, weight: Tensor, bias: Tensor | null = null): Tensor => {
+  const y = matmul(x, weight);
+  return bias ? add(y, bias) : y;
+};

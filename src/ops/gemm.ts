@@ -1,0 +1,116 @@
+/** The one family of kernels behind matmul, linear and conv2d, for both kinds of adapter. */
+import broadcastSource from '../../shaders/gemm-broadcast.wgsl';
+import tileSource from '../../shaders/gemm-tile.wgsl';
+import { linearGrid } from '../kernels/grid.js';
+import type { Runtime } from '../kernels/runtime.js';
+import { type Kernel, Shader } from '../kernels/shader.js';
+import { quadCount } from '../tensor/shape.js';
+import { Tensor } from '../tensor/tensor.js';
+import { dispatch } from './op.js';
+import { sum } from './reduce.js';
+
+const broadcastShader = new Shader('gemm-broadcast', broadcastSource);
+const tileShader = new Shader('gemm-tile', tileSource);
+
+/** How output pixels meet source pixels; see shaders/common/gemm.wgsl. */
+export interface Geometry {
+  readonly rows: number;
+  readonly out: readonly [number, number];
+  readonly source: readonly [number, number];
+  readonly kernel: readonly [number, number];
+  readonly mul: readonly [number, number];
+  readonly offset: readonly [number, number];
+  readonly step: readonly [number, number];
+  readonly div: readonly [number, number];
+}
+
+/** A matrix product: every row is an image of one pixel. */
+export const rowsGeometry = (rows: number): Geometry => ({
+  rows, out: [1, 1], source: [1, 1], kernel: [1, 1], mul: [1, 1], offset: [0, 0], step: [0, 0], div: [1, 1],
+});
+
+/** Sizes in elements, pitches and batch strides in vec4f. */
+export interface Extents {
+  readonly depth: number;
+  readonly width: number;
+  readonly xPitch: number;
+  readonly wPitch: number;
+  readonly wTap: number;
+  readonly yPitch: number;
+  readonly batches: number;
+  readonly xBatch: number;
+  readonly wBatch: number;
+  readonly yBatch: number;
+}
+
+interface Tiling {
+  readonly shader: Shader;
+  readonly constants: Record<string, number>;
+  readonly rows: number;
+  readonly depth: number;
+  readonly columns: number;
+}
+
+/** Row blocks of a subgroup's tile: more would push the loop body out of the instruction cache. */
+const BROADCAST_BLOCKS = 4;
+
+const tilingOf = (runtime: Runtime): Tiling => {
+  if (runtime.gemm.kind === 'tile') return { shader: tileShader, constants: {}, rows: 64, depth: 64, columns: 16 };
+  const lanes = runtime.gemm.subgroupSize;
+  const constants = { LANES: lanes, BLOCKS: BROADCAST_BLOCKS };
+  return { shader: broadcastShader, constants, rows: lanes * BROADCAST_BLOCKS, depth: lanes * 4, columns: lanes };
+};
+
+const ceilDiv = (a: number, b: number): number => Math.ceil(a / b);
+
+const paramsOf = (g: Geometry, e: Extents) => ({
+  rows: g.rows, outH: g.out[0], outW: g.out[1], inH: g.source[0], inW: g.source[1], kernelH: g.kernel[0], kernelW: g.kernel[1],
+  mulY: g.mul[0], mulX: g.mul[1], offY: g.offset[0], offX: g.offset[1], stepY: g.step[0], stepX: g.step[1], divY: g.div[0], divX: g.div[1],
+  depth: e.depth, depth4: ceilDiv(e.depth, 4), width: e.width, width4: ceilDiv(e.width, 4),
+  xPitch: e.xPitch, wPitch: e.wPitch, wTap: e.wTap, yPitch: e.yPitch, xBatch: e.xBatch, wBatch: e.wBatch, yBatch: e.yBatch, batches: e.batches,
+});
+
+export interface RowsOptions {
+  readonly bias?: Tensor | null;
+  /** w is stored [n][k]. */
+  readonly transposed?: boolean;
+}
+
+/** y[p, n] = Σ x[pixel, k] · w[k, n] (+ bias). Fills `y` completely. */
+export const gemmRows = (x: Tensor, w: Tensor, y: Tensor, g: Geometry, e: Extents, options: RowsOptions = {}): void => {
+  const { runtime } = x;
+  const tiling = tilingOf(runtime);
+  const columnTiles = ceilDiv(ceilDiv(e.width, 4), tiling.columns);
+  const rowTiles = ceilDiv(g.rows, tiling.rows);
+  const kernel: Kernel = tiling.shader.kernel('rows', {
+    ...tiling.constants, BIAS: options.bias ? 1 : 0, TRANSPOSED: options.transposed ? 1 : 0, DIVIDE: g.div[0] * g.div[1] > 1 ? 1 : 0,
+  });
+  // Without a bias its binding is never read; any buffer serves.
+  dispatch(runtime, kernel, { x, w, bias: options.bias ?? w, y },
+    { ...paramsOf(g, e), columnTiles, rowTiles, splits: 1, ySplit: 0, tileRows: tiling.rows }, linearGrid(columnTiles * rowTiles * e.batches));
+};
+
+/** Fewer workgroups than this leave cores idle; then the pixels are cut into parts that are summed afterwards. */
+const ENOUGH_WORKGROUPS = { broadcast: 16, tile: 256 };
+const PIXELS_PER_SPLIT = 256;
+
+/** y[tap, c, n] = Σ_p x[pixel, c] · w[p, n]. Fills `y` completely. */
+export const gemmWeights = (x: Tensor, w: Tensor, y: Tensor, g: Geometry, e: Extents): void => {
+  const { runtime } = x;
+  const tiling = tilingOf(runtime);
+  const columnTiles = ceilDiv(ceilDiv(e.width, 4), tiling.columns);
+  const rowTiles = ceilDiv(e.depth, tiling.depth);
+  const tiles = columnTiles * rowTiles * g.kernel[0] * g.kernel[1] * e.batches;
+  const splits = Math.max(1, Math.min(ceilDiv(ENOUGH_WORKGROUPS[runtime.gemm.kind], tiles), ceilDiv(g.rows, PIXELS_PER_SPLIT)));
+  const ySplit = quadCount(y.shape);
+  const target = splits === 1 ? y : Tensor.allocate(runtime, [splits, ...y.shape], 'float32', 'weight gradient parts');
+  dispatch(runtime, tiling.shader.kernel('weights', tiling.constants), { x, w, y: target },
+    { ...paramsOf(g, e), columnTiles, rowTiles, splits, ySplit, tileRows: tiling.depth }, linearGrid(tiles * splits));
+  if (splits > 1) addParts(target, y);
+};
+
+/** The order of summation depends on shapes alone, so results repeat bit by bit. */
+const addParts = (parts: Tensor, y: Tensor): void => {
+  const total = sum(parts, 0);
+  y.rebase(total.storage.retain());
+};

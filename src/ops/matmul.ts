@@ -1,0 +1,126 @@
+import { fail } from '../errors.js';
+import { formatShape, numel, quadsPerRow, type Shape } from '../tensor/shape.js';
+import type { Tensor } from '../tensor/tensor.js';
+import { gemmRows, gemmWeights, rowsGeometry } from './gemm.js';
+import { transpose } from './layout-tmp.js';
+import { type Nd, nd } from './nd.js';
+import { allocate, bytesOf, type Op, run } from './op.js';
+import { sumTo } from './reduce.js';
+import { reshape } from './reshape.js';
+
+interface Attrs {
+  readonly transposeA: boolean;
+  readonly transposeB: boolean;
+}
+
+/** A matrix operand: its leading axes are batches. */
+const split = (shape: Shape, transposed: boolean): { batch: Shape; rows: number; columns: number } => {
+  const [r, c] = [shape[shape.length - 2]!, shape[shape.length - 1]!];
+  return { batch: shape.slice(0, -2), rows: transposed ? c : r, columns: transposed ? r : c };
+};
+
+const infer = (shapes: readonly Shape[], { transposeA, transposeB }: Attrs): Shape => {
+  const [sa, sb] = [shapes[0]!, shapes[1]!];
+  if (sa.length < 2 || sb.length < 2) fail(`matmul: both operands need at least two dimensions, got ${formatShape(sa)} and ${formatShape(sb)}; reshape vectors to a row or column`);
+  const [a, b] = [split(sa, transposeA), split(sb, transposeB)];
+  if (a.columns !== b.rows) fail(`matmul: inner sizes differ: ${formatShape(sa)}${transposeA ? ' transposed' : ''} has ${a.columns} columns, ${formatShape(sb)}${transposeB ? ' transposed' : ''} has ${b.rows} rows`);
+  if (b.batch.length && numel(b.batch) > 1 && formatShape(a.batch) !== formatShape(b.batch)) {
+    fail(`matmul: batch axes ${formatShape(a.batch)} and ${formatShape(b.batch)} differ; they must be equal, or b must be a single matrix`);
+  }
+  return [...a.batch, a.rows, b.columns];
+};
+
+/**
+ * Product of 3-D a [B, ·, ·] and b [B or 1, ·, ·]. A both-transposed product is not needed: callers transpose
+ * the result's operands instead.
+ */
+const product = (a: Tensor, b: Tensor, shape: Shape, transposeA: boolean, transposeB: boolean): Tensor => {
+  const y = allocate(a.runtime, shape, 'matmul');
+  const pitch = { xPitch: quadsPerRow(a.shape), wPitch: quadsPerRow(b.shape), wTap: 0, yPitch: quadsPerRow(shape) };
+  const strideOf = (s: Shape): number => (s[0] === 1 ? 0 : s[1]! * quadsPerRow(s));
+  const batch = { batches: shape[0]!, xBatch: strideOf(a.shape), wBatch: strideOf(b.shape), yBatch: strideOf(shape) };
+  if (transposeA) gemmWeights(a, b, y, rowsGeometry(a.shape[1]!), { depth: shape[1]!, width: shape[2]!, ...pitch, ...batch });
+  else gemmRows(a, b, y, rowsGeometry(shape[1]!), { depth: a.shape[2]!, width: shape[2]!, ...pitch, ...batch }, { transposed: transposeB });
+  return y;
+};
+
+/** Views both operands as 3-D; a single matrix b takes all batches of a as rows. */
+const multiply = (a: Tensor, b: Tensor, { transposeA, transposeB }: Attrs): Tensor => {
+  const shape = infer([a.shape, b.shape], { transposeA, transposeB });
+  const single = numel(b.shape.slice(0, -2)) === 1;
+  const b3 = reshape(b, [numel(b.shape.slice(0, -2)), ...b.shape.slice(-2)]);
+  if (transposeA && transposeB) return multiply(transpose(a, -2, -1), b, { transposeA: false, transposeB: true });
+  const flat = single && !transposeA;
+  const a3 = reshape(a, flat ? [1, a.size / a.shape[a.rank - 1]!, a.shape[a.rank - 1]!] : [numel(a.shape.slice(0, -2)), ...a.shape.slice(-2)]);
+  const out3 = flat ? [1, numel(shape.slice(0, -1)), shape[shape.length - 1]!] : [numel(shape.slice(0, -2)), ...shape.slice(-2)];
+  return reshape(product(a3, b3, out3, transposeA, transposeB), shape);
+};
+
+export const matmulOp: Op<Attrs> = {
+  name: 'matmul',
+  group: 'Linear algebra',
+  infer,
+  forward: ({ inputs: [a, b], attrs }) => multiply(a!, b!, attrs),
+  keeps: { inputs: [0, 1] },
+  backward: ({ grad, inputs: [a, b], attrs: { transposeA: ta, transposeB: tb }, shapes, needs }) => {
+    const gradA = (): Tensor => (ta ? multiply(b!, grad, { transposeA: tb, transposeB: true }) : multiply(grad, b!, { transposeA: false, transposeB: !tb }));
+    const gradB = (): Tensor => (tb ? multiply(grad, a!, { transposeA: true, transposeB: ta }) : multiply(a!, grad, { transposeA: !ta, transposeB: false }));
+    return [needs[0] ? sumTo(gradA(), shapes[0]!) : null, needs[1] ? weightGradient(a!, b!, grad, ta, tb, gradB) : null];
+  },
+  reference: ([a, b], attrs) => referenceProduct(a!, b!, attrs),
+  cost: (shapes, { transposeA }, shape) => ({
+    flops: 2 * numel(shape) * split(shapes[0]!, transposeA).columns, bytes: bytesOf(...shapes, shape),
+  }),
+  cases: [
+    ...([[false, false], [true, false], [false, true], [true, true]] as const).flatMap(([transposeA, transposeB]) => {
+      const oriented = (r: number, c: number, flip: boolean): [number, number] => (flip ? [c, r] : [r, c]);
+      const name = `${transposeA ? 'aᵀ' : 'a'}·${transposeB ? 'bᵀ' : 'b'}`;
+      const attrs = { transposeA, transposeB };
+      return [
+        { name: `${name} tiny`, shapes: [oriented(3, 5, transposeA), oriented(5, 2, transposeB)], attrs },
+        { name: `${name} ragged`, shapes: [oriented(37, 19, transposeA), oriented(19, 70, transposeB)], attrs },
+        { name: `${name} batched`, shapes: [[3, ...oriented(5, 7, transposeA)], [3, ...oriented(7, 6, transposeB)]], attrs },
+        { name: `${name} size 1`, shapes: [oriented(1, 1, transposeA), oriented(1, 1, transposeB)], attrs },
+      ];
+    }),
+    { name: 'batch by matrix', shapes: [[2, 3, 4, 5], [5, 6]], attrs: { transposeA: false, transposeB: false } },
+    { name: 'split reduction', shapes: [[3000, 9], [3000, 6]], attrs: { transposeA: true, transposeB: false } },
+    { name: '1024³', shapes: [[1024, 1024], [1024, 1024]], attrs: { transposeA: false, transposeB: false }, bench: true },
+    { name: '12×24576 · 24576×200', shapes: [[12, 24576], [200, 24576]], attrs: { transposeA: false, transposeB: true }, bench: true },
+  ],
+};
+
+/** Where one matrix b served all batches of a, their gradients are one long product. */
+const weightGradient = (a: Tensor, b: Tensor, grad: Tensor, ta: boolean, tb: boolean, general: () => Tensor): Tensor => {
+  if (a.rank === 2 || numel(b.shape.slice(0, -2)) > 1 || ta) return sumTo(general(), b.shape);
+  const flat = (t: Tensor): Tensor => reshape(t, [-1, t.shape[t.rank - 1]!]);
+  const [x, y] = tb ? [grad, a] : [a, grad];
+  return reshape(multiply(flat(x), flat(y), { transposeA: true, transposeB: false }), b.shape);
+};
+
+const referenceProduct = (a: Nd, b: Nd, attrs: Attrs): Nd => {
+  const out = nd(infer([a.shape, b.shape], attrs));
+  const [sa, sb] = [split(a.shape, attrs.transposeA), split(b.shape, attrs.transposeB)];
+  const [m, k, n] = [sa.rows, sa.columns, sb.columns];
+  const single = numel(sb.batch) === 1;
+  for (let batch = 0; batch < numel(sa.batch); batch++) {
+    const [offA, offB] = [batch * m * k, single ? 0 : batch * k * n];
+    for (let i = 0; i < m; i++) {
+      for (let j = 0; j < n; j++) {
+        let total = 0;
+        for (let p = 0; p < k; p++) {
+          total += a.data[offA + (attrs.transposeA ? p * m + i : i * k + p)]! * b.data[offB + (attrs.transposeB ? j * k + p : p * n + j)]!;
+        }
+        out.data[(batch * m + i) * n + j] = total;
+      }
+    }
+  }
+  return out;
+};
+
+/**
+ * Matrix product over the last two axes: [..., M, K] · [..., K, N] → [..., M, N]. Leading axes are batches;
+ * b may also be a single matrix. The options read an operand as transposed without copying it.
+ */
+export const matmul = (a: Tensor, b: Tensor, options: Partial<Attrs> = {}): Tensor =>
+  run(matmulOp, [a, b], { transposeA: options.transposeA ?? false, transposeB: options.transposeB ?? false });
