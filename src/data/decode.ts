@@ -1,0 +1,112 @@
+import { readFile } from 'node:fs/promises';
+import { UserError } from '../errors.js';
+import type { DecodedImage } from './types.js';
+
+/** A picture that cannot be used, through no fault of ours; `--skip-bad-images` passes over it. */
+export class BadImageError extends UserError {
+  override readonly name = 'BadImageError';
+  constructor(
+    readonly path: string,
+    /** What is wrong with it, as a clause. */
+    readonly reason: string,
+  ) {
+    super(`image ${path} ${reason}. Replace or remove it, or pass over such images with --skip-bad-images`);
+  }
+}
+
+/**
+ * Reads and decodes a picture (JPEG, PNG, GIF, BMP, TIFF; grey, CMYK, palette and 16 bit included) to upright
+ * 8-bit RGB. Transparency is dropped, not blended, as PIL's convert('RGB') does; EXIF orientation is applied.
+ * maxSide: if the shorter side is at least twice as long, the picture is shrunk by a whole factor.
+ * Throws {@link BadImageError}.
+ */
+export async function decodeFile(path: string, maxSide = Infinity): Promise<DecodedImage> {
+  let bytes: Buffer;
+  try {
+    bytes = await readFile(path);
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code;
+    throw new BadImageError(path, code === 'ENOENT' ? 'is not on disk' : `could not be read (${code})`);
+  }
+  return decodeBytes(bytes, path, maxSide);
+}
+
+/** As {@link decodeFile}, from the file's bytes. */
+export async function decodeBytes(bytes: Buffer, path: string, maxSide = Infinity): Promise<DecodedImage> {
+  const { data, width, height } = await decodeBitmap(bytes, path);
+  if (!(width > 0 && height > 0) || data.length !== 4 * width * height) throw new BadImageError(path, 'has no pixels');
+  // A view of a shared buffer could not be handed over to another thread.
+  const whole = data.byteOffset === 0 && data.byteLength === data.buffer.byteLength;
+  const rgba = whole ? new Uint8Array(data.buffer as ArrayBuffer) : Uint8Array.from(data);
+  for (let i = 3; i < rgba.length; i += 4) rgba[i] = 255;
+  return shrinkImage({ rgba, width, height, shrink: 1 }, maxSide);
+}
+
+async function decodeBitmap(bytes: Buffer, path: string): Promise<{ data: Buffer; width: number; height: number }> {
+  if (bytes.length === 0) throw new BadImageError(path, 'is empty (0 bytes)');
+  // Loaded on first use: runs on the embedded dataset never need it.
+  const { Jimp } = await import('jimp');
+  try {
+    return (await Jimp.fromBuffer(bytes, { 'image/jpeg': { tolerantDecoding: false, ...JPEG_LIMITS } })).bitmap;
+  } catch (error) {
+    // Strict decoding is what finds truncated JPEGs. Whole ones with harmless flaws get a second, lenient try.
+    if (!endsLikeJpeg(bytes)) throw new BadImageError(path, reasonOf(error, bytes));
+  }
+  try {
+    return (await Jimp.fromBuffer(bytes, { 'image/jpeg': { tolerantDecoding: true, ...JPEG_LIMITS } })).bitmap;
+  } catch (error) {
+    throw new BadImageError(path, reasonOf(error, bytes));
+  }
+}
+
+const JPEG_LIMITS = { maxMemoryUsageInMB: 2048, maxResolutionInMP: 200 };
+
+/** A JPEG with its end marker among the last bytes (some writers append a few). */
+function endsLikeJpeg(bytes: Buffer): boolean {
+  return isJpeg(bytes) && bytes.lastIndexOf(Buffer.from([0xff, 0xd9])) >= bytes.length - 64;
+}
+
+function isJpeg(bytes: Buffer): boolean {
+  return bytes[0] === 0xff && bytes[1] === 0xd8;
+}
+
+function reasonOf(error: unknown, bytes: Buffer): string {
+  const message = error instanceof Error ? error.message : String(error);
+  if (/could not find mime/i.test(message)) {
+    const start = bytes.toString('latin1', 0, 256).trimStart().toLowerCase();
+    if (start.startsWith('<!doctype') || start.startsWith('<html')) return 'is a web page, not an image (a failed download?)';
+    if (start.startsWith('version https://git-lfs')) return 'is a Git LFS pointer, not the image itself (run git lfs pull)';
+    return 'is not an image (or in a format that is not supported: use JPEG, PNG, GIF, BMP or TIFF)';
+  }
+  const format = /mime type (\S+) does not support/i.exec(message);
+  if (format) return `is of type ${format[1]}, which is not supported (use JPEG, PNG, GIF, BMP or TIFF)`;
+  if (/marker was not found|read requests wait|unexpected end|out of range|truncated/i.test(message)) return `is truncated or damaged (${message})`;
+  return `could not be decoded (${message})`;
+}
+
+/**
+ * Averages whole k×k blocks, k = floor(shorter side / maxSide); what does not fill a block at the right or lower
+ * edge is cut off. Worth it where pictures are much larger than the network input: less memory, less to upload.
+ */
+export function shrinkImage(image: DecodedImage, maxSide: number): DecodedImage {
+  const factor = Math.floor(Math.min(image.width, image.height) / maxSide);
+  if (factor < 2) return image;
+  const width = Math.floor(image.width / factor);
+  const height = Math.floor(image.height / factor);
+  const rgba = new Uint8Array(4 * width * height).fill(255);
+  const area = factor * factor;
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < width; x++) {
+      for (let c = 0; c < 3; c++) rgba[4 * (y * width + x) + c] = Math.round(blockSum(image, x * factor, y * factor, c, factor) / area);
+    }
+  }
+  return { rgba, width, height, shrink: image.shrink * factor };
+}
+
+function blockSum({ rgba, width }: DecodedImage, left: number, top: number, channel: number, side: number): number {
+  let sum = 0;
+  for (let y = top; y < top + side; y++) {
+    for (let x = left; x < left + side; x++) sum += rgba[4 * (y * width + x) + channel];
+  }
+  return sum;
+}

@@ -1,0 +1,54 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { fail } from '../../errors.js';
+import { findRoot, parseInteger, readLines } from '../list-file.js';
+import type { Entry, Listing } from '../split.js';
+import type { Box } from '../types.js';
+
+/** What counts as a class: 100 variants, 70 families or 41 (30 in later releases) manufacturers. */
+export type AircraftLevel = 'variant' | 'family' | 'manufacturer';
+
+const CLASS_LIST: Record<AircraftLevel, string> = { variant: 'variants.txt', family: 'families.txt', manufacturer: 'manufacturers.txt' };
+const REMEDY = 'unpack the whole FGVC-Aircraft archive and point --data at its folder';
+const ID_LENGTH = 7;
+
+/**
+ * FGVC-Aircraft: list lines are a 7-character id, a blank and a class name that may hold blanks and slashes.
+ * The label is the line of the name in the class list. Trains on trainval, tests on test.
+ */
+export function readAircraft(dir: string | undefined, level: AircraftLevel = 'variant'): Listing {
+  if (!(level in CLASS_LIST)) fail(`unknown level "${level}"; choose variant, family or manufacturer`);
+  const root = findRoot(dir, ['data'], [`images_${level}_trainval.txt`, CLASS_LIST[level]], 'FGVC-Aircraft');
+  const classes = readLines(join(root, CLASS_LIST[level]), REMEDY).map((line) => line.text.trim());
+  const boxes = readBoxes(join(root, 'images_box.txt'));
+  const read = (part: string) => readList(root, `images_${level}_${part}.txt`, CLASS_LIST[level], classes, boxes);
+  return { name: `FGVC-Aircraft (${level})`, classes, train: read('trainval'), test: read('test') };
+}
+
+function readList(root: string, file: string, classFile: string, classes: string[], boxes: Map<string, Box>): Entry[] {
+  const labels = new Map(classes.map((name, i) => [name, i]));
+  const path = join(root, file);
+  return readLines(path, REMEDY).map(({ text, number }) => {
+    const id = text.slice(0, ID_LENGTH);
+    const name = text.slice(ID_LENGTH).trim();
+    const where = `${path} line ${number}`;
+    if (!/^\S{7}$/.test(id) || !/^\s/.test(text.slice(ID_LENGTH))) {
+      fail(`${where}: expected a 7-character id, a blank and a class name, got "${text}"; ${REMEDY}`);
+    }
+    const label = labels.get(name);
+    if (label === undefined) fail(`${where}: class "${name}" is not in ${classFile}; ${REMEDY}`);
+    return { id, label, path: join(root, 'images', `${id}.jpg`), box: boxes.get(id), where };
+  });
+}
+
+/** `images_box.txt` is optional; its corners are 1-based and inclusive. */
+function readBoxes(path: string): Map<string, Box> {
+  if (!existsSync(path)) return new Map();
+  return new Map(
+    readLines(path, REMEDY).map(({ text, number }) => {
+      const [id, ...corners] = text.split(/\s+/);
+      const [x0, y0, x1, y1] = [0, 1, 2, 3].map((i) => parseInteger(corners[i], `${path} line ${number}`));
+      return [id, { x0: x0 - 1, y0: y0 - 1, x1, y1 }];
+    }),
+  );
+}

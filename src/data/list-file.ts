@@ -1,0 +1,70 @@
+import { existsSync, readFileSync, readdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { UserError, fail } from '../errors.js';
+
+/** A non-empty line of a list file with its 1-based number. */
+export interface ListLine {
+  text: string;
+  number: number;
+}
+
+/** Non-empty lines of a text file. `remedy` ends the message when the file is missing or unreadable. */
+export function readLines(path: string, remedy: string): ListLine[] {
+  const text = readBytes(path, remedy).toString('utf8').replace(/^\uFEFF/, '');
+  const lines = text.split(/\r?\n/).map((line, i) => ({ text: line.trimEnd(), number: i + 1 }));
+  const kept = lines.filter((line) => line.text !== '');
+  if (kept.length === 0) fail(`${path} is empty; ${remedy}`);
+  return kept;
+}
+
+/** Bytes of a file, with a readable error when it is not there. */
+export function readBytes(path: string, remedy: string): Buffer {
+  try {
+    return readFileSync(path);
+  } catch (error) {
+    throw new UserError(`${path} ${reasonOf(error)}; ${remedy}`);
+  }
+}
+
+/** The dataset's root: the first of `dir` and `dir/<nested>` that holds one of `markers`. */
+export function findRoot(dir: string | undefined, nested: string[], markers: string[], what: string): string {
+  if (!dir) fail(`${what} needs a folder: pass --data DIR`);
+  if (!existsSync(dir)) fail(`data folder ${dir} does not exist; pass the folder of ${what} with --data DIR`);
+  if (!statSync(dir).isDirectory()) fail(`${dir} is not a folder; pass the folder of ${what} with --data DIR`);
+  const roots = [dir, ...nested.map((name) => join(dir, name))];
+  const root = roots.find((candidate) => markers.some((marker) => existsSync(join(candidate, marker))));
+  if (root) return root;
+  return fail(`${dir} does not look like ${what}: it has no ${markers.join(' or ')} (looked in ${roots.join(', ')}); check --data and --dataset`);
+}
+
+/** Names in a folder, in code-unit order (the same on every machine). */
+export function listFolder(dir: string, remedy: string): string[] {
+  try {
+    return readdirSync(dir).sort(byCodeUnit);
+  } catch (error) {
+    throw new UserError(`${dir} ${reasonOf(error)}; ${remedy}`);
+  }
+}
+
+export function isFolder(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
+}
+
+export function byCodeUnit(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}
+
+/** A whole number, or an error naming file and line. */
+export function parseInteger(text: string | undefined, where: string): number {
+  if (text === undefined || !/^-?\d+$/.test(text)) fail(`${where}: expected a whole number, got "${text ?? ''}"; the file looks damaged, unpack the dataset again`);
+  return Number(text);
+}
+
+function reasonOf(error: unknown): string {
+  const code = (error as NodeJS.ErrnoException).code;
+  if (code === 'ENOENT') return 'is missing';
+  if (code === 'EACCES' || code === 'EPERM') return 'may not be read (permission denied)';
+  if (code === 'EISDIR') return 'is a folder, not a file';
+  if (code === 'ENOTDIR') return 'is not a folder';
+  return `could not be read (${code ?? String(error)})`;
+}

@@ -1,0 +1,133 @@
+import { existsSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { fail } from '../errors.js';
+import { listFolder } from './list-file.js';
+import { permutation } from './random.js';
+import type { Sample } from './types.js';
+
+/** A sample as a layout reader found it; `where` names file and line for error messages. */
+export interface Entry extends Sample {
+  where: string;
+}
+
+/** What a layout reader returns: everything listed, unchecked. */
+export interface Listing {
+  name: string;
+  classes: string[];
+  train: Entry[];
+  test: Entry[];
+  /** Only where the layout itself has a third split. */
+  val?: Entry[];
+  /** Remarks for the user: what was left out and why. */
+  notes?: string[];
+}
+
+// Keys that keep the draws of the hold-out, the subset and the folder split independent.
+const HOLD_OUT = 101;
+const SUBSET = 102;
+
+/** Checks labels, duplicates and class counts. Errors name file and line. */
+export function checkListing(listing: Listing): void {
+  const count = listing.classes.length;
+  if (count < 2) {
+    fail(`${listing.name} has ${count === 1 ? `one class only ("${listing.classes[0]}")` : 'no classes'}; a classifier needs at least two`);
+  }
+  const seen = new Map<string, string>();
+  for (const entry of [...listing.train, ...(listing.val ?? []), ...listing.test]) {
+    const before = seen.get(entry.id);
+    if (before) fail(`image ${entry.id} is listed twice (${before} and ${entry.where}); remove one of the two lines`);
+    seen.set(entry.id, entry.where);
+    if (!Number.isInteger(entry.label) || entry.label < 0 || entry.label >= count) {
+      fail(`${entry.where}: label ${entry.label} of image ${entry.id} is out of range 0…${count - 1} (0-based); the lists do not fit together, unpack the dataset again`);
+    }
+  }
+}
+
+/** Checks what is left after missing files were dropped: no empty split, at least two classes to train on. */
+export function checkSplits(listing: Listing): void {
+  for (const [name, entries] of Object.entries({ train: listing.train, test: listing.test })) {
+    if (entries.length === 0) fail(`the ${name} split of ${listing.name} is empty; check its list file or folder`);
+  }
+  const trained = new Set(listing.train.map((entry) => entry.label));
+  if (trained.size < 2) {
+    fail(`all ${listing.train.length} training images of ${listing.name} are of one class ("${listing.classes[listing.train[0].label]}"); a classifier needs at least two`);
+  }
+}
+
+/**
+ * Entries whose file is not on disk. Reads each folder once instead of asking for each file,
+ * which is what makes opening a set of 12,000 pictures quick.
+ */
+export function missingFiles(entries: Entry[]): Entry[] {
+  const folders = new Map<string, Set<string>>();
+  return entries.filter(({ path }) => {
+    if (path === undefined) return false;
+    const folder = dirname(path);
+    let names = folders.get(folder);
+    if (!names) {
+      names = new Set(existsSync(folder) ? listFolder(folder, 'check its permissions') : []);
+      folders.set(folder, names);
+    }
+    return !names.has(basename(path));
+  });
+}
+
+/** Moves a class-stratified share of `entries` into a second list; at least one per class stays in the first. */
+export function holdOut<T extends Sample>(entries: T[], fraction: number, seed: number): { kept: T[]; held: T[] } {
+  const held = new Set<T>();
+  for (const [label, members] of byLabel(entries)) {
+    const wanted = Math.max(1, Math.round(members.length * fraction));
+    const order = permutation(members.length, seed, HOLD_OUT, label);
+    for (let i = 0; i < Math.min(wanted, members.length - 1); i++) held.add(members[order[i]]);
+  }
+  return { kept: entries.filter((e) => !held.has(e)), held: entries.filter((e) => held.has(e)) };
+}
+
+/** A class-balanced subset of at most `limit` entries in their original order: one of each class in turn. */
+export function balancedSubset<T extends Sample>(entries: T[], limit: number | undefined, seed: number): T[] {
+  if (limit === undefined || limit >= entries.length) return entries;
+  const queues = [...byLabel(entries)].map(([label, members]) => {
+    const order = permutation(members.length, seed, SUBSET, label);
+    return Array.from(order, (i) => members[i]);
+  });
+  const chosen = new Set<T>();
+  for (let round = 0; chosen.size < limit; round++) {
+    for (const queue of queues) {
+      if (chosen.size < limit && round < queue.length) chosen.add(queue[round]);
+    }
+  }
+  return entries.filter((entry) => chosen.has(entry));
+}
+
+/** Names the first few of many, for messages. */
+export function firstFew(names: string[], count = 3): string {
+  const shown = names.slice(0, count).join(', ');
+  return names.length > count ? `${shown} and ${names.length - count} more` : shown;
+}
+
+/** Path of an image below a root, from the "/"-separated form the list files use. */
+export function imagePath(root: string, relative: string): string {
+  return join(root, ...relative.split('/'));
+}
+
+// No set here has anywhere near as many; a label above it is damage, not a class.
+const MOST_CLASSES = 100_000;
+
+/** Class names where the layout has no list of them: `nameOf` the first entry of each label. */
+export function namesByLabel(entries: Entry[], nameOf: (entry: Entry) => string): string[] {
+  const names: string[] = [];
+  for (const entry of entries) {
+    if (entry.label >= 0 && entry.label < MOST_CLASSES) names[entry.label] ??= nameOf(entry);
+  }
+  return Array.from(names, (name, i) => name ?? `class ${i + 1}`);
+}
+
+function byLabel<T extends Sample>(entries: T[]): [number, T[]][] {
+  const groups = new Map<number, T[]>();
+  for (const entry of entries) {
+    const group = groups.get(entry.label);
+    if (group) group.push(entry);
+    else groups.set(entry.label, [entry]);
+  }
+  return [...groups].sort(([a], [b]) => a - b);
+}

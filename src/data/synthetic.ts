@@ -1,0 +1,122 @@
+/**
+ * The embedded data set: pictures of birds that differ only in small parts, painted on demand.
+ *
+ * A picture is a function of (seed, split, index) alone, so nothing is stored or downloaded, and the true box and
+ * part positions are known, which is what makes localisation measurable.
+ */
+import { fail } from '../errors.js';
+import { Body, drawPlumage, drawPose, paintBird, perchPoint, type Part } from './synthetic/bird.js';
+import { HABITATS } from './synthetic/palette.js';
+import { Canvas, extent, type Colour } from './synthetic/raster.js';
+import { hashKey, mix32, Rng } from './synthetic/rng.js';
+import { paintClutter, paintDistance, paintLeaf, paintPerch } from './synthetic/scene.js';
+import { at } from './synthetic/shapes.js';
+import { SPECIES } from './synthetic/species.js';
+
+export type Split = 'train' | 'test';
+
+export interface SyntheticOptions {
+  /** Width and height in pixels, default 128. */
+  size?: number;
+  /** Pieces of clutter, default 26. */
+  clutter?: number;
+  /** Smallest and largest width of a bird relative to the picture, default 0.28 … 0.46. */
+  birdSize?: readonly [number, number];
+}
+
+export interface SyntheticImage {
+  /** RGB, row-major, height × width × 3. */
+  pixels: Uint8Array;
+  width: number;
+  height: number;
+  /** Index into {@link SYNTHETIC_CLASSES}. */
+  label: number;
+  /** The bird with bill, tail and feet, in pixels, x1 and y1 exclusive. */
+  box: { x0: number; y0: number; x1: number; y1: number };
+  /** Positions of the parts that matter, in pixels. */
+  parts: Part[];
+}
+
+/** Class names, in label order. */
+export const SYNTHETIC_CLASSES: string[] = SPECIES.map((s) => s.name);
+
+/** Width of a bird in its own units, needle bill and tail included: turns the wanted width into a scale. */
+const BIRD_WIDTH = 2.6;
+
+/**
+ * Paints picture `index` of a split. Labels go round: index modulo the number of classes.
+ * @throws UserError for an index that is not a whole number ≥ 0 or a picture below 32 pixels.
+ */
+export function generateImage(seed: number, split: Split, index: number, options: SyntheticOptions = {}): SyntheticImage {
+  const { size = 128, clutter = 26, birdSize = [0.28, 0.46] } = options;
+  if (!Number.isInteger(index) || index < 0) fail(`synthetic data: index is ${index}, but must be a whole number from 0 up.`);
+  if (!Number.isInteger(size) || size < 32) fail(`synthetic data: size is ${size}, but must be a whole number of at least 32 pixels.`);
+  const key = hashKey(seed, split === 'train' ? 1 : 2, index);
+  const rng = new Rng(key);
+  const label = index % SPECIES.length;
+  const canvas = new Canvas(size);
+  const habitat = rng.pick(HABITATS);
+  paintDistance(canvas, habitat, rng);
+  paintClutter(canvas, habitat, clutter, rng);
+
+  const scale = (rng.range(birdSize[0], birdSize[1]) * size) / BIRD_WIDTH;
+  // The border stays free: the usual evaluation crop takes the central 7/8 of the picture.
+  const margin = 1.45 * scale + 0.07 * size;
+  const centre = at(rng.range(margin, size - margin), rng.range(margin, size - margin));
+  const body = new Body(drawPose(rng, centre, scale));
+  paintPerch(canvas, perchPoint(body), rng.range(0.1, 0.3) * scale + 1, rng);
+  const parts = paintBird(canvas, body, SPECIES[label], drawPlumage(rng), rng);
+  if (rng.chance(0.5)) paintLeaf(canvas, habitat, at(centre.x + rng.range(-2.2, 2.2) * scale, centre.y + rng.range(1.0, 1.6) * scale), rng);
+
+  return { pixels: develop(canvas, key, rng), width: size, height: size, label, box: pixelBox(body, size), parts };
+}
+
+function pixelBox(body: Body, size: number): SyntheticImage['box'] {
+  const b = extent(body.outline);
+  const inside = (value: number): number => Math.max(0, Math.min(size, value));
+  return { x0: inside(Math.floor(b.x0)), y0: inside(Math.floor(b.y0)), x1: inside(Math.ceil(b.x1)), y1: inside(Math.ceil(b.y1)) };
+}
+
+/** From painted light to bytes: exposure, colour cast, contrast and sensor noise. */
+function develop(canvas: Canvas, key: number, rng: Rng): Uint8Array {
+  const exposure = rng.range(0.78, 1.15);
+  const cast: Colour = [exposure * rng.range(0.9, 1.1), exposure * rng.range(0.94, 1.06), exposure * rng.range(0.88, 1.12)];
+  const contrast = rng.range(0.75, 1.1);
+  const noise = rng.range(2, 8);
+  const bytes = new Uint8Array(canvas.pixels.length);
+  for (let i = 0; i < bytes.length; i++) {
+    const value = 0.5 + (canvas.pixels[i] * cast[i % 3] - 0.5) * contrast;
+    const grain = (mix32(key ^ Math.imul(i + 1, 0x9e3779b1)) / 0xffffffff - 0.5) * noise;
+    bytes[i] = Math.max(0, Math.min(255, Math.round(value * 255 + grain)));
+  }
+  return bytes;
+}
+
+export interface SyntheticDatasetOptions extends SyntheticOptions {
+  split: Split;
+  /** Default 0. */
+  seed?: number;
+  /** Number of pictures. */
+  length: number;
+}
+
+export interface SyntheticDataset {
+  readonly length: number;
+  readonly classes: string[];
+  label(index: number): number;
+  image(index: number): SyntheticImage;
+}
+
+/** The first `length` pictures of a split. */
+export function syntheticDataset(options: SyntheticDatasetOptions): SyntheticDataset {
+  const { split, seed = 0, length, ...paint } = options;
+  if (!Number.isInteger(length) || length < SPECIES.length) {
+    fail(`synthetic data: ${length} pictures asked for, but at least ${SPECIES.length} are needed, one of each class.`);
+  }
+  return {
+    length,
+    classes: SYNTHETIC_CLASSES,
+    label: (index) => index % SPECIES.length,
+    image: (index) => generateImage(seed, split, index, paint),
+  };
+}

@@ -1,0 +1,45 @@
+import type { SyntheticOptions } from './synthetic.js';
+
+/** Half-open box in pixels of the original image: x0 ≤ x < x1, y0 ≤ y < y1. */
+export interface Box {
+  x0: number;
+  y0: number;
+  x1: number;
+  y1: number;
+}
+
+/** One labelled picture. It has either a file (`path`) or, in the embedded dataset, a recipe (`synthetic`). */
+export interface Sample {
+  /** Unique within the dataset. */
+  id: string;
+  /** 0-based index into `Dataset.classes`. */
+  label: number;
+  path?: string;
+  /** True object box; used to measure localisation, never to train. Embedded pictures: see `DecodedImage.box`. */
+  box?: Box;
+  synthetic?: SyntheticSource;
+}
+
+/** What a worker needs to draw a picture of the embedded dataset. */
+export interface SyntheticSource {
+  seed: number;
+  split: 'train' | 'test';
+  index: number;
+  options?: SyntheticOptions;
+}
+
+/** Ordered samples of one part of a dataset. */
+export interface Split {
+  samples: Sample[];
+}
+
+/** A decoded picture: 4 bytes a pixel (R, G, B, 255), rows from the top, upright (EXIF applied). */
+export interface DecodedImage {
+  rgba: Uint8Array;
+  width: number;
+  height: number;
+  /** Integer factor by which the picture was shrunk after decoding (1 = not). */
+  shrink: number;
+  /** The true object box where drawing the picture is what reveals it (embedded dataset). */
+  box?: Box;
+}

@@ -1,0 +1,248 @@
+import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { openDataset, type Dataset, type DatasetName, type DatasetOptions } from '../src/data/dataset.js';
+import { DecodePool } from '../src/data/decode-pool.js';
+import { generateImage, SYNTHETIC_CLASSES } from '../src/data/synthetic.js';
+import { fixture, scratch, userMessage, write, writePng } from './data-helpers.js';
+
+const open = (name: DatasetName, dir: string | undefined, more: Partial<DatasetOptions> = {}) => openDataset(name, { dir, seed: 1, ...more });
+const refusal = (name: DatasetName, dir: string | undefined, more: Partial<DatasetOptions> = {}) => userMessage(() => open(name, dir, more));
+const labels = (split: Dataset['train']) => split.samples.map((sample) => sample.label);
+const ids = (split: Dataset['train']) => split.samples.map((sample) => sample.id);
+
+/** Two variants with a blank and a slash in their names; 3 training pictures and 2 test pictures. */
+function aircraft(dir: string): string {
+  const data = join(dir, 'data');
+  write(join(data, 'variants.txt'), 'Boeing 737-300\nF/A-18\n');
+  write(join(data, 'families.txt'), 'Boeing 737\r\nF/A-18\r\n');
+  write(join(data, 'manufacturers.txt'), 'Boeing\nMcDonnell Douglas\n');
+  const lists: Record<string, string[]> = { trainval: ['0000001 0', '0000002 1', '0000003 0'], test: ['0000004 1', '0000005 0'] };
+  const names = { variant: ['Boeing 737-300', 'F/A-18'], family: ['Boeing 737', 'F/A-18'], manufacturer: ['Boeing', 'McDonnell Douglas'] };
+  for (const [level, classes] of Object.entries(names)) {
+    for (const [part, lines] of Object.entries(lists)) {
+      const text = lines.map((line) => `${line.slice(0, 7)} ${classes[Number(line[8])]}`).join('\n');
+      write(join(data, `images_${level}_${part}.txt`), `${text}\n`);
+    }
+  }
+  write(join(data, 'images_box.txt'), '0000001 1 2 12 8\n0000004 3 3 5 6\n');
+  for (let i = 1; i <= 5; i++) writePng(join(data, 'images', `000000${i}.jpg`), i);
+  return dir;
+}
+
+t.test('FGVC-Aircraft: names with blanks and slashes, levels, boxes, both roots', async (t) => {
+  const dir = aircraft(scratch(t));
+  for (const root of [dir, join(dir, 'data')]) {
+    const set = await open('aircraft', root);
+    t.same(set.classes, ['Boeing 737-300', 'F/A-18']);
+    t.same([ids(set.train), labels(set.train)], [['0000001', '0000002', '0000003'], [0, 1, 0]]);
+    t.same([ids(set.test), labels(set.test)], [['0000004', '0000005'], [1, 0]]);
+    t.same(set.train.samples[0].box, { x0: 0, y0: 1, x1: 12, y1: 8 }, '1-based inclusive corners become half-open');
+    t.equal(set.train.samples[1].box, undefined);
+    t.ok(existsSync(set.test.samples[0].path!));
+    t.notOk('where' in set.train.samples[0]);
+  }
+  t.same((await open('aircraft', dir, { level: 'family' })).classes, ['Boeing 737', 'F/A-18'], 'CR LF line ends');
+  t.same((await open('aircraft', dir, { level: 'manufacturer' })).classes[1], 'McDonnell Douglas');
+  rmSync(join(dir, 'data', 'images_box.txt'));
+  t.equal((await open('aircraft', dir)).train.samples[0].box, undefined, 'the box list is optional');
+});
+
+t.test('FGVC-Aircraft: bad lists', async (t) => {
+  const dir = aircraft(scratch(t));
+  const list = join(dir, 'data', 'images_variant_test.txt');
+  const withList = (text: string, more = {}) => {
+    write(list, text);
+    return refusal('aircraft', dir, more);
+  };
+  t.match(await withList('0000004 Spitfire\n'), /images_variant_test\.txt line 1: class "Spitfire" is not in variants\.txt; unpack/);
+  t.match(await withList('4 F/A-18\n'), /line 1: expected a 7-character id/);
+  t.match(await withList('0000004 F/A-18\n0000004 F/A-18\n'), /0000004 is listed twice .*line 1 and .*line 2.*remove/);
+  t.match(await withList('0000001 F/A-18\n'), /0000001 is listed twice .*trainval\.txt line 1 and .*test\.txt line 1/, 'a test picture may not be a training picture');
+  t.match(await withList('\n\n'), /images_variant_test\.txt is empty/);
+  t.match(await withList('0000009 F/A-18\n0000004 F/A-18\n'), /1 of 5 listed images are not on disk: .*0000009\.jpg .*line 1.*--skip-bad-images/);
+  const lenient = await open('aircraft', dir, { skipBadImages: true });
+  t.same([ids(lenient.test), lenient.missing.length], [['0000004'], 1]);
+  t.match(lenient.notes.join(), /1 listed images are not on disk and were left out/);
+  t.match(await withList('0000009 F/A-18\n', { skipBadImages: true }), /the test split .* is empty/);
+  rmSync(list);
+  t.match(await refusal('aircraft', dir), /images_variant_test\.txt is missing; unpack the whole FGVC-Aircraft archive/);
+  write(list, '0000004 F/A-18\n');
+  write(join(dir, 'data', 'images_box.txt'), '0000001 1 2 x 8\n');
+  t.match(await refusal('aircraft', dir), /images_box\.txt line 1: expected a whole number, got "x"/);
+  rmSync(join(dir, 'data', 'images_box.txt'));
+  write(join(dir, 'data', 'variants.txt'), 'F/A-18\n');
+  write(join(dir, 'data', 'images_variant_trainval.txt'), '0000002 F/A-18\n');
+  t.match(await refusal('aircraft', dir), /one class only \("F\/A-18"\)/);
+  t.match(await refusal('aircraft', dir, { level: 'airline' as 'family' }), /unknown level "airline"; choose variant, family or manufacturer/);
+});
+
+t.test('wrong folders', async (t) => {
+  const dir = scratch(t);
+  for (const name of ['aircraft', 'cub', 'cars', 'dogs'] as const) {
+    t.match(await refusal(name, undefined), /--data DIR/);
+    t.match(await refusal(name, join(dir, 'nowhere')), /nowhere does not exist.*--data/);
+    t.match(await refusal(name, dir), /does not look like .*check --data and --dataset/);
+    t.match(await refusal(name, writePng(join(dir, 'file.png'), 1)), /file\.png is not a folder/);
+  }
+  t.match(await refusal('birds' as 'cub', dir), /unknown dataset "birds"; choose one of synthetic, aircraft/);
+});
+
+function cub(dir: string): string {
+  write(join(dir, 'images.txt'), '1 001.Black_footed_Albatross/a.jpg\n2 001.Black_footed_Albatross/b.jpg\n3 002.Laysan_Albatross/c.jpg\n4 002.Laysan_Albatross/d.jpg\n');
+  write(join(dir, 'image_class_labels.txt'), '1 1\n2 1\n3 2\n4 2\n');
+  write(join(dir, 'train_test_split.txt'), '1 1\n2 0\n3 1\n4 0\n');
+  write(join(dir, 'bounding_boxes.txt'), '1 1.0 2.0 6.0 4.0\n4 0.0 0.0 12.0 8.0\n');
+  for (const [i, file] of ['001.Black_footed_Albatross/a', '001.Black_footed_Albatross/b', '002.Laysan_Albatross/c', '002.Laysan_Albatross/d'].entries()) {
+    writePng(join(dir, 'images', `${file}.jpg`), i);
+  }
+  return dir;
+}
+
+t.test('CUB-200-2011', async (t) => {
+  const dir = scratch(t);
+  cub(join(dir, 'CUB_200_2011'));
+  const set = await open('cub', dir);
+  t.same(set.classes, ['001.Black_footed_Albatross', '002.Laysan_Albatross'], 'named by folder without classes.txt');
+  t.same([ids(set.train), labels(set.train), ids(set.test), labels(set.test)], [['1', '3'], [0, 1], ['2', '4'], [0, 1]]);
+  t.same([set.train.samples[0].box, set.train.samples[1].box], [{ x0: 1, y0: 2, x1: 7, y1: 6 }, undefined]);
+  const root = join(dir, 'CUB_200_2011');
+  write(join(root, 'classes.txt'), '1 Albatross one\n2 Albatross two\n');
+  t.same((await open('cub', root)).classes, ['Albatross one', 'Albatross two']);
+  write(join(root, 'image_class_labels.txt'), '1 1\n2 1\n3 3\n4 2\n');
+  t.match(await refusal('cub', root), /images\.txt line 3: label 2 of image 3 is out of range 0…1/);
+  write(join(root, 'image_class_labels.txt'), '1 1\n2 1\n3 2\n');
+  t.match(await refusal('cub', root), /images\.txt line 4: image 4 is not in image_class_labels\.txt/);
+  write(join(root, 'image_class_labels.txt'), '1 1\n2 1\n3 2\n3 2\n');
+  t.match(await refusal('cub', root), /image 3 is listed twice .*line 3 and .*line 4/);
+  write(join(root, 'image_class_labels.txt'), '1 1\n2 1\n3 2\n4 two\n');
+  t.match(await refusal('cub', root), /expected a whole number, got "two"/);
+});
+
+t.test('Stanford Cars: both annotation layouts', async (t) => {
+  const separate = scratch(t);
+  mkdirSync(join(separate, 'devkit'));
+  for (const name of ['cars_train_annos.mat', 'cars_meta.mat']) copyFileSync(fixture('mat', name), join(separate, 'devkit', name));
+  for (const [folder, count] of [['cars_train', 3], ['cars_test', 2]] as const) {
+    for (let i = 1; i <= count; i++) writePng(join(separate, folder, `0000${i}.jpg`), i);
+  }
+  write(join(separate, 'devkit', 'cars_test_annos.mat'), 'unlabelled');
+  t.match(await refusal('cars', separate), /cars_test_annos_withlabels\.mat is missing .*carries no labels.*separate download/);
+  copyFileSync(fixture('mat', 'cars_test_annos_withlabels.mat'), join(separate, 'cars_test_annos_withlabels.mat'));
+  const set = await open('cars', separate);
+  t.same(set.classes, ['AM General Hummer SUV 2000', 'Acura RL Sedan 2012']);
+  t.same([labels(set.train), labels(set.test)], [[1, 0, 1], [0, 1]]);
+  t.same(set.train.samples[0].box, { x0: 2, y0: 1, x1: 22, y1: 14 });
+  t.equal(set.test.samples[0].box!.x1, 300);
+  rmSync(join(separate, 'devkit', 'cars_meta.mat'));
+  t.same((await open('cars', separate)).classes, ['class 1', 'class 2'], 'works without the class names');
+
+  const merged = scratch(t);
+  copyFileSync(fixture('mat', 'cars_annos.mat'), join(merged, 'cars_annos.mat'));
+  for (let i = 1; i <= 3; i++) writePng(join(merged, 'car_ims', `00000${i}.jpg`), i);
+  const one = await open('cars', merged);
+  t.same([one.classes[1], labels(one.train), labels(one.test), ids(one.test)], ['Acura RL Sedan 2012', [1, 0], [1], ['000003.jpg']]);
+  t.same(one.test.samples[0].box, { x0: 4, y0: 3, x1: 20, y1: 10 });
+
+  const path = join(merged, 'cars_annos.mat');
+  const whole = readFileSync(path);
+  const broken = async (bytes: Uint8Array | string) => {
+    write(path, bytes);
+    return refusal('cars', merged);
+  };
+  t.match(await broken(whole.subarray(0, 300)), /cars_annos\.mat is damaged or cut short .*download it again/);
+  t.match(await broken('MATLAB 7.3 MAT-file, Platform: GLNXA64'), /MATLAB 7\.3 \(HDF5\)/);
+  t.match(await broken('<html>'), /is not a MATLAB v5 file \(6 bytes\)/);
+  t.match(await broken(readFileSync(fixture('mat', 'cars_meta.mat'))), /has no struct array "annotations" \(it holds: class_names\)/);
+});
+
+t.test('Stanford Dogs', async (t) => {
+  const dir = scratch(t);
+  for (const part of ['train', 'test']) copyFileSync(fixture('mat', `${part}_list.mat`), join(dir, `${part}_list.mat`));
+  for (const dog of ['n02085620-Chihuahua', 'n02086646-Blenheim_spaniel']) {
+    for (let i = 1; i <= 3; i++) writePng(join(dir, 'Images', dog, `${dog.split('-')[0]}_${i}.jpg`), i);
+  }
+  const set = await open('dogs', dir);
+  t.same(set.classes, ['Chihuahua', 'Blenheim_spaniel']);
+  t.same([labels(set.train), labels(set.test)], [[0, 0, 1, 1], [0, 1]]);
+  rmSync(join(dir, 'test_list.mat'));
+  t.match(await refusal('dogs', dir), /test_list\.mat is missing; unpack images\.tar and lists\.tar/);
+});
+
+t.test('folder: train and test, val, or one folder per class alone', async (t) => {
+  const dir = scratch(t);
+  const fill = (root: string, counts: Record<string, number>) => {
+    for (const [name, count] of Object.entries(counts)) for (let i = 0; i < count; i++) writePng(join(root, name, `${i}.PNG`), i);
+  };
+  fill(join(dir, 'a', 'train'), { wren: 3, robin: 3 });
+  t.match(await refusal('folder', join(dir, 'a')), /has a train folder but neither test nor val/);
+  fill(join(dir, 'a', 'val'), { wren: 1, robin: 2 });
+  writePng(join(dir, 'a', 'train', 'wren', 'deeper', 'x.jpg'), 9);
+  write(join(dir, 'a', 'train', 'wren', 'notes.txt'), 'not a picture');
+  write(join(dir, 'a', 'train', 'wren', 'x.webp'), 'RIFF');
+  const set = await open('folder', join(dir, 'a'));
+  t.same([set.classes, set.train.samples.length, labels(set.test), set.val], [['robin', 'wren'], 7, [0, 0, 1], undefined]);
+  t.ok(ids(set.train).includes('train/wren/deeper/x.jpg'));
+  t.match(set.notes.join(), /1 pictures in .*wren were left out, \.webp cannot be decoded; convert/);
+  fill(join(dir, 'a', 'test'), { wren: 2, robin: 2 });
+  const three = await open('folder', join(dir, 'a'));
+  t.same([three.test.samples.length, three.val!.samples.length], [4, 3]);
+  t.equal((await open('folder', join(dir, 'a'), { valFraction: 0.2 })).val!.samples.length, 2, 'a validation fraction replaces the val folder');
+  fill(join(dir, 'a', 'test'), { crow: 1 });
+  t.match(await refusal('folder', join(dir, 'a')), /class folder "crow", which the train folder lacks/);
+
+  fill(join(dir, 'b'), { x: 10, y: 5, z: 1 });
+  const chance = await open('folder', join(dir, 'b'));
+  t.same([labels(chance.test), chance.train.samples.length], [[0, 0, 1], 13], 'a fifth of each class, never the only picture');
+  t.same(ids((await open('folder', join(dir, 'b'))).test), ids(chance.test), 'the same split each time');
+  t.match(chance.notes.join(), /3 of 16 pictures were set aside/);
+  fill(join(dir, 'c'), { only: 3 });
+  t.match(await refusal('folder', join(dir, 'c')), /one class only \("only"\)/);
+  mkdirSync(join(dir, 'd'));
+  t.match(await refusal('folder', join(dir, 'd')), /has no class folders; expected .*<class>/);
+  mkdirSync(join(dir, 'e', 'one'), { recursive: true });
+  mkdirSync(join(dir, 'e', 'two'));
+  t.match(await refusal('folder', join(dir, 'e')), /the train split of folder .* is empty/);
+  fill(join(dir, 'e'), { two: 5 });
+  t.match(await refusal('folder', join(dir, 'e')), /training images .* are of one class \("two"\)/);
+});
+
+t.test('hold-out and limits are stratified, disjoint and repeatable', async (t) => {
+  const synthetic = { trainCount: 160, testCount: 80 };
+  const set = await openDataset('synthetic', { seed: 4, valFraction: 0.25, limitTrain: 24, limitTest: 8, synthetic });
+  const perClass = (split: Dataset['train']) => SYNTHETIC_CLASSES.map((_, label) => split.samples.filter((s) => s.label === label).length);
+  t.same(perClass(set.val!), Array(8).fill(5), 'a quarter of 20');
+  t.same([perClass(set.train), perClass(set.test)], [Array(8).fill(3), Array(8).fill(1)]);
+  t.equal(new Set([...ids(set.train), ...ids(set.val!)]).size, 24 + 40, 'no picture in both');
+  const again = await openDataset('synthetic', { seed: 4, valFraction: 0.25, limitTrain: 24, limitTest: 8, synthetic });
+  t.same([ids(again.train), ids(again.val!), ids(again.test)], [ids(set.train), ids(set.val!), ids(set.test)]);
+  const other = await openDataset('synthetic', { seed: 5, valFraction: 0.25, synthetic });
+  t.notSame(ids(other.val!), ids(set.val!));
+  t.same((await openDataset('synthetic', { seed: 4, limitTrain: 10, synthetic })).train.samples.length, 10);
+  t.match(await userMessage(() => openDataset('synthetic', { seed: 4, valFraction: 1 })), /validation fraction must lie in \[0, 1\)/);
+  t.match(await userMessage(() => openDataset('synthetic', { seed: 4, limitTest: 0 })), /limitTest must be a whole number, 1 or more/);
+  t.match(await userMessage(() => openDataset('synthetic', { seed: -1 })), /seed must be a whole number/);
+  t.match(await userMessage(() => openDataset('synthetic', { seed: 1, synthetic: { trainCount: 3 } })), /at least 8 train pictures/);
+});
+
+t.test('embedded pictures come with pixels and box', async (t) => {
+  const set = await openDataset('synthetic', { seed: 11, synthetic: { trainCount: 8, testCount: 8, size: 48 } });
+  t.same(set.classes, SYNTHETIC_CLASSES);
+  const pool = new DecodePool({ workers: 0 });
+  const sample = set.test.samples[3];
+  const image = await pool.decode(sample);
+  const expected = generateImage(11, 'test', 3, { size: 48 });
+  t.same([image.width, image.height, image.box, sample.label], [48, 48, expected.box, expected.label]);
+  t.ok(image.rgba.every((value, i) => value === (i % 4 === 3 ? 255 : expected.pixels[3 * (i >> 2) + (i % 4)])));
+});
+
+t.test('a real set of pictures, where one is at hand', async (t) => {
+  const dir = process.env.PIPIT_TEST_DATA ?? join('..', 'shared', 'data', 'aircraft-12');
+  if (!existsSync(dir)) return t.pass('no folder of pictures here');
+  const set = await open('aircraft', dir, { valFraction: 0.1 });
+  t.equal(new Set(labels(set.test)).size, set.classes.length);
+  t.equal(set.val!.samples.length, Math.round(0.1 * (set.val!.samples.length + set.train.samples.length)));
+  const sample = set.train.samples[0];
+  const { width, height } = await new DecodePool({ workers: 0 }).decode(sample);
+  t.ok(!sample.box || (sample.box.x1 <= width && sample.box.y1 <= height && sample.box.x0 >= 0));
+});
