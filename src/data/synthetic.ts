@@ -41,7 +41,7 @@ export interface SyntheticImage {
 export const SYNTHETIC_CLASSES: string[] = SPECIES.map((s) => s.name);
 
 /** Width of a bird in its own units, needle bill and tail included: turns the wanted width into a scale. */
-const BIRD_WIDTH = 2.6;
+const BIRD_WIDTH = 2.45;
 
 /**
  * Paints picture `index` of a split. Labels go round: index modulo the number of classes.

@@ -16,6 +16,13 @@ export interface PoolStatistics {
   created: number;
 }
 
+/** What a dry run would have needed; see {@link BufferPool.beginPlan}. */
+export interface MemoryPlan {
+  peakBytes: number;
+  largestBytes: number;
+  largestLabel: string;
+}
+
 const KIB = 1024;
 const MIB = KIB * KIB;
 
@@ -30,7 +37,7 @@ export const sizeClass = (bytes: number): number => {
   return Math.ceil(bytes / stepBytes) * stepBytes;
 };
 
-const readable = (bytes: number): string => (bytes >= MIB ? `${(bytes / MIB).toFixed(1)} MiB` : `${(bytes / KIB).toFixed(1)} KiB`);
+export const readableBytes = (bytes: number): string => (bytes >= MIB ? `${(bytes / MIB).toFixed(1)} MiB` : `${(bytes / KIB).toFixed(1)} KiB`);
 
 /**
  * Hands out storage buffers and takes them back by size class. Work is executed in the order
@@ -44,6 +51,7 @@ export class BufferPool {
   private liveBytes = 0;
   private idleBytes = 0;
   private created = 0;
+  private plan: (MemoryPlan & { liveBytes: number }) | null = null;
 
   /**
    * @param idleCap most bytes kept for reuse; what is returned beyond it is destroyed
@@ -60,10 +68,11 @@ export class BufferPool {
   acquire(bytes: number, label: string): PooledBuffer {
     const limit = Math.min(this.device.limits.maxStorageBufferBindingSize, this.device.limits.maxBufferSize);
     if (bytes > limit) {
-      fail(`${label} needs ${readable(bytes)} in one buffer, but this adapter binds at most ${readable(limit)}. ` +
+      fail(`${label} needs ${readableBytes(bytes)} in one buffer, but this adapter binds at most ${readableBytes(limit)}. ` +
         'Use a smaller batch size or image size, or an adapter with a larger maxStorageBufferBindingSize.');
     }
     const size = Math.min(sizeClass(bytes), Math.max(limit - (limit % 256), bytes));
+    if (this.plan) return this.pretend(this.plan, size, label);
     const buffer = this.idle.get(size)?.pop();
     if (buffer) this.idleBytes -= size;
     this.liveBuffers++;
@@ -72,6 +81,10 @@ export class BufferPool {
   }
 
   release(buffer: PooledBuffer): void {
+    if (buffer.id < 0) {
+      if (this.plan) this.plan.liveBytes -= buffer.size;
+      return;
+    }
     this.liveBuffers--;
     this.liveBytes -= buffer.size;
     if (this.idleBytes + buffer.size > this.idleCap) {
@@ -107,13 +120,32 @@ export class BufferPool {
     return { liveBuffers: this.liveBuffers, liveBytes: this.liveBytes, idleBuffers, idleBytes: this.idleBytes, created: this.created };
   }
 
+  /** From now on buffers are only counted, not made; limits are checked as always. No work may be recorded meanwhile. */
+  beginPlan(): void {
+    this.plan = { liveBytes: 0, peakBytes: 0, largestBytes: 0, largestLabel: '' };
+  }
+
+  /** Ends the dry run and tells what it would have needed beyond what was in use before. */
+  endPlan(): MemoryPlan {
+    const { peakBytes, largestBytes, largestLabel } = this.plan!;
+    this.plan = null;
+    return { peakBytes, largestBytes, largestLabel };
+  }
+
+  private pretend(plan: MemoryPlan & { liveBytes: number }, size: number, label: string): PooledBuffer {
+    plan.liveBytes += size;
+    plan.peakBytes = Math.max(plan.peakBytes, plan.liveBytes);
+    if (size > plan.largestBytes) Object.assign(plan, { largestBytes: size, largestLabel: label });
+    return { id: -this.nextId++, gpu: null as unknown as GPUBuffer, size };
+  }
+
   private create(size: number, label: string): PooledBuffer {
     this.device.pushErrorScope('out-of-memory');
     const gpu = this.device.createBuffer({ label, size, usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST });
     void this.device.popErrorScope().then((error) => {
       if (error) {
-        this.onError(new UserError(`The adapter ran out of memory while allocating ${readable(size)} for ${label} ` +
-          `(${readable(this.liveBytes)} in use). Use a smaller batch size or image size.`));
+        this.onError(new UserError(`The adapter ran out of memory while allocating ${readableBytes(size)} for ${label} ` +
+          `(${readableBytes(this.liveBytes)} in use). Use a smaller batch size or image size.`));
       }
     }, () => {});
     this.created++;

@@ -34,6 +34,8 @@ export class Recorder {
   private encoder: GPUCommandEncoder | null = null;
   private pass: GPUComputePassEncoder | null = null;
   private pending = 0;
+  /** While set, nothing is recorded: a dry run that only counts memory. */
+  dry = false;
 
   constructor(private readonly device: Device) {
     this.pipelines = new PipelineCache(device);
@@ -43,6 +45,7 @@ export class Recorder {
 
   /** Records one dispatch. The names in `ranges` and `params` must be those of the shader. */
   dispatch(kernel: Kernel, ranges: Readonly<Record<string, BufferRange>>, params: ParamValues, grid: Grid): void {
+    if (this.dry) return;
     if (this.arena.full) {
       this.flush();
       this.arena.reset();
@@ -75,6 +78,7 @@ export class Recorder {
 
   /** Uploads bytes into a range, after everything recorded so far and before everything recorded later. */
   upload(range: BufferRange, data: ArrayBufferView): void {
+    if (this.dry) return;
     // A write happens at once, but the range's buffer may still be read by recorded, unsubmitted work.
     this.flush();
     this.device.gpu.queue.writeBuffer(range.buffer.gpu, range.offset, data.buffer, data.byteOffset, data.byteLength);

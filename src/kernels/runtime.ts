@@ -1,3 +1,4 @@
+import type { MemoryPlan } from '../device/buffers.js';
 import type { Device } from '../device/device.js';
 import { type GemmFamily, gemmFamily } from './gemm-family.js';
 import { Recorder } from './recorder.js';
@@ -12,6 +13,21 @@ export class Runtime {
   constructor(readonly device: Device, options: { gemm?: string } = {}) {
     this.recorder = new Recorder(device);
     this.gemm = gemmFamily(device.report, options.gemm);
+  }
+
+  /** Runs `fn` without touching the device and tells what memory it would need at most, beyond what is in use. */
+  planMemory(fn: () => void): MemoryPlan {
+    this.recorder.flush();
+    this.recorder.dry = true;
+    this.device.pool.beginPlan();
+    let plan: MemoryPlan;
+    try {
+      fn();
+    } finally {
+      this.recorder.dry = false;
+      plan = this.device.pool.endPlan();
+    }
+    return plan;
   }
 
   /** Submits everything recorded and waits until it has been executed. */

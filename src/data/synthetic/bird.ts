@@ -2,7 +2,7 @@
  * One bird: a side view built from smooth outlines in its own units (about 2.3 wide and 1.7 high, facing right,
  * y downwards), then posed, scaled, mirrored and painted.
  */
-import { BACK, BELLY, CAP, HORN, LEMON, ORANGE, PALE } from './palette.js';
+import { AZURE, BACK, BELLY, CRIMSON, HORN, LEMON, ORANGE, PALE } from './palette.js';
 import { blend, type Canvas, type Colour, type Coverage } from './raster.js';
 import type { Rng } from './rng.js';
 import { at, bar, between, closedCurve, ellipse, rotate, stroke, turnOf, type Point, type Polygon, type Turn } from './shapes.js';
@@ -30,9 +30,11 @@ export interface Plumage {
   horn: Colour;
   orange: Colour;
   bars: Colour;
-  cap: Colour;
+  crimson: Colour;
+  azure: Colour;
   lemon: Colour;
   /** Meaningless markings. */
+  vent: boolean;
   crest: boolean;
   mask: boolean;
   ring: boolean;
@@ -70,8 +72,10 @@ export function drawPlumage(rng: Rng): Plumage {
     horn: rng.pick(HORN),
     orange: rng.pick(ORANGE),
     bars: rng.pick(PALE),
-    cap: rng.pick(CAP),
+    crimson: rng.pick(CRIMSON),
+    azure: rng.pick(AZURE),
     lemon: rng.pick(LEMON),
+    vent: rng.chance(0.3),
     crest: rng.chance(0.4),
     mask: rng.chance(0.4),
     ring: rng.chance(0.4),
@@ -172,15 +176,13 @@ function paintTorso(canvas: Canvas, body: Body, plumage: Plumage, rng: Rng): Cov
 
 /** The diagnostic patches on the body itself. */
 function paintMarkings(canvas: Canvas, body: Body, traits: Traits, plumage: Plumage, torso: Coverage): void {
-  if (traits.crown === 'cap') {
-    const cap = closedCurve([body.head(0.24, -0.66), body.head(0.3, -0.9), body.head(0.56, -0.94), body.head(0.8, -0.74), body.head(0.62, -0.7), body.head(0.42, -0.66)]);
-    canvas.fill(body.mark(cap), plumage.cap, 1, torso);
-  }
+  const cap = closedCurve([body.head(0.18, -0.56), body.head(0.26, -0.88), body.head(0.56, -0.98), body.head(0.86, -0.76), body.head(0.72, -0.66), body.head(0.42, -0.58)]);
+  canvas.fill(body.mark(cap), plumage[traits.crown], 1, torso);
   if (traits.breast === 'band') {
-    const band = stroke(at(0.78, 0.04), at(0.52, 0.02), at(0.3, -0.16), 0.19, 0.13);
+    const band = stroke(at(0.78, 0.02), at(0.52, 0.0), at(0.32, -0.16), 0.15, 0.1);
     canvas.fill(body.mark(band), [0.13, 0.11, 0.11], 0.95, torso);
   }
-  if (traits.vent === 'yellow') {
+  if (plumage.vent) {
     const vent = closedCurve([at(-0.1, 0.6), at(-0.1, 0.4), at(-0.4, 0.28), at(-0.76, 0.24), at(-0.8, 0.5)]);
     canvas.fill(body.mark(vent), plumage.lemon, 1, torso);
   }
@@ -195,16 +197,15 @@ function paintStreaks(canvas: Canvas, body: Body, plumage: Plumage, torso: Cover
 
 function paintTail(canvas: Canvas, body: Body, kind: Traits['tail'], plumage: Plumage): void {
   const tip = (x: number, y: number): Point => body.tailPoint(x, y);
-  const outlines: Polygon[] =
-    kind === 'fork'
-      ? [
-          [at(-0.5, 0.08), tip(-0.95, 0.2), tip(-1.52, 0.36), tip(-0.98, 0.42), at(-0.56, 0.3)],
-          [at(-0.52, 0.16), tip(-0.95, 0.38), tip(-1.36, 0.8), tip(-0.86, 0.54), at(-0.5, 0.38)],
-        ]
-      : [closedCurve([at(-0.52, 0.1), tip(-0.95, 0.19), tip(-1.28, 0.3), tip(-1.36, 0.5), tip(-1.2, 0.68), tip(-0.85, 0.56), at(-0.5, 0.38)])];
-  const paint = { from: plumage.back, to: plumage.wing, a: body.put(HIP), b: body.put(tip(-1.3, 0.5)) };
-  const feathers = outlines.map((outline) => canvas.fill(body.shape(outline), paint));
-  if (kind === 'fan') canvas.fill(body.mark(ellipse(tip(-1.36, 0.52), 0.2, 0.3)), plumage.bars, 0.95, feathers[0]);
+  if (kind === 'fork') {
+    const paint = { from: plumage.wing, to: plumage.lemon, a: body.put(tip(-0.78, 0.3)), b: body.put(tip(-0.98, 0.38)) };
+    canvas.fill(body.shape([at(-0.5, 0.06), tip(-0.92, 0.12), tip(-1.36, 0.2), tip(-0.94, 0.42), at(-0.56, 0.32)]), paint);
+    canvas.fill(body.shape([at(-0.52, 0.16), tip(-0.92, 0.36), tip(-1.24, 0.78), tip(-0.8, 0.6), at(-0.5, 0.4)]), paint);
+    return;
+  }
+  const fan = closedCurve([at(-0.52, 0.1), tip(-0.92, 0.17), tip(-1.24, 0.24), tip(-1.34, 0.46), tip(-1.18, 0.68), tip(-0.82, 0.58), at(-0.5, 0.4)]);
+  const feathers = canvas.fill(body.shape(fan), { from: plumage.back, to: plumage.wing, a: body.put(HIP), b: body.put(tip(-1.2, 0.45)) });
+  canvas.fill(body.mark(ellipse(tip(-1.31, 0.5), 0.25, 0.34)), plumage.bars, 0.95, feathers);
 }
 
 function paintCrest(canvas: Canvas, body: Body, plumage: Plumage): void {
@@ -216,12 +217,12 @@ function paintBill(canvas: Canvas, body: Body, kind: Traits['bill'], plumage: Pl
   const upper = kind === 'cone' ? plumage.orange : plumage.horn;
   const lower = blend(upper, [0, 0, 0], 0.25);
   if (kind === 'cone') {
-    canvas.fill(body.shape([body.head(0.74, -0.68), body.head(0.92, -0.6), body.head(1.05, -0.46), body.head(0.76, -0.49)]), upper);
-    canvas.fill(body.shape([body.head(0.76, -0.49), body.head(1.05, -0.46), body.head(0.92, -0.39), body.head(0.74, -0.36)]), lower);
+    canvas.fill(body.shape([body.head(0.74, -0.7), body.head(0.95, -0.64), body.head(1.14, -0.45), body.head(0.76, -0.49)]), upper);
+    canvas.fill(body.shape([body.head(0.76, -0.49), body.head(1.14, -0.45), body.head(0.97, -0.36), body.head(0.74, -0.33)]), lower);
     return;
   }
-  canvas.fill(body.shape(stroke(body.head(0.74, -0.53), body.head(1.0, -0.53), body.head(1.34, -0.42), 0.17, 0.02)), upper);
-  canvas.fill(body.mark(stroke(body.head(0.76, -0.49), body.head(1.0, -0.48), body.head(1.3, -0.42), 0.06, 0.01)), lower);
+  canvas.fill(body.shape(stroke(body.head(0.74, -0.53), body.head(1.02, -0.55), body.head(1.32, -0.41), 0.2, 0.04)), upper);
+  canvas.fill(body.mark(stroke(body.head(0.76, -0.49), body.head(1.02, -0.48), body.head(1.27, -0.42), 0.06, 0.01)), lower);
 }
 
 function paintWing(canvas: Canvas, body: Body, kind: Traits['wing'], plumage: Plumage): void {

@@ -6,11 +6,13 @@ const rgb = (hex: number): Colour => [((hex >> 16) & 255) / 255, ((hex >> 8) & 2
 export const BACK: readonly Colour[] = [0x7a5a3c, 0x5d6b46, 0x4d6680, 0x6f6f75, 0x9a5a34, 0x3f6f6b, 0x8a7a4c, 0x5a4a62, 0xa0764a, 0x3d4b5c].map(rgb);
 export const BELLY: readonly Colour[] = [0xf0e6d0, 0xe8d9a8, 0xd9c2a0, 0xdcdcd8, 0xe9c9a6, 0xd8dfb8, 0xe6b890, 0xcfd6dd].map(rgb);
 export const HORN: readonly Colour[] = [0x3a3230, 0x4a403a, 0x33363c, 0x2e2a2a].map(rgb);
-export const CAP: readonly Colour[] = [0xc2352c, 0xb52a3a, 0xd0452a].map(rgb);
+export const CRIMSON: readonly Colour[] = [0xc2352c, 0xb52a3a, 0xd0452a].map(rgb);
+export const AZURE: readonly Colour[] = [0x3f86d6, 0x4a9be0, 0x3a72c8].map(rgb);
+export const RUST: readonly Colour[] = [0xc4622a, 0xb5541f, 0xd07434].map(rgb);
 export const LEMON: readonly Colour[] = [0xe8c530, 0xf0d040, 0xdcb428].map(rgb);
 export const ORANGE: readonly Colour[] = [0xe08a28, 0xe89a3c, 0xd97a2a].map(rgb);
 export const PALE: readonly Colour[] = [0xf6f1e2, 0xf2e3b0, 0xe9edf0, 0xf3d9b8].map(rgb);
-export const BERRY: readonly Colour[] = [0xc2352c, 0xb52a3a, 0xe08a28, 0xe8c530, 0x5a3f66, 0xe8d9a8, 0x4d6680].map(rgb);
+export const BERRY: readonly Colour[] = [0xc2352c, 0xb52a3a, 0xe08a28, 0xe8c530, 0x5a3f66, 0xf2ead8, 0x3f86d6, 0xb5541f].map(rgb);
 export const BARK: readonly Colour[] = [0x5a4636, 0x6e5a48, 0x4a4440, 0x7d6a55, 0x3d352e].map(rgb);
 
 /** A place: colours of the far background, of leaves, and of light spots. */

@@ -1,0 +1,3 @@
+export const LAYERS: string[];
+export function importedModules(text: string): string[];
+export function checkLayers(root: string): string[];

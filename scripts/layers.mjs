@@ -1,0 +1,102 @@
+// Checks the direction of imports: a file may import its own layer or a lower one.
+// The command is check-layers.mjs.
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { builtinModules } from 'node:module';
+import { dirname, join, relative, resolve, sep } from 'node:path';
+
+/** From the bottom to the top. */
+export const LAYERS = ['device', 'kernels', 'tensor', 'ops', 'autograd', 'nn', 'wsdan', 'train', 'cli'];
+
+/** Layers beside the ladder: what they may import, and who may import them. */
+const SIDE_LAYERS = {
+  io: { imports: ['device', 'kernels', 'tensor', 'ops'], importedBy: ['train', 'cli'] },
+  data: { imports: ['device', 'kernels', 'tensor', 'ops'], importedBy: ['train', 'cli'] },
+};
+
+/** The files that may name the package `webgpu`, and those that may use Node's own modules. */
+const WEBGPU_FILES = ['src/device/node.ts'];
+const NODE_PLACES = ['src/device/node.ts', 'src/device/vulkan-env.mjs', 'src/io/', 'src/data/', 'src/train/', 'src/cli/'];
+const NODE_MODULES = new Set(builtinModules);
+
+/** Files right under src/ that every layer may import (errors), and entries that may import everything (index). */
+const SHARED_FILES = ['errors'];
+
+const listFiles = (folder, pattern) =>
+  !existsSync(folder) ? [] : readdirSync(folder, { recursive: true }).map((name) => join(folder, String(name)))
+    .filter((path) => pattern.test(path) && statSync(path).isFile()).sort();
+
+/** Comments could hold words that look like imports. */
+const withoutComments = (text) => text.replace(/\/\*[\s\S]*?\*\//g, ' ').replace(/^\s*\/\/.*$/gm, ' ');
+
+/** The module names a source text imports: static, re-exported, dynamic, side-effect and type-only. */
+export function importedModules(text) {
+  const found = [];
+  const forms = [
+    /^[ \t]*(?:import|export)\b[^'";]*?\bfrom\s*(['"])([^'"\n]+)\1/gm,
+    /^[ \t]*import\s*(['"])([^'"\n]+)\1/gm,
+    /\bimport\s*\(\s*(['"`])([^'"`\n]+)\1/g,
+    /\brequire(?:\.resolve)?\s*\(\s*(['"])([^'"\n]+)\1/g,
+  ];
+  for (const form of forms) for (const match of withoutComments(text).matchAll(form)) found.push(match[2]);
+  return found;
+}
+
+/** `src/ops/conv.ts` lies in `ops`; `src/errors.ts` in `errors`. */
+const layerOf = (path) => {
+  const parts = path.split(sep).slice(1);
+  return parts.length > 1 ? parts[0] : parts[0].replace(/\.(d\.)?m?ts$|\.m?js$/, '');
+};
+
+const mayImport = (from, to) => {
+  if (from === to || SHARED_FILES.includes(to)) return true;
+  if (SHARED_FILES.includes(from)) return false;
+  if (SIDE_LAYERS[to]) return from === 'index' || SIDE_LAYERS[to].importedBy.includes(from);
+  if (SIDE_LAYERS[from]) return SIDE_LAYERS[from].imports.includes(to);
+  if (!LAYERS.includes(from)) return true;
+  return LAYERS.includes(to) && LAYERS.indexOf(to) < LAYERS.indexOf(from);
+};
+
+const isNodeModule = (name) => name.startsWith('node:') || NODE_MODULES.has(name);
+const isAllowed = (file, places) => places.some((place) => (place.endsWith('/') ? file.startsWith(place) : file === place));
+
+/** The complaint about one import, or '' when it is in order. */
+const judge = (file, name, root) => {
+  if (name === 'webgpu' || name.startsWith('webgpu/')) {
+    return isAllowed(file, WEBGPU_FILES) ? '' : `only ${WEBGPU_FILES.join(', ')} may import the package webgpu`;
+  }
+  if (isNodeModule(name)) return isAllowed(file, NODE_PLACES) ? '' : `must not import ${name}: this layer also runs in a browser`;
+  if (!name.startsWith('.')) return '';
+  const target = relative(root, resolve(root, dirname(file), name));
+  if (target.split(sep)[0] !== 'src') {
+    return target.split(sep)[0] === 'shaders' ? '' : `must not import ${name}: it lies outside src`;
+  }
+  const [from, to] = [layerOf(file), layerOf(target)];
+  return mayImport(from, to) ? '' : `layer ${from} must not import layer ${to} (${name})`;
+};
+
+const unknownLayers = (files) =>
+  files.filter((file) => file.split(sep).length > 2 && !LAYERS.includes(layerOf(file)) && !SIDE_LAYERS[layerOf(file)])
+    .map((file) => `${file}: layer ${layerOf(file)} is unknown; its place belongs into scripts/check-layers.mjs`);
+
+/** Shaders that no source imports (a shader including another by a comment line counts as an import). */
+const orphanShaders = (root, sources) => {
+  const shaders = listFiles(join(root, 'shaders'), /\.wgsl$/);
+  const used = new Set(sources.flatMap((source) =>
+    importedModules(readFileSync(source, 'utf8')).filter((name) => name.endsWith('.wgsl')).map((name) => resolve(dirname(source), name))));
+  return shaders.filter((shader) => !used.has(resolve(shader))).map((shader) => `${relative(root, shader)}: no file below src imports this shader`);
+};
+
+/**
+ * Checks a source tree.
+ *
+ * @param {string} root folder that holds `src` and `shaders`
+ * @returns {string[]} complaints, each `file: what is wrong`; empty when all is in order
+ */
+export function checkLayers(root) {
+  const sources = listFiles(join(root, 'src'), /\.m?ts$|\.m?js$/);
+  const complaints = sources.flatMap((source) => {
+    const file = relative(root, source);
+    return importedModules(readFileSync(source, 'utf8')).map((name) => judge(file, name, root)).filter(Boolean).map((text) => `${file}: ${text}`);
+  });
+  return [...complaints, ...unknownLayers(sources.map((source) => relative(root, source))), ...orphanShaders(root, sources)];
+}

@@ -1,0 +1,1 @@
+export function isInstalled(lockText: string, installedText: string): boolean;

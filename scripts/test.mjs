@@ -1,0 +1,72 @@
+// `npm test`: set-up, type check, lint, layer check, then every test; the last line counts them.
+//   npm test                 everything
+//   npm test -- conv report  only the test files whose name holds one of these words, without the checks
+import { spawnSync } from 'node:child_process';
+import { existsSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { setUp } from './set-up.mjs';
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url));
+const TESTS = 'dist/test';
+/** A software adapter takes all cores by itself; a second process fills the gaps. */
+const JOBS = 2;
+const LIMIT_SECONDS = 600;
+
+const CHECKS = [
+  { name: 'type check', args: ['node_modules/typescript/bin/tsc', '--noEmit'] },
+  { name: 'lint', args: ['node_modules/eslint/bin/eslint.js', '.', '--max-warnings', '0'] },
+  { name: 'layers', args: ['scripts/check-layers.mjs'] },
+];
+
+const tally = { passed: 0, failed: 0 };
+const since = (start) => `${((performance.now() - start) / 1000).toFixed(1)} s`;
+
+const runCheck = ({ name, args }) => {
+  const start = performance.now();
+  const done = spawnSync(process.execPath, args, { cwd: ROOT, encoding: 'utf8' });
+  const ok = done.status === 0;
+  tally[ok ? 'passed' : 'failed'] += 1;
+  console.log(`${ok ? 'ok  ' : 'FAIL'}  ${name}  ${since(start)}`);
+  if (!ok) console.log(`${done.stdout}${done.stderr}`.trimEnd());
+};
+
+const runTests = async (files) => {
+  // Loaded late: on a fresh clone its packages arrive only with the set-up.
+  const { runTapFile } = await import('./run-tap-file.mjs');
+  const waiting = [...files];
+  const work = async () => {
+    for (let file = waiting.shift(); file; file = waiting.shift()) {
+      const { passed, failed, seconds, report } = await runTapFile(file, { cwd: ROOT, limitSeconds: LIMIT_SECONDS });
+      tally.passed += passed;
+      tally.failed += failed;
+      console.log(`${failed ? 'FAIL' : 'ok  '}  ${file}  ${passed + failed} assertions  ${seconds.toFixed(1)} s${report ? `\n${report}` : ''}`);
+    }
+  };
+  await Promise.all(Array.from({ length: JOBS }, work));
+};
+
+const testFiles = (words) => {
+  const folder = join(ROOT, TESTS);
+  const all = existsSync(folder) ? readdirSync(folder, { recursive: true }).map(String).filter((name) => name.endsWith('.test.js')).sort() : [];
+  return all.filter((name) => words.length === 0 || words.some((word) => name.includes(word))).map((name) => `${TESTS}/${name}`);
+};
+
+const main = async (words) => {
+  const start = performance.now();
+  setUp({ alwaysBuild: true });
+  if (words.length === 0) CHECKS.forEach(runCheck);
+  const files = testFiles(words);
+  if (files.length === 0) throw new Error(`No test file matches ${words.join(' ') || TESTS}.`);
+  await runTests(files);
+  console.log(`\n${files.length} test files in ${since(start)}`);
+};
+
+try {
+  await main(process.argv.slice(2));
+} catch (error) {
+  console.log(`[test] ${error.message}`);
+  tally.failed += 1;
+}
+console.log(`${tally.passed} passed, ${tally.failed} failed`);
+process.exitCode = tally.failed === 0 ? 0 : 1;

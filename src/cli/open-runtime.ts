@@ -1,0 +1,13 @@
+import { openDevice } from '../device/node.js';
+import { Runtime } from '../kernels/runtime.js';
+import { setDefaultRuntime } from '../tensor/create.js';
+
+/** Opens the adapter and says in one line what it is. `PIPIT_GEMM` forces a kernel family (broadcast or tile). */
+export const openRuntime = async (adapter?: string, quiet = false): Promise<Runtime> => {
+  const device = await openDevice(adapter === undefined ? {} : { adapter });
+  const runtime = new Runtime(device, { gemm: process.env.PIPIT_GEMM ?? '' });
+  setDefaultRuntime(runtime);
+  const { name, software } = device.report;
+  if (!quiet) console.log(`Adapter: ${name}${software ? ' (software on the CPU: expect a GPU to be 100 times faster)' : ''}, ${runtime.gemm.kind} kernels`);
+  return runtime;
+};

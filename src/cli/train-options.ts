@@ -1,0 +1,118 @@
+import { DATASET_NAMES } from '../data/dataset.js';
+import { IMAGENET_MEAN, IMAGENET_STD } from '../data/augment.js';
+import { backboneNames } from '../nn/models/index.js';
+import type { TrainConfig } from '../train/config.js';
+import { presets } from '../train/presets.js';
+import { defaultWsdan } from '../wsdan/options.js';
+import { choice, configFile, flag, int, number, numbers, type OptionValues, type Parsed, text } from './options.js';
+
+const preset = 'preset of the data set';
+
+/** Options that decide the result of a run: they are kept in checkpoints. */
+export const resultOptions = {
+  dataset: choice(DATASET_NAMES, { help: 'data set', default: 'synthetic' }),
+  data: text({ help: 'folder of the data set (not for synthetic)', placeholder: 'DIR' }),
+  level: choice(['variant', 'family', 'manufacturer'], { help: 'label level of FGVC-Aircraft', default: 'variant' }),
+  trainImages: int({ help: 'training images of the synthetic set', min: 16, default: 800 }),
+  testImages: int({ help: 'test images of the synthetic set', min: 16, default: 240 }),
+  method: choice(['wsdan', 'plain'], { help: 'WS-DAN, or the same backbone as a plain classifier', default: 'wsdan' }),
+  model: choice(backboneNames, { help: 'backbone', defaultText: preset }),
+  imageSize: int({ help: 'side of the square network input in pixels', min: 16, max: 2048, defaultText: preset }),
+  batchSize: int({ help: 'images per step', min: 2, max: 4096, defaultText: preset }),
+  evalBatchSize: int({ help: 'images per step of evaluation', min: 1, max: 4096, defaultText: 'twice the batch size' }),
+  epochs: int({ help: 'passes over the training images', min: 1, defaultText: preset }),
+  optimizer: choice(['sgd', 'adamw'], { help: 'optimiser', default: 'sgd' }),
+  lr: number({ help: 'initial learning rate', min: 0, aboveMin: true, defaultText: preset }),
+  momentum: number({ help: 'momentum of SGD', min: 0, max: 0.9999, default: 0.9 }),
+  nesterov: flag({ help: 'Nesterov momentum' }),
+  weightDecay: number({ help: 'weight decay on all parameters', min: 0, defaultText: preset }),
+  clipGradNorm: number({ help: 'scale gradients down to this norm; 0: never', min: 0, default: 0 }),
+  schedule: choice(['step', 'cosine', 'constant'], { help: 'learning rate over the epochs', defaultText: preset }),
+  lrStep: int({ help: 'epochs between two steps of the step schedule', min: 1, default: 2 }),
+  lrGamma: number({ help: 'factor of each step', min: 0, aboveMin: true, max: 1, default: 0.9 }),
+  warmupEpochs: number({ help: 'epochs of linear warm-up from a tenth of the rate', min: 0, default: 0 }),
+  seed: int({ help: 'seed of initial weights, data order, augmentation and map choice', min: 0, max: 4294967295, default: 1 }),
+  attentions: int({ help: 'number of attention maps M', min: 2, max: 512, defaultText: preset }),
+  pooling: choice(['GAP', 'GMP'], { help: 'bilinear attention pooling', default: defaultWsdan.pooling }),
+  attentionSource: choice(['head', 'features'], { help: 'maps from a 1×1 head, or the first M feature channels', default: defaultWsdan.attentionSource }),
+  scale: number({ help: 'factor on the unit-norm features before the classifier', min: 0, aboveMin: true, default: defaultWsdan.scale }),
+  classifierBias: flag({ help: 'bias in the classifier', default: defaultWsdan.classifierBias }),
+  convention: choice(['GuYuc', 'wvinzh', 'seed'], { help: 'corner, threshold and padding rules of crop and drop', default: defaultWsdan.convention }),
+  duplicates: choice(['accumulate', 'last'], { help: 'center update when a class occurs twice in a batch', default: defaultWsdan.duplicates }),
+  beta: number({ help: 'step of the center update', min: 0, max: 1, default: defaultWsdan.beta }),
+  centerWeight: number({ help: 'weight of the center loss', min: 0, default: defaultWsdan.centerWeight }),
+  cropTheta: numbers({ help: 'range of the crop threshold in training', min: 0, max: 1, length: 2, default: defaultWsdan.cropTheta }),
+  cropPadding: number({ help: 'margin of the crop box in training, of the side', min: 0, max: 1, default: defaultWsdan.cropPadding }),
+  dropTheta: numbers({ help: 'range of the drop threshold in training', min: 0, max: 1, length: 2, default: defaultWsdan.dropTheta }),
+  testTheta: number({ help: 'threshold of the box at test time', min: 0, max: 1, default: defaultWsdan.testTheta }),
+  testPadding: number({ help: 'margin of the box at test time', min: 0, max: 1, default: defaultWsdan.testPadding }),
+  average: choice(['probabilities', 'logits'], { help: 'what refinement averages', default: defaultWsdan.average }),
+  labelSmoothing: number({ help: 'label smoothing of the cross-entropies', min: 0, max: 0.999, default: defaultWsdan.labelSmoothing }),
+  bnMomentum: number({ help: 'weight of new batch statistics in the attention head', min: 0, max: 1, default: defaultWsdan.bnMomentum }),
+  resizeRatio: number({ help: 'input side divided by the side pictures are resized to', min: 0.1, max: 1, default: 0.875 }),
+  normalize: choice(['imagenet', 'inception'], { help: 'pixel normalisation: ImageNet mean and std, or −1 to 1', default: 'imagenet' }),
+  flip: number({ help: 'probability of a mirror image', min: 0, max: 1, default: 0.5 }),
+  brightness: number({ help: 'brightness jitter', min: 0, max: 1, default: 0.126 }),
+  contrast: number({ help: 'contrast jitter', min: 0, max: 1, default: 0 }),
+  saturation: number({ help: 'saturation jitter', min: 0, max: 1, default: 0.5 }),
+  randomResizedCrop: numbers({ help: 'area range of a random window instead of resize and crop', min: 0.01, max: 1, length: 2, defaultText: 'off' }),
+  valFraction: number({ help: 'share of the training images held out to choose the best epoch; 0: the test images choose, as in the references', min: 0, max: 0.9, default: 0 }),
+  limitTrain: int({ help: 'use at most this many training images', min: 1, defaultText: 'all' }),
+  limitTest: int({ help: 'use at most this many test images', min: 1, defaultText: 'all' }),
+  skipBadImages: flag({ help: 'count unreadable images and go on' }),
+  evalEvery: int({ help: 'epochs between evaluations', min: 1, defaultText: preset }),
+};
+
+/** Options that change how a run is carried out, and none of its numbers. */
+export const runOptions = {
+  out: text({ help: 'folder for checkpoints, metrics and the report', placeholder: 'DIR', defaultText: 'the next free runs/NAME-N' }),
+  resume: flag({ help: 'go on from the last checkpoint in --out' }),
+  logEvery: int({ help: 'steps between reads of the running metrics', min: 1, default: 10 }),
+  saveEvery: number({ help: 'minutes between checkpoints within an epoch', min: 0.1, default: 10 }),
+  workers: int({ help: 'decoding threads; 0 decodes in the main thread', min: 0, max: 64, defaultText: 'cores − 1' }),
+  cacheMb: int({ help: 'memory for decoded images in MiB', min: 0, default: 1024 }),
+  memoryBudget: int({ help: 'refuse a step that needs more device memory than this, in MiB; 0: never', min: 0, default: 0 }),
+  reportImages: int({ help: 'test images shown in the report', min: 0, max: 200, default: 12 }),
+  adapter: text({ help: 'lavapipe, swiftshader, or a part of the adapter’s name', defaultText: 'the best one' }),
+  debugNan: flag({ help: 'find the first op that gives NaN or Inf (slow)' }),
+  config: configFile(),
+};
+
+export const trainOptions = { ...resultOptions, ...runOptions };
+export type TrainOptions = OptionValues<typeof trainOptions>;
+export type ResultOptions = OptionValues<typeof resultOptions>;
+
+/** Fills in the data set's preset where neither the command line nor a config file said anything. */
+export const withPreset = ({ values, source }: Parsed<typeof trainOptions>): TrainOptions => {
+  const filled: Record<string, unknown> = { ...values };
+  for (const [name, value] of Object.entries(presets[values.dataset])) {
+    if ((source as Record<string, string>)[name] === 'default') filled[name] = value;
+  }
+  return filled as TrainOptions;
+};
+
+type Filled = ResultOptions & { [K in 'model' | 'imageSize' | 'batchSize' | 'epochs' | 'lr' | 'weightDecay' | 'schedule' | 'attentions' | 'evalEvery']: NonNullable<ResultOptions[K]> };
+
+const range = (values: readonly number[]): [number, number] => [values[0]!, values[1]!];
+
+/** Options by name to the structure that training works with. */
+export const toTrainConfig = (options: ResultOptions): TrainConfig => {
+  const o = options as Filled;
+  const window = o.randomResizedCrop ? { randomResizedCrop: { scaleMin: o.randomResizedCrop[0]!, scaleMax: o.randomResizedCrop[1]!, ratioMin: 3 / 4, ratioMax: 4 / 3 } } : {};
+  return {
+    dataset: o.dataset, data: o.data ?? '', level: o.level, embedded: { train: o.trainImages, test: o.testImages },
+    limitTrain: o.limitTrain ?? 0, limitTest: o.limitTest ?? 0, valFraction: o.valFraction, skipBadImages: o.skipBadImages,
+    method: o.method, model: o.model, batchSize: o.batchSize, evalBatchSize: o.evalBatchSize ?? 2 * o.batchSize, epochs: o.epochs,
+    optimizer: o.optimizer, lr: o.lr, momentum: o.momentum, nesterov: o.nesterov, weightDecay: o.weightDecay, clipGradNorm: o.clipGradNorm,
+    schedule: { kind: o.schedule, stepSize: o.lrStep, gamma: o.lrGamma, warmupEpochs: o.warmupEpochs }, seed: o.seed, evalEvery: o.evalEvery,
+    augment: {
+      imageSize: o.imageSize, resizeRatio: o.resizeRatio, flip: o.flip, brightness: o.brightness, contrast: o.contrast, saturation: o.saturation, ...window,
+      ...(o.normalize === 'imagenet' ? { mean: IMAGENET_MEAN, std: IMAGENET_STD } : { mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5] }),
+    },
+    wsdan: {
+      attentions: o.attentions, pooling: o.pooling, attentionSource: o.attentionSource, scale: o.scale, classifierBias: o.classifierBias,
+      convention: o.convention, duplicates: o.duplicates, beta: o.beta, centerWeight: o.centerWeight, cropTheta: range(o.cropTheta), cropPadding: o.cropPadding,
+      dropTheta: range(o.dropTheta), testTheta: o.testTheta, testPadding: o.testPadding, average: o.average, labelSmoothing: o.labelSmoothing, bnMomentum: o.bnMomentum,
+    },
+  };
+};

@@ -1,0 +1,60 @@
+import { fail } from '../errors.js';
+import type { Checkpoint } from '../train/checkpoint.js';
+import { freeRunFolder, lastCheckpoint, prepareFolder, runTraining } from '../train/run.js';
+import { openRuntime } from './open-runtime.js';
+import { kebab, type Parsed, parseOptions, toConfig } from './options.js';
+import { onInterrupt, runCommand } from './run-command.js';
+import { resultOptions, toTrainConfig, trainOptions, type TrainOptions, withPreset } from './train-options.js';
+
+const spec = {
+  name: 'train',
+  summary: 'Trains WS-DAN. Without options it trains on the embedded synthetic birds, which needs no data.',
+  options: trainOptions,
+  examples: [
+    'node dist/train.js',
+    'node dist/train.js --dataset folder --data my-birds --model resnet18 --image-size 224 --epochs 60',
+    'node dist/train.js --out runs/synthetic-1 --resume',
+  ],
+};
+
+/** Options that a resumed run may change: more epochs of the same schedule are the same run, only longer. */
+const CHANGEABLE = ['epochs', 'data'];
+
+/** A resumed run takes the options it was saved with; others that were given must agree. */
+const resumedOptions = (parsed: Parsed<typeof trainOptions>, saved: Checkpoint['options']): TrainOptions => {
+  const values: Record<string, unknown> = { ...parsed.values };
+  for (const name of Object.keys(resultOptions)) {
+    const given = (parsed.source as Record<string, string>)[name] !== 'default';
+    if (given && !CHANGEABLE.includes(name) && JSON.stringify(values[name]) !== JSON.stringify(saved[name])) {
+      fail(`--resume: the run was started with --${kebab(name)} ${JSON.stringify(saved[name] ?? 'unset')}, not ${JSON.stringify(values[name])}; leave the option out, or start a new run with another --out`);
+    }
+    if (!given || !CHANGEABLE.includes(name)) values[name] = saved[name];
+  }
+  return values as TrainOptions;
+};
+
+const train = async (): Promise<number> => {
+  const parsed = parseOptions(spec, process.argv.slice(2));
+  const { resume } = parsed.values;
+  if (resume && !parsed.values.out) fail('--resume needs the folder of the run: add --out DIR');
+  const out = parsed.values.out ?? freeRunFolder(parsed.values.dataset);
+  const checkpoint = resume ? lastCheckpoint(out) : null;
+  const options = checkpoint ? resumedOptions(parsed, checkpoint.options) : withPreset(parsed);
+  prepareFolder(out, resume);
+  const runtime = await openRuntime(options.adapter);
+  const config = toTrainConfig(options);
+  const remove: (() => void)[] = [];
+  const { finished } = await runTraining(runtime, config, {
+    options: toConfig(resultOptions, options), out, logEvery: options.logEvery, saveEveryMinutes: options.saveEvery, workers: options.workers ?? -1,
+    cacheMegabytes: options.cacheMb, memoryBudgetMegabytes: options.memoryBudget, reportImages: options.reportImages, debugNan: options.debugNan,
+  }, checkpoint, (trainer) => remove.push(onInterrupt(() => {
+    console.log('\nStopping after this step …');
+    trainer.stop();
+  })));
+  remove.forEach((f) => f());
+  if (!finished) console.log(`Stopped and saved. Go on with: node dist/train.js --out ${out} --resume`);
+  runtime.device.close();
+  return finished ? 0 : 130;
+};
+
+await runCommand(train);

@@ -1,0 +1,71 @@
+/** Files that are either complete or absent, whatever moment the process ends. */
+import { closeSync, existsSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { UserError } from '../errors.js';
+
+/** One write call takes at most this much: longer ones fail on some systems. */
+const LONGEST_WRITE = 1 << 30;
+
+let serial = 0;
+
+const writeAll = (file: number, bytes: Uint8Array): void => {
+  let done = 0;
+  while (done < bytes.length) done += writeSync(file, bytes, done, Math.min(bytes.length - done, LONGEST_WRITE));
+};
+
+/** Makes the new name itself durable. Windows cannot open folders; there the rename must do. */
+const syncFolder = (folder: string): void => {
+  if (process.platform === 'win32') return;
+  const handle = openSync(folder, 'r');
+  try {
+    fsyncSync(handle);
+  } finally {
+    closeSync(handle);
+  }
+};
+
+const writeSynced = (path: string, parts: readonly Uint8Array[]): void => {
+  const file = openSync(path, 'w');
+  try {
+    for (const part of parts) writeAll(file, part);
+    fsyncSync(file);
+  } finally {
+    closeSync(file);
+  }
+};
+
+/** Readable reasons for what commonly goes wrong when writing. */
+const explain = (path: string, error: NodeJS.ErrnoException): never => {
+  const reasons: Record<string, string> = {
+    ENOENT: `the folder ${dirname(path)} does not exist; create it first`,
+    EACCES: 'no permission to write there; choose another folder',
+    EPERM: 'no permission to write there; choose another folder',
+    EROFS: 'the file system is read-only; choose another folder',
+    ENOSPC: 'the disk is full; free some space or choose another folder',
+    EISDIR: 'a folder of that name exists',
+    ENOTDIR: `${dirname(path)} is a file, not a folder`,
+  };
+  const reason = reasons[error.code ?? ''];
+  if (!reason) throw error;
+  throw new UserError(`${path} cannot be written: ${reason}.`);
+};
+
+/**
+ * Replaces a file in one step: writes a temporary file beside it, forces it to disk, renames it, forces the rename.
+ * A reader sees the old content or the new one, never a part.
+ *
+ * @param content text (UTF-8), bytes, or several pieces of bytes to be joined
+ * @throws UserError naming the file when the folder is missing, full or not writable
+ */
+export const writeFileAtomic = (path: string, content: string | Uint8Array | readonly Uint8Array[]): void => {
+  const parts = typeof content === 'string' ? [Buffer.from(content)] : content instanceof Uint8Array ? [content] : content;
+  const temporary = join(dirname(path), `.${basename(path)}.${process.pid}-${serial++}.tmp`);
+  try {
+    writeSynced(temporary, parts);
+    renameSync(temporary, path);
+    syncFolder(dirname(path));
+  } catch (error) {
+    if (existsSync(temporary)) rmSync(temporary);
+    explain(path, error as NodeJS.ErrnoException);
+  }
+};

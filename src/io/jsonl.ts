@@ -1,0 +1,53 @@
+/** JSON Lines: one object a line, appended so that a power cut costs at most the line being written. */
+import { closeSync, existsSync, fstatSync, fsyncSync, ftruncateSync, openSync, readFileSync, readSync, writeSync } from 'node:fs';
+import { UserError } from '../errors.js';
+
+const NEWLINE = 10;
+const TAIL_CHUNK = 65536;
+
+/** Length of the file up to and including its last line end; a torn line behind it does not count. */
+const completeLength = (file: number): number => {
+  const chunk = Buffer.alloc(TAIL_CHUNK);
+  for (let end = fstatSync(file).size; end > 0;) {
+    const start = Math.max(0, end - TAIL_CHUNK);
+    const count = readSync(file, chunk, 0, end - start, start);
+    const place = chunk.subarray(0, count).lastIndexOf(NEWLINE);
+    if (place >= 0) return start + place + 1;
+    end = start;
+  }
+  return 0;
+};
+
+/** Appends one object as a line and forces it to disk. A torn last line of an earlier crash is cut off first. */
+export const appendJsonLine = (path: string, value: object): void => {
+  const file = openSync(path, existsSync(path) ? 'r+' : 'w+');
+  try {
+    const length = completeLength(file);
+    if (length < fstatSync(file).size) ftruncateSync(file, length);
+    const line = Buffer.from(`${JSON.stringify(value)}\n`);
+    for (let done = 0; done < line.length;) done += writeSync(file, line, done, line.length - done, length + done);
+    fsyncSync(file);
+  } finally {
+    closeSync(file);
+  }
+};
+
+/**
+ * Reads all objects. A last line without line end, torn by a crash, is left out.
+ *
+ * @returns the objects in order; [] when the file does not exist
+ * @throws UserError naming file and line when an earlier line is not JSON
+ */
+export const readJsonLines = <T = Record<string, unknown>>(path: string): T[] => {
+  if (!existsSync(path)) return [];
+  const lines = readFileSync(path, 'utf8').split('\n');
+  lines.pop();
+  return lines.flatMap((line, i) => {
+    if (line.trim() === '') return [];
+    try {
+      return [JSON.parse(line) as T];
+    } catch (error) {
+      throw new UserError(`${path}, line ${i + 1} is not JSON (${(error as Error).message}). Remove the line or the file.`);
+    }
+  });
+};

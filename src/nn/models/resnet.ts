@@ -1,0 +1,131 @@
+import { add, relu } from '../../ops/index.js';
+import type { Tensor } from '../../tensor/tensor.js';
+import { kaimingNormal } from '../init.js';
+import { BatchNorm2d, Conv2d, MaxPool2d, Sequential } from '../layers.js';
+import { type AnyModule, Module } from '../module.js';
+
+const conv = (from: number, to: number, kernel: number, stride = 1): Conv2d =>
+  new Conv2d(from, to, kernel, { stride, padding: (kernel - 1) / 2, bias: false, init: kaimingNormal });
+
+/** Shared shape of the residual blocks: y = relu(f(x) + shortcut(x)). */
+abstract class Block extends Module {
+  downsample: Sequential | null = null;
+
+  protected abstract residual(x: Tensor): Tensor;
+
+  protected shortcut(from: number, to: number, stride: number): void {
+    if (stride !== 1 || from !== to) this.downsample = new Sequential([conv(from, to, 1, stride), new BatchNorm2d(to)]);
+  }
+
+  protected override forward(x: Tensor): Tensor {
+    const around = this.downsample ? this.downsample.call(x) : x;
+    return relu(add(this.residual(x), around));
+  }
+}
+
+/** Two 3×3 convolutions (torchvision's BasicBlock). */
+export class BasicBlock extends Block {
+  static readonly expansion = 1;
+  readonly conv1: Conv2d;
+  readonly bn1: BatchNorm2d;
+  readonly conv2: Conv2d;
+  readonly bn2: BatchNorm2d;
+
+  constructor(from: number, width: number, stride: number) {
+    super();
+    this.conv1 = conv(from, width, 3, stride);
+    this.bn1 = new BatchNorm2d(width, { activation: 'relu' });
+    this.conv2 = conv(width, width, 3);
+    this.bn2 = new BatchNorm2d(width);
+    this.shortcut(from, width, stride);
+  }
+
+  protected override residual(x: Tensor): Tensor {
+    return this.bn2.call(this.conv2.call(this.bn1.call(this.conv1.call(x))));
+  }
+}
+
+/** 1×1, 3×3, 1×1 with fourfold output (torchvision's Bottleneck: the stride is in the 3×3). */
+export class Bottleneck extends Block {
+  static readonly expansion = 4;
+  readonly conv1: Conv2d;
+  readonly bn1: BatchNorm2d;
+  readonly conv2: Conv2d;
+  readonly bn2: BatchNorm2d;
+  readonly conv3: Conv2d;
+  readonly bn3: BatchNorm2d;
+
+  constructor(from: number, width: number, stride: number) {
+    super();
+    const out = width * Bottleneck.expansion;
+    this.conv1 = conv(from, width, 1);
+    this.bn1 = new BatchNorm2d(width, { activation: 'relu' });
+    this.conv2 = conv(width, width, 3, stride);
+    this.bn2 = new BatchNorm2d(width, { activation: 'relu' });
+    this.conv3 = conv(width, out, 1);
+    this.bn3 = new BatchNorm2d(out);
+    this.shortcut(from, out, stride);
+  }
+
+  protected override residual(x: Tensor): Tensor {
+    const inner = this.bn2.call(this.conv2.call(this.bn1.call(this.conv1.call(x))));
+    return this.bn3.call(this.conv3.call(inner));
+  }
+}
+
+export interface ResNetOptions {
+  readonly block: typeof BasicBlock | typeof Bottleneck;
+  /** Blocks per stage. */
+  readonly depths: readonly number[];
+  /** Channels of each stage, before the block's expansion. */
+  readonly widths: readonly number[];
+  /** Stride of each stage. */
+  readonly strides: readonly number[];
+  /** `imagenet`: 7×7 stride 2 and a 3×3 max-pool, for 224 px and more; `small`: 3×3 with the given stride. */
+  readonly stem: { readonly kind: 'imagenet'; readonly width: number } | { readonly kind: 'small'; readonly width: number; readonly stride: number };
+}
+
+/**
+ * Residual network without its classifier: [N, H, W, 3] → [N, H / stride, W / stride, channels].
+ * Parameter names are torchvision's (He et al., arXiv 1512.03385; stride placement of torchvision).
+ */
+export class ResNet extends Module {
+  readonly conv1: Conv2d;
+  readonly bn1: BatchNorm2d;
+  private readonly pool: MaxPool2d | null;
+  readonly layer1: Sequential | null = null;
+  readonly layer2: Sequential | null = null;
+  readonly layer3: Sequential | null = null;
+  readonly layer4: Sequential | null = null;
+  /** Channels of the result. */
+  readonly channels: number;
+  /** Input pixels per output pixel. */
+  readonly stride: number;
+
+  constructor(options: ResNetOptions) {
+    super();
+    const { stem } = options;
+    const big = stem.kind === 'imagenet';
+    this.conv1 = conv(3, stem.width, big ? 7 : 3, big ? 2 : stem.stride);
+    this.bn1 = new BatchNorm2d(stem.width, { activation: 'relu' });
+    this.pool = big ? new MaxPool2d(3, { stride: 2, padding: 1 }) : null;
+    let from = stem.width;
+    const names = ['layer1', 'layer2', 'layer3', 'layer4'] as const;
+    options.depths.forEach((depth, stage) => {
+      const blocks: AnyModule[] = [];
+      for (let i = 0; i < depth; i++) {
+        blocks.push(new options.block(from, options.widths[stage]!, i === 0 ? options.strides[stage]! : 1));
+        from = options.widths[stage]! * options.block.expansion;
+      }
+      (this as { -readonly [K in (typeof names)[number]]: Sequential | null })[names[stage]!] = new Sequential(blocks);
+    });
+    this.channels = from;
+    this.stride = options.strides.reduce((product, s) => product * s, big ? 4 : stem.kind === 'small' ? stem.stride : 1);
+  }
+
+  protected override forward(x: Tensor): Tensor {
+    const stem = this.bn1.call(this.conv1.call(x));
+    const first = this.pool ? this.pool.call(stem) : stem;
+    return [this.layer1, this.layer2, this.layer3, this.layer4].reduce((value, stage) => (stage ? stage.call(value) : value), first);
+  }
+}

@@ -1,0 +1,136 @@
+import { fail } from '../errors.js';
+import { popModule, pushModule } from '../tensor/context.js';
+import { defaultRuntime, write } from '../tensor/create.js';
+import { keep, scope } from '../tensor/scope.js';
+import { formatShape, sameShape, type Shape } from '../tensor/shape.js';
+import { withOwner } from '../tensor/storage.js';
+import { Tensor } from '../tensor/tensor.js';
+
+export type Named<T> = readonly [name: string, value: T];
+
+const parameters = new WeakSet<Tensor>();
+
+/** Makes a tensor that training changes. It belongs to its module and outlives scopes. */
+export const parameter = (shape: Shape, values: Float32Array): Tensor => {
+  const made = persistent('parameters', shape, values).requiresGrad_();
+  parameters.add(made);
+  return made;
+};
+
+/** Makes a tensor that belongs to a module's state without being trained (running statistics). */
+export const buffer = (shape: Shape, values: Float32Array): Tensor => persistent('buffers', shape, values);
+
+const persistent = (owner: string, shape: Shape, values: Float32Array): Tensor => withOwner(owner, () => {
+  const made = keep(Tensor.allocate(defaultRuntime(), shape, 'float32', owner));
+  write(made, values);
+  return made;
+});
+
+/** Values of tensors by name, logical row-major order. */
+export type StateDict = Map<string, { shape: Shape; data: Float32Array }>;
+
+/**
+ * A part of a network. Parameters, buffers and children are the object's own properties; their names
+ * follow from the property names, joined by dots, as in PyTorch.
+ */
+export abstract class Module<Inputs extends readonly unknown[] = [Tensor], Output = Tensor> {
+  /** Set by `train()` and `eval()`: batch norm and dropout behave differently. */
+  training = true;
+  /** Name within the parent, for errors and the debug mode. */
+  private label = '';
+
+  /** The computation. Call it through {@link call}. */
+  protected abstract forward(...inputs: Inputs): Output;
+
+  /** Runs the module. Intermediate tensors that neither the result nor the tape needs are released at once. */
+  call(...inputs: Inputs): Output {
+    pushModule(this.label || this.constructor.name);
+    try {
+      return scope(() => this.forward(...inputs));
+    } finally {
+      popModule();
+    }
+  }
+
+  /** Direct children with their names. */
+  namedChildren(): Named<AnyModule>[] {
+    return Object.entries(this).filter((entry): entry is [string, AnyModule] => entry[1] instanceof Module);
+  }
+
+  /** All parameters with dotted names: own ones first, then the children's. */
+  namedParameters(): Named<Tensor>[] {
+    return this.collect('').filter(([, tensor]) => parameters.has(tensor));
+  }
+
+  /** All tensors that belong to the state but are not trained. */
+  namedBuffers(): Named<Tensor>[] {
+    return this.collect('').filter(([, tensor]) => !parameters.has(tensor));
+  }
+
+  parameters(): Tensor[] {
+    return this.namedParameters().map(([, tensor]) => tensor);
+  }
+
+  /** Switches this module and all below to training mode. */
+  train(on = true): this {
+    this.training = on;
+    for (const [, child] of this.namedChildren()) child.train(on);
+    return this;
+  }
+
+  /** Switches to evaluation mode. */
+  eval(): this {
+    return this.train(false);
+  }
+
+  /** Gives parameters and modules their dotted names, for messages. Call it once on the outermost module. */
+  nameAll(): this {
+    for (const [name, tensor] of this.collect('')) tensor.label = name;
+    const visit = (module: AnyModule): void => {
+      for (const [name, child] of module.namedChildren()) {
+        child.label = name;
+        visit(child);
+      }
+    };
+    visit(this as unknown as AnyModule);
+    return this;
+  }
+
+  /** Reads all parameters and buffers to the host. */
+  async stateDict(): Promise<StateDict> {
+    const state: StateDict = new Map();
+    for (const [name, tensor] of this.collect('')) state.set(name, { shape: tensor.shape, data: (await tensor.data()) as Float32Array });
+    return state;
+  }
+
+  /**
+   * Replaces all parameters and buffers.
+   *
+   * @throws UserError listing what is missing, unexpected or of another shape; nothing is changed then
+   */
+  loadStateDict(state: ReadonlyMap<string, { shape: Shape; data: ArrayLike<number> }>): void {
+    const own = new Map(this.collect(''));
+    const missing = [...own.keys()].filter((name) => !state.has(name));
+    const unexpected = [...state.keys()].filter((name) => !own.has(name));
+    const wrong = [...own].filter(([name, tensor]) => state.has(name) && !sameShape(state.get(name)!.shape, tensor.shape))
+      .map(([name, tensor]) => `${name} is ${formatShape(state.get(name)!.shape)} instead of ${formatShape(tensor.shape)}`);
+    const problems = [describe('missing', missing), describe('unexpected', unexpected), describe('wrong shape', wrong)].filter(Boolean);
+    if (problems.length) fail(`the weights do not fit this model:\n  ${problems.join('\n  ')}\nUse the model, class count and number of attention maps the weights were saved with.`);
+    for (const [name, tensor] of own) write(tensor, Float32Array.from(state.get(name)!.data));
+  }
+
+  private collect(prefix: string): Named<Tensor>[] {
+    const own = Object.entries(this).filter((entry): entry is [string, Tensor] => entry[1] instanceof Tensor);
+    return [
+      ...own.map(([name, tensor]) => [prefix + name, tensor] as const),
+      ...this.namedChildren().flatMap(([name, child]) => child.collect(`${prefix}${name}.`)),
+    ];
+  }
+}
+
+// eslint-disable-next-line @typescript-eslint/no-explicit-any -- a module's inputs and outputs are its own affair
+export type AnyModule = Module<any, any>;
+
+const SHOWN = 8;
+const describe = (what: string, names: readonly string[]): string =>
+  names.length ? `${names.length} ${what}: ${names.slice(0, SHOWN).join(', ')}${names.length > SHOWN ? ', …' : ''}` : '';

@@ -1,0 +1,114 @@
+import { fail } from '../errors.js';
+import { adamWStep, clipScale, fill_, globalNorm, sgdStep } from '../ops/index.js';
+import { keep, scope } from '../tensor/scope.js';
+import { withOwner } from '../tensor/storage.js';
+import { Tensor, type TypedArray } from '../tensor/tensor.js';
+import { write } from '../tensor/create.js';
+import { type FlatBuffer, flatten } from './flat-buffer.js';
+
+/** State of an optimiser on the host: vectors by name, and the number of updates. */
+export interface OptimizerState {
+  readonly step: number;
+  readonly vectors: ReadonlyMap<string, TypedArray>;
+}
+
+export interface CommonOptions {
+  lr: number;
+  weightDecay?: number;
+  /** Gradients are scaled down to this global norm where they exceed it; 0 or absent: never. */
+  clipGradNorm?: number;
+}
+
+/** What SGD and AdamW share: flat buffers, clipping, state. Construct it after all parameters were made. */
+export abstract class Optimizer {
+  lr: number;
+  protected steps = 0;
+  protected readonly buffers: readonly FlatBuffer[];
+  private readonly state: ReadonlyMap<string, readonly Tensor[]>;
+
+  /** @param stateNames vectors of the parameters' size that the optimiser keeps */
+  protected constructor(parameters: readonly Tensor[], protected readonly common: CommonOptions, stateNames: readonly string[]) {
+    if (parameters.length === 0) fail('optimizer: there are no parameters to train');
+    if (!(common.lr > 0)) fail(`optimizer: lr must be above 0, got ${common.lr}`);
+    this.lr = common.lr;
+    this.buffers = flatten(parameters);
+    this.state = new Map(stateNames.map((name) => [name, this.buffers.map(({ weights }) => zerosLikeFlat(weights, name))]));
+  }
+
+  /** Sets all gradients to zero. */
+  zeroGrad(): void {
+    for (const { gradients } of this.buffers) fill_(gradients, 0);
+  }
+
+  /** Updates all parameters from their gradients. */
+  step(): void {
+    this.steps++;
+    scope(() => {
+      const clip = this.common.clipGradNorm;
+      const scale = clip ? clipScale(globalNorm(this.buffers.map((b) => b.gradients)), clip) : undefined;
+      this.buffers.forEach((flat, i) => this.update(flat, (name) => this.state.get(name)![i]!, scale));
+    });
+  }
+
+  protected abstract update(flat: FlatBuffer, vector: (name: string) => Tensor, scale: Tensor | undefined): void;
+
+  async stateDict(): Promise<OptimizerState> {
+    const vectors = new Map<string, TypedArray>();
+    for (const [name, tensors] of this.state) for (const [i, tensor] of tensors.entries()) vectors.set(`${name}.${i}`, await tensor.data());
+    return { step: this.steps, vectors };
+  }
+
+  /** @throws UserError when the state is of another optimiser or model */
+  loadStateDict(saved: OptimizerState): void {
+    for (const [name, tensors] of this.state) {
+      tensors.forEach((tensor, i) => {
+        const data = saved.vectors.get(`${name}.${i}`);
+        if (!data || data.length !== tensor.size) fail(`optimizer: the saved state has no "${name}.${i}" of ${tensor.size} numbers; resume with the model and optimiser it was saved with`);
+        write(tensor, data);
+      });
+    }
+    this.steps = saved.step;
+  }
+}
+
+const zerosLikeFlat = (weights: Tensor, name: string): Tensor =>
+  withOwner('optimiser', () => fill_(keep(Tensor.allocate(weights.runtime, weights.shape, 'float32', `optimiser ${name}`)), 0));
+
+export interface SgdOptions extends CommonOptions {
+  momentum?: number;
+  dampening?: number;
+  nesterov?: boolean;
+}
+
+/** Stochastic gradient descent with PyTorch's semantics: g += wd·w; v = μ·v + g; w −= lr·v. */
+export class SGD extends Optimizer {
+  constructor(parameters: readonly Tensor[], private readonly options: SgdOptions) {
+    super(parameters, options, options.momentum ? ['momentum'] : []);
+  }
+
+  protected override update({ weights, gradients }: FlatBuffer, vector: (name: string) => Tensor, gradScale: Tensor | undefined): void {
+    const { momentum = 0, dampening = 0, nesterov = false, weightDecay = 0 } = this.options;
+    sgdStep(weights, gradients, momentum ? vector('momentum') : null, {
+      lr: this.lr, momentum, dampening, nesterov, weightDecay, firstStep: this.steps === 1, gradScale,
+    });
+  }
+}
+
+export interface AdamWOptions extends CommonOptions {
+  betas?: readonly [number, number];
+  eps?: number;
+}
+
+/** Adam with decoupled weight decay (Loshchilov and Hutter), PyTorch's defaults. */
+export class AdamW extends Optimizer {
+  constructor(parameters: readonly Tensor[], private readonly options: AdamWOptions) {
+    super(parameters, options, ['m', 'v']);
+  }
+
+  protected override update({ weights, gradients }: FlatBuffer, vector: (name: string) => Tensor, gradScale: Tensor | undefined): void {
+    const [beta1, beta2] = this.options.betas ?? [0.9, 0.999];
+    adamWStep(weights, gradients, vector('m'), vector('v'), {
+      lr: this.lr, beta1, beta2, eps: this.options.eps ?? 1e-8, weightDecay: this.options.weightDecay ?? 0.01, step: this.steps, gradScale,
+    });
+  }
+}

@@ -1,0 +1,51 @@
+import type { AircraftLevel, DatasetName } from '../data/dataset.js';
+import type { AugmentOptions } from '../data/augment.js';
+import type { ScheduleOptions } from '../nn/schedule.js';
+import type { WsdanOptions } from '../wsdan/options.js';
+
+/** Everything that decides the result of a training run. Kept in `config.json` and in each checkpoint. */
+export interface TrainConfig {
+  readonly dataset: DatasetName;
+  /** Folder of the data; empty for the embedded set. */
+  readonly data: string;
+  readonly level: AircraftLevel;
+  /** Images of the embedded set. */
+  readonly embedded: { readonly train: number; readonly test: number };
+  readonly limitTrain: number;
+  readonly limitTest: number;
+  readonly valFraction: number;
+  readonly skipBadImages: boolean;
+  /** `plain` trains the same backbone with pooling and a linear classifier, for comparison. */
+  readonly method: 'wsdan' | 'plain';
+  readonly model: string;
+  readonly batchSize: number;
+  readonly evalBatchSize: number;
+  readonly epochs: number;
+  readonly optimizer: 'sgd' | 'adamw';
+  readonly lr: number;
+  readonly momentum: number;
+  readonly nesterov: boolean;
+  readonly weightDecay: number;
+  /** 0: no clipping. */
+  readonly clipGradNorm: number;
+  readonly schedule: Omit<ScheduleOptions, 'epochs'>;
+  readonly seed: number;
+  readonly augment: AugmentOptions;
+  readonly wsdan: WsdanOptions;
+  readonly evalEvery: number;
+}
+
+/** What a run needs besides its config: it changes no number of the result. */
+export interface RunOptions {
+  /** All options by name, to be kept in checkpoints. */
+  readonly options: Readonly<Record<string, unknown>>;
+  readonly out: string;
+  readonly logEvery: number;
+  readonly saveEveryMinutes: number;
+  readonly workers: number;
+  readonly cacheMegabytes: number;
+  /** 0: only reported. */
+  readonly memoryBudgetMegabytes: number;
+  readonly reportImages: number;
+  readonly debugNan: boolean;
+}

@@ -1,0 +1,105 @@
+import { boxToSource, type ImageTransform } from '../data/augment.js';
+import type { Box, Split } from '../data/dataset.js';
+import type { Batch } from '../data/loader.js';
+import type { Runtime } from '../kernels/runtime.js';
+import { affine, cast, clamp, crossEntropy, log, sum, zeros } from '../ops/index.js';
+import { scope } from '../tensor/scope.js';
+import type { Tensor } from '../tensor/tensor.js';
+import { MetricSums } from '../wsdan/metric-sums.js';
+import { correct } from '../wsdan/train-step.js';
+import type { TrainConfig } from './config.js';
+import { uploadBatch } from './image-batch.js';
+import { LocalisationScore } from './localisation.js';
+import type { Evaluated, Method } from './method.js';
+import { type DataSession, evalTransforms } from './session.js';
+
+/** Percent. */
+export interface Accuracy {
+  readonly top1: number;
+  readonly top5: number;
+}
+
+export interface Evaluation {
+  readonly images: number;
+  /** Mean negative log-likelihood of the refined (or only) prediction. */
+  readonly loss: number;
+  readonly raw: Accuracy;
+  readonly crop: Accuracy | null;
+  readonly drop: Accuracy | null;
+  readonly refined: Accuracy | null;
+  /** Against true boxes, in pixels of the original pictures; null where none are known. */
+  readonly localisation: { readonly meanIoU: number; readonly corLoc50: number; readonly images: number } | null;
+  /** Images whose attention map was unusable, so that the whole image was taken. */
+  readonly degenerate: number;
+}
+
+const branches = ['raw', 'crop', 'drop', 'refined'] as const;
+type BranchName = (typeof branches)[number];
+const names = ['loss', 'degenerate', ...branches.flatMap((b) => [`${b}1`, `${b}5`])];
+
+/** Runs a split through the network in evaluation mode. */
+export const evaluate = async (
+  runtime: Runtime, data: DataSession, method: Method, config: TrainConfig, split: Split, options: { withDrop: boolean; onBatch?: (done: number, total: number) => void },
+): Promise<Evaluation> => {
+  const loader = data.loader(split, { batchSize: config.evalBatchSize, shuffle: false });
+  const sums = new MetricSums(runtime, names);
+  const score = new LocalisationScore();
+  method.module.eval();
+  let seen = 0;
+  try {
+    for await (const batch of loader.epoch(0)) {
+      const transforms = evalTransforms(config.augment, batch.images);
+      const boxes = await scope(async () => {
+        const { images, labels } = uploadBatch(runtime, batch, transforms, config.augment);
+        const result = method.evaluate(images, options.withDrop);
+        addCounts(sums, result, labels, images);
+        const found = result.boxes ? await result.boxes.data() : null;
+        await runtime.endStep();
+        return found;
+      });
+      if (boxes) scoreBoxes(score, boxes, batch, transforms, config.augment.imageSize);
+      seen += batch.labels.length;
+      options.onBatch?.(batch.number + 1, loader.batchesPerEpoch);
+    }
+    return toEvaluation(await sums.read(), seen, method, options.withDrop, score);
+  } finally {
+    method.module.train();
+    sums.release();
+  }
+};
+
+const addCounts = (sums: MetricSums<string>, result: Evaluated, labels: Tensor, images: Tensor): void => {
+  const batch = images.shape[0]!;
+  const zero = zeros([1], { runtime: images.runtime });
+  const final = result.refined ?? result.raw;
+  // Probabilities may underflow to 0; PyTorch's users would see infinity there, a bound keeps the mean readable.
+  const loss = affine(crossEntropy(log(clamp(final, 1e-12, 1)), labels), batch);
+  const values: Record<string, Tensor> = { loss, degenerate: result.degenerate ? sum(cast(result.degenerate, 'float32')) : zero };
+  for (const name of branches) {
+    const probabilities = result[name];
+    const top = probabilities ? correct(probabilities, labels) : { top1: zero, top5: zero };
+    values[`${name}1`] = top.top1;
+    values[`${name}5`] = top.top5;
+  }
+  sums.add(values);
+};
+
+/** Row b of boxes holds y0, x0, y1, x1 in pixels of the network's input. */
+export const boxAt = (boxes: ArrayLike<number>, row: number): Box =>
+  ({ y0: boxes[row * 4]!, x0: boxes[row * 4 + 1]!, y1: boxes[row * 4 + 2]!, x1: boxes[row * 4 + 3]! });
+
+const scoreBoxes = (score: LocalisationScore, boxes: ArrayLike<number>, batch: Batch, transforms: readonly ImageTransform[], size: number): void => {
+  batch.boxes.forEach((truth, i) => {
+    if (truth) score.add(boxToSource(boxAt(boxes, i), transforms[i]!, size), truth);
+  });
+};
+
+const toEvaluation = (sums: Record<string, number>, images: number, method: Method, withDrop: boolean, score: LocalisationScore): Evaluation => {
+  const accuracy = (name: BranchName): Accuracy => ({ top1: (100 * sums[`${name}1`]!) / images, top5: (100 * sums[`${name}5`]!) / images });
+  const attends = method.centers !== null;
+  return {
+    images, loss: sums.loss! / images, raw: accuracy('raw'),
+    crop: attends ? accuracy('crop') : null, drop: attends && withDrop ? accuracy('drop') : null, refined: attends ? accuracy('refined') : null,
+    localisation: attends ? score.result : null, degenerate: sums.degenerate!,
+  };
+};

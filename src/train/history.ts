@@ -1,0 +1,36 @@
+import type { Accuracy, Evaluation } from './evaluate.js';
+
+/** One epoch: a line of `metrics.jsonl`. */
+export interface EpochRecord {
+  /** 1-based. */
+  readonly epoch: number;
+  readonly step: number;
+  readonly lr: number;
+  readonly seconds: number;
+  readonly imagesPerSecond: number;
+  /** Means over the samples of the epoch, in training mode. Loss terms are unweighted. */
+  readonly train: {
+    readonly loss: number;
+    readonly terms: Readonly<Record<string, number>>;
+    readonly raw: Accuracy;
+    readonly crop?: Accuracy;
+    readonly drop?: Accuracy;
+    readonly degenerate: number;
+  };
+  /** On held-out images (`val`), or on the test split where nothing is held out; absent when the epoch was not evaluated. */
+  readonly eval?: Evaluation & { readonly split: 'val' | 'test' };
+}
+
+/** Turns the sums of an epoch into means. */
+export const trainMetrics = (sums: Readonly<Record<string, number>>, samples: number, loss: number): EpochRecord['train'] => {
+  const accuracy = (name: string): Accuracy => ({ top1: (100 * sums[`${name}Top1`]!) / samples, top5: (100 * sums[`${name}Top5`]!) / samples });
+  const terms = Object.fromEntries(Object.entries(sums).filter(([name]) => name.startsWith('loss')).map(([name, total]) => [name.slice(4).toLowerCase(), total / samples]));
+  return {
+    loss, terms, raw: accuracy('raw'),
+    ...('cropTop1' in sums ? { crop: accuracy('crop'), drop: accuracy('drop') } : {}),
+    degenerate: (sums.degenerateCrop ?? 0) + (sums.degenerateDrop ?? 0),
+  };
+};
+
+/** What decides which epoch is the best: refined top-1, or raw where nothing is refined. */
+export const selectionScore = ({ raw, refined }: Evaluation): number => (refined ?? raw).top1;

@@ -1,0 +1,31 @@
+import type { Box } from '../data/dataset.js';
+
+/** Intersection over union of two half-open boxes in the same pixels; 0 for boxes without overlap. */
+export const intersectionOverUnion = (a: Box, b: Box): number => {
+  const width = Math.min(a.x1, b.x1) - Math.max(a.x0, b.x0);
+  const height = Math.min(a.y1, b.y1) - Math.max(a.y0, b.y0);
+  if (width <= 0 || height <= 0) return 0;
+  const shared = width * height;
+  return shared / (area(a) + area(b) - shared);
+};
+
+const area = (box: Box): number => (box.x1 - box.x0) * (box.y1 - box.y0);
+
+/** Mean overlap of localised with true boxes, and the share of images where it reaches one half. */
+export class LocalisationScore {
+  private sum = 0;
+  private hits = 0;
+  private count = 0;
+
+  add(predicted: Box, truth: Box): void {
+    const overlap = intersectionOverUnion(predicted, truth);
+    this.sum += overlap;
+    if (overlap >= 0.5) this.hits++;
+    this.count++;
+  }
+
+  /** `corLoc50` in percent; null when no box was known. */
+  get result(): { meanIoU: number; corLoc50: number; images: number } | null {
+    return this.count === 0 ? null : { meanIoU: this.sum / this.count, corLoc50: (100 * this.hits) / this.count, images: this.count };
+  }
+}

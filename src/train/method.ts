@@ -1,0 +1,95 @@
+import { backward } from '../autograd/backward.js';
+import { noGrad } from '../autograd/tape.js';
+import type { Runtime } from '../kernels/runtime.js';
+import { createBackbone } from '../nn/models/index.js';
+import type { AnyModule } from '../nn/module.js';
+import { affine, crossEntropy, softmax } from '../ops/index.js';
+import { scope } from '../tensor/scope.js';
+import type { Tensor } from '../tensor/tensor.js';
+import { FeatureCenters } from '../wsdan/centers.js';
+import { localiseAndRefine, type Prediction } from '../wsdan/localise.js';
+import { MetricSums } from '../wsdan/metric-sums.js';
+import { PlainClassifier, WSDAN } from '../wsdan/model.js';
+import { correct, type StepMetric, stepMetrics, trainStep } from '../wsdan/train-step.js';
+import type { TrainConfig } from './config.js';
+
+/** Predictions of the branches; a plain classifier has only the first. */
+export type Evaluated = Pick<Prediction, 'raw'> & Partial<Prediction>;
+
+/** What is trained: WS-DAN, or the plain classifier it is compared with. */
+export interface Method {
+  readonly module: AnyModule;
+  readonly metricNames: readonly string[];
+  readonly metrics: MetricSums<string>;
+  readonly centers: FeatureCenters | null;
+  /** Forward and backward of a batch; gradients are added to the parameters'. */
+  step(images: Tensor, labels: Tensor): void;
+  /** Mean loss and terms from the sums of an epoch. */
+  meanLoss(sums: Readonly<Record<string, number>>, samples: number): number;
+  /** In evaluation mode. */
+  evaluate(images: Tensor, withDrop: boolean): Evaluated;
+}
+
+class WsdanMethod implements Method {
+  readonly module: WSDAN;
+  readonly centers: FeatureCenters;
+  readonly metricNames = stepMetrics;
+  readonly metrics: MetricSums<StepMetric>;
+
+  constructor(runtime: Runtime, private readonly config: TrainConfig, classes: number) {
+    this.module = new WSDAN(createBackbone(config.model), classes, config.wsdan);
+    this.centers = new FeatureCenters(runtime, classes, this.module.featureSize, config.wsdan);
+    this.metrics = new MetricSums(runtime, stepMetrics);
+  }
+
+  step(images: Tensor, labels: Tensor): void {
+    trainStep(this.module, this.centers, images, labels, this.config.wsdan, this.metrics);
+  }
+
+  meanLoss(sums: Readonly<Record<StepMetric, number>>, samples: number): number {
+    return ((sums.lossRaw + sums.lossCrop + sums.lossDrop) / 3 + this.config.wsdan.centerWeight * sums.lossCenter) / samples;
+  }
+
+  evaluate(images: Tensor, withDrop: boolean): Evaluated {
+    return localiseAndRefine(this.module, images, this.config.wsdan, withDrop);
+  }
+}
+
+const plainMetrics = ['lossRaw', 'rawTop1', 'rawTop5'] as const;
+
+class PlainMethod implements Method {
+  readonly module: PlainClassifier;
+  readonly centers = null;
+  readonly metricNames = plainMetrics;
+  readonly metrics: MetricSums<(typeof plainMetrics)[number]>;
+
+  constructor(runtime: Runtime, private readonly config: TrainConfig, classes: number) {
+    this.module = new PlainClassifier(createBackbone(config.model), classes);
+    this.metrics = new MetricSums(runtime, plainMetrics);
+  }
+
+  step(images: Tensor, labels: Tensor): void {
+    scope(() => {
+      const logits = this.module.call(images);
+      const loss = crossEntropy(logits, labels, { labelSmoothing: this.config.wsdan.labelSmoothing });
+      backward(loss);
+      const { top1, top5 } = correct(logits, labels);
+      this.metrics.add({ lossRaw: affine(loss.detach(), images.shape[0]!), rawTop1: top1, rawTop5: top5 });
+    });
+  }
+
+  meanLoss(sums: Readonly<Record<string, number>>, samples: number): number {
+    return sums.lossRaw! / samples;
+  }
+
+  evaluate(images: Tensor): Evaluated {
+    return scope(() => noGrad(() => ({ raw: softmax(this.module.call(images)) })));
+  }
+}
+
+/** Builds the network and what belongs to it; initial weights follow from `seedInit`. */
+export const createMethod = (runtime: Runtime, config: TrainConfig, classes: number): Method => {
+  const method: Method = config.method === 'wsdan' ? new WsdanMethod(runtime, config, classes) : new PlainMethod(runtime, config, classes);
+  method.module.nameAll();
+  return method;
+};

@@ -1,0 +1,116 @@
+import { boxToOutput } from '../data/augment.js';
+import type { Sample, Split } from '../data/dataset.js';
+import type { Batch } from '../data/loader.js';
+import type { Runtime } from '../kernels/runtime.js';
+import { scope } from '../tensor/scope.js';
+import type { Tensor, TypedArray } from '../tensor/tensor.js';
+import type { Prediction } from '../wsdan/localise.js';
+import type { TrainConfig } from './config.js';
+import { boxAt } from './evaluate.js';
+import { uploadBatch } from './image-batch.js';
+import { intersectionOverUnion } from './localisation.js';
+import type { Method } from './method.js';
+import type { AttentionMap, Guess, ImageCase, Picture } from './report/types.js';
+import { type DataSession, evalTransforms } from './session.js';
+
+const SHOWN_MAPS = 8;
+
+/** Everything a prediction holds, on the host. */
+interface HostPrediction {
+  readonly size: number;
+  readonly maps: { readonly shape: readonly number[]; readonly data: TypedArray };
+  readonly mean: TypedArray;
+  readonly boxes: TypedArray;
+  readonly raw: TypedArray;
+  readonly refined: TypedArray;
+  readonly images: TypedArray;
+  readonly dropped: TypedArray | null;
+}
+
+const toHost = async (images: Tensor, p: Prediction): Promise<HostPrediction> => ({
+  size: images.shape[1]!, images: await images.data(), maps: { shape: p.maps.shape, data: await p.maps.data() }, mean: await p.meanMap.data(),
+  boxes: await p.boxes.data(), raw: await p.raw.data(), refined: await p.refined.data(), dropped: p.dropped ? await p.dropped.data() : null,
+});
+
+/** The network's input as a picture again. */
+const picture = ({ images, size }: HostPrediction, row: number, { mean, std }: TrainConfig['augment']): Picture => {
+  const rgba = new Uint8Array(size * size * 4).fill(255);
+  for (let i = 0; i < size * size; i++) {
+    for (let c = 0; c < 3; c++) rgba[i * 4 + c] = Math.max(0, Math.min(255, Math.round(255 * (images[(row * size * size + i) * 3 + c]! * std[c]! + mean[c]!))));
+  }
+  return { width: size, height: size, rgba };
+};
+
+/** 1 where dropping left the pixel as it was. */
+const keepMask = ({ dropped, images, size }: HostPrediction, row: number): ImageCase['dropMask'] => {
+  if (!dropped) return undefined;
+  const data = new Uint8Array(size * size);
+  for (let i = 0; i < data.length; i++) {
+    const at = (row * size * size + i) * 3;
+    data[i] = [0, 1, 2].every((c) => dropped[at + c] === images[at + c]) ? 1 : 0;
+  }
+  return { width: size, height: size, data };
+};
+
+const mapOf = ({ maps: { shape, data } }: HostPrediction, row: number, map: number): AttentionMap => {
+  const [, height, width, count] = shape as [number, number, number, number];
+  return { height, width, data: Float32Array.from({ length: height * width }, (_, i) => data[(row * height * width + i) * count + map]!) };
+};
+
+const meanMapOf = ({ mean, maps: { shape } }: HostPrediction, row: number): AttentionMap => {
+  const [, height, width] = shape as [number, number, number, number];
+  return { height, width, data: mean.subarray(row * height * width, (row + 1) * height * width) };
+};
+
+/** The classes with the largest probabilities of a row. */
+export const topGuesses = (probabilities: TypedArray, row: number, classes: readonly string[], count = 5): Guess[] =>
+  classes.map((label, i) => ({ label, probability: probabilities[row * classes.length + i]! })).sort((a, b) => b.probability - a.probability).slice(0, count);
+
+/** The maps with the most mass in a row: dead maps show nothing. */
+const strongestMaps = (host: HostPrediction, row: number): AttentionMap[] => {
+  const maps = Array.from({ length: host.maps.shape[3]! }, (_, m) => mapOf(host, row, m));
+  const mass = (map: AttentionMap): number => Array.from(map.data).reduce((sum, v) => sum + v, 0);
+  return maps.sort((a, b) => mass(b) - mass(a)).slice(0, SHOWN_MAPS);
+};
+
+/** Predicts one batch and describes each image for the report; coordinates are pixels of the network's input. */
+export const describeBatch = async (runtime: Runtime, method: Method, batch: Batch, config: TrainConfig, classes: readonly string[]): Promise<ImageCase[]> => {
+  const transforms = evalTransforms(config.augment, batch.images);
+  method.module.eval();
+  const host = await scope(async () => {
+    const { images } = uploadBatch(runtime, batch, transforms, config.augment);
+    return toHost(images, method.evaluate(images, true) as Prediction);
+  });
+  method.module.train();
+  return batch.ids.map((name, row) => {
+    const cropBox = boxAt(host.boxes, row);
+    const truth = batch.boxes[row];
+    const trueBox = truth && boxToOutput(truth, transforms[row]!, host.size);
+    const dropMask = keepMask(host, row);
+    return {
+      name, image: picture(host, row, config.augment), trueLabel: classes[batch.labels[row]!] ?? '', cropBox, meanMap: meanMapOf(host, row), maps: strongestMaps(host, row),
+      rawTop: topGuesses(host.raw, row, classes), refinedTop: topGuesses(host.refined, row, classes),
+      ...(trueBox ? { trueBox, iou: intersectionOverUnion(cropBox, trueBox) } : {}), ...(dropMask ? { dropMask } : {}),
+    };
+  });
+};
+
+/** The same number of images of each class, in the order of the split. */
+const balanced = (split: Split, count: number): Sample[] => {
+  const perClass = new Map<number, number>();
+  const rounds = split.samples.map((sample) => {
+    const round = perClass.get(sample.label) ?? 0;
+    perClass.set(sample.label, round + 1);
+    return { sample, round };
+  });
+  return rounds.sort((a, b) => a.round - b.round).slice(0, count).map(({ sample }) => sample);
+};
+
+/** Some test images with all that the network made of them. */
+export const reportCases = async (runtime: Runtime, data: DataSession, method: Method, config: TrainConfig, count: number): Promise<ImageCase[]> => {
+  if (count === 0 || !method.centers) return [];
+  const loader = data.loader({ samples: balanced(data.dataset.test, count) }, { batchSize: Math.min(count, config.evalBatchSize), shuffle: false });
+  const cases: ImageCase[] = [];
+  for await (const batch of loader.epoch(0)) cases.push(...await describeBatch(runtime, method, batch, config, data.dataset.classes));
+  return cases;
+};

@@ -1,0 +1,126 @@
+import { existsSync, mkdirSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { fail } from '../errors.js';
+import { writeFileAtomic } from '../io/atomic.js';
+import type { Runtime } from '../kernels/runtime.js';
+import { type Checkpoint, readCheckpoint, restore } from './checkpoint.js';
+import type { RunOptions, TrainConfig } from './config.js';
+import { type Evaluation, evaluate } from './evaluate.js';
+import { planStep, reportPlan } from './memory-plan.js';
+import { reportCases } from './report-cases.js';
+import type { EpochPoint, ReportData } from './report/types.js';
+import { writeReport } from './report/write-report.js';
+import { checkBatchSize, createModel, type DataSession, type ModelSession, openData } from './session.js';
+import { START, Trainer } from './trainer.js';
+import { weightsHash } from './weights-hash.js';
+
+/** The next unused `runs/NAME-N`. */
+export const freeRunFolder = (name: string): string => {
+  const taken = existsSync('runs') ? readdirSync('runs') : [];
+  for (let n = 1; ; n++) if (!taken.includes(`${name}-${n}`)) return join('runs', `${name}-${n}`);
+};
+
+/** The checkpoint a resumed run starts from. */
+export const lastCheckpoint = (out: string): Checkpoint & { optimizerStep: number } => readCheckpoint(join(out, 'last.safetensors'));
+
+/** Refuses to overwrite a run. */
+export const prepareFolder = (out: string, resume: boolean): void => {
+  if (!resume && existsSync(join(out, 'last.safetensors'))) {
+    fail(`${out} already holds a run. Add --resume to go on with it, or choose another folder with --out.`);
+  }
+  try {
+    mkdirSync(out, { recursive: true });
+  } catch (error) {
+    fail(`the folder ${out} cannot be made: ${(error as Error).message}; choose another one with --out`);
+  }
+};
+
+export interface RunResult {
+  /** False when it was interrupted; the state is saved then. */
+  readonly finished: boolean;
+}
+
+/**
+ * A whole training run: data, model, memory plan, epochs, final evaluation, `summary.json` and `report.html`.
+ *
+ * @param onTrainer is given the trainer before the first step, so that Ctrl-C can stop it
+ */
+export const runTraining = async (
+  runtime: Runtime, config: TrainConfig, run: RunOptions, checkpoint: (Checkpoint & { optimizerStep: number }) | null, onTrainer: (trainer: Trainer) => void,
+): Promise<RunResult> => {
+  const data = await openData(config, run);
+  try {
+    const { dataset } = data;
+    console.log(`Data: ${dataset.name}, ${dataset.classes.length} classes, ${dataset.train.samples.length} training` +
+      `${dataset.val ? `, ${dataset.val.samples.length} held-out` : ''} and ${dataset.test.samples.length} test images`);
+    for (const note of dataset.notes) console.log(`Note: ${note}`);
+    checkBatchSize(dataset.train, config.batchSize);
+    if (config.batchSize < 8) console.log(`Note: batch norm sees only ${config.batchSize} images at a time; results suffer below about 8`);
+    const model = createModel(runtime, config, dataset.classes.length);
+    if (checkpoint) restore(model, checkpoint);
+    console.log(reportPlan(planStep(runtime, model, config), runtime, config, run.memoryBudgetMegabytes));
+    const start = checkpoint?.position ?? START;
+    writeFileAtomic(join(run.out, 'config.json'), `${JSON.stringify(run.options, null, 2)}\n`);
+    writeFileAtomic(join(run.out, 'metrics.jsonl'), start.history.map((record) => `${JSON.stringify(record)}\n`).join(''));
+    const trainer = new Trainer(runtime, data, model, config, run, start);
+    onTrainer(trainer);
+    if (!(await trainer.train())) return { finished: false };
+    await finish(runtime, data, model, trainer, config, run);
+    return { finished: true };
+  } finally {
+    await data.close();
+  }
+};
+
+const bestEpoch = (trainer: Trainer) => trainer.records.filter((r) => r.eval)
+  .reduce((best, r) => (((r.eval!.refined ?? r.eval!.raw).top1) > ((best.eval!.refined ?? best.eval!.raw).top1) ? r : best));
+
+const finish = async (runtime: Runtime, data: DataSession, model: ModelSession, trainer: Trainer, config: TrainConfig, run: RunOptions): Promise<void> => {
+  const result = await evaluate(runtime, data, model.method, config, data.dataset.test, { withDrop: true });
+  const hash = await weightsHash(model.method.module);
+  const best = bestEpoch(trainer);
+  const { seconds, steps, imagesPerSecond } = trainer.totals;
+  const summary = {
+    ...accuracies(result), ...(result.localisation ? { localisation: result.localisation } : {}), degenerateMaps: result.degenerate, testImages: result.images,
+    best: { epoch: best.epoch, split: best.eval!.split, raw: best.eval!.raw, refined: best.eval!.refined },
+    imagesPerSecond, seconds, steps, adapter: runtime.device.report.name, weightsHash: hash, badImages: data.bad.length,
+  };
+  writeFileAtomic(join(run.out, 'summary.json'), `${JSON.stringify(summary, null, 2)}\n`);
+  const report: ReportData = {
+    title: `${config.method === 'wsdan' ? 'WS-DAN' : 'Plain classifier'} on ${data.dataset.name}`, adapter: summary.adapter, config: run.options,
+    dataset: { name: data.dataset.name, classes: data.dataset.classes.length, trainImages: data.dataset.train.samples.length, testImages: result.images },
+    seconds, steps, imagesPerSecond, weightsHash: hash, accuracy: accuracies(result), history: trainer.records.map(toPoint),
+    cases: await reportCases(runtime, data, model.method, config, run.reportImages), notes: notesOf(data, result, best.eval!.split),
+    ...(result.localisation ? { localisation: result.localisation } : {}),
+  };
+  await writeReport(run.out, report);
+  printTable(result, seconds, imagesPerSecond, hash, join(run.out, 'report.html'));
+};
+
+const accuracies = ({ raw, crop, drop, refined }: Evaluation) => ({ raw, ...(refined ? { refined } : {}), ...(crop ? { crop } : {}), ...(drop ? { drop } : {}) });
+
+const notesOf = (data: DataSession, result: Evaluation, split: 'val' | 'test'): string[] => [
+  ...(data.bad.length ? [`${data.bad.length} unreadable images were left out.`] : []),
+  ...(result.degenerate ? [`${result.degenerate} test images had an unusable attention map; the whole image was taken for them.`] : []),
+  split === 'test'
+    ? 'The figures are those of the last epoch. The best epoch was chosen on the test images, as the reference programs do; hold images out with --val-fraction for a fair choice.'
+    : 'The figures are those of the last epoch, on test images that chose nothing; the best epoch was chosen on held-out images.',
+];
+
+const toPoint = ({ epoch, lr, train, eval: evaluation }: Trainer['records'][number]): EpochPoint => ({
+  epoch, lr, trainLoss: train.loss, trainRaw: train.raw.top1,
+  ...(train.crop ? { trainCrop: train.crop.top1, trainDrop: train.drop!.top1 } : {}),
+  ...(evaluation ? { testLoss: evaluation.loss, testRaw: evaluation.raw.top1, ...(evaluation.refined ? { testRefined: evaluation.refined.top1 } : {}) } : {}),
+});
+
+const printTable = (result: Evaluation, seconds: number, imagesPerSecond: number, hash: string, report: string): void => {
+  console.log('\nTest accuracy in percent    top-1   top-5');
+  for (const name of ['raw', 'crop', 'drop', 'refined'] as const) {
+    const accuracy = result[name];
+    if (accuracy) console.log(`  ${name.padEnd(22)}${accuracy.top1.toFixed(2).padStart(9)}${accuracy.top5.toFixed(2).padStart(8)}`);
+  }
+  const { localisation } = result;
+  if (localisation) console.log(`Localisation: mean IoU ${localisation.meanIoU.toFixed(3)}, IoU ≥ 0.5 for ${localisation.corLoc50.toFixed(1)} % of ${localisation.images} images`);
+  console.log(`Time ${seconds.toFixed(0)} s, training ${imagesPerSecond.toFixed(1)} images/s, weights hash ${hash}`);
+  console.log(`Report: ${report}`);
+};

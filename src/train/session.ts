@@ -1,0 +1,76 @@
+import { type AugmentOptions, evalTransform } from '../data/augment.js';
+import { type Dataset, openDataset, type Sample, type Split } from '../data/dataset.js';
+import { DecodePool } from '../data/decode-pool.js';
+import { ImageCache } from '../data/image-cache.js';
+import { Loader } from '../data/loader.js';
+import { fail } from '../errors.js';
+import type { Runtime } from '../kernels/runtime.js';
+import { seedInit } from '../nn/init.js';
+import { AdamW, type Optimizer, SGD } from '../nn/optimizer.js';
+import { manualSeed } from '../ops/index.js';
+import type { RunOptions, TrainConfig } from './config.js';
+import { createMethod, type Method } from './method.js';
+
+/** Decoded pictures are shrunk by whole factors beyond this multiple of the training resize, to bound memory. */
+const DECODE_SIDE_FACTOR = 4;
+const PREFETCH_BATCHES = 3;
+
+/** Data and decoding of a run, shared by training, evaluation and prediction. */
+export interface DataSession {
+  readonly dataset: Dataset;
+  readonly pool: DecodePool;
+  readonly cache: ImageCache;
+  /** Bad images met so far (only with skipBadImages). */
+  readonly bad: string[];
+  loader(split: Split, options: { batchSize: number; shuffle: boolean }): Loader;
+  close(): Promise<void>;
+}
+
+/** Opens the data set and starts the decoding workers. */
+export const openData = async (config: TrainConfig, run: Pick<RunOptions, 'workers' | 'cacheMegabytes'>): Promise<DataSession> => {
+  const dataset = await openDataset(config.dataset, {
+    dir: config.data || undefined, level: config.level, seed: config.seed, valFraction: config.valFraction,
+    limitTrain: config.limitTrain || undefined, limitTest: config.limitTest || undefined, skipBadImages: config.skipBadImages,
+    synthetic: { trainCount: config.embedded.train, testCount: config.embedded.test },
+  });
+  const side = Math.floor(config.augment.imageSize / config.augment.resizeRatio);
+  const pool = new DecodePool({ ...(run.workers >= 0 ? { workers: run.workers } : {}), maxSide: side * DECODE_SIDE_FACTOR });
+  const cache = new ImageCache(run.cacheMegabytes * 2 ** 20);
+  const bad: string[] = [];
+  const onBad = (sample: Sample, error: Error): void => {
+    if (!bad.includes(sample.id)) bad.push(sample.id);
+    if (bad.length <= 5) console.warn(`skipped: ${error.message}`);
+  };
+  const loader = (split: Split, options: { batchSize: number; shuffle: boolean }): Loader =>
+    new Loader(split, { ...options, dropLast: options.shuffle, seed: config.seed, prefetch: PREFETCH_BATCHES, pool, cache, skipBadImages: config.skipBadImages, onBad });
+  return { dataset, pool, cache, bad, loader, close: () => pool.close() };
+};
+
+/** The network with its optimiser, initialised from the config's seed. */
+export interface ModelSession {
+  readonly method: Method;
+  readonly optimizer: Optimizer;
+}
+
+export const createModel = (runtime: Runtime, config: TrainConfig, classes: number): ModelSession => {
+  seedInit(config.seed);
+  manualSeed(config.seed);
+  const method = createMethod(runtime, config, classes);
+  const { lr, momentum, nesterov, weightDecay, clipGradNorm } = config;
+  const parameters = method.module.parameters();
+  const optimizer = config.optimizer === 'sgd'
+    ? new SGD(parameters, { lr, momentum, nesterov, weightDecay, clipGradNorm })
+    : new AdamW(parameters, { lr, weightDecay, clipGradNorm });
+  return { method, optimizer };
+};
+
+/** Refuses a data set that cannot fill one batch. */
+export const checkBatchSize = (split: Split, batchSize: number): void => {
+  if (split.samples.length < batchSize) {
+    fail(`the training split has ${split.samples.length} images, fewer than one batch of ${batchSize}; use --batch-size ${Math.max(2, split.samples.length)} or less, or more data`);
+  }
+};
+
+/** The transform of evaluation for pictures of a batch. */
+export const evalTransforms = (augment: AugmentOptions, images: readonly { width: number; height: number }[]) =>
+  images.map(({ width, height }) => evalTransform(augment, width, height));

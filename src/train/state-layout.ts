@@ -1,0 +1,43 @@
+import type { StateDict } from '../nn/module.js';
+import type { Shape } from '../tensor/shape.js';
+
+/**
+ * The edge to files: Pipit keeps convolution weights as [kh, kw, in, out] and linear ones as [in, out]; files hold
+ * PyTorch's [out, in, kh, kw] and [out, in], so that PyTorch reads them as they are.
+ */
+export interface FileTensor {
+  readonly shape: readonly number[];
+  readonly data: Float32Array;
+}
+
+const isLinear = (name: string, shape: Shape): boolean => shape.length === 2 && name.endsWith('weight');
+
+/** out[o][...rest] = in[...rest][o] for the given order of axes. */
+const permuted = (data: ArrayLike<number>, shape: Shape, axes: readonly number[]): FileTensor => {
+  const to = axes.map((axis) => shape[axis]!);
+  const strides = shape.map((_, i) => shape.slice(i + 1).reduce((a, b) => a * b, 1));
+  const out = new Float32Array(data.length);
+  const index = new Array<number>(to.length).fill(0);
+  for (let i = 0; i < out.length; i++) {
+    let from = 0;
+    for (let axis = 0; axis < to.length; axis++) from += index[axis]! * strides[axes[axis]!]!;
+    out[i] = data[from]!;
+    for (let axis = to.length - 1; axis >= 0 && ++index[axis]! === to[axis]!; axis--) index[axis] = 0;
+  }
+  return { shape: to, data: out };
+};
+
+/** From Pipit's layout to PyTorch's. */
+export const toFileLayout = (name: string, { shape, data }: { shape: Shape; data: Float32Array }): FileTensor => {
+  if (shape.length === 4) return permuted(data, shape, [3, 2, 0, 1]);
+  return isLinear(name, shape) ? permuted(data, shape, [1, 0]) : { shape, data };
+};
+
+/** From PyTorch's layout to Pipit's. */
+export const fromFileLayout = (name: string, { shape, data }: FileTensor): FileTensor => {
+  if (shape.length === 4) return permuted(data, shape, [2, 3, 1, 0]);
+  return isLinear(name, shape) ? permuted(data, shape, [1, 0]) : { shape, data };
+};
+
+export const stateToFile = (state: StateDict): Map<string, FileTensor> =>
+  new Map([...state].map(([name, value]) => [name, toFileLayout(name, value)]));

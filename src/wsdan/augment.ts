@@ -1,0 +1,56 @@
+import { noGrad } from '../autograd/tape.js';
+import { attentionBox, chooseMaps, cropResize, dropMask, mapWeights, maskedMultiply, mean, multinomial, nextRandomKey, uniformPerRow } from '../ops/index.js';
+import type { Tensor } from '../tensor/tensor.js';
+import type { WsdanOptions } from './options.js';
+
+const imageSize = (images: Tensor): [number, number] => [images.shape[1]!, images.shape[2]!];
+
+/** One map per image for cropping and one for dropping, both [B, h, w, 1]. */
+export interface ChosenMaps {
+  readonly cropMap: Tensor;
+  readonly dropMap: Tensor;
+  /** Which maps were drawn: int32 [B, 2]. */
+  readonly indices: Tensor;
+}
+
+/** Draws two maps per image, with replacement, with probability proportional to sqrt(Σ A + 1e-12). */
+export const chooseAttentionMaps = (maps: Tensor): ChosenMaps => noGrad(() => {
+  const indices = multinomial(mapWeights(maps), 2, nextRandomKey());
+  const [cropMap, dropMap] = chooseMaps(maps, indices);
+  return { cropMap, dropMap, indices };
+});
+
+/** Mean over the M maps: [B, h, w, 1]. Used at test time. */
+export const meanMap = (maps: Tensor): Tensor => noGrad(() => mean(maps, 3, true));
+
+export interface Cropped {
+  /** The enlarged regions, of the images' size. */
+  readonly images: Tensor;
+  /** [B, 4]: y0, x0, y1, x1 in pixels, half-open. */
+  readonly boxes: Tensor;
+  /** int32 [B]: 1 where the map was unusable and the whole image was taken. */
+  readonly degenerate: Tensor;
+}
+
+/** Attention cropping: the box where the map reaches θ of its maximum, with a margin, enlarged to the image size. */
+export const attentionCrop = (images: Tensor, map: Tensor, theta: Tensor | number, padding: number, options: Pick<WsdanOptions, 'convention'>): Cropped =>
+  noGrad(() => {
+    const { boxes, degenerate } = attentionBox(map, { imageSize: imageSize(images), theta, padding, convention: options.convention });
+    return { images: cropResize(images, boxes, { size: imageSize(images), alignCorners: true }), boxes, degenerate };
+  });
+
+export interface Dropped {
+  /** The images with dropped pixels at 0, the mean colour. */
+  readonly images: Tensor;
+  readonly degenerate: Tensor;
+}
+
+/** Attention dropping: pixels where the map reaches θ of its maximum become 0. */
+export const attentionDrop = (images: Tensor, map: Tensor, theta: Tensor | number, options: Pick<WsdanOptions, 'convention'>): Dropped =>
+  noGrad(() => {
+    const { mask, degenerate } = dropMask(map, { imageSize: imageSize(images), theta, convention: options.convention });
+    return { images: maskedMultiply(images, mask), degenerate };
+  });
+
+/** The thresholds of a batch in training: one uniform draw per image. */
+export const drawTheta = (images: Tensor, [low, high]: readonly [number, number]): Tensor => uniformPerRow(nextRandomKey(), images.shape[0]!, low, high);

@@ -1,0 +1,43 @@
+import type { Runtime } from '../kernels/runtime.js';
+import { accumulate, cat, fill_, reshape, zeros } from '../ops/index.js';
+import { write } from '../tensor/create.js';
+import { keep, scope } from '../tensor/scope.js';
+import { withOwner } from '../tensor/storage.js';
+import type { Tensor } from '../tensor/tensor.js';
+
+/**
+ * Sums that stay on the device during training: a step adds to them without any read-back, and they
+ * are read when a line of progress is due.
+ */
+export class MetricSums<Name extends string> {
+  private readonly totals: Tensor;
+
+  constructor(runtime: Runtime, private readonly names: readonly Name[]) {
+    this.totals = withOwner('metrics', () => keep(zeros([names.length], { runtime, label: 'metric sums' })));
+  }
+
+  /** Adds one number per name; tensors of one element each, on the device. */
+  add(values: Readonly<Record<Name, Tensor>>): void {
+    scope(() => accumulate(this.totals, cat(this.names.map((name) => reshape(values[name], [1])), 0)));
+  }
+
+  /** Reads the sums; this waits for all work so far. */
+  async read(): Promise<Record<Name, number>> {
+    const data = await this.totals.data();
+    return Object.fromEntries(this.names.map((name, i) => [name, data[i]!])) as Record<Name, number>;
+  }
+
+  /** Gives the memory back, where the sums do not live as long as the process. */
+  release(): void {
+    this.totals.release();
+  }
+
+  /** Puts saved sums back (resume in the middle of an epoch). */
+  restore(values: Readonly<Record<Name, number>>): void {
+    write(this.totals, Float32Array.from(this.names, (name) => values[name]));
+  }
+
+  reset(): void {
+    fill_(this.totals, 0);
+  }
+}

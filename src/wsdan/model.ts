@@ -1,0 +1,83 @@
+import { fail } from '../errors.js';
+import { BatchNorm2d, Conv2d, GlobalAvgPool2d, Linear } from '../nn/layers.js';
+import { Module } from '../nn/module.js';
+import { affine, slice } from '../ops/index.js';
+import type { Tensor } from '../tensor/tensor.js';
+import type { WsdanOptions } from './options.js';
+import { bilinearAttentionPooling } from './pooling.js';
+
+/** A backbone that ends in a feature map [B, h, w, channels]. */
+export interface FeatureExtractor extends Module {
+  readonly channels: number;
+}
+
+/** 1×1 convolution without bias, batch norm (eps 0.001) and ReLU: features to attention maps. */
+class AttentionHead extends Module {
+  readonly conv: Conv2d;
+  readonly bn: BatchNorm2d;
+
+  constructor(channels: number, maps: number, momentum: number) {
+    super();
+    this.conv = new Conv2d(channels, maps, 1, { bias: false });
+    this.bn = new BatchNorm2d(maps, { eps: 1e-3, momentum, activation: 'relu' });
+  }
+
+  protected override forward(features: Tensor): Tensor {
+    return this.bn.call(this.conv.call(features));
+  }
+}
+
+export interface WsdanOutput {
+  /** [B, classes] */
+  readonly logits: Tensor;
+  /** Unit-norm feature matrix [B, M·C], before the scale. */
+  readonly featureMatrix: Tensor;
+  /** Attention maps [B, h, w, M], at least 0. */
+  readonly maps: Tensor;
+}
+
+/** The attention network of WS-DAN; parameter names are those of GuYuc's checkpoints. */
+export class WSDAN extends Module<[Tensor], WsdanOutput> {
+  readonly attentions: AttentionHead;
+  readonly fc: Linear;
+
+  constructor(readonly features: FeatureExtractor, readonly classes: number, private readonly options: WsdanOptions) {
+    super();
+    if (classes < 2) fail(`WSDAN: at least two classes are needed, got ${classes}`);
+    if (options.attentionSource === 'features' && options.attentions > features.channels) {
+      fail(`WSDAN: ${options.attentions} attention maps cannot be taken from ${features.channels} feature channels; use fewer, or attention source "head"`);
+    }
+    this.attentions = new AttentionHead(features.channels, options.attentions, options.bnMomentum);
+    this.fc = new Linear(this.featureSize, classes, { bias: options.classifierBias });
+  }
+
+  /** Length of a row of the feature matrix. */
+  get featureSize(): number {
+    return this.options.attentions * this.features.channels;
+  }
+
+  protected override forward(images: Tensor): WsdanOutput {
+    const features = this.features.call(images);
+    const maps = this.options.attentionSource === 'head'
+      ? this.attentions.call(features)
+      : slice(features, [0, 0, 0, 0], [...features.shape.slice(0, 3), this.options.attentions]);
+    const featureMatrix = bilinearAttentionPooling(features, maps, this.options.pooling);
+    const logits = this.fc.call(affine(featureMatrix, this.options.scale));
+    return { logits, featureMatrix, maps };
+  }
+}
+
+/** The same backbone with global average pooling and a linear classifier: what WS-DAN is compared with. */
+export class PlainClassifier extends Module {
+  private readonly pool = new GlobalAvgPool2d();
+  readonly fc: Linear;
+
+  constructor(readonly features: FeatureExtractor, readonly classes: number) {
+    super();
+    this.fc = new Linear(features.channels, classes);
+  }
+
+  protected override forward(images: Tensor): Tensor {
+    return this.fc.call(this.pool.call(this.features.call(images)));
+  }
+}

@@ -1,0 +1,129 @@
+import t from 'tap';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { readSafetensors, type SafetensorsDtype, type StoredTensor, writeSafetensors } from '../src/io/safetensors.js';
+
+const example = (): Map<string, StoredTensor> => new Map<string, StoredTensor>([
+  ['u8', { dtype: 'U8', shape: [3], data: Uint8Array.of(1, 2, 255) }],
+  ['weights', { dtype: 'F32', shape: [2, 3], data: Float32Array.of(1, -0, NaN, Infinity, 1e-45, -2.5) }],
+  ['step', { dtype: 'I64', shape: [], data: BigInt64Array.of(-(2n ** 62n)) }],
+  ['exact', { dtype: 'F64', shape: [1], data: Float64Array.of(0.1) }],
+  ['labels', { dtype: 'I32', shape: [2], data: Int32Array.of(-1, 7) }],
+  ['rng', { dtype: 'U32', shape: [2], data: Uint32Array.of(0xffffffff, 3) }],
+  ['empty', { dtype: 'F32', shape: [0, 4], data: new Float32Array(0) }],
+]);
+
+/** A file built by hand, so that reading does not lean on our own writer. */
+const handmade = (header: string | object, data: Uint8Array = new Uint8Array(0)): Buffer => {
+  const json = Buffer.from(typeof header === 'string' ? header : JSON.stringify(header));
+  const length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(json.length));
+  return Buffer.concat([length, json, data]);
+};
+
+const bits = (data: StoredTensor['data']) => [...new Uint8Array(data.buffer, data.byteOffset, data.byteLength)];
+
+t.test('round trip keeps every bit, shape, dtype and the metadata', async (t) => {
+  const path = join(t.testdir(), 'a.safetensors');
+  writeSafetensors(path, example(), { format: 'pt', note: 'ä"\n' });
+  const { tensors, metadata } = readSafetensors(path);
+  t.same(metadata, { format: 'pt', note: 'ä"\n' });
+  t.equal(tensors.size, 7);
+  for (const [name, wanted] of example()) {
+    const got = tensors.get(name)!;
+    t.equal(got.dtype, wanted.dtype, name);
+    t.same(got.shape, wanted.shape, name);
+    t.same(bits(got.data), bits(wanted.data), `${name}: bits`);
+  }
+});
+
+t.test('bytes depend on the content alone, and data starts aligned', async (t) => {
+  const folder = t.testdir();
+  writeSafetensors(join(folder, 'a'), example(), { a: '1', b: '2' });
+  writeSafetensors(join(folder, 'b'), new Map([...example()].reverse()), { b: '2', a: '1' });
+  const bytes = readFileSync(join(folder, 'a'));
+  t.ok(bytes.equals(readFileSync(join(folder, 'b'))));
+  const headerLength = Number(bytes.readBigUInt64LE(0));
+  t.equal(headerLength % 8, 0, 'header padded to 8 bytes');
+  const header = JSON.parse(bytes.toString('utf8', 8, 8 + headerLength));
+  t.equal(header.exact.data_offsets[0] % 8, 0);
+  t.equal(header.weights.data_offsets[0] % 4, 0);
+  t.equal(bytes.readFloatLE(8 + headerLength + header.weights.data_offsets[0] + 20), -2.5, 'little-endian, row-major');
+});
+
+t.test('reads a file made by hand, and views into larger arrays are written as such', async (t) => {
+  const folder = t.testdir();
+  const path = join(folder, 'h');
+  writeFileSync(path, handmade({ x: { dtype: 'F32', shape: [1, 2], data_offsets: [1, 9] }, y: { dtype: 'U8', shape: [1], data_offsets: [0, 1] } },
+    Buffer.concat([Buffer.of(9), Buffer.from(Float32Array.of(1.5, -3).buffer)])));
+  t.same([...readSafetensors(path).tensors.get('x')!.data], [1.5, -3], 'an unaligned tensor');
+  const view = Float32Array.of(0, 1, 2, 3).subarray(1, 3);
+  writeSafetensors(path, new Map([['v', { dtype: 'F32' as const, shape: [2], data: view }]]));
+  t.same([...readSafetensors(path).tensors.get('v')!.data], [1, 2]);
+});
+
+t.test('every truncation is refused with the name of the file', async (t) => {
+  const path = join(t.testdir(), 'cut.safetensors');
+  writeSafetensors(path, example(), { a: 'b' });
+  const whole = readFileSync(path);
+  const accepted: number[] = [];
+  for (let length = 0; length < whole.length; length++) {
+    writeFileSync(path, whole.subarray(0, length));
+    try {
+      readSafetensors(path);
+      accepted.push(length);
+    } catch (error) {
+      if ((error as Error).name !== 'UserError' || !(error as Error).message.includes(path)) accepted.push(length);
+    }
+  }
+  t.same(accepted, []);
+  writeFileSync(path, Buffer.concat([whole, Buffer.of(0)]));
+  t.throws(() => readSafetensors(path), /1 bytes at the end belong to nothing/);
+});
+
+const entry = (dtype: string, shape: unknown, range: unknown) => ({ dtype, shape, data_offsets: range });
+
+const damaged: [string, Buffer, RegExp][] = [
+  ['header length absurd', Buffer.from('ffffffffffffff7f', 'hex'), /announces a header of/],
+  ['header not JSON', handmade('{nope'), /header is not JSON/],
+  ['header is a list', handmade('[]'), /header is not an object/],
+  ['unknown dtype', handmade({ x: entry('BF16', [1], [0, 2]) }, new Uint8Array(2)), /dtype BF16; only F64, F32/],
+  ['dtype of the prototype', handmade({ x: entry('constructor', [1], [0, 2]) }, new Uint8Array(2)), /dtype constructor/],
+  ['no dtype', handmade({ x: null }), /has no dtype/],
+  ['negative size', handmade({ x: entry('U8', [-1], [0, 1]) }, new Uint8Array(1)), /no valid shape/],
+  ['range backwards', handmade({ x: entry('U8', [1], [1, 0]) }, new Uint8Array(1)), /no valid byte range/],
+  ['range against shape', handmade({ x: entry('F32', [2], [0, 4]) }, new Uint8Array(4)), /needs 8 bytes for F32 \[2\] but its byte range has 4/],
+  ['overlap', handmade({ x: entry('U8', [2], [0, 2]), y: entry('U8', [2], [1, 3]) }, new Uint8Array(3)), /"x" and "y" overlap/],
+  ['gap', handmade({ x: entry('U8', [1], [0, 1]), y: entry('U8', [1], [2, 3]) }, new Uint8Array(3)), /1 bytes before tensor "y"/],
+  ['cut off', handmade({ x: entry('U8', [9], [0, 9]) }, new Uint8Array(3)), /only 3 bytes are there: the file is cut off/],
+  ['metadata not text', handmade({ __metadata__: { a: 1 } }), /__metadata__ must map names to texts/],
+];
+
+for (const [what, bytes, message] of damaged) {
+  t.test(`refused: ${what}`, async (t) => {
+    const path = join(t.testdir(), 'bad.safetensors');
+    writeFileSync(path, bytes);
+    t.throws(() => readSafetensors(path), { name: 'UserError', message });
+    t.throws(() => readSafetensors(path), new RegExp('bad\\.safetensors'), 'names the file');
+  });
+}
+
+t.test('missing file, folder, and wrong tensors', async (t) => {
+  const folder = t.testdir();
+  t.throws(() => readSafetensors(join(folder, 'none')), { name: 'UserError', message: /none cannot be read: there is no such file/ });
+  t.throws(() => readSafetensors(folder), { name: 'UserError', message: /is not a file/ });
+  const write = (dtype: SafetensorsDtype, shape: number[], name = 'x') =>
+    () => writeSafetensors(join(folder, 'w'), new Map([[name, { dtype, shape, data: Float32Array.of(1, 2) }]]));
+  t.throws(write('F32', [3]), { name: 'UserError', message: /shape \[3\] = 3 elements but 2 values/ });
+  t.throws(write('I32', [2]), { name: 'UserError', message: /says dtype I32 but holds a Float32Array/ });
+  t.throws(write('F32', [2], '__metadata__'), { name: 'UserError' });
+});
+
+t.test('more than 2 GiB is refused before anything is written', async (t) => {
+  const path = join(t.testdir(), 'big');
+  // One array shared by many names: the sum passes the limit without the memory.
+  const data = new Uint8Array(2 ** 26);
+  const tensors = new Map(Array.from({ length: 33 }, (_, i) => [`t${i}`, { dtype: 'U8' as const, shape: [data.length], data }]));
+  t.throws(() => writeSafetensors(path, tensors), { name: 'UserError', message: /more than one file can hold/ });
+  t.throws(() => readFileSync(path));
+});
