@@ -1,7 +1,8 @@
 enable subgroups;
 // Matrix products and convolutions for software adapters. Every load there costs as much as dozens of
 // multiply-adds, workgroup memory included, but subgroupBroadcast is free: the LANES lanes of a subgroup
-// hold different rows of x and share them, while each lane owns four columns of the result.
+// hold different rows of x and share them, while each lane owns four columns of the result. Where the result
+// has few columns, the lanes form GROUPS groups that own the same columns of different rows.
 //# include gemm
 //# include grid
 //# include tail
@@ -10,6 +11,8 @@ override BIAS: bool = false;
 override TRANSPOSED: bool = false;     // w is [n][k] instead of [k][n]
 override DIVIDE: bool = false;         // the input gradient of a strided convolution
 const LANES = u32($LANES);
+const GROUPS = u32($GROUPS);
+const COLUMNS = LANES / GROUPS;        // lanes side by side
 
 @group(0) @binding(0) var<storage, read> x: array<vec4f>;
 @group(0) @binding(1) var<storage, read> w: array<vec4f>;
@@ -27,14 +30,15 @@ fn source(base: i32, tap: i32, divisor: i32, size: u32) -> i32 {
   return select(-1, at, at >= 0 && at < i32(size));
 }
 
-// A tile of (LANES * BLOCKS) rows by (LANES * 4) columns.
+// A tile of (LANES * BLOCKS) rows by (COLUMNS * 4) columns.
 @compute @workgroup_size($LANES)
 fn rows(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
   let tile = linearWorkgroup(group, groups);
   if (tile >= P.columnTiles * P.rowTiles * P.batches) { return; }
   let batch = tile / (P.columnTiles * P.rowTiles);
   let row0 = ((tile / P.columnTiles) % P.rowTiles) * (LANES * u32($BLOCKS));
-  let column = (tile % P.columnTiles) * LANES + lane;
+  let first = lane / COLUMNS * COLUMNS;
+  let column = (tile % P.columnTiles) * COLUMNS + lane % COLUMNS;
   let safeColumn = min(column, P.width4 - 1u);
   let lastPixel = P.rows - 1u;
   //# for j in 0..$BLOCKS
@@ -44,7 +48,7 @@ fn rows(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let baseY$j = i32(q$j % P.outH) * P.mulY + P.offY;
   let image$j = (q$j / P.outH) * P.inH;
   //# end
-  var sum: array<vec4f, LANES * u32($BLOCKS)>;
+  var sum: array<vec4f, COLUMNS * u32($BLOCKS)>;
   for (var r = 0u; r < P.kernelH; r++) {
     for (var s = 0u; s < P.kernelW; s++) {
       //# for j in 0..$BLOCKS
@@ -83,8 +87,12 @@ fn rows(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
           b3 = w[tap + min(4u * k + 3u, last) * P.wPitch + safeColumn];
         }
         //# for j in 0..$BLOCKS
-        //# for l in 0..$LANES
-        { let v = subgroupBroadcast(a$j, u32($l)); sum[u32($j) * LANES + u32($l)] += v.x * b0 + v.y * b1 + v.z * b2 + v.w * b3; }
+        //# for l in 0..$COLUMNS
+        {
+          var v: vec4f;
+          if (GROUPS == 1u) { v = subgroupBroadcast(a$j, u32($l)); } else { v = subgroupShuffle(a$j, first + u32($l)); }
+          sum[u32($j) * COLUMNS + u32($l)] += v.x * b0 + v.y * b1 + v.z * b2 + v.w * b3;
+        }
         //# end
         //# end
       }
@@ -94,37 +102,41 @@ fn rows(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   var shift = vec4f(0.0);
   if (BIAS) { shift = bias[column]; }
   for (var i = 0u; i < P.tileRows; i++) {
-    if (row0 + i < P.rows) {
-      y[batch * P.yBatch + (row0 + i) * P.yPitch + column] = maskTail(sum[i] + shift, column, P.width);
+    let row = row0 + i / COLUMNS * LANES + first + i % COLUMNS;
+    if (row < P.rows) {
+      y[batch * P.yBatch + row * P.yPitch + column] = maskTail(sum[i] + shift, column, P.width);
     }
   }
 }
 
-// A tile of (LANES * 4) rows c by (LANES * 4) columns n for one tap and one part of the pixels,
-// four pixels at a time.
+// A tile of (COLUMNS * 4) rows c by (COLUMNS * 4) columns n for one tap and one part of the pixels,
+// four pixels at a time. Each group of lanes has a part of its own.
 @compute @workgroup_size($LANES)
 fn weights(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
   let taps = P.kernelH * P.kernelW;
   let tile = linearWorkgroup(group, groups);
   if (tile >= P.columnTiles * P.rowTiles * taps * P.splits * P.batches) { return; }
-  let column = (tile % P.columnTiles) * LANES + lane;
-  let block = ((tile / P.columnTiles) % P.rowTiles) * LANES;
+  let first = lane / COLUMNS * COLUMNS;
+  let column = (tile % P.columnTiles) * COLUMNS + lane % COLUMNS;
+  let block = ((tile / P.columnTiles) % P.rowTiles) * COLUMNS;
   let tap = (tile / (P.columnTiles * P.rowTiles)) % taps;
   let part = tile / (P.columnTiles * P.rowTiles * taps);
-  let split = part % P.splits;
+  let split = part % P.splits * GROUPS + lane / COLUMNS;
   let batch = part / P.splits;
   let safeColumn = batch * P.wBatch + min(column, P.width4 - 1u);
-  let safeDepth = batch * P.xBatch + min(block + lane, P.depth4 - 1u);
+  let safeDepth = batch * P.xBatch + min(block + lane % COLUMNS, P.depth4 - 1u);
   let tapY = i32(tap / P.kernelW) * P.stepY + P.offY;
   let tapX = i32(tap % P.kernelW) * P.stepX + P.offX;
-  let per = ((P.rows + P.splits - 1u) / P.splits + 3u) / 4u * 4u;
-  let first = min(split * per, P.rows);
-  let end = min(first + per, P.rows);
-  var ox = first % P.outW;
-  var oy = (first / P.outW) % P.outH;
-  var image = first / P.outW / P.outH;
-  var sum: array<vec4f, LANES * 4u>;
-  for (var p = first; p < end; p += 4u) {
+  let parts = P.splits * GROUPS;
+  let steps = ((P.rows + parts - 1u) / parts + 3u) / 4u;
+  var p = min(split * steps * 4u, P.rows);
+  let end = min(p + steps * 4u, P.rows);
+  var ox = p % P.outW;
+  var oy = (p / P.outW) % P.outH;
+  var image = p / P.outW / P.outH;
+  var sum: array<vec4f, COLUMNS * 4u>;
+  // The same number of steps for all lanes: those past the end of their part add zeros.
+  for (var i = 0u; i < steps; i++) {
     //# for u in 0..4
     let iy$u = i32(oy) * P.mulY + tapY;
     let ix$u = i32(ox) * P.mulX + tapX;
@@ -144,12 +156,17 @@ fn weights(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
     //# for u in 0..4
     let b$u = w[min(p + u32($u), P.rows - 1u) * P.wPitch + safeColumn];
     //# end
-    //# for l in 0..$LANES
+    p += 4u;
+    //# for l in 0..$COLUMNS
     {
-      let v0 = subgroupBroadcast(a0, u32($l));
-      let v1 = subgroupBroadcast(a1, u32($l));
-      let v2 = subgroupBroadcast(a2, u32($l));
-      let v3 = subgroupBroadcast(a3, u32($l));
+      var v0: vec4f;
+      if (GROUPS == 1u) { v0 = subgroupBroadcast(a0, u32($l)); } else { v0 = subgroupShuffle(a0, first + u32($l)); }
+      var v1: vec4f;
+      if (GROUPS == 1u) { v1 = subgroupBroadcast(a1, u32($l)); } else { v1 = subgroupShuffle(a1, first + u32($l)); }
+      var v2: vec4f;
+      if (GROUPS == 1u) { v2 = subgroupBroadcast(a2, u32($l)); } else { v2 = subgroupShuffle(a2, first + u32($l)); }
+      var v3: vec4f;
+      if (GROUPS == 1u) { v3 = subgroupBroadcast(a3, u32($l)); } else { v3 = subgroupShuffle(a3, first + u32($l)); }
       sum[u32($l) * 4u] += v0.x * b0 + v1.x * b1 + v2.x * b2 + v3.x * b3;
       sum[u32($l) * 4u + 1u] += v0.y * b0 + v1.y * b1 + v2.y * b2 + v3.y * b3;
       sum[u32($l) * 4u + 2u] += v0.z * b0 + v1.z * b1 + v2.z * b2 + v3.z * b3;

@@ -40,6 +40,16 @@ export const sizeClass = (bytes: number): number => {
 export const readableBytes = (bytes: number): string => (bytes >= MIB ? `${(bytes / MIB).toFixed(1)} MiB` : `${(bytes / KIB).toFixed(1)} KiB`);
 
 /**
+ * Keeps the oldest buffer last, where it is taken next. A step that repeats the same requests then gets the same
+ * buffers each time, whatever the order of their return, and cached bind groups fit again.
+ */
+const insertByAge = (list: PooledBuffer[], buffer: PooledBuffer): void => {
+  let at = list.length;
+  while (at > 0 && list[at - 1]!.id < buffer.id) at--;
+  list.splice(at, 0, buffer);
+};
+
+/**
  * Hands out storage buffers and takes them back by size class. Work is executed in the order
  * of recording, so a buffer may be reused at once after its last reader was recorded.
  */
@@ -93,7 +103,7 @@ export class BufferPool {
     }
     this.idleBytes += buffer.size;
     const list = this.idle.get(buffer.size);
-    if (list) list.push(buffer);
+    if (list) insertByAge(list, buffer);
     else this.idle.set(buffer.size, [buffer]);
   }
 

@@ -49,16 +49,26 @@ interface Tiling {
   readonly rows: number;
   readonly depth: number;
   readonly columns: number;
+  /** Parts of the pixels that one workgroup of the weights form works on side by side. */
+  readonly groups: number;
+  /** Results per invocation: the loop bound of the epilogue. */
+  readonly sums: number;
 }
 
-/** Row blocks of a subgroup's tile: more would push the loop body out of the instruction cache. */
-const BROADCAST_BLOCKS = 4;
+/** vec4f sums an invocation keeps: more would push the loop body out of the instruction cache. */
+const BROADCAST_SUMS = 32;
 
-const tilingOf = (runtime: Runtime): Tiling => {
-  if (runtime.gemm.kind === 'tile') return { shader: tileShader, constants: {}, rows: 64, depth: 64, columns: 16 };
+/** @param narrow quads of the result's rows; where they fill half of the lanes, two groups of lanes share the columns */
+const tilingOf = (runtime: Runtime, narrow: number): Tiling => {
+  if (runtime.gemm.kind === 'tile') return { shader: tileShader, constants: {}, rows: 64, depth: 64, columns: 16, groups: 1, sums: 64 };
   const lanes = runtime.gemm.subgroupSize;
-  const constants = { LANES: lanes, BLOCKS: BROADCAST_BLOCKS };
-  return { shader: broadcastShader, constants, rows: lanes * BROADCAST_BLOCKS, depth: lanes * 4, columns: lanes };
+  const groups = narrow <= lanes / 2 ? 2 : 1;
+  const columns = lanes / groups;
+  const blocks = Math.min(BROADCAST_SUMS / columns, lanes === 8 ? 8 : 4);
+  return {
+    shader: broadcastShader, constants: { LANES: lanes, GROUPS: groups, COLUMNS: columns, BLOCKS: blocks },
+    rows: lanes * blocks, depth: columns * 4, columns, groups, sums: columns * blocks,
+  };
 };
 
 const ceilDiv = (a: number, b: number): number => Math.ceil(a / b);
@@ -79,7 +89,7 @@ export interface RowsOptions {
 /** y[p, n] = Σ x[pixel, k] · w[k, n] (+ bias). Fills `y` completely. */
 export const gemmRows = (x: Tensor, w: Tensor, y: Tensor, g: Geometry, e: Extents, options: RowsOptions = {}): void => {
   const { runtime } = x;
-  const tiling = tilingOf(runtime);
+  const tiling = tilingOf(runtime, ceilDiv(e.width, 4));
   const columnTiles = ceilDiv(ceilDiv(e.width, 4), tiling.columns);
   const rowTiles = ceilDiv(g.rows, tiling.rows);
   const kernel: Kernel = tiling.shader.kernel('rows', {
@@ -87,7 +97,7 @@ export const gemmRows = (x: Tensor, w: Tensor, y: Tensor, g: Geometry, e: Extent
   });
   // Without a bias its binding is never read; any buffer serves.
   dispatch(runtime, kernel, { x, w, bias: options.bias ?? w, y },
-    { ...paramsOf(g, e), columnTiles, rowTiles, splits: 1, ySplit: 0, tileRows: tiling.rows }, linearGrid(columnTiles * rowTiles * e.batches));
+    { ...paramsOf(g, e), columnTiles, rowTiles, splits: 1, ySplit: 0, tileRows: tiling.sums }, linearGrid(columnTiles * rowTiles * e.batches));
 };
 
 /** Fewer workgroups than this leave cores idle; then the pixels are cut into parts that are summed afterwards. */
@@ -97,16 +107,17 @@ const PIXELS_PER_SPLIT = 256;
 /** y[tap, c, n] = Σ_p x[pixel, c] · w[p, n]. Fills `y` completely. */
 export const gemmWeights = (x: Tensor, w: Tensor, y: Tensor, g: Geometry, e: Extents): void => {
   const { runtime } = x;
-  const tiling = tilingOf(runtime);
+  const tiling = tilingOf(runtime, ceilDiv(Math.max(e.width, e.depth), 4));
   const columnTiles = ceilDiv(ceilDiv(e.width, 4), tiling.columns);
   const rowTiles = ceilDiv(e.depth, tiling.depth);
   const tiles = columnTiles * rowTiles * g.kernel[0] * g.kernel[1] * e.batches;
   const splits = Math.max(1, Math.min(ceilDiv(ENOUGH_WORKGROUPS[runtime.gemm.kind], tiles), ceilDiv(g.rows, PIXELS_PER_SPLIT)));
+  const parts = splits * tiling.groups;
   const ySplit = quadCount(y.shape);
-  const target = splits === 1 ? y : Tensor.allocate(runtime, [splits, ...y.shape], 'float32', 'weight gradient parts');
+  const target = parts === 1 ? y : Tensor.allocate(runtime, [parts, ...y.shape], 'float32', 'weight gradient parts');
   dispatch(runtime, tiling.shader.kernel('weights', tiling.constants), { x, w, y: target },
     { ...paramsOf(g, e), columnTiles, rowTiles, splits, ySplit, tileRows: tiling.depth }, linearGrid(tiles * splits));
-  if (splits > 1) addParts(target, y);
+  if (parts > 1) addParts(target, y);
 };
 
 /** The order of summation depends on shapes alone, so results repeat bit by bit. */

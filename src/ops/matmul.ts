@@ -2,7 +2,7 @@ import { fail } from '../errors.js';
 import { formatShape, numel, quadsPerRow, type Shape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { gemmRows, gemmWeights, rowsGeometry } from './gemm.js';
-import { transpose } from './layout-tmp.js';
+import { transpose } from './layout.js';
 import { type Nd, nd } from './nd.js';
 import { allocate, bytesOf, type Op, run } from './op.js';
 import { sumTo } from './reduce.js';

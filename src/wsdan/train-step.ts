@@ -1,6 +1,6 @@
 import { backward } from '../autograd/backward.js';
 import { noGrad } from '../autograd/tape.js';
-import { add, affine, cast, crossEntropy, slice, sum, topKCounts } from '../ops/index.js';
+import { add, affine, cast, crossEntropy, slice, sum, topKCorrect } from '../ops/index.js';
 import { scope } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { attentionCrop, attentionDrop, chooseAttentionMaps, drawTheta } from './augment.js';
@@ -76,6 +76,6 @@ const augmentedBranch = (model: WSDAN, images: Tensor, labels: Tensor, options: 
 
 /** Numbers of samples whose label is the best, or among the best five. */
 export const correct = (logits: Tensor, labels: Tensor): Branch['top'] => noGrad(() => {
-  const counts = topKCounts(logits.detach(), labels, [1, 5]);
+  const counts = topKCorrect(logits.detach(), labels, [1, 5]);
   return { top1: slice(counts, [0], [1]), top5: slice(counts, [1], [2]) };
 });

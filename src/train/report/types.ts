@@ -93,7 +93,8 @@ export interface ReportData {
   steps: number;
   imagesPerSecond: number;
   weightsHash: string;
-  accuracy: { raw: Accuracy; crop: Accuracy; drop: Accuracy; refined: Accuracy };
+  /** A plain classifier has only `raw`. */
+  accuracy: { raw: Accuracy; crop?: Accuracy; drop?: Accuracy; refined?: Accuracy };
   /** Only where true boxes are known: mean IoU 0 to 1, share of boxes with IoU of at least 0.5 in percent. */
   localisation?: { meanIoU: number; corLoc50: number; images: number };
   history: readonly EpochPoint[];

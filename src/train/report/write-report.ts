@@ -12,14 +12,17 @@ export type { Accuracy, AttentionMap, Box, EpochPoint, Guess, ImageCase, Part, P
 const keyFigure = (value: string, caption: string, kind = ''): string => `<div class="${kind}"><b>${value}</b><small>${caption}</small></div>`;
 
 const keyFigures = ({ accuracy: { raw, refined }, localisation, imagesPerSecond, seconds }: ReportData): string => `<div class="key">${[
-  keyFigure(percent(refined.top1), 'refined top-1', 'first'),
-  keyFigure(percent(raw.top1), `raw top-1, refined ${points(refined.top1 - raw.top1)}`),
+  ...(refined
+    ? [keyFigure(percent(refined.top1), 'refined top-1', 'first'), keyFigure(percent(raw.top1), `raw top-1, refined ${points(refined.top1 - raw.top1)}`)]
+    : [keyFigure(percent(raw.top1), 'top-1', 'first')]),
   ...(localisation ? [keyFigure(localisation.meanIoU.toFixed(2), 'mean IoU of the box')] : []),
   keyFigure(imagesPerSecond.toFixed(imagesPerSecond < 100 ? 1 : 0), 'training images a second'),
   keyFigure(duration(seconds), 'training time'),
 ].join('')}</div>`;
 
-const accuracyRow = (name: string, what: string, { top1, top5 }: Accuracy, colour: string): string =>
+const accuracyRow = (name: string, what: string, accuracy: Accuracy | undefined, colour: string): string => (accuracy ? measuredRow(name, what, accuracy, colour) : '');
+
+const measuredRow = (name: string, what: string, { top1, top5 }: Accuracy, colour: string): string =>
   `<tr class="${name === 'Refined' ? 'strong' : ''}"><td><span class="dot" style="background:var(--${colour})"></span>${name} <span class="soft" style="font-weight:400">${what}</span></td>` +
   `<td class="n">${percent(top1)}</td><td class="n">${percent(top5)}</td><td class="wide"><div class="bar"><i style="width:${Math.max(0, Math.min(100, top1)).toFixed(1)}%;background:var(--${colour})"></i></div></td></tr>`;
 
