@@ -1,7 +1,7 @@
 import { fail } from '../errors.js';
 import { accumulate, add } from '../ops/binary.js';
 import { full } from '../ops/fill.js';
-import { scope, untrack } from '../tensor/scope.js';
+import { scope, trackOutermost, trackWith } from '../tensor/scope.js';
 import { formatShape, sameShape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { Node, noGrad } from './tape.js';
@@ -94,5 +94,7 @@ const merge = (sum: Tensor | undefined, more: Tensor): Tensor => {
 const addToLeaf = (leaf: Tensor, grad: Tensor): void => {
   leaf.grad = merge(leaf.grad ?? undefined, grad);
   leaf.grad.label = `${leaf.label}.grad`;
-  untrack(leaf.grad);
+  trackWith(leaf, leaf.grad);
+  // The value of a tensor inside a module may be gone while its gradient was asked for.
+  if (!leaf.alive) trackOutermost(leaf.grad);
 };

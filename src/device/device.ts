@@ -15,6 +15,9 @@ export class Device {
   private readonly destroyListeners: ((bufferId: number) => void)[] = [];
   private failure: Error | null = null;
   private closed = false;
+  /** Checks under way whose findings explain errors better than what fails as their consequence. */
+  private readonly diagnoses = new Set<Promise<void>>();
+  private diagnosed = false;
 
   constructor(private readonly platform: GpuPlatform) {
     this.gpu = platform.device;
@@ -44,15 +47,27 @@ export class Device {
     this.failure ??= error;
   }
 
+  /** Takes a check's finding (null: all is well) as the cause of whatever else was reported; {@link wait} waits for it. */
+  diagnose(check: Promise<Error | null>): void {
+    const done: Promise<void> = check.then((error) => {
+      if (!error || this.diagnosed) return;
+      this.diagnosed = true;
+      this.failure = error;
+    }, () => {}).finally(() => this.diagnoses.delete(done));
+    this.diagnoses.add(done);
+  }
+
   /** Throws the first error that arrived since the device was opened, if any. */
   check(): void {
-    if (this.failure) throw this.failure;
+    // While a check is under way the failure may be a mere consequence of what it finds: the next wait throws.
+    if (this.failure && this.diagnoses.size === 0) throw this.failure;
   }
 
   /** Waits for a promise of the adapter; on software adapters the thread sleeps meanwhile instead of spinning. */
   async wait<T>(promise: Promise<T>): Promise<T> {
     if (!this.report.software) {
       const result = await promise;
+      await Promise.all(this.diagnoses);
       this.check();
       return result;
     }
@@ -64,6 +79,7 @@ export class Device {
       await nextTick();
     }
     const result = await settled;
+    await Promise.all(this.diagnoses);
     this.check();
     return result;
   }

@@ -52,21 +52,24 @@ export class PipelineCache {
       })),
     });
     const { code, overrides } = kernel.shader.specialise(kernel.constants);
+    // Captured, so that the report names the kernel and its line instead of whatever fails first because of it.
+    gpu.pushErrorScope('validation');
     const module = gpu.createShaderModule({ label: kernel.key, code });
-    void module.getCompilationInfo().then((info) => this.reportErrors(kernel, code, info), () => {});
     const pipeline = gpu.createComputePipeline({
       label: kernel.key,
       layout: gpu.createPipelineLayout({ label: kernel.key, bindGroupLayouts: [layout, this.paramsLayout] }),
       compute: { module, entryPoint: kernel.entry, constants: overrides },
     });
+    this.device.diagnose(Promise.all([gpu.popErrorScope(), module.getCompilationInfo()]).then(([error, info]) => explain(kernel, code, error, info)));
     return { id: this.compiled.size, pipeline, layout, bindings };
   }
-
-  private reportErrors(kernel: Kernel, code: string, info: GPUCompilationInfo): void {
-    const errors = info.messages.filter((m) => m.type === 'error');
-    if (errors.length === 0) return;
-    const lines = code.split('\n');
-    const text = errors.map((m) => `  ${m.lineNum}:${m.linePos} ${m.message}\n    ${lines[m.lineNum - 1] ?? ''}`);
-    this.device.reportFailure(new Error(`${kernel.key} does not compile:\n${text.join('\n')}`));
-  }
 }
+
+/** What is wrong with a kernel, with the lines of its text; null if nothing is. */
+const explain = (kernel: Kernel, code: string, error: GPUError | null, info: GPUCompilationInfo): Error | null => {
+  const errors = info.messages.filter((m) => m.type === 'error');
+  const lines = code.split('\n');
+  const text = errors.map((m) => `  ${m.lineNum}:${m.linePos} ${m.message}\n    ${lines[m.lineNum - 1] ?? ''}`);
+  if (errors.length) return new Error(`${kernel.key} does not compile:\n${text.join('\n')}`);
+  return error ? new Error(`${kernel.key} was rejected by the adapter: ${error.message}`) : null;
+};

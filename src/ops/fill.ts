@@ -9,7 +9,8 @@ import { dispatch } from './op.js';
 const shader = new Shader('fill', source);
 const cell = new DataView(new ArrayBuffer(4));
 
-const bitsOf = (value: number, dtype: DType): number => {
+/** The 32 bits that stand for a number in storage. */
+export const bitsOf = (value: number, dtype: DType): number => {
   if (dtype === 'int32') cell.setInt32(0, value);
   else if (dtype === 'uint32') cell.setUint32(0, value);
   else cell.setFloat32(0, value);

@@ -51,5 +51,8 @@ export const reshapeOp: Op<Attrs> = {
  */
 export const reshape = (x: Tensor, shape: Shape): Tensor => {
   const known = shape.reduce((product, size) => (size === -1 ? product : product * size), 1);
+  const unknown = shape.filter((size) => size === -1).length;
+  if (unknown > 1) fail(`reshape: ${formatShape(shape)} leaves ${unknown} sizes open; only one can be inferred`);
+  if (unknown === 1 && x.size % known !== 0) fail(`reshape: the ${x.size} elements of ${formatShape(x.shape)} do not divide into ${formatShape(shape)}`);
   return run(reshapeOp, [x], { to: shape.map((size) => (size === -1 ? x.size / known : size)) });
 };

@@ -47,6 +47,7 @@ export const write = (target: Tensor, data: TypedArray): void => {
 const toTyped = (values: ArrayLike<number>, dtype: DType): TypedArray => {
   if (dtype === 'int32') return values instanceof Int32Array ? values : Int32Array.from(values);
   if (dtype === 'uint32') return values instanceof Uint32Array ? values : Uint32Array.from(values);
+  if (dtype === 'bool') return Float32Array.from(values, (value) => (value === 0 ? 0 : 1));
   return values instanceof Float32Array ? values : Float32Array.from(values);
 };
 
@@ -56,6 +57,7 @@ const flatten = (data: Nested): { values: number[]; shape: number[] } => {
   const values: number[] = [];
   const visit = (level: Nested, depth: number): void => {
     if (!Array.isArray(level)) {
+      if (depth < shape.length) fail(`tensor: nested arrays are ragged: a number stands at depth ${depth}, where others hold ${shape[depth]} entries`);
       values.push(level as number);
       return;
     }

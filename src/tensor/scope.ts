@@ -1,3 +1,4 @@
+import { fail } from '../errors.js';
 import type { Tensor } from './tensor.js';
 
 /** Anything with resources that end with a scope: tensors, and the tape's nodes. */
@@ -9,8 +10,14 @@ class Scope {
   readonly members = new Set<Scoped>();
   /** Outlive this scope, but not its outermost parent (the tape's nodes). */
   readonly inherited = new Set<Scoped>();
+  ended = false;
 
-  constructor(readonly parent: Scope | null) {}
+  constructor(private readonly opener: Scope | null) {}
+
+  /** The innermost scope around this one that is still open. */
+  get parent(): Scope | null {
+    return this.opener?.ended ? this.opener.parent : this.opener;
+  }
 }
 
 let current: Scope | null = null;
@@ -28,6 +35,17 @@ export const trackOutermost = (member: Scoped): void => {
 export const untrack = (member: Scoped): void => {
   for (let scope = current; scope; scope = scope.parent) {
     if (scope.members.delete(member) || scope.inherited.delete(member)) return;
+  }
+};
+
+/** Lets a member end together with another one: a gradient with its leaf, which may live in an outer scope or in none. */
+export const trackWith = (owner: Scoped, member: Scoped): void => {
+  untrack(member);
+  for (let scope = current; scope; scope = scope.parent) {
+    if (scope.members.has(owner)) {
+      scope.members.add(member);
+      return;
+    }
   }
 };
 
@@ -59,6 +77,7 @@ export const scope = <T>(fn: () => T): T => {
 
 const close = (ended: Scope, result: unknown): void => {
   const overlapping = current !== ended;
+  ended.ended = true;
   const returned = new Set<Scoped>();
   collect(result, returned);
   for (const member of ended.members) {
@@ -67,21 +86,22 @@ const close = (ended: Scope, result: unknown): void => {
   }
   if (ended.parent) for (const member of ended.inherited) ended.parent.inherited.add(member);
   else for (const member of ended.inherited) member.endScope();
-  if (overlapping) {
-    throw new Error('Two async scopes overlap: a scope ended while one opened later was still running. Await the inner scope before the outer one ends.');
-  }
+  if (overlapping) fail('two async scopes overlap: a scope ended while one opened later was still running; await the inner scope before the outer one ends');
   current = ended.parent;
 };
 
 const collect = (value: unknown, into: Set<Scoped>): void => {
   if (value === null || typeof value !== 'object' || ArrayBuffer.isView(value)) return;
-  if ('endScope' in value) into.add(value as Scoped);
-  else if (Array.isArray(value)) for (const item of value) collect(item, into);
+  if ('endScope' in value) {
+    into.add(value as Scoped);
+    collect((value as Partial<Tensor>).grad, into);
+  } else if (Array.isArray(value)) for (const item of value) collect(item, into);
   else if (Object.getPrototypeOf(value) === Object.prototype) for (const item of Object.values(value)) collect(item, into);
 };
 
 /** Takes a tensor out of its scope: it lives until its owner (a module, an optimiser) releases it. */
 export const keep = <T extends Tensor>(tensor: T): T => {
   untrack(tensor);
+  if (tensor.grad) untrack(tensor.grad);
   return tensor;
 };

@@ -45,6 +45,11 @@ export class Tensor implements Scoped {
     return this.storage_.runtime;
   }
 
+  /** Whether the handle still holds its memory. */
+  get alive(): boolean {
+    return !this.released;
+  }
+
   get storage(): Storage {
     if (this.released) {
       fail(`tensor "${this.label}" ${formatShape(this.shape)} was released when its scope ended; return it from the scope, or mark it with keep()`);

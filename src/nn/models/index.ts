@@ -9,7 +9,7 @@ const standard = (block: ResNetOptions['block'], depths: number[]): ResNetOption
 export const backbones = {
   /** Small residual network for 64–128 px: the default of the embedded data set. */
   resnet_small: (): ResNetOptions => ({
-    block: BasicBlock, depths: [1, 1, 1], widths: [32, 64, 128], strides: [1, 2, 2], stem: { kind: 'small', width: 32, stride: 2 },
+    block: BasicBlock, depths: [1, 1], widths: [32, 64], strides: [2, 2], stem: { kind: 'small', width: 16, stride: 2 },
   }),
   resnet18: () => standard(BasicBlock, [2, 2, 2, 2]),
   resnet34: () => standard(BasicBlock, [3, 4, 6, 3]),

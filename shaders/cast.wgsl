@@ -1,0 +1,25 @@
+// Element type conversions between int32, uint32 and float32; padding stays zero, as 0 converts to 0.
+//# include grid
+
+struct Params {
+  quads: u32,
+}
+@group(0) @binding(0) var<storage, read> x: array<vec4u>;
+@group(0) @binding(1) var<storage, read_write> y: array<vec4u>;
+@group(1) @binding(0) var<uniform> P: Params;
+
+// 0: int32 to float32, 1: uint32 to float32, 2: float32 to int32 (towards zero), 3: float32 to uint32.
+override OP: u32 = 0u;
+
+@compute @workgroup_size(64)
+fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let i = linearWorkgroup(group, groups) * 64u + lane;
+  if (i >= P.quads) { return; }
+  let v = x[i];
+  switch (OP) {
+    case 0u: { y[i] = bitcast<vec4u>(vec4f(bitcast<vec4i>(v))); }
+    case 1u: { y[i] = bitcast<vec4u>(vec4f(v)); }
+    case 2u: { y[i] = bitcast<vec4u>(vec4i(bitcast<vec4f>(v))); }
+    default: { y[i] = vec4u(bitcast<vec4f>(v)); }
+  }
+}

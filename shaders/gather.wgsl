@@ -1,0 +1,96 @@
+// Rows of a table by label, and the running centers of classes.
+//# include grid
+//# include tail
+
+override ACCUMULATE: bool = true;   // all rows with one label count, instead of the last
+override NORMALIZE: bool = true;    // centers are divided by their length before the step
+
+struct Params {
+  rows: u32,          // labels
+  tableRows: u32,
+  quads: u32,         // vec4f of a row
+  width: u32,
+  beta: f32,
+}
+@group(0) @binding(0) var<storage, read> table: array<vec4f>;
+@group(0) @binding(1) var<storage, read> labels: array<i32>;
+@group(0) @binding(2) var<storage, read_write> y: array<vec4f>;
+@group(0) @binding(3) var<storage, read> rows: array<vec4f>;
+@group(0) @binding(4) var<storage, read_write> centers: array<vec4f>;
+@group(0) @binding(5) var<storage, read> factors: array<f32>;
+@group(0) @binding(6) var<storage, read_write> inverseNorms: array<f32>;
+@group(1) @binding(0) var<uniform> P: Params;
+
+fn known(label: i32) -> bool {
+  return label >= 0 && label < i32(P.tableRows);
+}
+
+// NaN for a label outside the table: it must not pass unseen.
+@compute @workgroup_size(64)
+fn gather(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let i = linearWorkgroup(group, groups) * 64u + lane;
+  if (i >= P.rows * P.quads) { return; }
+  let label = labels[i / P.quads];
+  var v = bitcast<vec4f>(vec4u(0x7fc00000u * u32(P.rows > 0u)));
+  if (known(label)) { v = table[u32(label) * P.quads + i % P.quads]; }
+  y[i] = maskTail(v, i % P.quads, P.width);
+}
+
+// Gradient of the table: each of its rows sums the gradients of the rows taken from it, in their order.
+@compute @workgroup_size(64)
+fn scatterAdd(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let i = linearWorkgroup(group, groups) * 64u + lane;
+  if (i >= P.tableRows * P.quads) { return; }
+  var sum = vec4f(0.0);
+  for (var r = 0u; r < P.rows; r++) {
+    if (labels[r] == i32(i / P.quads)) { sum += rows[r * P.quads + i % P.quads]; }
+  }
+  y[i] = sum;
+}
+
+var<workgroup> lanes: array<f32, 64>;
+
+// 1 / max(length of the label's center, 1e-12); one workgroup per label.
+@compute @workgroup_size(64)
+fn centerNorms(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let r = linearWorkgroup(group, groups);
+  var sum = 0.0;
+  if (r < P.rows && known(labels[min(r, P.rows - 1u)])) {
+    let base = u32(labels[r]) * P.quads;
+    for (var q = lane; q < P.quads; q += 64u) { sum += dot(table[base + q], table[base + q]); }
+  }
+  lanes[lane] = sum;
+  workgroupBarrier();
+  for (var reach = 32u; reach > 0u; reach >>= 1u) {
+    if (lane < reach) { lanes[lane] += lanes[lane + reach]; }
+    workgroupBarrier();
+  }
+  if (lane == 0u && r < P.rows) { inverseNorms[r] = 1.0 / max(sqrt(lanes[0]), 1e-12); }
+}
+
+// centers[label] += beta (row - n) with n the old, normalised center. One invocation per element of a center that
+// changes: that of the first row with its label, or of the last, so nothing is written twice.
+@compute @workgroup_size(64)
+fn update(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let i = linearWorkgroup(group, groups) * 64u + lane;
+  let row = i / P.quads;
+  if (row >= P.rows) { return; }
+  let label = labels[row];
+  if (!known(label)) { return; }
+  let quad = i % P.quads;
+  for (var r = 0u; r < P.rows; r++) {
+    let earlier = select(r > row, r < row, ACCUMULATE);
+    if (earlier && labels[r] == label) { return; }
+  }
+  let at = u32(label) * P.quads + quad;
+  let old = centers[at];
+  var n = old;
+  if (NORMALIZE) { n *= factors[row]; }
+  var change = rows[row * P.quads + quad] - n;
+  if (ACCUMULATE) {
+    for (var r = row + 1u; r < P.rows; r++) {
+      if (labels[r] == label) { change += rows[r * P.quads + quad] - n; }
+    }
+  }
+  centers[at] = old + P.beta * change;
+}

@@ -1,0 +1,103 @@
+// Random tensors. The counter of a number is its position in the tensor, padding not counted.
+//# include float
+//# include grid
+//# include random
+//# include tail
+
+override NORMAL: bool = false;
+
+struct Params {
+  quads: u32,           // vec4 to write
+  quadsPerRow: u32,
+  width: u32,
+  key: u32,
+  a: f32,               // lower end and length of the interval, or mean and deviation; probability and scale of dropout
+  b: f32,
+  options: u32,         // multinomial: weights of a row
+  optionStride: u32,    // stored elements from one row of weights to the next
+}
+@group(0) @binding(0) var<storage, read_write> y: array<vec4f>;
+@group(0) @binding(1) var<storage, read> x: array<vec4f>;
+@group(0) @binding(2) var<storage, read> weights: array<f32>;
+@group(0) @binding(3) var<storage, read_write> drawn: array<vec4i>;
+@group(1) @binding(0) var<uniform> P: Params;
+
+const TAU = 6.283185307179586;
+
+// Position of the first element of the i-th vec4.
+fn counterOf(i: u32) -> u32 {
+  return (i / P.quadsPerRow) * P.width + (i % P.quadsPerRow) * 4u;
+}
+
+// Box and Muller's transform: neighbours 2n and 2n + 1 are the cosine and sine of one pair.
+fn normal(counter: u32) -> f32 {
+  let first = counter & ~1u;
+  // In (0, 1], so that the logarithm is finite.
+  let radius = sqrt(-2.0 * log(randomUniform(P.key, first) + 5.9604644775390625e-8));
+  let angle = TAU * randomUniform(P.key, first + 1u);
+  return radius * select(cos(angle), sin(angle), (counter & 1u) == 1u);
+}
+
+@compute @workgroup_size(64)
+fn fill(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let i = linearWorkgroup(group, groups) * 64u + lane;
+  if (i >= P.quads) { return; }
+  let counter = counterOf(i);
+  var v = vec4f(0.0);
+  for (var k = 0u; k < 4u; k++) {
+    if (NORMAL) { v[k] = normal(counter + k); }
+    else { v[k] = randomUniform(P.key, counter + k); }
+  }
+  y[i] = maskTail(P.a + P.b * v, i % P.quadsPerRow, P.width);
+}
+
+// Also its own backward. A product, not a choice: 0 * NaN stays NaN.
+@compute @workgroup_size(64)
+fn dropout(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let i = linearWorkgroup(group, groups) * 64u + lane;
+  if (i >= P.quads) { return; }
+  let counter = counterOf(i);
+  var mask = vec4f(0.0);
+  for (var k = 0u; k < 4u; k++) {
+    mask[k] = select(0.0, P.b, randomUniform(P.key, counter + k) >= P.a);
+  }
+  y[i] = maskTail(x[i] * mask, i % P.quadsPerRow, P.width);
+}
+
+// Negative, infinite and NaN weights count as zero.
+fn weightOf(at: u32) -> f32 {
+  let w = weights[at];
+  return select(0.0, w, w > 0.0 && isFinite(w));
+}
+
+// Inverse of the cumulative distribution. Rounding can leave the threshold just above the last sum:
+// then the last option with a weight is taken.
+fn draw(row: u32, counter: u32) -> i32 {
+  let base = row * P.optionStride;
+  var total = 0.0;
+  for (var m = 0u; m < P.options; m++) { total += weightOf(base + m); }
+  let u = randomUniform(P.key, counter);
+  if (total == 0.0) { return min(i32(u * f32(P.options)), i32(P.options) - 1); }
+  let threshold = u * total;
+  var reached = 0.0;
+  var chosen = 0;
+  for (var m = 0u; m < P.options; m++) {
+    let w = weightOf(base + m);
+    if (w > 0.0 && reached <= threshold) { chosen = i32(m); }
+    reached += w;
+  }
+  return chosen;
+}
+
+@compute @workgroup_size(64)
+fn multinomial(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let i = linearWorkgroup(group, groups) * 64u + lane;
+  if (i >= P.quads) { return; }
+  let row = i / P.quadsPerRow;
+  let column = (i % P.quadsPerRow) * 4u;
+  var v = vec4i(0);
+  for (var k = 0u; k < 4u; k++) {
+    if (column + k < P.width) { v[k] = draw(row, row * P.width + column + k); }
+  }
+  drawn[i] = v;
+}

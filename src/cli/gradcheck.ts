@@ -1,0 +1,104 @@
+import { dirname } from 'node:path';
+import { mkdirSync } from 'node:fs';
+import { gradientMode, type Verdict, verifyForward, verifyGradient } from '../autograd/verify.js';
+import { fail, UserError } from '../errors.js';
+import { writeFileAtomic } from '../io/atomic.js';
+import type { Runtime } from '../kernels/runtime.js';
+import type { OpCase } from '../ops/cases.js';
+import type { Op } from '../ops/op.js';
+import { ops } from '../ops/registry.js';
+import { type CheckedOp, featureTable } from './feature-table.js';
+import { nearest } from './nearest.js';
+import { openRuntime } from './open-runtime.js';
+import { flag, parseOptions, text } from './options.js';
+import { runCommand } from './run-command.js';
+
+const spec = {
+  name: 'gradcheck',
+  summary: 'Proves every op on this machine: its forward against a float64 reference, its gradient against central differences.',
+  options: {
+    ops: text({ help: 'only these ops, separated by commas', placeholder: 'NAME,...', defaultText: 'all' }),
+    adapter: text({ help: 'lavapipe, swiftshader, or a part of the adapter’s name', defaultText: 'the best one' }),
+    json: text({ help: 'write all figures to this file', placeholder: 'FILE' }),
+    markdown: text({ help: 'write the table of ops by group to this file', placeholder: 'FILE' }),
+    failures: flag({ help: 'print only the cases that fail' }),
+  },
+  examples: ['node dist/gradcheck.js --ops conv2d,matmul', 'node dist/gradcheck.js --markdown docs/ops.md'],
+};
+
+/** The ops by name; an unknown one is refused with the nearest. */
+const chosenOps = (list: string | undefined): readonly Op[] => {
+  if (list === undefined) return ops;
+  const known = ops.map(({ name }) => name);
+  return list.split(',').map((name) => ops[known.indexOf(name)] ?? fail(`--ops: there is no op "${name}". ${suggestion(name, known)}`));
+};
+
+const suggestion = (name: string, known: readonly string[]): string => {
+  const near = nearest(name, known);
+  return near ? `Did you mean ${near}?` : `Known: ${known.join(', ')}.`;
+};
+
+/** A check that throws has failed; the others still run. */
+const attempt = async (check: () => Promise<Verdict>, op: Op, opCase: OpCase): Promise<Verdict> => {
+  try {
+    return await check();
+  } catch (error) {
+    const message = error instanceof UserError ? error.message : ((error as Error).stack ?? String(error));
+    return { op: op.name, case: opCase.name, error: Infinity, tolerance: 0, passed: false, note: message };
+  }
+};
+
+const COLUMNS = [22, 34, 12, 12, 11] as const;
+const line = (...cells: string[]): string => cells.map((cell, i) => (i < COLUMNS.length ? cell.padEnd(COLUMNS[i]!) : cell)).join(' ').trimEnd();
+const errorText = ({ error }: Verdict): string => (error === 0 ? 'exact' : error.toExponential(1));
+
+const verdictText = (forward: Verdict, gradient: Verdict | null): string => {
+  const wrong = [forward, gradient].filter((v): v is Verdict => v !== null && !v.passed);
+  return wrong.length ? `FAILED: ${wrong.map((v) => `${v === forward ? 'forward' : 'gradient'} may err by ${v.tolerance}; ${v.note}`).join('; ')}` : 'ok';
+};
+
+const checkOp = async (runtime: Runtime, op: Op, onlyFailures: boolean): Promise<CheckedOp> => {
+  const forward: Verdict[] = [];
+  const gradient: Verdict[] = [];
+  for (const opCase of op.cases.filter((c) => !c.bench)) {
+    const value = await attempt(() => verifyForward(runtime, op, opCase), op, opCase);
+    const how = gradientMode(op, opCase);
+    const slope = how === 'none' ? null : await attempt(() => verifyGradient(runtime, op, opCase), op, opCase);
+    forward.push(value);
+    if (slope) gradient.push(slope);
+    const good = value.passed && (slope?.passed ?? true);
+    const mode = slope ? how : op.backward ? 'forward only' : 'no gradient';
+    if (!good || !onlyFailures) console.log(line(op.name, opCase.name, errorText(value), slope ? errorText(slope) : '–', mode, verdictText(value, slope)));
+  }
+  return { op, forward, gradient };
+};
+
+const writeText = (path: string, content: string): void => {
+  mkdirSync(dirname(path), { recursive: true });
+  writeFileAtomic(path, content);
+  console.log(`Written: ${path}`);
+};
+
+/** JSON has no infinity: a check without a figure gets null. */
+const asJson = (checked: readonly CheckedOp[], adapter: string): string =>
+  `${JSON.stringify({ adapter, ops: checked.map(({ op, forward, gradient }) => ({ name: op.name, group: op.group, differentiable: op.backward !== null, forward, gradient })) }, null, 2)}\n`;
+
+const gradcheck = async (): Promise<number> => {
+  const { values } = parseOptions(spec, process.argv.slice(2));
+  const chosen = chosenOps(values.ops);
+  const start = performance.now();
+  const runtime = await openRuntime(values.adapter);
+  console.log(`Errors are relative to the largest expected value of a case.\n\n${line('op', 'case', 'forward', 'gradient', 'how', 'verdict')}`);
+  const checked: CheckedOp[] = [];
+  for (const op of chosen) checked.push(await checkOp(runtime, op, values.failures));
+  const verdicts = checked.flatMap(({ forward, gradient }) => [...forward, ...gradient]);
+  const failed = verdicts.filter((v) => !v.passed).length;
+  console.log(`\n${chosen.length} ops, ${verdicts.length} checks, ${failed} failed, ${((performance.now() - start) / 1000).toFixed(1)} s`);
+  const { name } = runtime.device.report;
+  if (values.json) writeText(values.json, asJson(checked, name));
+  if (values.markdown) writeText(values.markdown, featureTable(checked, name));
+  runtime.device.close();
+  return failed === 0 ? 0 : 1;
+};
+
+await runCommand(gradcheck);

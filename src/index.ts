@@ -1,0 +1,94 @@
+/**
+ * Pipit's public surface. A network is trained like this:
+ *
+ * ```js
+ * import { AdamW, backward, crossEntropy, Linear, Module, open, relu, scope, tensor } from 'pipit';
+ *
+ * const runtime = await open();
+ * console.log(`Training on ${runtime.device.report.name}`);
+ *
+ * class Net extends Module {
+ *   hidden = new Linear(2, 16);
+ *   out = new Linear(16, 2);
+ *   forward(x) {
+ *     return this.out.call(relu(this.hidden.call(x)));
+ *   }
+ * }
+ *
+ * const points = tensor([[-1, -1], [-1, 1], [1, -1], [1, 1]]);
+ * const classes = tensor([0, 1, 1, 0], [4], { dtype: 'int32' });
+ * const net = new Net();
+ * const optimizer = new AdamW(net.parameters(), { lr: 0.05 });
+ * for (let step = 0; step <= 100; step++) {
+ *   await scope(async () => {
+ *     optimizer.zeroGrad();
+ *     const loss = crossEntropy(net.call(points), classes);
+ *     backward(loss);
+ *     optimizer.step();
+ *     if (step % 20 === 0) console.log(`step ${step}: loss ${(await loss.item()).toFixed(4)}`);
+ *   });
+ * }
+ * ```
+ *
+ * What a scope made is released when it ends, except what it returns or what `keep` was called for; parameters and
+ * the optimiser's state belong to their objects. Nothing needs to be closed for the process to end.
+ */
+import { openDevice } from './device/node.js';
+import { Runtime } from './kernels/runtime.js';
+import { defaultRuntime, setDefaultRuntime } from './tensor/create.js';
+import { memoryReport as reportOf, type MemoryReport } from './tensor/storage.js';
+
+export interface OpenRuntimeOptions {
+  /** `lavapipe`, `swiftshader`, or a part of the adapter's name; default: environment `PIPIT_ADAPTER`, else the best. */
+  adapter?: string;
+  /** Matrix kernels: `broadcast` (software adapters), `tile` (GPUs); default: what suits the adapter. */
+  gemm?: 'broadcast' | 'tile';
+}
+
+/**
+ * Opens an adapter and makes it the one on which tensors are created from now on.
+ *
+ * @throws UserError when there is no adapter, or not the wanted one; the message says what to do
+ */
+export const open = async (options: OpenRuntimeOptions = {}): Promise<Runtime> => {
+  const device = await openDevice(options.adapter === undefined ? {} : { adapter: options.adapter });
+  const runtime = new Runtime(device, { gemm: options.gemm ?? '' });
+  setDefaultRuntime(runtime);
+  return runtime;
+};
+
+/** Where the adapter's memory is, by owner: parameters, gradients, optimiser, activations … */
+export const memoryReport = (runtime: Runtime = defaultRuntime()): MemoryReport => reportOf(runtime);
+
+export { UserError } from './errors.js';
+export { Runtime } from './kernels/runtime.js';
+export { defaultRuntime, setDefaultRuntime, tensor, type TensorOptions, write } from './tensor/create.js';
+export { keep, scope } from './tensor/scope.js';
+export { type DType, Tensor, type TypedArray } from './tensor/tensor.js';
+export type { Shape } from './tensor/shape.js';
+export type { MemoryReport } from './tensor/storage.js';
+
+export * from './ops/index.js';
+export { type Op, run } from './ops/op.js';
+export { ops } from './ops/registry.js';
+
+export { backward, retainGrad } from './autograd/backward.js';
+export { enableGrad, isGradEnabled, noGrad } from './autograd/tape.js';
+export { gradcheck, type GradcheckInput, type GradcheckOptions, type GradcheckReport } from './autograd/gradcheck.js';
+
+export { buffer, Module, parameter, type StateDict } from './nn/module.js';
+export { AvgPool2d, BatchNorm2d, Conv2d, type Conv2dLayerOptions, Dropout, GlobalAvgPool2d, Linear, MaxPool2d, ReLU, Sequential } from './nn/layers.js';
+export { defaultUniform, kaimingNormal, seedInit, truncatedNormal } from './nn/init.js';
+export { AdamW, type AdamWOptions, Optimizer, SGD, type SgdOptions } from './nn/optimizer.js';
+export { learningRate, type ScheduleOptions } from './nn/schedule.js';
+export { backboneNames, createBackbone } from './nn/models/index.js';
+export { BasicBlock, Bottleneck, ResNet, type ResNetOptions } from './nn/models/resnet.js';
+
+export { attentionCrop, attentionDrop, chooseAttentionMaps } from './wsdan/augment.js';
+export { FeatureCenters } from './wsdan/centers.js';
+export { localiseAndRefine, type Prediction } from './wsdan/localise.js';
+export { MetricSums } from './wsdan/metric-sums.js';
+export { PlainClassifier, WSDAN, type WsdanOutput } from './wsdan/model.js';
+export { defaultWsdan, type WsdanOptions } from './wsdan/options.js';
+export { bilinearAttentionPooling } from './wsdan/pooling.js';
+export { type StepMetric, stepMetrics, trainStep } from './wsdan/train-step.js';

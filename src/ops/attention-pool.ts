@@ -1,0 +1,141 @@
+import source from '../../shaders/attention-pool.wgsl';
+import { fail } from '../errors.js';
+import { Shader } from '../kernels/shader.js';
+import { formatShape, type Shape } from '../tensor/shape.js';
+import type { Tensor } from '../tensor/tensor.js';
+import { distinct, type OpCase, uniform } from './cases.js';
+import { nd } from './nd.js';
+import { allocate, bytesOf, dispatch, gridFor, type Op, run } from './op.js';
+
+const shader = new Shader('attention-pool', source);
+
+/** `GAP`: mean over the pixels of map · feature, as published recipes use it. `GMP`: the maximum. */
+export type PoolMode = 'GAP' | 'GMP';
+
+interface Attrs {
+  readonly pool: PoolMode;
+}
+
+interface Sizes {
+  readonly batch: number;
+  readonly pixels: number;
+  readonly maps: number;
+  readonly channels: number;
+  readonly mapQuads: number;
+  readonly channelQuads: number;
+}
+
+const sizesOf = ([[batch, height, width, channels], [, , , maps]]: readonly Shape[]): Sizes => ({
+  batch: batch!, pixels: height! * width!, maps: maps!, channels: channels!, mapQuads: Math.ceil(maps! / 4), channelQuads: Math.ceil(channels! / 4),
+});
+
+const infer = ([features, maps]: readonly Shape[]): Shape => {
+  if (features!.length !== 4 || maps!.length !== 4) {
+    fail(`attentionPool: features and maps must be [B, H, W, channels], got ${formatShape(features!)} and ${formatShape(maps!)}`);
+  }
+  if ([0, 1, 2].some((axis) => features![axis] !== maps![axis])) {
+    fail(`attentionPool: features ${formatShape(features!)} and maps ${formatShape(maps!)} must agree in batch, height and width; resize the maps with interpolate()`);
+  }
+  return [features![0]!, maps![3]!, features![3]!];
+};
+
+/** Σ over the pixels of map · feature, times `scale`: [B, M, C]. Also the kernel of einsum's `ijkm,ijkn->imn`. */
+export const poolSums = (features: Tensor, maps: Tensor, scale: number): Tensor => {
+  const sizes = sizesOf([features.shape, maps.shape]);
+  const pooled = allocate(features.runtime, infer([features.shape, maps.shape]), 'attentionPool');
+  const items = sizes.batch * sizes.mapQuads * sizes.channelQuads;
+  dispatch(features.runtime, shader.kernel('average'), { features, maps, pooled }, { ...sizes, scale }, gridFor(items));
+  return pooled;
+};
+
+const poolMaxima = (features: Tensor, maps: Tensor): { output: Tensor; saved: { firsts: Tensor } } => {
+  const { runtime } = features;
+  const sizes = sizesOf([features.shape, maps.shape]);
+  const shape = infer([features.shape, maps.shape]);
+  const pooled = allocate(runtime, shape, 'attentionPool');
+  const firsts = allocate(runtime, shape, 'attentionPool maxima', 'int32');
+  const items = sizes.batch * sizes.mapQuads * sizes.channelQuads;
+  dispatch(runtime, shader.kernel('maximum'), { features, maps, pooled, firsts }, { ...sizes, scale: 1 }, gridFor(items));
+  return { output: pooled, saved: { firsts } };
+};
+
+/** Gradients of features and maps. `firsts`: pixels of the maxima, for GMP. */
+export const poolGradients = (grad: Tensor, features: Tensor, maps: Tensor, scale: number, needs: readonly boolean[], firsts?: Tensor): (Tensor | null)[] => {
+  const sizes = sizesOf([features.shape, maps.shape]);
+  const pixelBlocks = sizes.batch * Math.ceil(sizes.pixels / 4);
+  // The sum needs no indices, but its kernel names them: any tensor of the gradient's size will do.
+  const winners = firsts ?? grad;
+  const launch = (entry: string, operand: Record<string, Tensor>, shape: Shape, items: number): Tensor => {
+    const result = allocate(grad.runtime, shape, `attentionPool ${entry}`);
+    dispatch(grad.runtime, shader.kernel(entry, { GMP: firsts ? 1 : 0 }), { ...operand, gradient: grad, winners, result }, { ...sizes, scale }, gridFor(items));
+    return result;
+  };
+  return [
+    needs[0] ? launch('toFeatures', { maps }, features.shape, pixelBlocks * sizes.channelQuads) : null,
+    needs[1] ? launch('toMaps', { features }, maps.shape, pixelBlocks * sizes.mapQuads) : null,
+  ];
+};
+
+const scaleOf = ({ pool }: Attrs, [features]: readonly Shape[]): number => (pool === 'GAP' ? 1 / (features![1]! * features![2]!) : 1);
+
+const reference: Op<Attrs>['reference'] = ([features, maps], { pool }) => {
+  const [batch, height, width, channels] = features!.shape as [number, number, number, number];
+  const count = maps!.shape[3]!;
+  const out = nd([batch, count, channels]);
+  for (let b = 0; b < batch; b++) {
+    for (let m = 0; m < count; m++) {
+      for (let c = 0; c < channels; c++) {
+        let sum = 0;
+        let largest = -Infinity;
+        for (let p = b * height * width; p < (b + 1) * height * width; p++) {
+          const product = maps!.data[p * count + m]! * features!.data[p * channels + c]!;
+          sum += product;
+          largest = Math.max(largest, product);
+        }
+        out.data[(b * count + m) * channels + c] = pool === 'GAP' ? sum / (height * width) : largest;
+      }
+    }
+  }
+  return out;
+};
+
+const casesFor = (pool: PoolMode): OpCase<Attrs>[] => {
+  // The maximum needs products without ties: then a small step cannot change which one is the largest.
+  const fill = pool === 'GMP' ? [distinct(0.07), uniform(0.5, 1)] : undefined;
+  const rows: [Shape, number][] = [
+    [[1, 2, 2, 3], 2], [[2, 3, 3, 5], 3], [[1, 1, 1, 1], 1], [[2, 2, 1, 4], 4], [[2, 3, 2, 13], 9], [[1, 5, 7, 8], 12], [[3, 8, 8, 33], 6],
+  ];
+  const layers: [Shape, number][] = [[[12, 26, 26, 768], 32], [[16, 12, 12, 256], 32], [[32, 8, 8, 128], 8]];
+  const one = (features: Shape, maps: number, bench: boolean): OpCase<Attrs> => ({
+    name: `${pool} ${features.join('×')} by ${maps} maps`, shapes: [features, [...features.slice(0, 3), maps]], attrs: { pool },
+    ...(fill ? { fill } : {}), ...(bench ? { bench } : {}),
+  });
+  return [...rows.map(([f, m]) => one(f, m, false)), ...layers.map(([f, m]) => one(f, m, true))];
+};
+
+export const attentionPoolOp: Op<Attrs> = {
+  name: 'attentionPool',
+  group: 'WS-DAN',
+  infer,
+  forward: ({ inputs: [features, maps], attrs }) =>
+    (attrs.pool === 'GMP' ? poolMaxima(features!, maps!) : poolSums(features!, maps!, scaleOf(attrs, [features!.shape]))),
+  keeps: { inputs: [0, 1] },
+  backward: ({ grad, attrs, inputs: [features, maps], saved, shapes, needs }) =>
+    poolGradients(grad, features!, maps!, scaleOf(attrs, shapes), needs, saved.firsts),
+  reference,
+  cost: (shapes, _, out) => {
+    const { batch, pixels, maps, channels } = sizesOf(shapes);
+    return { flops: 2 * batch * pixels * maps * channels, bytes: bytesOf(...shapes, out) };
+  },
+  cases: [...casesFor('GAP'), ...casesFor('GMP')],
+};
+
+/**
+ * Bilinear attention pooling (WS-DAN eq. 2–3): features [B, H, W, C] weighted by each of M maps [B, H, W, M]
+ * and pooled to [B, M, C]. `GAP` is the mean over H·W of map · feature, `GMP` the maximum, whose gradient
+ * goes to the first maximum in row-major order.
+ *
+ * @throws UserError when batch, height or width of the two differ
+ */
+export const attentionPool = (features: Tensor, maps: Tensor, options: { pool?: PoolMode } = {}): Tensor =>
+  run(attentionPoolOp, [features, maps], { pool: options.pool ?? 'GAP' });

@@ -1,0 +1,174 @@
+import { fail } from '../errors.js';
+import { formatShape, numel, type Shape } from '../tensor/shape.js';
+import type { Tensor } from '../tensor/tensor.js';
+import { poolGradients, poolSums } from './attention-pool.js';
+import { mul, spread } from './binary.js';
+import type { OpCase } from './cases.js';
+import { permute } from './layout.js';
+import { matmul } from './matmul.js';
+import { forEachIndex, nd } from './nd.js';
+import { bytesOf, type Op, run } from './op.js';
+import { sum } from './reduce.js';
+import { reshape } from './reshape.js';
+
+interface Attrs {
+  readonly equation: string;
+}
+
+/** Labels of the operands and the result, one letter per axis. */
+interface Labels {
+  readonly a: string;
+  readonly b: string;
+  readonly out: string;
+}
+
+const parse = (equation: string): Labels => {
+  const [, a, b, out] = /^([a-zA-Z]*),([a-zA-Z]*)->([a-zA-Z]*)$/.exec(equation.replace(/\s/g, '')) ??
+    fail(`einsum: "${equation}" is not of the form "ij,jk->ik": two operands with a letter per axis, and the result's letters`);
+  for (const labels of [a!, b!, out!]) {
+    const twice = [...labels].find((label, i) => labels.indexOf(label) !== i);
+    if (twice) fail(`einsum: "${equation}" names ${twice} twice in one operand; diagonals are not supported`);
+  }
+  const unknown = [...out!].find((label) => !a!.includes(label) && !b!.includes(label));
+  if (unknown) fail(`einsum: "${equation}" has ${unknown} in the result but in neither operand`);
+  return { a: a!, b: b!, out: out! };
+};
+
+const sizesOf = (equation: string, { a, b }: Labels, [shapeA, shapeB]: readonly Shape[]): Map<string, number> => {
+  const sizes = new Map<string, number>();
+  for (const [labels, shape] of [[a, shapeA!], [b, shapeB!]] as const) {
+    if (labels.length !== shape.length) fail(`einsum: "${equation}" gives ${labels.length} letters to an operand of shape ${formatShape(shape)}`);
+    [...labels].forEach((label, i) => {
+      const known = sizes.get(label);
+      if (known !== undefined && known !== shape[i]) fail(`einsum: ${label} of "${equation}" has size ${known} in the first operand and ${shape[i]} in the second`);
+      sizes.set(label, shape[i]!);
+    });
+  }
+  return sizes;
+};
+
+const shared = (x: string, ...others: readonly string[]): string => [...x].filter((label) => others.every((other) => other.includes(label))).join('');
+const without = (x: string, ...others: readonly string[]): string => [...x].filter((label) => !others.some((other) => other.includes(label))).join('');
+
+/** Sums over axes that neither the other operand nor the result has. */
+const dropPrivate = (x: Tensor, labels: string, kept: string): [Tensor, string] => {
+  const own = [...labels].map((_, i) => i).filter((i) => !kept.includes(labels[i]!));
+  return own.length ? [sum(x, own), shared(labels, kept)] : [x, labels];
+};
+
+/** Reorders labelled axes; labels of `to` that x lacks become axes of size 1. */
+const arrange = (x: Tensor, labels: string, to: string): Tensor => {
+  const present = shared(to, labels);
+  const ordered = present === labels ? x : permute(x, [...present].map((label) => labels.indexOf(label)));
+  return present === to ? ordered : reshape(ordered, [...to].map((label) => (labels.includes(label) ? x.shape[labels.indexOf(label)]! : 1)));
+};
+
+/** Products without sums, or with sums over everything that is not shared with the result: no matrix product to gain from. */
+const elementwise = (a: Tensor, b: Tensor, { a: la, b: lb, out }: Labels): Tensor => {
+  const all = out + without(la, out);
+  const product = mul(arrange(a, la, all), arrange(b, lb, all));
+  return all === out ? product : sum(product, [...all].map((_, i) => i).slice(out.length));
+};
+
+/** A batched matrix product; operands that already lie in one of its orders are not copied. */
+const asMatrices = (a: Tensor, b: Tensor, { a: la, b: lb, out }: Labels, sizes: ReadonlyMap<string, number>): Tensor => {
+  const batch = shared(out, la, lb);
+  const [left, right] = [without(shared(out, la), lb), without(shared(out, lb), la)];
+  const inner = without(la, out);
+  const count = (labels: string): number => numel([...labels].map((label) => sizes.get(label)!));
+  const matrices = (x: Tensor, labels: string, rows: string, columns: string): { matrix: Tensor; turned: boolean } => {
+    const turned = labels === batch + columns + rows && labels !== batch + rows + columns;
+    const [r, c] = turned ? [columns, rows] : [rows, columns];
+    return { matrix: reshape(arrange(x, labels, batch + r + c), [...(batch ? [count(batch)] : []), count(r), count(c)]), turned };
+  };
+  const [first, second] = [matrices(a, la, left, inner), matrices(b, lb, inner, right)];
+  const product = matmul(first.matrix, second.matrix, { transposeA: first.turned, transposeB: second.turned });
+  const labels = batch + left + right;
+  return arrange(reshape(product, [...labels].map((label) => sizes.get(label)!)), labels, out);
+};
+
+/** Which operand is the features and which the maps, where an equation is bilinear attention pooling with channels last. */
+const poolingOf = ({ a, b, out }: Labels): { features: 0 | 1; maps: 0 | 1 } | null => {
+  const pixels = a.slice(0, 3);
+  if (a.length !== 4 || b.length !== 4 || b.slice(0, 3) !== pixels || a[3] === b[3]) return null;
+  if (out === a[0]! + a[3]! + b[3]!) return { features: 1, maps: 0 };
+  return out === a[0]! + b[3]! + a[3]! ? { features: 0, maps: 1 } : null;
+};
+
+const contract = (equation: string, inputs: readonly [Tensor, Tensor]): Tensor => {
+  const given = parse(equation);
+  const sizes = sizesOf(equation, given, inputs.map((t) => t.shape));
+  const pooling = poolingOf(given);
+  if (pooling) return poolSums(inputs[pooling.features], inputs[pooling.maps], 1);
+  const [a, la] = dropPrivate(inputs[0], given.a, given.b + given.out);
+  const [b, lb] = dropPrivate(inputs[1], given.b, given.a + given.out);
+  const labels = { a: la, b: lb, out: given.out };
+  const contracted = without(shared(la, lb), labels.out);
+  const outer = without(la, lb) !== '' || without(lb, la) !== '';
+  return contracted && outer ? asMatrices(a, b, labels, sizes) : elementwise(a, b, labels);
+};
+
+/** The gradient of one operand is itself an einsum of the result's gradient and the other operand. */
+const gradientOf = (grad: Tensor, out: string, other: Tensor, otherLabels: string, labels: string, shape: Shape): Tensor => {
+  const known = shared(labels, out + otherLabels);
+  const gradient = contract(`${out},${otherLabels}->${known}`, [grad, other]);
+  return known === labels ? gradient : spread(reshape(gradient, shape.map((size, i) => (known.includes(labels[i]!) ? size : 1))), shape);
+};
+
+const reference: Op<Attrs>['reference'] = ([a, b], { equation }) => {
+  const { a: la, b: lb, out } = parse(equation);
+  const sizes = sizesOf(equation, { a: la, b: lb, out }, [a!.shape, b!.shape]);
+  const all = [...sizes.keys()];
+  const result = nd([...out].map((label) => sizes.get(label)!));
+  const offset = (labels: string, index: readonly number[]): number => [...labels].reduce((at, label) => at * sizes.get(label)! + index[all.indexOf(label)]!, 0);
+  forEachIndex([...sizes.values()], (index) => { result.data[offset(out, index)]! += a!.data[offset(la, index)]! * b!.data[offset(lb, index)]!; });
+  return result;
+};
+
+const CASES: readonly (readonly [string, Shape, Shape])[] = [
+  ['ijkm,ijkn->imn', [2, 3, 2, 5], [2, 3, 2, 6]], ['bhwc,bhwm->bmc', [1, 2, 3, 3], [1, 2, 3, 2]], ['imjk,injk->imn', [2, 3, 2, 5], [2, 4, 2, 5]],
+  ['ij,jk->ik', [3, 5], [5, 2]], ['ij,kj->ik', [3, 5], [7, 5]], ['ji,jk->ki', [4, 3], [4, 5]], ['bij,bjk->bik', [2, 3, 4], [2, 4, 5]], ['bij,bkj->bik', [2, 3, 4], [2, 5, 4]],
+  ['i,i->', [7], [7]], ['ij,ij->i', [3, 5], [3, 5]], ['ij,ij->', [3, 5], [3, 5]], ['bhwc,c->bhwc', [2, 2, 3, 5], [5]], ['i,j->ij', [3], [5]], ['i,j->ji', [3], [5]],
+  ['bhwc,cd->bhwd', [2, 2, 3, 5], [5, 3]], ['ij,k->k', [2, 3], [4]], ['abc,cad->bd', [2, 3, 4], [4, 2, 3]], ['bhqd,bhkd->bhqk', [2, 2, 3, 5], [2, 2, 4, 5]], ['ij,jk->', [2, 3], [3, 4]],
+  [',ij->ij', [], [2, 3]],
+];
+
+const caseOf = ([equation, a, b]: (typeof CASES)[number], bench = false): OpCase<Attrs> =>
+  ({ name: `${equation} [${a.join('×')}] [${b.join('×')}]`, shapes: [a, b], attrs: { equation }, ...(bench ? { bench } : {}) });
+
+export const einsumOp: Op<Attrs> = {
+  name: 'einsum',
+  group: 'Linear algebra',
+  infer: (shapes, { equation }) => {
+    const labels = parse(equation);
+    const sizes = sizesOf(equation, labels, shapes);
+    return [...labels.out].map((label) => sizes.get(label)!);
+  },
+  forward: ({ inputs, attrs: { equation } }) => contract(equation, inputs as [Tensor, Tensor]),
+  keeps: { inputs: [0, 1] },
+  backward: ({ grad, inputs: [a, b], attrs: { equation }, shapes, needs }) => {
+    const { a: la, b: lb, out } = parse(equation);
+    const pooling = poolingOf({ a: la, b: lb, out });
+    if (pooling) {
+      const inputs = [a!, b!];
+      const gradients = poolGradients(grad, inputs[pooling.features]!, inputs[pooling.maps]!, 1, [needs[pooling.features]!, needs[pooling.maps]!]);
+      return pooling.features === 0 ? gradients : [gradients[1]!, gradients[0]!];
+    }
+    return [needs[0] ? gradientOf(grad, out, b!, lb, la, shapes[0]!) : null, needs[1] ? gradientOf(grad, out, a!, la, lb, shapes[1]!) : null];
+  },
+  reference,
+  cost: (shapes, { equation }, out) => {
+    const sizes = sizesOf(equation, parse(equation), shapes);
+    return { flops: 2 * numel([...sizes.values()]), bytes: bytesOf(...shapes, out) };
+  },
+  cases: [...CASES.map((c) => caseOf(c)), caseOf(['ijkm,ijkn->imn', [12, 26, 26, 32], [12, 26, 26, 768]], true), caseOf(['imjk,injk->imn', [12, 32, 26, 26], [12, 768, 26, 26]], true)],
+};
+
+/**
+ * Einstein summation of two tensors, `einsum('ij,jk->ik', a, b)`: a letter per axis, axes with one letter are multiplied,
+ * letters absent from the result are summed over. Runs as a batched matrix product, or elementwise where nothing is
+ * summed; bilinear attention pooling with channels last (`ijkm,ijkn->imn`) has a fused kernel of its own.
+ *
+ * @throws UserError for an equation that does not fit the shapes, or that repeats a letter within an operand
+ */
+export const einsum = (equation: string, a: Tensor, b: Tensor): Tensor => run(einsumOp, [a, b], { equation });

@@ -1,0 +1,130 @@
+import source from '../../shaders/antialias.wgsl';
+import { fail } from '../errors.js';
+import { Shader } from '../kernels/shader.js';
+import { formatShape, quadCount, quadsPerRow, rowWidth, sameShape, type Shape } from '../tensor/shape.js';
+import type { Tensor } from '../tensor/tensor.js';
+import type { OpCase } from './cases.js';
+import { resample, resampleBackward } from './crop-resize.js';
+import { nd } from './nd.js';
+import { allocate, bytesOf, dispatch, gridFor, type Op, run } from './op.js';
+import { bilinearTaps, type ImageSize, triangleTaps } from './resample.js';
+
+const shader = new Shader('antialias', source);
+
+interface Attrs {
+  readonly size: ImageSize;
+  readonly mode: 'bilinear' | 'nearest';
+  readonly alignCorners: boolean;
+  readonly antialias: boolean;
+}
+
+const infer: Op<Attrs>['infer'] = ([images], { size: [height, width], mode, alignCorners, antialias }) => {
+  if (images!.length !== 4) fail(`interpolate: images must be [B, H, W, C], got ${formatShape(images!)}`);
+  if (![height, width].every((side) => Number.isInteger(side) && side >= 1)) fail(`interpolate: size must be two integers of at least 1, got ${height}×${width}`);
+  if (mode === 'nearest' && (alignCorners || antialias)) fail('interpolate: alignCorners and antialias belong to mode "bilinear"; leave them out with "nearest"');
+  if (alignCorners && antialias) fail('interpolate: antialias averages around pixel centres, which alignCorners moves; choose one of the two');
+  return [images![0]!, height, width, images![3]!];
+};
+
+/** One axis (1 or 2 of [B, H, W, C]) resized with the widened triangle, forward or as gradient. */
+const antialiasAxis = (entry: 'forward' | 'backward', x: Tensor, axis: 1 | 2, target: number): Tensor => {
+  const shape = x.shape.map((size, i) => (i === axis ? target : size));
+  const inner = quadsPerRow(shape) * (axis === 1 ? shape[2]! : 1);
+  const [inSize, outSize] = entry === 'forward' ? [x.shape[axis]!, target] : [target, x.shape[axis]!];
+  const y = allocate(x.runtime, shape, 'antialias');
+  dispatch(x.runtime, shader.kernel(entry), { x, y },
+    { outer: quadCount(shape) / (inner * target), inSize, outSize, inner, quadsPerRow: quadsPerRow(shape), width: rowWidth(shape) }, gridFor(quadCount(shape)));
+  return y;
+};
+
+const antialiased = (entry: 'forward' | 'backward', x: Tensor, to: Shape): Tensor => antialiasAxis(entry, antialiasAxis(entry, x, 1, to[1]!), 2, to[2]!);
+
+const tapsFor = ({ mode, alignCorners, antialias }: Attrs) => (o: number, inSize: number, outSize: number): [number, number][] => {
+  if (antialias) return triangleTaps(o, inSize, outSize);
+  return mode === 'nearest' ? [[Math.floor((o * inSize) / outSize), 1]] : bilinearTaps(o, inSize, outSize, alignCorners);
+};
+
+const reference: Op<Attrs>['reference'] = ([images], attrs) => {
+  const [batch, inHeight, inWidth, channels] = images!.shape as [number, number, number, number];
+  const [height, width] = attrs.size;
+  const taps = tapsFor(attrs);
+  const out = nd([batch, height, width, channels]);
+  let at = 0;
+  for (let b = 0; b < batch; b++) {
+    for (let y = 0; y < height; y++) {
+      const rows = taps(y, inHeight, height);
+      for (let x = 0; x < width; x++) {
+        const columns = taps(x, inWidth, width);
+        for (let c = 0; c < channels; c++) {
+          for (const [row, rowWeight] of rows) {
+            for (const [column, weight] of columns) out.data[at]! += rowWeight * weight * images!.data[((b * inHeight + row) * inWidth + column) * channels + c]!;
+          }
+          at++;
+        }
+      }
+    }
+  }
+  return out;
+};
+
+const SIZES: readonly (readonly [Shape, ImageSize])[] = [
+  [[1, 2, 3, 1], [5, 4]], [[2, 5, 4, 3], [3, 7]], [[1, 1, 1, 5], [3, 2]], [[1, 7, 3, 2], [1, 1]], [[1, 4, 4, 4], [4, 4]], [[1, 13, 11, 3], [4, 3]],
+];
+const MODES: readonly Pick<Attrs, 'mode' | 'alignCorners' | 'antialias'>[] = [
+  { mode: 'bilinear', alignCorners: false, antialias: false },
+  { mode: 'bilinear', alignCorners: true, antialias: false },
+  { mode: 'nearest', alignCorners: false, antialias: false },
+  { mode: 'bilinear', alignCorners: false, antialias: true },
+];
+
+const caseOf = (shape: Shape, size: ImageSize, how: (typeof MODES)[number], bench = false): OpCase<Attrs> => ({
+  name: `${shape.join('×')} to ${size.join('×')}, ${how.antialias ? 'antialiased' : how.alignCorners ? 'aligned corners' : how.mode}`,
+  shapes: [shape], attrs: { size, ...how }, ...(bench ? { bench } : {}),
+});
+
+export const interpolateOp: Op<Attrs> = {
+  name: 'interpolate',
+  group: 'Image',
+  infer,
+  forward: ({ inputs: [images], attrs: { mode, alignCorners, antialias }, shape }) => {
+    if (sameShape(images!.shape, shape)) return images!.alias();
+    return antialias ? antialiased('forward', images!, shape) : resample(images!, shape, { nearest: mode === 'nearest', alignCorners, boxes: null });
+  },
+  backward: ({ grad, attrs: { mode, alignCorners, antialias }, shapes: [images], shape }) => {
+    if (sameShape(images!, shape)) return [grad];
+    return [antialias ? antialiased('backward', grad, images!) : resampleBackward(grad, images!, { nearest: mode === 'nearest', alignCorners, boxes: null })];
+  },
+  reference,
+  cost: ([images], { antialias, size }, out) => {
+    const taps = antialias ? [0, 1].reduce((n, i) => n + 2 * Math.max(1, images![i + 1]! / size[i]!), 0) : 4;
+    return { flops: 2 * taps * out.reduce((a, b) => a * b, 1), bytes: bytesOf(images!, out) };
+  },
+  cases: [
+    ...MODES.flatMap((how) => SIZES.map(([shape, size]) => caseOf(shape, size, how))),
+    { ...caseOf([1, 1, 2, 1], [2050, 2048], MODES[2]!), name: '65,600 workgroups', gradient: 'none' },
+    caseOf([12, 26, 26, 1], [448, 448], MODES[1]!, true),
+    caseOf([16, 8, 8, 32], [16, 16], MODES[1]!, true),
+    caseOf([12, 448, 448, 3], [224, 224], MODES[3]!, true),
+  ],
+};
+
+export interface InterpolateOptions {
+  /** Height and width of the result. */
+  readonly size: ImageSize;
+  readonly mode?: 'bilinear' | 'nearest';
+  /** Bilinear: whether the corner pixels of both images coincide, or (PyTorch's default) pixel centres scale. */
+  readonly alignCorners?: boolean;
+  /** Bilinear: average over all covered pixels when shrinking, as PIL does. */
+  readonly antialias?: boolean;
+}
+
+/**
+ * Resizes images [B, H, W, C] to [B, h, w, C] as PyTorch's `interpolate` does. The gradient is exact and
+ * gathered in a fixed order.
+ *
+ * @throws UserError for options that exclude each other
+ */
+export const interpolate = (images: Tensor, options: InterpolateOptions): Tensor => {
+  const { size, mode = 'bilinear', alignCorners = false, antialias = false } = options;
+  return run(interpolateOp, [images], { size, mode, alignCorners, antialias });
+};

@@ -1,0 +1,173 @@
+import source from '../../shaders/softmax.wgsl';
+import entropySource from '../../shaders/cross-entropy.wgsl';
+import { fail } from '../errors.js';
+import { Shader } from '../kernels/shader.js';
+import { formatShape, normalizeAxis, numel, quadCount, quadsPerRow, rowCount, rowWidth, type Shape } from '../tensor/shape.js';
+import type { Tensor } from '../tensor/tensor.js';
+import { integers, type OpCase, uniform } from './cases.js';
+import { type Nd, nd } from './nd.js';
+import { transpose } from './layout.js';
+import { allocate, type BackwardCall, bytesOf, type Call, dispatch, gridFor, type Op, run } from './op.js';
+import { mean, sum } from './reduce.js';
+import { rowLaunch } from './rows.js';
+
+const shader = new Shader('softmax', source);
+const entropyShader = new Shader('cross-entropy', entropySource);
+type None = Record<string, never>;
+
+const rowParams = (shape: Shape) => ({ rows: rowCount(shape), quads: quadsPerRow(shape), width: rowWidth(shape) });
+
+/** log Σ exp of a row, in float64. */
+const logSumExp = (row: ArrayLike<number>): number => {
+  const highest = Math.max(...Array.from(row));
+  let total = 0;
+  for (let i = 0; i < row.length; i++) total += Math.exp(row[i]! - highest);
+  return highest + Math.log(total);
+};
+
+const referenceRows = (x: Nd, value: (v: number, logTotal: number) => number): Nd => {
+  const out = nd(x.shape);
+  const width = rowWidth(x.shape);
+  for (let start = 0; start < x.data.length; start += width) {
+    const row = x.data.subarray(start, start + width);
+    const logTotal = logSumExp(row);
+    row.forEach((v, i) => { out.data[start + i] = value(v, logTotal); });
+  }
+  return out;
+};
+
+const softmaxShapes: readonly Shape[] = [[3, 5], [1, 1], [7], [2, 3, 4], [2, 517], [700, 6], [520, 1]];
+
+const softmaxOp_ = (name: string, logarithm: boolean): Op<None> => ({
+  name, group: 'Softmax',
+  infer: ([shape]) => shape!,
+  forward: ({ runtime, inputs: [x], shape }: Call<None>) => {
+    const y = allocate(runtime, shape, name);
+    const { constants, grid } = rowLaunch(shape);
+    dispatch(runtime, shader.kernel('forward', { ...constants, LOGARITHM: logarithm ? 1 : 0 }), { x: x!, y }, rowParams(shape), grid);
+    return y;
+  },
+  keeps: { output: true },
+  backward: ({ runtime, grad, output, shape }: BackwardCall<None>) => {
+    const result = allocate(runtime, shape, `${name} gradient`);
+    const { constants, grid } = rowLaunch(shape);
+    dispatch(runtime, shader.kernel('backward', { ...constants, LOGARITHM: logarithm ? 1 : 0 }), { x: output!, gradient: grad, result }, rowParams(shape), grid);
+    return [result];
+  },
+  reference: ([x]) => referenceRows(x!, (v, logTotal) => (logarithm ? v - logTotal : Math.exp(v - logTotal))),
+  cost: ([shape]) => ({ flops: 4 * numel(shape!), bytes: 2 * bytesOf(shape!) }),
+  cases: [
+    ...softmaxShapes.map((shape) => ({ name: `[${shape.join('×')}]`, shapes: [shape], attrs: {}, fill: [uniform(-4, 4)] })),
+    { name: 'large values', shapes: [[2, 6]], attrs: {}, fill: [uniform(900, 1000)] },
+    { name: '16×200', shapes: [[16, 200]], attrs: {}, bench: true },
+  ],
+  tolerance: { forward: 4e-6, gradient: 1e-5, reason: 'WGSL allows exp an error of 3 + 2|x| ulp, and log 3 ulp' },
+});
+
+export const softmaxOp = softmaxOp_('softmax', false);
+export const logSoftmaxOp = softmaxOp_('logSoftmax', true);
+
+export type Reduction = 'mean' | 'sum' | 'none';
+
+interface EntropyAttrs {
+  readonly labelSmoothing: number;
+  readonly reduction: Reduction;
+}
+
+const entropyParams = (shape: Shape, { labelSmoothing }: EntropyAttrs, scale: number, perRow: number) =>
+  ({ ...rowParams(shape), padded: Math.ceil(shape[0]! / 4) * 4, smoothing: labelSmoothing, scale, perRow });
+
+const entropyForward = ({ runtime, inputs: [x, labels], attrs }: Call<EntropyAttrs>) => {
+  const rows = x!.shape[0]!;
+  const losses = allocate(runtime, [rows], 'crossEntropy');
+  const statistics = allocate(runtime, [2, rows], 'crossEntropy statistics');
+  const params = entropyParams(x!.shape, attrs, 1, 1);
+  const { constants, grid } = rowLaunch(x!.shape, params.padded);
+  dispatch(runtime, entropyShader.kernel('forward', constants), { x: x!, labels: labels!, losses, statistics }, params, grid);
+  const output = attrs.reduction === 'none' ? losses : attrs.reduction === 'sum' ? sum(losses) : mean(losses);
+  return { output, saved: { statistics } };
+};
+
+const entropyBackward = ({ runtime, grad, attrs, inputs: [x, labels], saved }: BackwardCall<EntropyAttrs>) => {
+  const { shape } = x!;
+  const result = allocate(runtime, shape, 'crossEntropy gradient');
+  const params = entropyParams(shape, attrs, attrs.reduction === 'mean' ? 1 / shape[0]! : 1, attrs.reduction === 'none' ? 1 : 0);
+  dispatch(runtime, entropyShader.kernel('backward'), { x: x!, labels: labels!, kept: saved.statistics!, gradient: grad, result }, params, gridFor(quadCount(shape)));
+  return [result, null];
+};
+
+const entropyInfer: Op<EntropyAttrs>['infer'] = ([logits, labels], { labelSmoothing, reduction }) => {
+  if (logits!.length !== 2 || labels!.length !== 1 || logits![0] !== labels![0]) {
+    fail(`crossEntropy: expects logits [batch, classes] and labels [batch], got ${formatShape(logits!)} and ${formatShape(labels!)}`);
+  }
+  if (!(labelSmoothing >= 0 && labelSmoothing <= 1)) fail(`crossEntropy: labelSmoothing ${labelSmoothing} must be between 0 and 1`);
+  if (!['mean', 'sum', 'none'].includes(reduction)) fail(`crossEntropy: reduction must be 'mean', 'sum' or 'none', got '${String(reduction)}'`);
+  return reduction === 'none' ? labels! : [];
+};
+
+/** By the definition: the mean over classes of −q log p with the smoothed target q. */
+const entropyReference: Op<EntropyAttrs>['reference'] = ([logits, labels], { labelSmoothing, reduction }) => {
+  const [rows, k] = logits!.shape as [number, number];
+  const losses = nd([rows]);
+  for (let row = 0; row < rows; row++) {
+    const values = logits!.data.subarray(row * k, (row + 1) * k);
+    const logTotal = logSumExp(values);
+    const label = labels!.data[row]!;
+    values.forEach((v, i) => {
+      const target = labelSmoothing / k + (i === label ? 1 - labelSmoothing : 0);
+      losses.data[row]! -= target * (v - logTotal);
+    });
+    if (label < 0 || label >= k) losses.data[row] = NaN;
+  }
+  if (reduction === 'none') return losses;
+  const total = losses.data.reduce((a, b) => a + b, 0);
+  return nd([], [reduction === 'mean' ? total / rows : total]);
+};
+
+const entropyCase = (name: string, rows: number, k: number, labelSmoothing = 0, reduction: Reduction = 'mean'): OpCase<EntropyAttrs> =>
+  ({ name, shapes: [[rows, k], [rows]], attrs: { labelSmoothing, reduction }, fill: [uniform(-4, 4), integers(k)], dtypes: [undefined, 'int32'] });
+
+export const crossEntropyOp: Op<EntropyAttrs> = {
+  name: 'crossEntropy', group: 'Softmax', infer: entropyInfer, forward: entropyForward, backward: entropyBackward,
+  keeps: { inputs: [0, 1] },
+  reference: entropyReference,
+  cost: ([logits]) => ({ flops: 4 * numel(logits!), bytes: bytesOf(logits!) }),
+  cases: [
+    entropyCase('mean', 4, 7), entropyCase('sum', 5, 3, 0, 'sum'), entropyCase('none', 6, 5, 0, 'none'), entropyCase('one row', 1, 4),
+    entropyCase('one class', 3, 1), entropyCase('smoothing', 4, 6, 0.1), entropyCase('full smoothing', 3, 5, 1), entropyCase('smoothing, none', 3, 9, 0.3, 'none'),
+    entropyCase('long rows', 3, 1030, 0.1), entropyCase('many rows', 601, 5, 0.1), { ...entropyCase('16×200', 16, 200), bench: true },
+  ],
+  tolerance: { forward: 4e-6, gradient: 1e-5, reason: 'WGSL allows exp an error of 3 + 2|x| ulp, and log 3 ulp' },
+};
+
+const alongAxis = (op: Op<None>, x: Tensor, axis: number): Tensor => {
+  if (x.rank === 0) return run(op, [x], {});
+  const at = normalizeAxis(op.name, axis, x.rank);
+  if (at === x.rank - 1) return run(op, [x], {});
+  return transpose(run(op, [transpose(x, at, -1)], {}), at, -1);
+};
+
+/** exp(x) / Σ exp(x) along an axis (default: the last). The maximum is subtracted first. */
+export const softmax = (x: Tensor, axis = -1): Tensor => alongAxis(softmaxOp, x, axis);
+
+/** log softmax(x) along an axis (default: the last), without overflow. */
+export const logSoftmax = (x: Tensor, axis = -1): Tensor => alongAxis(logSoftmaxOp, x, axis);
+
+export interface CrossEntropyOptions {
+  /** Share of the target spread evenly over all classes, 0 … 1. */
+  readonly labelSmoothing?: number;
+  readonly reduction?: Reduction;
+}
+
+/**
+ * Cross-entropy of logits with class labels, softmax included (PyTorch's `cross_entropy`).
+ * A label outside 0 … k−1 makes the loss of its row, and its gradient, NaN.
+ *
+ * @param logits [batch, k]
+ * @param labels int32 [batch]
+ * @returns a scalar, or [batch] with reduction `none`
+ */
+export const crossEntropy = (logits: Tensor, labels: Tensor, { labelSmoothing = 0, reduction = 'mean' }: CrossEntropyOptions = {}): Tensor => {
+  if (labels.dtype !== 'int32') fail(`crossEntropy: labels must be int32, "${labels.label}" is ${labels.dtype}; create them with { dtype: 'int32' }`);
+  return run(crossEntropyOp, [logits, labels], { labelSmoothing, reduction });
+};

@@ -1,0 +1,305 @@
+/** Shaders, parameters, buffers, the recorder and planning: everything below tensors. */
+import t from 'tap';
+import { readdirSync, readFileSync } from 'node:fs';
+import { BufferPool, sizeClass } from '../src/device/buffers.js';
+import { openDevice } from '../src/device/node.js';
+import { gemmFamily } from '../src/kernels/gemm-family.js';
+import { linearGrid, MAX_GROUPS } from '../src/kernels/grid.js';
+import { packParams, parseParams } from '../src/kernels/params.js';
+import { preprocess, resolveIncludes } from '../src/kernels/preprocess.js';
+import { Runtime } from '../src/kernels/runtime.js';
+import { Shader } from '../src/kernels/shader.js';
+import { add, affine, conv2d, relu } from '../src/ops/index.js';
+import { tensor } from '../src/tensor/create.js';
+import { keep, scope } from '../src/tensor/scope.js';
+import { Tensor } from '../src/tensor/tensor.js';
+import { openRuntime } from './support/runtime.js';
+
+const runtime = await openRuntime();
+const { recorder } = runtime;
+const { pool } = runtime.device;
+const lines = (text: string): string[] => text.split('\n').map((line) => line.trim());
+
+t.test('preprocess: loops, nesting, constants', async (t) => {
+  const source = 'a\n//# for i in 0..$N\nx$i = $N;\n//# for j in 1..$i\n  y$i_ $i,$j\n//# end\n//# end\nb';
+  t.same(lines(preprocess('t', source, { N: 3 })), ['a', 'x0 = 3;', 'x1 = 3;', 'x2 = 3;', 'y$i_ 2,1', 'b'], 'an inner bound may be an outer variable');
+  t.same(lines(preprocess('t', '//# for i in 2..2\nnever\n//# end', {})), [''], 'an empty range gives nothing');
+  t.equal(preprocess('t', 'let a = $UNKNOWN;', {}), 'let a = $UNKNOWN;', 'what is no constant stays');
+});
+
+t.test('preprocess: errors name file and line', async (t) => {
+  t.throws(() => preprocess('f.wgsl', 'a\n//# for i in 0..2\nb', {}), /f\.wgsl:2: .*without "\/\/# end"/);
+  t.throws(() => preprocess('f.wgsl', '//# for i in 0..$N\n//# end', {}), /f\.wgsl:1: loop bounds must be integers/);
+  t.throws(() => resolveIncludes('f.wgsl', '//# include nowhere'), /f\.wgsl: unknown include "nowhere"; known: .*float/);
+  t.match(resolveIncludes('f.wgsl', '//# include grid'), /fn /);
+});
+
+t.test('params: WGSL layout, packing, errors', async (t) => {
+  const fields = parseParams('struct Params { a: u32, b: i32, // c: f32\n v: vec4f, d: f32, w: vec4u, }');
+  t.same(fields.map((f) => [f.name, f.offset]), [['a', 0], ['b', 4], ['v', 16], ['d', 32], ['w', 48]], 'a vec4 begins at a multiple of 16');
+  const out = new DataView(new ArrayBuffer(256));
+  packParams('k', fields, { a: 7, b: -2, v: [1, 2.5], d: -0.5, w: [4294967295, 1, 2, 3] }, out);
+  t.same([out.getUint32(0, true), out.getInt32(4, true), out.getFloat32(16, true), out.getFloat32(20, true), out.getFloat32(24, true), out.getFloat32(32, true), out.getUint32(48, true)],
+    [7, -2, 1, 2.5, 0, -0.5, 4294967295]);
+  t.throws(() => packParams('k', fields, { a: 1, b: 1, v: [0], w: [0] }, out), /k: parameter d is missing/);
+  t.throws(() => packParams('k', fields, { a: 1, b: 1, v: [0], d: 1, w: [0], z: 1 }, out), /k: unknown parameter z/);
+  t.throws(() => parseParams('struct Params { m: mat4x4f }'), /member m has type mat4x4f; use u32, i32, f32 or a vec4/);
+  t.throws(() => parseParams(`struct Params { ${Array.from({ length: 17 }, (_, i) => `m${i}: vec4f`).join(', ')} }`), /272 bytes; at most 256 fit/);
+  t.same(parseParams('fn main() {}'), []);
+});
+
+t.test('linearGrid covers its workgroups within the limit, with little surplus', async (t) => {
+  for (const groups of [0, 1, MAX_GROUPS, MAX_GROUPS + 1, 1_000_003, MAX_GROUPS ** 2, MAX_GROUPS ** 2 + 1, 3 * MAX_GROUPS ** 2]) {
+    const grid = linearGrid(groups);
+    const total = grid[0] * grid[1] * grid[2];
+    t.ok(grid.every((n) => n >= 1 && n <= MAX_GROUPS) && total >= groups && total <= groups * 1.01 + 1, `${groups} → ${grid.join('×')}`);
+  }
+});
+
+t.test('the GEMM family follows the adapter, or a choice that fits it', async (t) => {
+  const report = { ...runtime.device.report, software: true, subgroupSize: 8 };
+  t.equal(gemmFamily(report).kind, 'broadcast');
+  t.equal(gemmFamily({ ...report, software: false }).kind, 'tile');
+  t.equal(gemmFamily({ ...report, subgroupSize: 0 }).kind, 'tile');
+  t.equal(gemmFamily(report, 'tile').kind, 'tile');
+  t.throws(() => gemmFamily({ ...report, subgroupSize: 0 }, 'broadcast'), /need subgroups of one fixed size.*use tile/);
+  t.throws(() => gemmFamily(report, 'cube'), /unknown GEMM family "cube"; use broadcast or tile/);
+});
+
+t.test('size classes: monotone, multiples of 256, at most an eighth above', async (t) => {
+  let last = 0;
+  for (let bytes = 1; bytes < 2 ** 31; bytes = Math.ceil(bytes * 1.07)) {
+    const size = sizeClass(bytes);
+    if (size < bytes || size % 256 !== 0 || size < last || (bytes > 4096 && size > bytes * 1.125 + 256)) t.fail(`${bytes} → ${size}`);
+    last = size;
+  }
+  t.equal(sizeClass(1), 256);
+  t.equal(sizeClass(2 ** 20), 2 ** 20);
+});
+
+/** A device that only counts, so that caps and limits are exact. */
+const fakeDevice = (limit: number) => {
+  const destroyed: string[] = [];
+  const gpu = {
+    limits: { maxStorageBufferBindingSize: limit, maxBufferSize: limit * 2 },
+    createBuffer: ({ label }: { label: string }) => ({ destroy: () => { destroyed.push(label); } }),
+    pushErrorScope: () => {}, popErrorScope: () => Promise.resolve(null),
+  };
+  return { gpu: gpu as unknown as GPUDevice, destroyed };
+};
+
+t.test('pool: reuse within a class, the cap, what is destroyed and when', async (t) => {
+  const { gpu, destroyed } = fakeDevice(1 << 20);
+  const forgotten: number[] = [];
+  const small = new BufferPool(gpu, 4096, () => {}, (id) => forgotten.push(id));
+  const first = small.acquire(1000, 'first');
+  t.same([small.statistics().liveBytes, small.statistics().liveBuffers, small.statistics().created], [1024, 1, 1]);
+  small.release(first);
+  t.same(small.statistics(), { liveBuffers: 0, liveBytes: 0, idleBuffers: 1, idleBytes: 1024, created: 1 });
+  t.equal(small.acquire(900, 'second').id, first.id, 'a buffer of the same class comes back');
+  const large = small.acquire(8000, 'large');
+  small.release(large);
+  t.same(destroyed, [], 'what exceeds the cap survives until the commands naming it were submitted');
+  small.destroyDoomed();
+  t.same([destroyed, forgotten], [['large'], [large.id]], 'then it goes, and caches are told');
+  small.release(first);
+  small.trim();
+  t.same([small.statistics().idleBuffers, destroyed], [0, ['large', 'first']]);
+});
+
+t.test('pool: a tensor beyond the limit is refused with name, size, limit and remedy', async (t) => {
+  const { gpu } = fakeDevice(1 << 20);
+  const limited = new BufferPool(gpu, 0, () => {});
+  t.throws(() => limited.acquire(3 << 20, 'conv2d [16, 64, 64, 12]'),
+    { name: 'UserError', message: /^conv2d \[16, 64, 64, 12\] needs 3\.0 MiB in one buffer.*binds at most 1\.0 MiB.*smaller batch size or image size/ });
+  t.equal(limited.acquire((1 << 20) - 100, 'exactly').size, 1 << 20, 'up to the limit it is allowed, although the class would be larger');
+  const limit = runtime.device.limits.maxStorageBufferBindingSize;
+  t.throws(() => Tensor.allocate(runtime, [Math.floor(limit / 16) + 1, 4], 'float32', 'huge'), /^huge \[\d+, 4\] needs .* MiB in one buffer/, 'and so on the real device');
+});
+
+const scaleShader = new Shader('scale', `
+struct Params { quads: u32, factor: f32, at: u32 }
+@group(0) @binding(0) var<storage, read> x: array<vec4f>;
+@group(0) @binding(1) var<storage, read_write> y: array<vec4f>;
+@group(1) @binding(0) var<uniform> P: Params;
+@compute @workgroup_size(64) fn scale(@builtin(global_invocation_id) id: vec3u) {
+  if (id.x < P.quads) { y[P.at + id.x] = x[id.x] * P.factor; }
+}`);
+const scale = (x: Tensor, y: Tensor, factor: number, at = 0): void =>
+  recorder.dispatch(scaleShader.kernel('scale'), { x: x.range, y: y.range }, { quads: 1, factor, at }, [1, 1, 1]);
+
+t.test('recorder: many dispatches, few submits', (t) => scope(async () => {
+  const [x, y] = [tensor([1, 2, 3, 4]), tensor([0, 0, 0, 0])];
+  recorder.flush();
+  const before = { ...recorder.statistics };
+  for (let i = 0; i < 1000; i++) scale(i % 2 ? y : x, i % 2 ? x : y, 1);
+  t.equal(recorder.statistics.dispatches - before.dispatches, 1000);
+  t.equal(recorder.statistics.submits - before.submits, 3, 'bounded pieces of 256');
+  t.same(await y.data(), [1, 2, 3, 4]);
+  t.equal(recorder.statistics.submits - before.submits, 4);
+  t.equal(recorder.statistics.readBacks - before.readBacks, 1);
+}));
+
+t.test('recorder: dispatches run in order and see each other’s results', (t) => scope(async () => {
+  const [x, y] = [tensor([1, 2, 3, 4]), tensor([0, 0, 0, 0])];
+  for (let i = 0; i < 10; i++) {
+    scale(x, y, 2);
+    scale(y, x, 1);
+  }
+  t.same(await x.data(), [1024, 2048, 3072, 4096]);
+}));
+
+t.test('recorder: no new bind groups, buffers or pipelines in the steady state', (t) => scope(async () => {
+  const [x, w] = [tensor(new Float32Array(2 * 6 * 6 * 4).fill(0.5), [2, 6, 6, 4]), tensor(new Float32Array(3 * 3 * 4 * 8).fill(0.1), [3, 3, 4, 8])];
+  const step = (): void => scope(() => { relu(add(conv2d(x, w, null, { padding: 1 }), 1)); });
+  step();
+  step();
+  const before = [recorder.statistics.bindGroups, pool.statistics().created, recorder.pipelines.count];
+  for (let i = 0; i < 20; i++) step();
+  t.same([recorder.statistics.bindGroups, pool.statistics().created, recorder.pipelines.count], before);
+}));
+
+t.test('recorder: an upload into a reused buffer does not disturb work recorded before', (t) => scope(async () => {
+  const rest = new Array<number>(20_000).fill(0);
+  const first = tensor([1, 2, 3, 4, ...rest]);
+  const { id } = first.range.buffer;
+  const doubled = affine(first, 2);
+  first.release();
+  const second = tensor([10, 20, 30, 40, ...rest]);
+  t.equal(second.range.buffer.id, id, 'the freed buffer was reused while its reader was not yet submitted');
+  const tripled = affine(second, 3);
+  t.same((await doubled.data()).subarray(0, 5), [2, 4, 6, 8, 0]);
+  t.same((await tripled.data()).subarray(0, 5), [30, 60, 90, 120, 0]);
+}));
+
+t.test('recorder: the parameter arena wraps around beyond 4096 different parameters', (t) => scope(async () => {
+  const count = 9000;
+  const x = tensor([1, -1, 2, 0.5]);
+  const y = tensor(new Float32Array(count * 4), [count, 4]);
+  for (let i = 0; i < count; i++) scale(x, y, i + 1, i);
+  const data = await y.data();
+  let wrong = 0;
+  for (let i = 0; i < count; i++) if (data[4 * i] !== i + 1 || data[4 * i + 1] !== -(i + 1) || data[4 * i + 3] !== (i + 1) / 2) wrong++;
+  t.equal(wrong, 0, `${wrong} of ${count} rows were computed with another dispatch's parameters`);
+}));
+
+t.test('recorder: misuse names the kernel and what is wrong', (t) => scope(async () => {
+  const x = tensor([1, 2, 3, 4]);
+  const other = new Shader('misused', scaleShader.specialise({}).code);
+  const params = { quads: 1, factor: 1, at: 0 };
+  t.throws(() => recorder.dispatch(other.kernel('scale'), { x: x.range, z: x.range }, params, [1, 1, 1]), /misused\.scale: the shader has no binding "z"; it has x, y/);
+  t.throws(() => recorder.dispatch(scaleShader.kernel('scale'), { x: x.range, y: x.range }, { quads: 1 }, [1, 1, 1]), /scale\.scale: parameter factor is missing/);
+}));
+
+t.test('planMemory: a dry run touches nothing and predicts the peak exactly', (t) => scope(async () => {
+  const x = tensor(new Float32Array(4 * 8 * 8 * 4).fill(1), [4, 8, 8, 4]);
+  const w = tensor(new Float32Array(3 * 3 * 4 * 12).fill(0.1), [3, 3, 4, 12]);
+  const accumulator = keep(tensor([1, 2, 3, 4]));
+  const work = (): void => scope(() => {
+    const y = relu(conv2d(x, w, null, { padding: 1 }));
+    scope(() => add(add(y, y), y));
+    scale(tensor([5, 5, 5, 5]), accumulator, 1);
+  });
+  recorder.flush();
+  const before = { statistics: { ...recorder.statistics }, pool: pool.statistics() };
+  const plan = runtime.planMemory(work);
+  t.same({ statistics: recorder.statistics, pool: pool.statistics() }, before, 'no dispatch, no submit, no buffer');
+  t.same(await accumulator.data(), [1, 2, 3, 4]);
+
+  const base = pool.statistics().liveBytes;
+  let peak = 0;
+  const acquire = pool.acquire.bind(pool);
+  pool.acquire = (bytes, label) => {
+    const buffer = acquire(bytes, label);
+    peak = Math.max(peak, pool.statistics().liveBytes - base);
+    return buffer;
+  };
+  work();
+  pool.acquire = acquire;
+  t.equal(plan.peakBytes, peak, 'the same work in earnest');
+  t.equal(plan.largestBytes, 4 * 8 * 8 * 12 * 4);
+  t.match(plan.largestLabel, /\[4, 8, 8, 12\]/);
+  t.same(await accumulator.data(), [5, 5, 5, 5]);
+  accumulator.release();
+}));
+
+t.test('planMemory: an error inside leaves the runtime usable', (t) => scope(async () => {
+  t.throws(() => runtime.planMemory(() => scope(() => { Tensor.allocate(runtime, [2 ** 40], 'float32', 'giant'); })), /giant/);
+  t.same(await affine(tensor([1, 2]), 2).data(), [2, 4]);
+}));
+
+t.test('a shader that does not compile gives an error with kernel, line and text', async (t) => {
+  const broken = new Runtime(await openDevice());
+  const shader = new Shader('broken', `struct Params { quads: u32 }
+@group(0) @binding(0) var<storage, read_write> y: array<vec4f>;
+@group(1) @binding(0) var<uniform> P: Params;
+@compute @workgroup_size(1) fn main() {
+  y[P.quads] = undefinedName;
+}`);
+  const y = Tensor.allocate(broken, [4]);
+  await t.rejects(async () => {
+    broken.recorder.dispatch(shader.kernel('main'), { y: y.range }, { quads: 0 }, [1, 1, 1]);
+    await broken.idle();
+  }, /broken\.main does not compile:\n\s+5:\d+ .*undefinedName[^]*y\[P\.quads\] = undefinedName/);
+  broken.device.close();
+});
+
+t.test('an operation that the adapter rejects surfaces at the next wait', async (t) => {
+  const faulty = new Runtime(await openDevice());
+  const shader = new Shader('wrongset', `@group(0) @binding(0) var<storage, read_write> y: array<vec4f>;
+@group(0) @binding(1) var<storage, read_write> z: array<vec4f>;
+@compute @workgroup_size(1) fn main() { y[0] = z[0]; }`);
+  const y = Tensor.allocate(faulty, [4]);
+  await t.rejects(async () => {
+    faulty.recorder.dispatch(shader.kernel('main'), { y: y.range }, {}, [1, 1, 1]);
+    await faulty.idle();
+  }, /wrongset\.main/, 'and names the kernel');
+  faulty.device.close();
+});
+
+const openings = (source: string): { name: string; body: string; entry: boolean }[] => {
+  const found: { name: string; body: string; entry: boolean }[] = [];
+  for (const match of source.matchAll(/(@compute[^{;]*?)?fn (\w+)\s*\(/g)) {
+    let [depth, at] = [0, source.indexOf('{', match.index)];
+    const from = at;
+    do {
+      if (source[at] === '{') depth++;
+      if (source[at] === '}') depth--;
+      at++;
+    } while (depth > 0 && at < source.length);
+    found.push({ name: match[2]!, body: source.slice(from, at), entry: match[1] !== undefined });
+  }
+  return found;
+};
+
+/** Storage bindings an entry point uses, itself and through the functions it calls. */
+const usedBindings = (name: string, functions: Map<string, string>, bindings: Iterable<string>): string[] => {
+  const reached = new Set<string>();
+  const visit = (fn: string): void => {
+    if (reached.has(fn)) return;
+    reached.add(fn);
+    for (const [word] of functions.get(fn)!.matchAll(/\w+/g)) if (functions.has(word)) visit(word);
+  };
+  visit(name);
+  const text = [...reached].map((fn) => functions.get(fn)).join(' ');
+  return [...bindings].filter((binding) => new RegExp(`\\b${binding}\\b`).test(text));
+};
+
+t.test('rules that all shaders keep', async (t) => {
+  for (const file of readdirSync('shaders').filter((name) => name.endsWith('.wgsl'))) {
+    const source = resolveIncludes(file, readFileSync(`shaders/${file}`, 'utf8')).replace(/\/\/(?!#)[^\n]*/g, '');
+    const shader = new Shader(file, source);
+    const functions = openings(source);
+    const bodies = new Map(functions.map(({ name, body }) => [name, body]));
+    const entries = functions.filter(({ entry }) => entry);
+    t.ok(entries.length > 0, `${file} has entry points`);
+    t.equal(shader.bindings.size, source.match(/@group\(0\)/g)?.length ?? 0, `${file}: every binding of group 0 is understood`);
+    for (const { name } of entries) {
+      const used = usedBindings(name, bodies, shader.bindings.keys());
+      t.ok(used.length >= 1 && used.length <= 8, `${file}: ${name} uses ${used.length} storage buffers; 8 are sure to exist`);
+    }
+    t.notMatch(source, /\batomic/, `${file}: no atomics, so that the order of additions is fixed`);
+  }
+});
+
+t.teardown(() => runtime.device.close());

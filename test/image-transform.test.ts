@@ -1,0 +1,77 @@
+/** The fused image kernel against the float64 reference of the data layer, with drawn transforms, and against PIL. */
+import t from 'tap';
+import { worstError } from '../src/autograd/verify.js';
+import { defaultAugment, drawTrainTransform, evalTransform, JITTER_ORDERS, resizedSide } from '../src/data/augment.js';
+import { CaseRandom } from '../src/ops/cases.js';
+import { type ImageRow, imageTransform } from '../src/ops/image-transform.js';
+import { tensor } from '../src/tensor/create.js';
+import { scope } from '../src/tensor/scope.js';
+import { fixtureJson } from './data-helpers.js';
+import { referenceTransform, type ReferenceSource } from './reference-image.js';
+import { openRuntime } from './support/runtime.js';
+
+const runtime = await openRuntime();
+const random = new CaseRandom(4);
+
+const picture = (width: number, height: number): ReferenceSource =>
+  ({ width, height, rgba: Uint8Array.from({ length: 4 * width * height }, (_, i) => (i % 4 === 3 ? 255 : Math.floor(random.next() * 256))) });
+
+const packedWords = (pictures: readonly ReferenceSource[]): Uint32Array => {
+  const bytes = new Uint8Array(pictures.reduce((sum, { rgba }) => sum + rgba.length, 0));
+  pictures.reduce((at, { rgba }) => (bytes.set(rgba, at), at + rgba.length), 0);
+  return new Uint32Array(bytes.buffer);
+};
+
+for (const contrast of [0, 0.4]) {
+  await t.test(`transforms as training draws them, ${contrast ? 'with' : 'without'} contrast`, (t) => scope(async () => {
+    const options = { ...defaultAugment(24), contrast };
+    const pictures = [picture(61, 40), picture(27, 27), picture(5, 90), picture(130, 111)];
+    let offset = 0;
+    const transforms = pictures.map(({ width, height }, i) => (i === 3 ? evalTransform(options, width, height) : drawTrainTransform(options, 7, 1, i, width, height)));
+    const rows = pictures.map(({ width, height }, i): ImageRow => {
+      offset += i === 0 ? 0 : pictures[i - 1]!.width * pictures[i - 1]!.height;
+      return { offset, width, height, ...transforms[i]! };
+    });
+    const words = packedWords(pictures);
+    const actual = await imageTransform(tensor(words, [words.length]), rows, { size: 24, mean: options.mean, std: options.std }).data();
+    pictures.forEach((source, i) => {
+      const expected = referenceTransform(source, transforms[i]!, options);
+      // Positions up to 130 are rounded by 8e-6 of a pixel; pixels of noise differ by half the range and more.
+      t.ok(worstError(actual.subarray(i * 24 * 24 * 3, (i + 1) * 24 * 24 * 3), expected).error < 1e-5, `${source.width}×${source.height}`);
+    });
+  }));
+}
+
+interface PilCase { size: number; side: number; ox: number; oy: number; flip: boolean; steps: [string, number][]; rgb: string }
+
+await t.test('PIL: resize, crop, flip and jitter', (t) => scope(async () => {
+  const { width, height, rgb, cases } = fixtureJson<{ width: number; height: number; rgb: string; cases: PilCase[] }>('pil-resize.json');
+  const colours = Buffer.from(rgb, 'base64');
+  const rgba = new Uint8Array(4 * width * height).map((_, i) => (i % 4 === 3 ? 255 : colours[3 * (i >> 2) + (i % 4)]!));
+  const packed = tensor(packedWords([{ rgba, width, height }]), [width * height]);
+  for (const { size, side, ox, oy, flip, steps, rgb: wanted } of cases) {
+    t.equal(resizedSide(defaultAugment(size)), side);
+    const names = steps.map(([name]) => name);
+    const order = JITTER_ORDERS.findIndex((ops) => ops.filter((op) => names.includes(op)).join() === names.join());
+    const row: ImageRow = {
+      offset: 0, width, height, x0: (ox * width) / side, y0: (oy * height) / side, scaleX: width / side, scaleY: height / side, flip, order,
+      brightness: 1, contrast: 1, saturation: 1, ...Object.fromEntries(steps),
+    };
+    const actual = await imageTransform(packed, [row], { size, mean: [0, 0, 0], std: [1, 1, 1] }).data();
+    const worst = Buffer.from(wanted, 'base64').reduce((most, value, i) => Math.max(most, Math.abs(value - 255 * actual[i]!)), 0);
+    // PIL rounds to 8 bits after each of the two passes (½ each) and cuts off after each jitter step (1 each, times the
+    // factors that follow; contrast and saturation also round their grey).
+    const tolerance = 1.01 + 2 * steps.length;
+    t.ok(worst <= tolerance, `size ${size}: largest difference ${worst.toFixed(3)} of 255, allowed ${tolerance}`);
+  }
+}));
+
+await t.test('pictures outside the packed pixels are refused', (t) => scope(async () => {
+  const row: ImageRow = { offset: 1, width: 2, height: 2, x0: 0, y0: 0, scaleX: 1, scaleY: 1, flip: false, brightness: 1, contrast: 1, saturation: 1, order: 0 };
+  const options = { size: 2, mean: [0, 0, 0], std: [1, 1, 1] } as const;
+  t.throws(() => imageTransform(tensor(new Uint32Array(4)), [row], options), /picture 0 \(2×2 from pixel 1\) does not lie within the 4 packed pixels/);
+  t.throws(() => imageTransform(tensor(new Uint32Array(8)), [{ ...row, order: 6 }], options), /orders 0 … 5/);
+  t.throws(() => imageTransform(tensor(new Uint32Array(8)), [], options), /no pictures/);
+}));
+
+runtime.device.close();
