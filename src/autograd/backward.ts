@@ -4,7 +4,7 @@ import { full } from '../ops/fill.js';
 import { scope, trackOutermost, trackWith } from '../tensor/scope.js';
 import { formatShape, sameShape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { Node, noGrad } from './tape.js';
+import { type Node, noGrad } from './tape.js';
 
 /**
  * Computes gradients of `loss` with respect to all leaves that require them and adds them to their `grad`.

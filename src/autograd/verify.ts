@@ -99,7 +99,7 @@ export const verifyGradient = (runtime: Runtime, op: Op, opCase: OpCase): Promis
   tensors.forEach((t, i) => { if (smooth[i]) t.requiresGrad_(); });
   const output = run(op, tensors, opCase.attrs);
   backward(output, tensor(weights, output.shape, { runtime }));
-  const gradients = await Promise.all(tensors.map((t) => (t.grad ? t.grad.data() : null)));
+  const gradients = await Promise.all(tensors.map(async (t) => (t.grad ? await t.grad.data() : null)));
   for (const t of tensors) t.grad?.release();
 
   const tolerance = op.tolerance?.gradient ?? GRADIENT_TOLERANCE;

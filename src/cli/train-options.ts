@@ -44,11 +44,12 @@ export const resultOptions = {
   cropTheta: numbers({ help: 'range of the crop threshold in training', min: 0, max: 1, length: 2, default: defaultWsdan.cropTheta }),
   cropPadding: number({ help: 'margin of the crop box in training, of the side', min: 0, max: 1, default: defaultWsdan.cropPadding }),
   dropTheta: numbers({ help: 'range of the drop threshold in training', min: 0, max: 1, length: 2, default: defaultWsdan.dropTheta }),
+  dropFill: choice(['mean', 'black'], { help: 'colour of dropped pixels', default: 'mean' }),
   testTheta: number({ help: 'threshold of the box at test time', min: 0, max: 1, default: defaultWsdan.testTheta }),
   testPadding: number({ help: 'margin of the box at test time', min: 0, max: 1, default: defaultWsdan.testPadding }),
   average: choice(['probabilities', 'logits'], { help: 'what refinement averages', default: defaultWsdan.average }),
   labelSmoothing: number({ help: 'label smoothing of the cross-entropies', min: 0, max: 0.999, default: defaultWsdan.labelSmoothing }),
-  bnMomentum: number({ help: 'weight of new batch statistics in the attention head', min: 0, max: 1, default: defaultWsdan.bnMomentum }),
+  bnMomentum: number({ help: 'weight of new batch statistics; .0003 is the authors’ decay .9997', min: 0, max: 1, default: defaultWsdan.bnMomentum }),
   resizeRatio: number({ help: 'input side divided by the side pictures are resized to', min: 0.1, max: 1, default: 0.875 }),
   normalize: choice(['imagenet', 'inception'], { help: 'pixel normalisation: ImageNet mean and std, or −1 to 1', default: 'imagenet' }),
   flip: number({ help: 'probability of a mirror image', min: 0, max: 1, default: 0.5 }),
@@ -93,11 +94,15 @@ export const withPreset = ({ values, source }: Parsed<typeof trainOptions>): Tra
 
 type Filled = ResultOptions & { [K in 'model' | 'imageSize' | 'batchSize' | 'epochs' | 'lr' | 'weightDecay' | 'schedule' | 'attentions' | 'evalEvery']: NonNullable<ResultOptions[K]> };
 
+const HALVES: [number, number, number] = [0.5, 0.5, 0.5];
+
 const range = (values: readonly number[]): [number, number] => [values[0]!, values[1]!];
 
 /** Options by name to the structure that training works with. */
 export const toTrainConfig = (options: ResultOptions): TrainConfig => {
   const o = options as Filled;
+  const [mean, std] = o.normalize === 'imagenet' ? [IMAGENET_MEAN, IMAGENET_STD] : [HALVES, HALVES];
+  const dropColour = (o.dropFill === 'black' ? mean.map((m, c) => -m / std[c]!) : [0, 0, 0]) as [number, number, number];
   const window = o.randomResizedCrop ? { randomResizedCrop: { scaleMin: o.randomResizedCrop[0]!, scaleMax: o.randomResizedCrop[1]!, ratioMin: 3 / 4, ratioMax: 4 / 3 } } : {};
   return {
     dataset: o.dataset, data: o.data ?? '', level: o.level, embedded: { train: o.trainImages, test: o.testImages },
@@ -107,12 +112,12 @@ export const toTrainConfig = (options: ResultOptions): TrainConfig => {
     schedule: { kind: o.schedule, stepSize: o.lrStep, gamma: o.lrGamma, warmupEpochs: o.warmupEpochs }, seed: o.seed, evalEvery: o.evalEvery,
     augment: {
       imageSize: o.imageSize, resizeRatio: o.resizeRatio, flip: o.flip, brightness: o.brightness, contrast: o.contrast, saturation: o.saturation, ...window,
-      ...(o.normalize === 'imagenet' ? { mean: IMAGENET_MEAN, std: IMAGENET_STD } : { mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5] }),
+      mean, std,
     },
     wsdan: {
       attentions: o.attentions, pooling: o.pooling, attentionSource: o.attentionSource, scale: o.scale, classifierBias: o.classifierBias,
       convention: o.convention, duplicates: o.duplicates, beta: o.beta, centerWeight: o.centerWeight, cropTheta: range(o.cropTheta), cropPadding: o.cropPadding,
-      dropTheta: range(o.dropTheta), testTheta: o.testTheta, testPadding: o.testPadding, average: o.average, labelSmoothing: o.labelSmoothing, bnMomentum: o.bnMomentum,
+      dropTheta: range(o.dropTheta), dropColour, testTheta: o.testTheta, testPadding: o.testPadding, average: o.average, labelSmoothing: o.labelSmoothing, bnMomentum: o.bnMomentum,
     },
   };
 };

@@ -37,7 +37,7 @@ class WsdanMethod implements Method {
   readonly metrics: MetricSums<StepMetric>;
 
   constructor(runtime: Runtime, private readonly config: TrainConfig, classes: number) {
-    this.module = new WSDAN(createBackbone(config.model), classes, config.wsdan);
+    this.module = new WSDAN(createBackbone(config.model, config.wsdan.bnMomentum), classes, config.wsdan);
     this.centers = new FeatureCenters(runtime, classes, this.module.featureSize, config.wsdan);
     this.metrics = new MetricSums(runtime, stepMetrics);
   }
@@ -64,7 +64,7 @@ class PlainMethod implements Method {
   readonly metrics: MetricSums<(typeof plainMetrics)[number]>;
 
   constructor(runtime: Runtime, private readonly config: TrainConfig, classes: number) {
-    this.module = new PlainClassifier(createBackbone(config.model), classes);
+    this.module = new PlainClassifier(createBackbone(config.model, config.wsdan.bnMomentum), classes);
     this.metrics = new MetricSums(runtime, plainMetrics);
   }
 

@@ -1,5 +1,6 @@
 import { noGrad } from '../autograd/tape.js';
-import { attentionBox, chooseMaps, cropResize, dropMask, mapWeights, maskedMultiply, mean, multinomial, nextRandomKey, uniformPerRow } from '../ops/index.js';
+import { tensor } from '../tensor/create.js';
+import { add, affine, attentionBox, chooseMaps, cropResize, dropMask, mapWeights, maskedMultiply, mean, mul, multinomial, nextRandomKey, uniformPerRow } from '../ops/index.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { WsdanOptions } from './options.js';
 
@@ -40,16 +41,19 @@ export const attentionCrop = (images: Tensor, map: Tensor, theta: Tensor | numbe
   });
 
 export interface Dropped {
-  /** The images with dropped pixels at 0, the mean colour. */
+  /** The images with dropped pixels in the drop colour. */
   readonly images: Tensor;
   readonly degenerate: Tensor;
 }
 
-/** Attention dropping: pixels where the map reaches θ of its maximum become 0. */
-export const attentionDrop = (images: Tensor, map: Tensor, theta: Tensor | number, options: Pick<WsdanOptions, 'convention'>): Dropped =>
+/** Attention dropping: pixels where the map reaches θ of its maximum take the drop colour, by default 0, the mean. */
+export const attentionDrop = (images: Tensor, map: Tensor, theta: Tensor | number, options: Pick<WsdanOptions, 'convention' | 'dropColour'>): Dropped =>
   noGrad(() => {
     const { mask, degenerate } = dropMask(map, { imageSize: imageSize(images), theta, convention: options.convention });
-    return { images: maskedMultiply(images, mask), degenerate };
+    const kept = maskedMultiply(images, mask);
+    if (options.dropColour.every((c) => c === 0)) return { images: kept, degenerate };
+    const colour = tensor([...options.dropColour], [3], { runtime: images.runtime });
+    return { images: add(kept, mul(affine(mask, -1, 1), colour)), degenerate };
   });
 
 /** The thresholds of a batch in training: one uniform draw per image. */

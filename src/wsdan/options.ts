@@ -24,6 +24,8 @@ export interface WsdanOptions {
   readonly cropPadding: number;
   /** Range of the drop threshold in training (paper's θd). */
   readonly dropTheta: readonly [number, number];
+  /** Normalised colour of dropped pixels; 0 is the mean colour, as in all references (not black). */
+  readonly dropColour: readonly [number, number, number];
   /** Threshold and margin of the box at test time. */
   readonly testTheta: number;
   readonly testPadding: number;
@@ -49,6 +51,7 @@ export const defaultWsdan: WsdanOptions = {
   cropTheta: [0.4, 0.6],
   cropPadding: 0.1,
   dropTheta: [0.2, 0.5],
+  dropColour: [0, 0, 0],
   testTheta: 0.1,
   testPadding: 0.05,
   average: 'probabilities',

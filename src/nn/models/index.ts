@@ -20,7 +20,7 @@ export type BackboneName = keyof typeof backbones;
 export const backboneNames = Object.keys(backbones) as BackboneName[];
 
 /** Builds a backbone with fresh weights. */
-export const createBackbone = (name: string): ResNet => {
+export const createBackbone = (name: string, bnMomentum = 0.1): ResNet => {
   if (!(name in backbones)) fail(`unknown model "${name}"; known: ${backboneNames.join(', ')}`);
-  return new ResNet(backbones[name as BackboneName]());
+  return new ResNet(backbones[name as BackboneName](), bnMomentum);
 };

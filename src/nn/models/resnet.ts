@@ -11,10 +11,19 @@ const conv = (from: number, to: number, kernel: number, stride = 1): Conv2d =>
 abstract class Block extends Module {
   downsample: Sequential | null = null;
 
+  /** @param momentum weight of new batch statistics */
+  protected constructor(private readonly momentum: number) {
+    super();
+  }
+
+  protected norm(channels: number, activation: 'none' | 'relu' = 'none'): BatchNorm2d {
+    return new BatchNorm2d(channels, { activation, momentum: this.momentum });
+  }
+
   protected abstract residual(x: Tensor): Tensor;
 
   protected shortcut(from: number, to: number, stride: number): void {
-    if (stride !== 1 || from !== to) this.downsample = new Sequential([conv(from, to, 1, stride), new BatchNorm2d(to)]);
+    if (stride !== 1 || from !== to) this.downsample = new Sequential([conv(from, to, 1, stride), this.norm(to)]);
   }
 
   protected override forward(x: Tensor): Tensor {
@@ -31,12 +40,12 @@ export class BasicBlock extends Block {
   readonly conv2: Conv2d;
   readonly bn2: BatchNorm2d;
 
-  constructor(from: number, width: number, stride: number) {
-    super();
+  constructor(from: number, width: number, stride: number, momentum = 0.1) {
+    super(momentum);
     this.conv1 = conv(from, width, 3, stride);
-    this.bn1 = new BatchNorm2d(width, { activation: 'relu' });
+    this.bn1 = this.norm(width, 'relu');
     this.conv2 = conv(width, width, 3);
-    this.bn2 = new BatchNorm2d(width);
+    this.bn2 = this.norm(width);
     this.shortcut(from, width, stride);
   }
 
@@ -55,15 +64,15 @@ export class Bottleneck extends Block {
   readonly conv3: Conv2d;
   readonly bn3: BatchNorm2d;
 
-  constructor(from: number, width: number, stride: number) {
-    super();
+  constructor(from: number, width: number, stride: number, momentum = 0.1) {
+    super(momentum);
     const out = width * Bottleneck.expansion;
     this.conv1 = conv(from, width, 1);
-    this.bn1 = new BatchNorm2d(width, { activation: 'relu' });
+    this.bn1 = this.norm(width, 'relu');
     this.conv2 = conv(width, width, 3, stride);
-    this.bn2 = new BatchNorm2d(width, { activation: 'relu' });
+    this.bn2 = this.norm(width, 'relu');
     this.conv3 = conv(width, out, 1);
-    this.bn3 = new BatchNorm2d(out);
+    this.bn3 = this.norm(out);
     this.shortcut(from, out, stride);
   }
 
@@ -102,19 +111,20 @@ export class ResNet extends Module {
   /** Input pixels per output pixel. */
   readonly stride: number;
 
-  constructor(options: ResNetOptions) {
+  /** @param bnMomentum weight of new batch statistics in the running averages */
+  constructor(options: ResNetOptions, bnMomentum = 0.1) {
     super();
     const { stem } = options;
     const big = stem.kind === 'imagenet';
     this.conv1 = conv(3, stem.width, big ? 7 : 3, big ? 2 : stem.stride);
-    this.bn1 = new BatchNorm2d(stem.width, { activation: 'relu' });
+    this.bn1 = new BatchNorm2d(stem.width, { activation: 'relu', momentum: bnMomentum });
     this.pool = big ? new MaxPool2d(3, { stride: 2, padding: 1 }) : null;
     let from = stem.width;
     const names = ['layer1', 'layer2', 'layer3', 'layer4'] as const;
     options.depths.forEach((depth, stage) => {
       const blocks: AnyModule[] = [];
       for (let i = 0; i < depth; i++) {
-        blocks.push(new options.block(from, options.widths[stage]!, i === 0 ? options.strides[stage]! : 1));
+        blocks.push(new options.block(from, options.widths[stage]!, i === 0 ? options.strides[stage]! : 1, bnMomentum));
         from = options.widths[stage]! * options.block.expansion;
       }
       (this as { -readonly [K in (typeof names)[number]]: Sequential | null })[names[stage]!] = new Sequential(blocks);
