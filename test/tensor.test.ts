@@ -6,7 +6,7 @@ import { setDefaultRuntime, tensor, write } from '../src/tensor/create.js';
 import { keep, scope } from '../src/tensor/scope.js';
 import { broadcastShapes, normalizeAxes } from '../src/tensor/shape.js';
 import { memoryReport, withOwner } from '../src/tensor/storage.js';
-import { Tensor } from '../src/tensor/tensor.js';
+import type { Tensor } from '../src/tensor/tensor.js';
 import { openRuntime } from './support/runtime.js';
 
 const runtime = await openRuntime();
