@@ -44,9 +44,12 @@ await t.test('sees gradients, and infinities, beyond one buffer of counters', (t
   let y = x;
   for (let i = 0; i < 1100; i++) y = relu(y);
   await tracer.check(0);
-  backward(sum(sqrt(x)));
-  await tracer.check(1);
-  t.equal((await x.grad!.data())[0], Infinity, 'the slope of the root at 0, computed inside one kernel');
+  pushModule('head');
+  const root = sqrt(x);
+  popModule();
+  backward(sum(root));
+  // The slope of the root at 0.
+  await t.rejects(tracer.check(1), /Step 1: 1 NaN or infinite .*op "sqrt \(backward\)", in module head,/);
   x.grad!.release();
   for (let i = 0; i < 1100; i++) relu(y);
   div(x, tensor([0, 1]));

@@ -1,6 +1,8 @@
 import { fail } from '../errors.js';
 import { accumulate, add } from '../ops/binary.js';
 import { full } from '../ops/fill.js';
+import { inspectOutput } from '../ops/op.js';
+import { popModule, pushModule } from '../tensor/context.js';
 import { scope, trackOutermost, trackWith } from '../tensor/scope.js';
 import { formatShape, sameShape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
@@ -39,7 +41,7 @@ const propagate = (root: Node, seed: Tensor): void => {
     if (!grad) continue;
     pending.delete(node);
     if (node.retained) addToLeaf(node.retained, grad.alias());
-    const results = scope(() => distinctHandles(node.backward(grad), grad));
+    const results = scope(() => distinctHandles(gradientsOf(node, grad), grad));
     grad.release();
     results.forEach((result, i) => {
       const source = node.sources[i];
@@ -48,6 +50,18 @@ const propagate = (root: Node, seed: Tensor): void => {
       else if ('leaf' in source) addToLeaf(source.leaf, result);
       else pending.set(source.node, merge(pending.get(source.node), result));
     });
+  }
+};
+
+/** Runs a node's backward in the name of the module that made it, and shows its gradients to the debug mode. */
+const gradientsOf = (node: Node, grad: Tensor): readonly (Tensor | null)[] => {
+  pushModule(node.module);
+  try {
+    const results = node.backward(grad);
+    for (const result of results) if (result) inspectOutput(`${node.op} (backward)`, result);
+    return results;
+  } finally {
+    popModule();
   }
 };
 

@@ -1,3 +1,4 @@
+import { UserError } from '../errors.js';
 import type { Runtime } from '../kernels/runtime.js';
 import { fill_, zeros } from '../ops/fill.js';
 import { countNonFinite } from '../ops/finite.js';
@@ -50,8 +51,8 @@ export class NanTracer {
     this.reset();
     if (!found) return;
     const { op, module, shape, count, position } = found;
-    throw new Error(`Step ${step}: ${count} NaN or infinite numbers in the output ${formatShape(shape)} of op "${op}", ` +
-      `${module ? `in module ${module}` : 'outside of modules (in backward, the loss or the optimiser)'}, the first of the step's ops to produce any (number ${position}). ` +
+    throw new UserError(`Step ${step}: ${count} NaN or infinite numbers in the output ${formatShape(shape)} of op "${op}", ` +
+      `${module ? `in module ${module}` : 'outside of modules'}, the first of the step's ops to produce any (number ${position}). ` +
       'Its inputs were finite: look at their range there, or lower the learning rate.');
   }
 

@@ -1,5 +1,6 @@
 import { fail } from '../errors.js';
 import { type Call, installTape, type Op } from '../ops/op.js';
+import { modulePath } from '../tensor/context.js';
 import { type Scoped, trackOutermost, untrack } from '../tensor/scope.js';
 import { formatShape, type Shape } from '../tensor/shape.js';
 import type { GradientNode, Tensor } from '../tensor/tensor.js';
@@ -13,6 +14,8 @@ type Source = { readonly leaf: Tensor } | { readonly node: Node } | null;
 /** One recorded call: enough to run the op's backward, and nothing more stays in memory. */
 export class Node implements GradientNode, Scoped {
   readonly op: string;
+  /** Module whose forward made the call, for the debug mode. */
+  readonly module = modulePath();
   readonly order = nextOrder++;
   readonly shape: Shape;
   readonly shapes: readonly Shape[];

@@ -18,10 +18,12 @@ export type Split = 'train' | 'test';
 export interface SyntheticOptions {
   /** Width and height in pixels, default 128. */
   size?: number;
-  /** Pieces of clutter, default 26. */
+  /** Pieces of clutter, default 20. */
   clutter?: number;
-  /** Smallest and largest width of a bird relative to the picture, default 0.28 … 0.46. */
+  /** Smallest and largest width of a bird relative to the picture, default 0.36 … 0.54. */
   birdSize?: readonly [number, number];
+  /** Paint this class instead of the one that is due; nothing else about the picture changes. */
+  label?: number;
 }
 
 export interface SyntheticImage {
@@ -48,12 +50,13 @@ const BIRD_WIDTH = 2.45;
  * @throws UserError for an index that is not a whole number ≥ 0 or a picture below 32 pixels.
  */
 export function generateImage(seed: number, split: Split, index: number, options: SyntheticOptions = {}): SyntheticImage {
-  const { size = 128, clutter = 26, birdSize = [0.28, 0.46] } = options;
+  const { size = 128, clutter = 20, birdSize = [0.36, 0.54] } = options;
   if (!Number.isInteger(index) || index < 0) fail(`synthetic data: index is ${index}, but must be a whole number from 0 up.`);
   if (!Number.isInteger(size) || size < 32) fail(`synthetic data: size is ${size}, but must be a whole number of at least 32 pixels.`);
   const key = hashKey(seed, split === 'train' ? 1 : 2, index);
   const rng = new Rng(key);
-  const label = index % SPECIES.length;
+  const label = options.label ?? index % SPECIES.length;
+  if (!SPECIES[label]) fail(`synthetic data: label is ${label}, but must be 0 to ${SPECIES.length - 1}.`);
   const canvas = new Canvas(size);
   const habitat = rng.pick(HABITATS);
   paintDistance(canvas, habitat, rng);
@@ -92,7 +95,7 @@ function develop(canvas: Canvas, key: number, rng: Rng): Uint8Array {
   return bytes;
 }
 
-export interface SyntheticDatasetOptions extends SyntheticOptions {
+export interface SyntheticDatasetOptions extends Omit<SyntheticOptions, 'label'> {
   split: Split;
   /** Default 0. */
   seed?: number;

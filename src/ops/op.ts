@@ -88,6 +88,9 @@ export const installOutputHook = (hook: OutputHook | null): void => {
   inspect = hook;
 };
 
+/** Shows a tensor that no op of its own made (a gradient) to the debug mode. */
+export const inspectOutput: OutputHook = (op, output) => inspect?.(op, output);
+
 /** Runs an op: shape rule, forward, and, where an input wants gradients, the tape. */
 export const run = <A>(op: Op<A>, inputs: readonly Tensor[], attrs: A): Tensor => {
   const runtime = inputs[0]!.runtime;

@@ -14,9 +14,11 @@ export interface ChosenMaps {
   readonly indices: Tensor;
 }
 
-/** Draws two maps per image, with replacement, with probability proportional to sqrt(Σ A + 1e-12). */
-export const chooseAttentionMaps = (maps: Tensor): ChosenMaps => noGrad(() => {
-  const indices = multinomial(mapWeights(maps), 2, nextRandomKey());
+/** Draws two map numbers per image, with replacement, with probability proportional to sqrt(Σ A + 1e-12): int32 [B, 2]. */
+export const drawMaps = (maps: Tensor): Tensor => noGrad(() => multinomial(mapWeights(maps), 2, nextRandomKey()));
+
+/** The maps to crop and to drop by; without `indices` they are drawn. */
+export const chooseAttentionMaps = (maps: Tensor, indices = drawMaps(maps)): ChosenMaps => noGrad(() => {
   const [cropMap, dropMap] = chooseMaps(maps, indices);
   return { cropMap, dropMap, indices };
 });

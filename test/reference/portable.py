@@ -43,7 +43,7 @@ def weights_in_order(module):
 
 
 def projection(tensor, number):
-    """Sum of the elements with weights ±1: one number that every element enters."""
+    """Sum of the elements with fixed weights in ±1: one number that every element enters."""
     return float((tensor.detach().flatten() * signed(number, (tensor.numel(),))).sum())
 
 

@@ -4,7 +4,7 @@
 Usage:  resnet_torch.py OUTPUT.json        (committed as test/fixtures/resnet-torch.json)
 
 Weights and input come from portable.py. Gradients are those of sum(features * r) with fixed r; of each tensor the
-fixture holds the norm and a projection on fixed signs, into which every element enters.
+fixture holds the norm and a projection on fixed numbers, into which every element enters.
 """
 import json
 import sys

@@ -351,7 +351,10 @@ def train(opts):
     print(f'{len(data)} train, {len(test)} test, forward {macs / 1e6:.2f} MMAC, {steps * opts.epochs} steps, '
           f'{passes * 2 * macs * steps * opts.batch * opts.epochs / 1e12:.2f} TFLOP of training', flush=True)
     print(vars(opts), flush=True)
-    optimiser = torch.optim.SGD(model.parameters(), lr=opts.lr, momentum=0.9, weight_decay=opts.wd, nesterov=opts.nesterov)
+    if opts.adamw:
+        optimiser = torch.optim.AdamW(model.parameters(), lr=opts.lr, weight_decay=opts.wd)
+    else:
+        optimiser = torch.optim.SGD(model.parameters(), lr=opts.lr, momentum=0.9, weight_decay=opts.wd, nesterov=opts.nesterov)
     centers = None if opts.plain else torch.zeros(data.classes, model.fc.in_features)
     begin = time.time()
     for epoch in range(opts.epochs):
@@ -399,6 +402,7 @@ def options():
     p.add_argument('--lr', type=float, default=0.02)
     p.add_argument('--wd', type=float, default=1e-5)
     p.add_argument('--nesterov', action='store_true')
+    p.add_argument('--adamw', action='store_true')
     p.add_argument('--gamma', type=float, default=0.9)
     p.add_argument('--step-size', type=int, default=2)
     p.add_argument('--cosine', action='store_true')

@@ -43,7 +43,7 @@ export const fillPortable = async (module: AnyModule, order: readonly string[]):
   module.loadStateDict(state);
 };
 
-/** Norm and projection on fixed signs of a tensor in PyTorch's layout. */
+/** Norm and projection on fixed numbers of a tensor in PyTorch's layout. */
 export const summarise = (data: ArrayLike<number>, number: number): [norm: number, projection: number] => {
   let [squares, total] = [0, 0];
   for (let k = 0; k < data.length; k++) {

@@ -54,11 +54,12 @@ export class Canvas {
   /** Paints a polygon with opacity `alpha`, inside `clip` when given. */
   fill(polygon: Polygon, paint: Paint, alpha = 1, clip?: Coverage): Coverage {
     const shape = this.cover(polygon);
+    const brush = new Brush(paint);
     let i = 0;
     for (let y = shape.y0; y < shape.y1; y++) {
       for (let x = shape.x0; x < shape.x1; x++) {
         const weight = shape.values[i++] * alpha * (clip ? coverageAt(clip, x, y) : 1);
-        if (weight > 0) this.mix(y * this.size + x, colourAt(paint, x + 0.5, y + 0.5), weight);
+        if (weight > 0) this.mix(y * this.size + x, brush.at(x, y), weight);
       }
     }
     return shape;
@@ -82,17 +83,18 @@ export class Canvas {
 
   /** Sets every pixel. */
   flood(paint: Paint): void {
+    const brush = new Brush(paint);
     for (let y = 0; y < this.size; y++) {
-      for (let x = 0; x < this.size; x++) this.mix(y * this.size + x, colourAt(paint, x + 0.5, y + 0.5), 1);
+      for (let x = 0; x < this.size; x++) this.mix(y * this.size + x, brush.at(x, y), 1);
     }
   }
 
   private mix(pixel: number, colour: Colour, weight: number): void {
-    for (let c = 0; c < 3; c++) {
-      const i = pixel * 3 + c;
-      const old = this.pixels[i];
-      this.pixels[i] = old + (colour[c] - old) * weight;
-    }
+    const i = pixel * 3;
+    const p = this.pixels;
+    p[i] += (colour[0] - p[i]) * weight;
+    p[i + 1] += (colour[1] - p[i + 1]) * weight;
+    p[i + 2] += (colour[2] - p[i + 2]) * weight;
   }
 
   private pixelBox(polygon: Polygon): { x0: number; y0: number; x1: number; y1: number } {
@@ -145,12 +147,38 @@ function coverageAt(shape: Coverage, x: number, y: number): number {
   return shape.values[(y - shape.y0) * (shape.x1 - shape.x0) + x - shape.x0];
 }
 
-function colourAt(paint: Paint, x: number, y: number): Colour {
-  if (!('from' in paint)) return paint;
-  const dx = paint.b.x - paint.a.x;
-  const dy = paint.b.y - paint.a.y;
-  const t = ((x - paint.a.x) * dx + (y - paint.a.y) * dy) / (dx * dx + dy * dy);
-  return blend(paint.from, paint.to, clamp01(t));
+/** A paint prepared for many pixels: one reused colour, no allocation per pixel. */
+class Brush {
+  private readonly colour: [number, number, number];
+  private readonly change: Colour | undefined;
+  private readonly slopeX: number = 0;
+  private readonly slopeY: number = 0;
+  private readonly start: number = 0;
+
+  constructor(private readonly paint: Paint) {
+    if (!('from' in paint)) {
+      this.colour = [...paint];
+      return;
+    }
+    const { from, to, a, b } = paint;
+    const dx = b.x - a.x;
+    const dy = b.y - a.y;
+    const square = dx * dx + dy * dy;
+    this.colour = [...from];
+    this.change = [to[0] - from[0], to[1] - from[1], to[2] - from[2]];
+    this.slopeX = dx / square;
+    this.slopeY = dy / square;
+    this.start = (0.5 - a.x) * this.slopeX + (0.5 - a.y) * this.slopeY;
+  }
+
+  /** Colour in the middle of pixel (x, y); the result is valid until the next call. */
+  at(x: number, y: number): Colour {
+    if (!this.change) return this.colour;
+    const { from } = this.paint as { from: Colour };
+    const t = clamp01(this.start + x * this.slopeX + y * this.slopeY);
+    for (let c = 0; c < 3; c++) this.colour[c] = from[c] + this.change[c] * t;
+    return this.colour;
+  }
 }
 
 /** Smallest rectangle around a polygon, in continuous coordinates. */

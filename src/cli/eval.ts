@@ -1,0 +1,83 @@
+import type { Dataset, Split } from '../data/dataset.js';
+import { fail } from '../errors.js';
+import { writeFileAtomic } from '../io/atomic.js';
+import { accuracies, accuracyTable } from '../train/accuracy-table.js';
+import type { Checkpoint } from '../train/checkpoint.js';
+import { type Evaluation, evaluate } from '../train/evaluate.js';
+import { openData } from '../train/session.js';
+import { openRuntime } from './open-runtime.js';
+import { choice, flag, int, parseOptions, text } from './options.js';
+import { runCommand } from './run-command.js';
+import { buildSaved, checkpointOptions, checkpointPath, describeSaved, readSavedModel, refinementOptions } from './saved-model.js';
+
+const spec = {
+  name: 'eval',
+  summary: 'Measures a trained network: top-1 and top-5 of the whole image, crop, drop and refined prediction, and the localisation. Everything else is as it was trained.',
+  options: {
+    ...checkpointOptions,
+    data: text({ help: 'folder of the data set', placeholder: 'DIR', defaultText: 'as trained' }),
+    split: choice(['test', 'val', 'train'], { help: 'images to measure on', default: 'test' }),
+    ...refinementOptions,
+    limitTest: int({ help: 'use at most this many test images', min: 1, defaultText: 'as trained' }),
+    limitTrain: int({ help: 'use at most this many training images', min: 1, defaultText: 'as trained' }),
+    skipBadImages: flag({ help: 'count unreadable images and go on' }),
+    workers: int({ help: 'decoding threads; 0 decodes in the main thread', min: 0, max: 64, defaultText: 'cores − 1' }),
+    adapter: text({ help: 'lavapipe, swiftshader, or a part of the adapter’s name', defaultText: 'the best one' }),
+    json: text({ help: 'write the figures to this file', placeholder: 'FILE' }),
+  },
+  examples: ['node dist/eval.js --out runs/synthetic-1', 'node dist/eval.js --out runs/aircraft-1 --best --test-theta 0.2 --json figures.json'],
+};
+
+const chosenSplit = (dataset: Dataset, name: 'test' | 'val' | 'train'): Split =>
+  dataset[name] ?? fail('--split val: this run held no images out; use test or train, or train with --val-fraction');
+
+/** Labels mean something only if the data set still has the classes that were trained, in their order. */
+const checkClasses = (trained: Checkpoint['classes'], found: readonly string[]): void => {
+  const at = Array.from({ length: Math.max(trained.length, found.length) }, (_, i) => i).find((i) => trained[i] !== found[i]);
+  if (at === undefined) return;
+  fail(`the data set's classes are not those of the checkpoint: it has ${found.length}, the checkpoint ${trained.length}; class ${at} is "${found[at] ?? 'missing'}" instead of "${trained[at] ?? 'none'}". ` +
+    'Point --data to the data set the network was trained on.');
+};
+
+const progress = (done: number, total: number): void => {
+  if (process.stdout.isTTY) process.stdout.write(done < total ? `\rBatch ${done} of ${total}` : '\r\x1b[K');
+};
+
+const titles = { test: 'Test', val: 'Held-out', train: 'Training' } as const;
+
+const figures = (result: Evaluation) => ({
+  ...accuracies(result), ...(result.localisation ? { localisation: result.localisation } : {}),
+  loss: result.loss, degenerateMaps: result.degenerate, images: result.images,
+});
+
+const evaluateCommand = async (): Promise<void> => {
+  const { values, source } = parseOptions(spec, process.argv.slice(2));
+  const { data: folder, testTheta, testPadding, average, batchSize, limitTest, limitTrain } = values;
+  const skip = source.skipBadImages === 'default' ? {} : { skipBadImages: values.skipBadImages };
+  const saved = readSavedModel(checkpointPath(values), { data: folder, testTheta, testPadding, average, evalBatchSize: batchSize, limitTest, limitTrain, ...skip });
+  const runtime = await openRuntime(values.adapter);
+  console.log(describeSaved(saved));
+  const data = await openData(saved.config, { workers: values.workers ?? -1, cacheMegabytes: 0 });
+  try {
+    const { dataset } = data;
+    const split = chosenSplit(dataset, values.split);
+    checkClasses(saved.checkpoint.classes, dataset.classes);
+    console.log(`Data: ${dataset.name}, ${split.samples.length} ${titles[values.split].toLowerCase()} images`);
+    for (const note of dataset.notes) console.log(`Note: ${note}`);
+    const method = buildSaved(runtime, saved);
+    const start = performance.now();
+    const result = await evaluate(runtime, data, method, saved.config, split, { withDrop: true, onBatch: progress });
+    const seconds = (performance.now() - start) / 1000;
+    console.log(['', ...accuracyTable(result, titles[values.split])].join('\n'));
+    if (result.degenerate > 0) console.log(`${result.degenerate} images had an unusable attention map; the whole image was taken for them.`);
+    if (data.bad.length > 0) console.log(`${data.bad.length} unreadable images were left out.`);
+    console.log(`Time ${seconds.toFixed(1)} s, ${(result.images / seconds).toFixed(1)} images/s`);
+    const about = { split: values.split, checkpoint: saved.path, epoch: saved.checkpoint.position.epoch, adapter: runtime.device.report.name, badImages: data.bad.length };
+    if (values.json) writeFileAtomic(values.json, `${JSON.stringify({ ...figures(result), ...about, seconds, imagesPerSecond: result.images / seconds }, null, 2)}\n`);
+  } finally {
+    await data.close();
+    runtime.device.close();
+  }
+};
+
+await runCommand(evaluateCommand);

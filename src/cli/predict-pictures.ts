@@ -1,0 +1,58 @@
+/** The files that `predict --pictures` writes: where the network looked, image by image. */
+import { mkdirSync } from 'node:fs';
+import { basename, extname, join } from 'node:path';
+import { fail } from '../errors.js';
+import { writeFileAtomic } from '../io/atomic.js';
+import { attentionGrid, cropPicture, drawBox, dropPicture, encodePng, heatmapOverlay } from '../train/report/pictures.js';
+import type { Box, ImageCase, Picture } from '../train/report/types.js';
+
+/** Blue-green: it stands out from skies, leaves and skin alike. */
+const BOX_COLOUR = [0, 200, 190] as const;
+
+export const preparePictureFolder = (folder: string): void => {
+  try {
+    mkdirSync(folder, { recursive: true });
+  } catch (error) {
+    fail(`--pictures: the folder ${folder} cannot be made: ${(error as Error).message}`);
+  }
+};
+
+/** `photos/heron.jpg` gives `heron`; a second heron gives `heron-2`. */
+export const pictureNames = (files: readonly string[]): string[] => {
+  const used = new Map<string, number>();
+  return files.map((file) => {
+    const stem = basename(file, extname(file)).replace(/[^\p{L}\p{N}._-]+/gu, '_');
+    const count = (used.get(stem) ?? 0) + 1;
+    used.set(stem, count);
+    return count === 1 ? stem : `${stem}-${count}`;
+  });
+};
+
+/** The boxed region in its own proportions, at the resolution of the decoded picture. */
+const closeUp = (image: Picture, box: Box): Picture =>
+  cropPicture(image, box, Math.max(1, Math.round(box.x1 - box.x0)), Math.max(1, Math.round(box.y1 - box.y0)));
+
+/**
+ * Writes NAME-box.png and NAME-crop.png at the resolution of the decoded picture, and NAME-heat.png, NAME-maps.png and
+ * NAME-drop.png as the network saw it.
+ *
+ * @param image the decoded picture
+ * @param box where the network looked, in its pixels
+ * @returns the names of the files
+ */
+export const writePictures = async (folder: string, name: string, image: Picture, box: Box, seen: ImageCase): Promise<string[]> => {
+  const pictures: Record<string, Picture> = {
+    box: drawBox(image, box, BOX_COLOUR),
+    crop: closeUp(image, box),
+    heat: heatmapOverlay(seen.image, seen.meanMap),
+    maps: attentionGrid(seen.image, seen.maps),
+    ...(seen.dropMask ? { drop: dropPicture(seen.image, seen.dropMask) } : {}),
+  };
+  const files: string[] = [];
+  for (const [kind, picture] of Object.entries(pictures)) {
+    const file = join(folder, `${name}-${kind}.png`);
+    writeFileAtomic(file, await encodePng(picture));
+    files.push(file);
+  }
+  return files;
+};

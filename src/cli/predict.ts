@@ -1,0 +1,117 @@
+import { resizedSide } from '../data/augment.js';
+import { DecodePool } from '../data/decode-pool.js';
+import { fail } from '../errors.js';
+import type { Runtime } from '../kernels/runtime.js';
+import type { Method } from '../train/method.js';
+import { describeBatch } from '../train/report-cases.js';
+import type { Guess } from '../train/report/types.js';
+import { openRuntime } from './open-runtime.js';
+import { flag, int, type OptionValues, parseOptions, text } from './options.js';
+import { type Failed, loadImages, type Prediction, predictBatch, type Request, toBatch } from './predict-images.js';
+import { pictureNames, preparePictureFolder, writePictures } from './predict-pictures.js';
+import { runCommand } from './run-command.js';
+import { buildSaved, checkpointOptions, checkpointPath, describeSaved, readSavedModel, refinementOptions, type SavedModel } from './saved-model.js';
+
+const spec = {
+  name: 'predict',
+  summary: 'Tells what images show: the most probable classes of the whole image and after looking closer, and where it looked.',
+  positional: { name: 'IMAGE', help: 'files to predict (JPEG, PNG, GIF, BMP or TIFF)' },
+  options: {
+    ...checkpointOptions,
+    synthetic: int({ help: 'predict this many test images of the embedded data set', placeholder: 'N', min: 1, max: 10000 }),
+    top: int({ help: 'classes to list', min: 1, default: 5 }),
+    pictures: text({ help: 'write pictures of the box, heat map, attention maps, crop and drop to this folder', placeholder: 'DIR' }),
+    json: flag({ help: 'print one JSON array instead' }),
+    ...refinementOptions,
+    workers: int({ help: 'decoding threads; 0 decodes in the main thread', min: 0, max: 64, defaultText: 'cores − 1' }),
+    adapter: text({ help: 'lavapipe, swiftshader, or a part of the adapter’s name', defaultText: 'the best one' }),
+  },
+  examples: ['node dist/predict.js heron.jpg gull.png --out runs/folder-1 --pictures looked', 'node dist/predict.js --synthetic 4 --out runs/synthetic-1 --pictures looked'],
+};
+
+/** Larger photographs are shrunk by whole factors while decoding, as in training. */
+const DECODE_SIDE_FACTOR = 4;
+
+type Values = OptionValues<typeof spec.options>;
+
+/** Embedded test images, as the run that wrote the checkpoint saw them. */
+const syntheticRequests = (count: number, { config, checkpoint }: SavedModel): Request[] => {
+  if (config.dataset !== 'synthetic') fail(`--synthetic: this network was trained on ${config.dataset}, whose classes are others than the embedded birds; name image files instead`);
+  const { classes } = checkpoint;
+  return Array.from({ length: count }, (_, index) => ({
+    name: `embedded-${index}`, source: { synthetic: { seed: config.seed, split: 'test' as const, index, options: {} } }, trueLabel: classes[index % classes.length]!,
+  }));
+};
+
+const percent = ({ label, probability }: Guess): string => `${(100 * probability).toFixed(1).padStart(5)} %  ${label}`;
+
+/** Two lists side by side; the columns are as wide as the longest class. */
+const describe = ({ file, width, height, trueLabel, raw, refined, box, degenerate }: Prediction): string => {
+  const head = `${file}, ${width} × ${height} pixels${trueLabel ? `, truly ${trueLabel}` : ''}`;
+  if (!refined || !box) return [head, ...raw.map((guess) => `  ${percent(guess)}`)].join('\n');
+  const across = Math.max(...raw.map((guess) => percent(guess).length), 'raw'.length) + 3;
+  const [x0, y0, x1, y1] = [box.x0, box.y0, box.x1, box.y1].map(Math.round);
+  return [
+    head,
+    `  looked closer at x ${x0} to ${x1}, y ${y0} to ${y1}${degenerate ? ' (its attention map was unusable)' : ''}`,
+    `  ${'raw'.padEnd(across)}refined`,
+    ...raw.map((guess, i) => `  ${percent(guess).padEnd(across)}${percent(refined[i]!)}`),
+  ].join('\n');
+};
+
+interface Outcome {
+  readonly predictions: Prediction[];
+  readonly failed: Failed[];
+}
+
+/** Predicts in batches, so that many large photographs need no more memory than a few. */
+const predictAll = async (runtime: Runtime, method: Method, saved: SavedModel, requests: readonly Request[], values: Values): Promise<Outcome> => {
+  const pool = new DecodePool({ ...(values.workers === undefined ? {} : { workers: values.workers }), maxSide: DECODE_SIDE_FACTOR * resizedSide(saved.config.augment) });
+  const names = pictureNames(requests.map(({ name }) => name));
+  const outcome: Outcome = { predictions: [], failed: [] };
+  const { evalBatchSize } = saved.config;
+  try {
+    for (let from = 0; from < requests.length; from += evalBatchSize) {
+      const part = requests.slice(from, from + evalBatchSize);
+      const { loaded, failed } = await loadImages(pool, part);
+      for (const { error } of failed) console.error(error);
+      outcome.failed.push(...failed);
+      if (loaded.length === 0) continue;
+      const results = await predictBatch(runtime, method, saved, loaded, values.top);
+      const seen = values.pictures ? await describeBatch(runtime, method, toBatch(loaded), saved.config, saved.checkpoint.classes) : [];
+      for (const [i, { prediction, decodedBox }] of results.entries()) {
+        outcome.predictions.push(prediction);
+        if (!values.json) console.log(`\n${describe(prediction)}`);
+        if (!values.pictures || !decodedBox) continue;
+        const name = names[from + part.indexOf(loaded[i]!.request)]!;
+        const files = await writePictures(values.pictures, name, loaded[i]!.image, decodedBox, seen[i]!);
+        if (!values.json) console.log(`  pictures: ${files.join(', ')}`);
+      }
+    }
+  } finally {
+    await pool.close();
+  }
+  return outcome;
+};
+
+const predict = async (): Promise<number> => {
+  const { values, positional } = parseOptions(spec, process.argv.slice(2));
+  if (positional.length === 0 && values.synthetic === undefined) fail('name at least one IMAGE, or try --synthetic 4 with a network trained on the embedded data set');
+  const { testTheta, testPadding, average, batchSize } = values;
+  const saved = readSavedModel(checkpointPath(values), { testTheta, testPadding, average, evalBatchSize: batchSize });
+  const requests: Request[] = positional.map((path) => ({ name: path, source: { path } }));
+  if (values.synthetic !== undefined) requests.push(...syntheticRequests(values.synthetic, saved));
+  if (values.pictures && saved.config.method === 'plain') fail('--pictures: a plain classifier has no attention to show; leave the option out');
+  if (values.pictures) preparePictureFolder(values.pictures);
+  const runtime = await openRuntime(values.adapter, values.json);
+  if (!values.json) console.log(describeSaved(saved));
+  try {
+    const { predictions, failed } = await predictAll(runtime, buildSaved(runtime, saved), saved, requests, values);
+    if (values.json) console.log(JSON.stringify([...predictions, ...failed.map(({ request, error }) => ({ file: request.name, error }))], null, 2));
+    return failed.length === 0 ? 0 : 1;
+  } finally {
+    runtime.device.close();
+  }
+};
+
+await runCommand(predict);

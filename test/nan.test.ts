@@ -1,0 +1,130 @@
+/** NaN must stay visible: it survives ops that could hide it, and the debug mode names where it came from. */
+import t from 'tap';
+import { backward } from '../src/autograd/backward.js';
+import { NanTracer } from '../src/autograd/nan-tracer.js';
+import { Linear, Sequential } from '../src/nn/layers.js';
+import { Module } from '../src/nn/module.js';
+import {
+  add, argmax, batchNorm2d, clamp, conv2d, crossEntropy, globalAvgPool2d, l2Normalize, log, matmul, max, maxPool2d, maximum, mean, min, minimum, ones, relu, softmax, sum, zeros,
+} from '../src/ops/index.js';
+import { tensor } from '../src/tensor/create.js';
+import { scope } from '../src/tensor/scope.js';
+import type { Tensor } from '../src/tensor/tensor.js';
+import { openRuntime } from './support/runtime.js';
+
+const runtime = await openRuntime();
+const broken = (length: number, at: number, value = NaN): Float32Array => Float32Array.from({ length }, (_, i) => (i === at ? value : (i % 7) - 3));
+const nansIn = async (x: Tensor): Promise<number[]> => [...(await x.data())].flatMap((v, i) => (Number.isNaN(v) ? [i] : []));
+
+t.test('element by element, in every lane', (t) => scope(async () => {
+  const zero = zeros([9]);
+  for (let at = 0; at < 9; at++) {
+    const x = tensor(broken(9, at));
+    const ops: Record<string, Tensor> = {
+      relu: relu(x), clamp: clamp(x, -1, 1), 'maximum, left': maximum(x, zero), 'maximum, right': maximum(zero, x), 'minimum, left': minimum(x, zero), 'minimum, right': minimum(zero, x),
+    };
+    for (const [name, y] of Object.entries(ops)) t.same(await nansIn(y), [at], `${name}: NaN at ${at} stays, and stays alone`);
+  }
+}));
+
+t.test('reductions of rows, columns and everything', (t) => scope(async () => {
+  const [rows, columns] = [5, 70];
+  for (const [row, column] of [[0, 0], [2, 33], [4, 69], [3, 66]] as const) {
+    const x = tensor(broken(rows * columns, row * columns + column), [rows, columns]);
+    for (const [name, reduce] of Object.entries({ sum, mean, max, min })) {
+      t.same(await nansIn(reduce(x, 1)), [row], `${name} over rows`);
+      t.same(await nansIn(reduce(x, 0)), [column], `${name} over columns`);
+      t.ok(Number.isNaN(await reduce(x).item()), `${name} of all`);
+    }
+    t.equal((await argmax(x, 1).data())[row], column, 'argmax finds the NaN, as PyTorch does');
+  }
+}));
+
+t.test('a long reduction that runs in several parts', (t) => scope(async () => {
+  for (const at of [0, 1, 20_001, 39_999]) {
+    const x = tensor(broken(40_000, at), [10_000, 4]);
+    t.same(await nansIn(max(x, 0)), [at % 4], `max, NaN at ${at}`);
+    t.same(await nansIn(sum(x, 0)), [at % 4], `sum, NaN at ${at}`);
+  }
+}));
+
+t.test('infinities keep their sign', (t) => scope(async () => {
+  const [up, down] = [tensor(broken(6, 3, Infinity)), tensor(broken(6, 3, -Infinity))];
+  t.same([await max(up).item(), await min(down).item(), await sum(up).item(), await max(down).item()], [Infinity, -Infinity, Infinity, 2]);
+  t.same([...(await relu(down).data())], [0, 0, 0, 0, 1, 2]);
+  t.ok(Number.isNaN(await sum(add(up, down)).item()), '∞ − ∞');
+}));
+
+t.test('pooling, convolution, matmul, normalisation, loss', (t) => scope(async () => {
+  const image = tensor(broken(1 * 4 * 4 * 5, (1 * 4 + 2) * 5 + 3), [1, 4, 4, 5]);
+  t.same(await nansIn(maxPool2d(image, { kernelSize: 2, stride: 2 })), [5 + 3], 'max pool: one window of one channel');
+  t.same(await nansIn(globalAvgPool2d(image)), [3]);
+  const conv = await nansIn(conv2d(image, ones([3, 3, 5, 2]), null, { padding: 1 }));
+  t.same(conv.length, 9 * 2, 'convolution: the nine pixels that see it');
+  t.same(await nansIn(matmul(tensor(broken(6, 4), [2, 3]), ones([3, 2]))), [2, 3]);
+  t.same(await nansIn(softmax(tensor(broken(6, 4), [2, 3]))), [3, 4, 5]);
+  t.same(await nansIn(l2Normalize(tensor(broken(6, 4), [2, 3]))), [3, 4, 5]);
+  t.ok(Number.isNaN(await crossEntropy(tensor(broken(6, 4), [2, 3]), tensor([0, 1], [2], { dtype: 'int32' })).item()));
+  const [one, nought] = [ones([5]), zeros([5])];
+  const [runningMean, runningVar] = [zeros([5]), ones([5])];
+  const normalised = await nansIn(batchNorm2d(image, one, nought, runningMean, runningVar, { training: true, activation: 'relu' }));
+  t.ok(normalised.length === 16 && normalised.every((i) => i % 5 === 3), 'batch norm with ReLU: the whole channel, and no other');
+  t.same(await nansIn(runningMean), [3]);
+}));
+
+t.test('NaN in a gradient', (t) => scope(async () => {
+  const x = tensor([-1, 2, 3]).requiresGrad_();
+  backward(relu(x), tensor([NaN, NaN, 1]));
+  t.same([...(await x.grad!.data())], [NaN, NaN, 1], 'passes even where ReLU blocks finite gradients');
+}));
+
+class Logarithm extends Module {
+  protected override forward(x: Tensor): Tensor {
+    return relu(log(x));
+  }
+}
+
+class Net extends Module {
+  readonly first = new Linear(2, 3);
+  readonly block = new Sequential([new Logarithm()]);
+  readonly last = new Linear(3, 1);
+
+  protected override forward(x: Tensor): Tensor {
+    return this.last.call(this.block.call(this.first.call(x)));
+  }
+}
+
+t.test('the tracer names the first op, its module and the step', async (t) => {
+  const net = new Net().nameAll();
+  const tracer = new NanTracer(runtime);
+  const step = (weight: number): void => scope(() => {
+    net.loadStateDict(new Map([
+      ['first.weight', { shape: [2, 3], data: new Float32Array(6).fill(weight) }], ['first.bias', { shape: [3], data: new Float32Array(3).fill(weight) }],
+      ['last.weight', { shape: [3, 1], data: new Float32Array(3).fill(1) }], ['last.bias', { shape: [1], data: new Float32Array(1) }],
+    ]));
+    backward(sum(net.call(tensor([[1, 2], [3, 4]]))));
+  });
+  tracer.start();
+  step(1);
+  await tracer.check(6);
+  step(-1);
+  await t.rejects(tracer.check(7), /^Step 7: 6 NaN or infinite numbers in the output \[2, 3\] of op "log", in module Net\.block\.0, the first of the step's ops/);
+  step(1);
+  await tracer.check(8);
+  tracer.stop();
+  step(-1);
+  await tracer.check(9);
+  t.pass('after stop nothing is watched');
+});
+
+t.test('the tracer sees what backward produces', (t) => scope(async () => {
+  const tracer = new NanTracer(runtime);
+  const x = tensor([0.5, 2]).requiresGrad_();
+  tracer.start();
+  const y = relu(x);
+  backward(y, tensor([1, Infinity]));
+  await t.rejects(tracer.check(3), /^Step 3: 1 NaN or infinite numbers in the output \[2\] of op "relu \(backward\)"/);
+  tracer.stop();
+}));
+
+t.teardown(() => runtime.device.close());
