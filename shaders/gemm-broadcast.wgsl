@@ -9,7 +9,7 @@ enable subgroups;
 
 override BIAS: bool = false;
 override TRANSPOSED: bool = false;     // w is [n][k] instead of [k][n]
-override DIVIDE: bool = false;         // the input gradient of a strided convolution
+override SCATTER: bool = false;        // the rows of y are not one behind the other
 const LANES = u32($LANES);
 const GROUPS = u32($GROUPS);
 const COLUMNS = LANES / GROUPS;        // lanes side by side
@@ -20,14 +20,15 @@ const COLUMNS = LANES / GROUPS;        // lanes side by side
 @group(0) @binding(3) var<storage, read_write> y: array<vec4f>;
 @group(1) @binding(0) var<uniform> P: Params;
 
-// Where a tap reads, or -1.
-fn source(base: i32, tap: i32, divisor: i32, size: u32) -> i32 {
-  var at = base + tap;
-  if (DIVIDE) {
-    if (at < 0 || at % divisor != 0) { return -1; }
-    at /= divisor;
-  }
-  return select(-1, at, at >= 0 && at < i32(size));
+fn within(at: i32, size: u32) -> bool {
+  return at >= 0 && at < i32(size);
+}
+
+// Where a pixel of the result lies.
+fn placeOf(row: u32) -> u32 {
+  if (!SCATTER) { return row * P.yPitch; }
+  let line = row / P.outW;
+  return P.yOrigin + (line / P.outH) * P.yImage + (line % P.outH) * P.yLine + (row % P.outW) * P.yPitch;
 }
 
 // A tile of (LANES * BLOCKS) rows by (COLUMNS * 4) columns.
@@ -52,12 +53,12 @@ fn rows(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   for (var r = 0u; r < P.kernelH; r++) {
     for (var s = 0u; s < P.kernelW; s++) {
       //# for j in 0..$BLOCKS
-      let iy$j = source(baseY$j, i32(r) * P.stepY, P.divY, P.inH);
-      let ix$j = source(baseX$j, i32(s) * P.stepX, P.divX, P.inW);
-      let inside$j = iy$j >= 0 && ix$j >= 0;
+      let iy$j = baseY$j + i32(r) * P.stepY;
+      let ix$j = baseX$j + i32(s) * P.stepX;
+      let inside$j = within(iy$j, P.inH) && within(ix$j, P.inW);
       let at$j = batch * P.xBatch + select(0u, ((image$j + u32(iy$j)) * P.inW + u32(ix$j)) * P.xPitch, inside$j);
       //# end
-      let tap = batch * P.wBatch + (r * P.kernelW + s) * P.wTap;
+      let tap = batch * P.wBatch + P.tapBase + r * P.tapY + s * P.tapX;
       for (var k = 0u; k < P.depth4; k++) {
         // All loads come first: the compiler otherwise sinks additions across a load's branches.
         //# for j in 0..$BLOCKS
@@ -104,7 +105,7 @@ fn rows(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   for (var i = 0u; i < P.tileRows; i++) {
     let row = row0 + i / COLUMNS * LANES + first + i % COLUMNS;
     if (row < P.rows) {
-      y[batch * P.yBatch + row * P.yPitch + column] = maskTail(sum[i] + shift, column, P.width);
+      y[batch * P.yBatch + placeOf(row) + column] = maskTail(sum[i] + shift, column, P.width);
     }
   }
 }
@@ -175,7 +176,7 @@ fn weights(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
     //# end
   }
   if (column >= P.width4) { return; }
-  let base = split * P.ySplit + batch * P.yBatch + tap * P.wTap + column;
+  let base = split * P.ySplit + batch * P.yBatch + tap * P.tapX + column;
   for (var i = 0u; i < P.tileRows; i++) {
     let c = block * 4u + i;
     if (c < P.depth) { y[base + c * P.yPitch] = maskTail(sum[i], column, P.width); }

@@ -6,7 +6,7 @@
 
 override BIAS: bool = false;
 override TRANSPOSED: bool = false;     // w is [n][k] instead of [k][n]
-override DIVIDE: bool = false;         // the input gradient of a strided convolution
+override SCATTER: bool = false;        // the rows of y are not one behind the other
 
 @group(0) @binding(0) var<storage, read> x: array<vec4f>;
 @group(0) @binding(1) var<storage, read> w: array<vec4f>;
@@ -17,13 +17,15 @@ override DIVIDE: bool = false;         // the input gradient of a strided convol
 var<workgroup> left: array<array<vec4f, 16>, 16>;     // [depth][row / 4]
 var<workgroup> right: array<array<vec4f, 16>, 16>;    // [depth][column / 4]
 
-fn source(base: i32, tap: i32, divisor: i32, size: u32) -> i32 {
-  var at = base + tap;
-  if (DIVIDE) {
-    if (at < 0 || at % divisor != 0) { return -1; }
-    at /= divisor;
-  }
-  return select(-1, at, at >= 0 && at < i32(size));
+fn within(at: i32, size: u32) -> bool {
+  return at >= 0 && at < i32(size);
+}
+
+// Where a pixel of the result lies.
+fn placeOf(row: u32) -> u32 {
+  if (!SCATTER) { return row * P.yPitch; }
+  let line = row / P.outW;
+  return P.yOrigin + (line / P.outH) * P.yImage + (line % P.outH) * P.yLine + (row % P.outW) * P.yPitch;
 }
 
 // Invocation (tx, ty) owns rows 4 ty … 4 ty + 3 and columns 4 tx … 4 tx + 3 of the tile.
@@ -57,11 +59,11 @@ fn rows(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   var sum: array<vec4f, 4>;
   for (var r = 0u; r < P.kernelH; r++) {
     for (var s = 0u; s < P.kernelW; s++) {
-      let iy = source(baseY, i32(r) * P.stepY, P.divY, P.inH);
-      let ix = source(baseX, i32(s) * P.stepX, P.divX, P.inW);
-      let inside = iy >= 0 && ix >= 0;
+      let iy = baseY + i32(r) * P.stepY;
+      let ix = baseX + i32(s) * P.stepX;
+      let inside = within(iy, P.inH) && within(ix, P.inW);
       let at = batch * P.xBatch + select(0u, ((image + u32(iy)) * P.inW + u32(ix)) * P.xPitch, inside);
-      let tap = batch * P.wBatch + (r * P.kernelW + s) * P.wTap;
+      let tap = batch * P.wBatch + P.tapBase + r * P.tapY + s * P.tapX;
       for (var k = 0u; k < P.depth4; k += 4u) {
         let quad = k + loadQuad;
         let a = select(vec4f(0.0), x[at + min(quad, P.depth4 - 1u)], inside && quad < P.depth4);
@@ -79,7 +81,7 @@ fn rows(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   if (BIAS) { shift = bias[column]; }
   for (var i = 0u; i < 4u; i++) {
     let row = row0 + ty * 4u + i;
-    if (row < P.rows) { y[batch * P.yBatch + row * P.yPitch + column] = maskTail(sum[i] + shift, column, P.width); }
+    if (row < P.rows) { y[batch * P.yBatch + placeOf(row) + column] = maskTail(sum[i] + shift, column, P.width); }
   }
 }
 
@@ -131,7 +133,7 @@ fn weights(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
   }
   let column = column0 + tx;
   if (column >= P.width4) { return; }
-  let base = split * P.ySplit + batch * P.yBatch + tap * P.wTap + column;
+  let base = split * P.ySplit + batch * P.yBatch + tap * P.tapX + column;
   for (var i = 0u; i < 4u; i++) {
     let c = (block + ty) * 4u + i;
     if (c < P.depth) { y[base + c * P.yPitch] = maskTail(sum[i], column, P.width); }

@@ -3,10 +3,11 @@
 // Rows form:    y[p, n]       = sum over taps (r, s) and k of x[pixel(p, r, s), k] * w[r, s, k, n]
 // Weights form: y[r, s, c, n] = sum over p of x[pixel(p, r, s), c] * w[p, n]
 //
-// p counts output pixels (image, oy, ox). The source row of a tap is (oy * mulY + offY + r * stepY) / divY
-// where that is whole and inside the image, else the tap contributes zero; likewise in x. A forward
-// convolution has mul = stride and step = dilation; its input gradient mul = 1, step = -dilation,
-// div = stride. A matrix product has images of one pixel. Lengths are in vec4f unless said otherwise.
+// p counts output pixels (image, oy, ox). The source row of a tap is oy * mulY + offY + r * stepY; outside
+// of the image the tap contributes zero; likewise in x. A forward convolution has mul = stride and
+// step = dilation. Its input gradient has mul = 1 and step = -dilation; with a stride, the input's pixels fall into
+// stride * stride phases, each with its own part of the taps. A matrix product has images of one pixel. Lengths
+// are in vec4f unless said otherwise.
 struct Params {
   rows: u32,          // output pixels, all images
   outH: u32, outW: u32,
@@ -15,15 +16,19 @@ struct Params {
   mulY: i32, mulX: i32,
   offY: i32, offX: i32,
   stepY: i32, stepX: i32,
-  divY: i32, divX: i32,
   depth: u32,         // logical k (rows form) or c (weights form), in elements
   depth4: u32,
   width: u32,         // logical n, in elements
   width4: u32,
   xPitch: u32,        // between pixels of x
   wPitch: u32,        // between rows of w
-  wTap: u32,          // between taps of w
+  tapBase: u32,       // first tap of w, and what lies between taps downwards and sideways
+  tapY: u32,
+  tapX: u32,
   yPitch: u32,        // between rows of y
+  yOrigin: u32,       // rows form with SCATTER: where pixels of y lie instead
+  yImage: u32,
+  yLine: u32,
   xBatch: u32,        // between batches or groups, in x, w and y
   wBatch: u32,
   yBatch: u32,

@@ -18,7 +18,7 @@ const isDense = (w: Shape, { groups }: ConvAttrs): boolean => groups === 1 || (w
 
 const forwardGeometry = (x: Shape, w: Shape, y: Shape, a: ConvAttrs): Geometry => ({
   rows: y[0]! * y[1]! * y[2]!, out: [y[1]!, y[2]!], source: [x[1]!, x[2]!], kernel: [w[0]!, w[1]!],
-  mul: a.stride, offset: [-a.padding[0], -a.padding[1]], step: a.dilation, div: [1, 1],
+  mul: a.stride, offset: [-a.padding[0], -a.padding[1]], step: a.dilation,
 });
 
 const extentsOf = (x: Shape, w: Shape, y: Shape, { groups }: ConvAttrs): Extents => {
@@ -35,6 +35,45 @@ const plainParams = (x: Shape, w: Shape, y: Shape, a: ConvAttrs) => ({
   groups: a.groups, groupIn: w[2]!, groupOut: w[3]! / a.groups, inStride: quadsPerRow(x) * 4, outStride: quadsPerRow(y) * 4,
 });
 
+/** Along one axis: the input pixels of a phase, and the taps that reach them. */
+interface Phase {
+  readonly first: number;
+  readonly pixels: number;
+  readonly firstTap: number;
+  readonly taps: number;
+  readonly everyTap: number;
+  readonly offset: number;
+  readonly step: number;
+}
+
+const gcd = (a: number, b: number): number => (b === 0 ? a : gcd(b, a % b));
+
+/**
+ * With stride s, input pixel first + s·j gets gradient from the taps r with first + padding − r·dilation divisible by s,
+ * and from output pixel j + offset + k·step for the k-th of them.
+ */
+const phasesOf = (size: number, kernel: number, stride: number, padding: number, dilation: number): Phase[] =>
+  Array.from({ length: Math.min(stride, size) }, (_, first) => {
+    const everyTap = stride / gcd(dilation, stride);
+    const reaches = Array.from({ length: Math.min(everyTap, kernel) }, (_, r) => r).find((r) => (first + padding - r * dilation) % stride === 0);
+    const firstTap = reaches ?? 0;
+    return {
+      first, pixels: Math.ceil((size - first) / stride), firstTap, everyTap, taps: reaches === undefined ? 0 : Math.ceil((kernel - firstTap) / everyTap),
+      offset: reaches === undefined ? 0 : (first + padding - firstTap * dilation) / stride, step: (-everyTap * dilation) / stride,
+    };
+  });
+
+/** One matrix product per phase of the stride; a single one without stride. Phases no tap reaches are set to zero. */
+const inputGradientPhases = (x: Shape, w: Shape, y: Shape, a: ConvAttrs): Geometry[] => {
+  const [down, across] = ([0, 1] as const).map((axis) => phasesOf(x[axis + 1]!, w[axis]!, a.stride[axis]!, a.padding[axis]!, a.dilation[axis]!));
+  const strided = a.stride[0] * a.stride[1] > 1;
+  return down!.flatMap((v) => across!.map((h) => ({
+    rows: x[0]! * v.pixels * h.pixels, out: [v.pixels, h.pixels], source: [y[1]!, y[2]!], kernel: [v.taps, h.taps],
+    mul: [1, 1], offset: [v.offset, h.offset], step: [v.step, h.step], taps: { first: v.firstTap * w[1]! + h.firstTap, every: [v.everyTap * w[1]!, h.everyTap] },
+    ...(strided ? { place: { origin: v.first * x[2]! + h.first, image: x[1]! * x[2]!, line: a.stride[0] * x[2]!, pixel: a.stride[1] } } : {}),
+  })));
+};
+
 const gradInput = (grad: Tensor, w: Tensor, x: Shape, a: ConvAttrs): Tensor => {
   const result = allocate(grad.runtime, x, 'conv2d input gradient');
   if (!isDense(w.shape, a)) {
@@ -42,12 +81,8 @@ const gradInput = (grad: Tensor, w: Tensor, x: Shape, a: ConvAttrs): Tensor => {
     return result;
   }
   const e = extentsOf(x, w.shape, grad.shape, a);
-  const geometry: Geometry = {
-    rows: x[0]! * x[1]! * x[2]!, out: [x[1]!, x[2]!], source: [grad.shape[1]!, grad.shape[2]!], kernel: [w.shape[0]!, w.shape[1]!],
-    mul: [1, 1], offset: a.padding, step: [-a.dilation[0], -a.dilation[1]], div: a.stride,
-  };
-  gemmRows(grad, w, result, geometry, { ...e, depth: e.width, width: e.depth, xPitch: e.yPitch, yPitch: e.xPitch, xBatch: e.yBatch, yBatch: e.xBatch },
-    { transposed: true });
+  const extents = { ...e, depth: e.width, width: e.depth, xPitch: e.yPitch, yPitch: e.xPitch, xBatch: e.yBatch, yBatch: e.xBatch };
+  for (const geometry of inputGradientPhases(x, w.shape, grad.shape, a)) gemmRows(grad, w, result, geometry, extents, { transposed: true });
   return result;
 };
 

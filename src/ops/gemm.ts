@@ -21,12 +21,15 @@ export interface Geometry {
   readonly mul: readonly [number, number];
   readonly offset: readonly [number, number];
   readonly step: readonly [number, number];
-  readonly div: readonly [number, number];
+  /** Which taps of w take part: the first one, and every how many downwards and sideways; default all. */
+  readonly taps?: { readonly first: number; readonly every: readonly [number, number] };
+  /** Where the pixels of y lie, in pixels; default one behind the other. */
+  readonly place?: { readonly origin: number; readonly image: number; readonly line: number; readonly pixel: number };
 }
 
 /** A matrix product: every row is an image of one pixel. */
 export const rowsGeometry = (rows: number): Geometry => ({
-  rows, out: [1, 1], source: [1, 1], kernel: [1, 1], mul: [1, 1], offset: [0, 0], step: [0, 0], div: [1, 1],
+  rows, out: [1, 1], source: [1, 1], kernel: [1, 1], mul: [1, 1], offset: [0, 0], step: [0, 0],
 });
 
 /** Sizes in elements, pitches and batch strides in vec4f. */
@@ -73,11 +76,19 @@ const tilingOf = (runtime: Runtime, narrow: number): Tiling => {
 
 const ceilDiv = (a: number, b: number): number => Math.ceil(a / b);
 
+const tapParams = ({ taps, kernel }: Geometry, { wTap }: Extents) => ({
+  tapBase: (taps?.first ?? 0) * wTap, tapY: (taps?.every[0] ?? kernel[1]) * wTap, tapX: (taps?.every[1] ?? 1) * wTap,
+});
+
+const placeParams = ({ place }: Geometry, { yPitch }: Extents) => ({
+  yPitch: (place?.pixel ?? 1) * yPitch, yOrigin: (place?.origin ?? 0) * yPitch, yImage: (place?.image ?? 0) * yPitch, yLine: (place?.line ?? 0) * yPitch,
+});
+
 const paramsOf = (g: Geometry, e: Extents) => ({
   rows: g.rows, outH: g.out[0], outW: g.out[1], inH: g.source[0], inW: g.source[1], kernelH: g.kernel[0], kernelW: g.kernel[1],
-  mulY: g.mul[0], mulX: g.mul[1], offY: g.offset[0], offX: g.offset[1], stepY: g.step[0], stepX: g.step[1], divY: g.div[0], divX: g.div[1],
+  mulY: g.mul[0], mulX: g.mul[1], offY: g.offset[0], offX: g.offset[1], stepY: g.step[0], stepX: g.step[1],
   depth: e.depth, depth4: ceilDiv(e.depth, 4), width: e.width, width4: ceilDiv(e.width, 4),
-  xPitch: e.xPitch, wPitch: e.wPitch, wTap: e.wTap, yPitch: e.yPitch, xBatch: e.xBatch, wBatch: e.wBatch, yBatch: e.yBatch, batches: e.batches,
+  xPitch: e.xPitch, wPitch: e.wPitch, ...tapParams(g, e), ...placeParams(g, e), xBatch: e.xBatch, wBatch: e.wBatch, yBatch: e.yBatch, batches: e.batches,
 });
 
 export interface RowsOptions {
@@ -93,7 +104,7 @@ export const gemmRows = (x: Tensor, w: Tensor, y: Tensor, g: Geometry, e: Extent
   const columnTiles = ceilDiv(ceilDiv(e.width, 4), tiling.columns);
   const rowTiles = ceilDiv(g.rows, tiling.rows);
   const kernel: Kernel = tiling.shader.kernel('rows', {
-    ...tiling.constants, BIAS: options.bias ? 1 : 0, TRANSPOSED: options.transposed ? 1 : 0, DIVIDE: g.div[0] * g.div[1] > 1 ? 1 : 0,
+    ...tiling.constants, BIAS: options.bias ? 1 : 0, TRANSPOSED: options.transposed ? 1 : 0, SCATTER: g.place ? 1 : 0,
   });
   // Without a bias its binding is never read; any buffer serves.
   dispatch(runtime, kernel, { x, w, bias: options.bias ?? w, y },

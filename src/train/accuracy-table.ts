@@ -7,15 +7,17 @@ type Accuracies = { readonly raw: Accuracy } & { readonly [B in Exclude<(typeof 
 export const accuracies = ({ raw, crop, drop, refined }: Evaluation): Accuracies =>
   ({ raw, ...(refined ? { refined } : {}), ...(crop ? { crop } : {}), ...(drop ? { drop } : {}) });
 
+const line = (name: string, top1: string, top5: string): string => `${name.padEnd(30)}${top1.padStart(7)}${top5.padStart(8)}`;
+
 /** The accuracy of each branch and the localisation, in lines for people. `title` names the images, such as `Test`. */
 export const accuracyTable = (result: Evaluation, title: string): string[] => {
   const rows = branches.flatMap((name) => {
     const accuracy = result[name];
-    return accuracy ? [`  ${name.padEnd(22)}${accuracy.top1.toFixed(2).padStart(9)}${accuracy.top5.toFixed(2).padStart(8)}`] : [];
+    return accuracy ? [line(`  ${name}`, accuracy.top1.toFixed(2), accuracy.top5.toFixed(2))] : [];
   });
   const { localisation } = result;
   return [
-    `${`${title} accuracy in percent`.padEnd(28)}top-1   top-5`,
+    line(`${title} accuracy in percent`, 'top-1', 'top-5'),
     ...rows,
     ...(localisation ? [`Localisation: mean IoU ${localisation.meanIoU.toFixed(3)}, IoU ≥ 0.5 for ${localisation.corLoc50.toFixed(1)} % of ${localisation.images} images`] : []),
   ];
