@@ -1,10 +1,13 @@
-// Builds everything to dist/: the commands (src/cli), the decode worker, and the tests.
+// Builds everything to dist/: the commands (src/cli), the library, the benchmark, the decode worker, and the tests.
 // `.wgsl` files are imported as text, in the product and in the tests alike.
 import { build } from 'esbuild';
-import { readdirSync, existsSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 
 const list = (dir, ending) =>
   existsSync(dir) ? readdirSync(dir, { recursive: true }).map(String).filter((f) => f.endsWith(ending)).map((f) => `${dir}/${f}`) : [];
+
+// A file that runs a command is one; the others beside it are their parts.
+const commands = () => list('src/cli', '.ts').filter((file) => readFileSync(file, 'utf8').includes('await runCommand('));
 
 const shared = {
   bundle: true,
@@ -18,5 +21,5 @@ const shared = {
 };
 
 rmSync('dist', { recursive: true, force: true });
-await build({ ...shared, entryPoints: [...list('src/cli', '.ts'), 'src/data/decode-worker.ts'].filter((f) => existsSync(f)), outdir: 'dist', outbase: 'src', entryNames: '[name]' });
+await build({ ...shared, entryPoints: [...commands(), 'src/index.ts', 'bench/bench.ts', 'src/data/decode-worker.ts'].filter((f) => existsSync(f)), outdir: 'dist', outbase: 'src', entryNames: '[name]' });
 await build({ ...shared, entryPoints: list('test', '.test.ts'), outdir: 'dist/test', outbase: 'test' });

@@ -46,6 +46,11 @@ fn tanh4(v: vec4f) -> vec4f {
   return select(tanh(c), v, isNan4(v));
 }
 
+// A value the compiler cannot fold away; some drivers turn literal NaN arithmetic into numbers.
+fn special(bits: u32) -> vec4f {
+  return bitcast<vec4f>(vec4u(bits * u32(P.quads > 0u)));
+}
+
 fn powScalar(v: vec4f, e: f32) -> vec4f {
   if (e == 2.0) { return v * v; }
   if (e == 1.0) { return v; }
@@ -54,8 +59,14 @@ fn powScalar(v: vec4f, e: f32) -> vec4f {
   let odd = fract(abs(e) * 0.5) == 0.5;
   let integral = fract(e) == 0.0;
   let negative = select(magnitude, -magnitude, odd);
-  let undefinedValue = bitcast<vec4f>(vec4u(0x7fc00000u * u32(P.quads > 0u)));
-  return select(magnitude, select(undefinedValue, negative, integral), v < vec4f(0.0));
+  let signed = select(magnitude, select(special(0x7fc00000u), negative, integral), v < vec4f(0.0));
+  return select(signed, v, isNan4(v));
+}
+
+// The logarithm with its limits: some drivers give finite numbers for 0, negative numbers and NaN.
+fn log4(v: vec4f) -> vec4f {
+  let positive = select(select(log(v), special(0x7fc00000u), v < vec4f(0.0)), special(0xff800000u), v == vec4f(0.0));
+  return select(positive, v, isNan4(v));
 }
 
 fn value(v: vec4f) -> vec4f {
@@ -63,15 +74,15 @@ fn value(v: vec4f) -> vec4f {
     case 0u: { return -v; }
     case 1u: { return abs(v); }
     case 2u: { return select(sign(v), v, isNan4(v)); }
-    case 3u: { return sqrt(v); }
-    case 4u: { return exp(v); }
-    case 5u: { return log(v); }
+    case 3u: { return select(select(sqrt(v), special(0x7fc00000u), v < vec4f(0.0)), v, isNan4(v)); }
+    case 4u: { return select(exp(v), v, isNan4(v)); }
+    case 5u: { return log4(v); }
     case 6u: { return powScalar(v, P.a); }
     case 7u: { return min4(max4(v, vec4f(P.a)), vec4f(P.b)); }
     case 8u: { return max4(v, vec4f(0.0)); }
-    case 9u: { return 1.0 / (1.0 + exp(-v)); }
+    case 9u: { return select(1.0 / (1.0 + exp(-v)), v, isNan4(v)); }
     case 10u: { return tanh4(v); }
-    case 11u: { return 0.5 * v * erfc4(-v * GELU_SCALE); }
+    case 11u: { return select(0.5 * v * erfc4(-v * GELU_SCALE), v, isNan4(v)); }
     case 12u: { return select(sign(v) * sqrt(abs(v) + P.a), v, isNan4(v)); }
     case 13u: { return v * P.a + P.b; }
     default: { return v; }

@@ -150,7 +150,7 @@ class Probe {
         fail(`gradcheck: the function is not repeatable: element ${at} of its result was ${before[at]} and then ${again[at]} for the same inputs. Seed random numbers inside it (manualSeed), and keep running statistics out of it`);
       }
       backward(output, tensor(this.weights, output.shape, { runtime: output.runtime }));
-      return Promise.all(this.inputs.map((t) => (t.grad ? t.grad.data() : new Float32Array(t.size))));
+      return Promise.all(this.inputs.map(async (t) => t.grad?.data() ?? new Float32Array(t.size)));
     });
   }
 

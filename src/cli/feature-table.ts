@@ -21,7 +21,7 @@ const errorCell = (verdicts: readonly Verdict[]): string => {
 
 const gradientWord = ({ op, gradient }: CheckedOp): string => {
   if (!op.backward) return 'no';
-  const modes = [...new Set(gradient.map((v) => v.note))];
+  const modes = ['elements', 'directions'].filter((mode) => gradient.some((v) => v.note === mode));
   return modes.length ? `yes (${modes.join(', ')})` : 'yes';
 };
 

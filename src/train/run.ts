@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { fail } from '../errors.js';
 import { writeFileAtomic } from '../io/atomic.js';
 import type { Runtime } from '../kernels/runtime.js';
+import { accuracies, accuracyTable } from './accuracy-table.js';
 import { type Checkpoint, readCheckpoint, restore } from './checkpoint.js';
 import type { RunOptions, TrainConfig } from './config.js';
 import { type Evaluation, evaluate } from './evaluate.js';
@@ -94,10 +95,10 @@ const finish = async (runtime: Runtime, data: DataSession, model: ModelSession, 
     ...(result.localisation ? { localisation: result.localisation } : {}),
   };
   await writeReport(run.out, report);
-  printTable(result, seconds, imagesPerSecond, hash, join(run.out, 'report.html'));
+  console.log(`\n${accuracyTable(result, 'Test').join('\n')}`);
+  console.log(`Time ${seconds.toFixed(0)} s, training ${imagesPerSecond.toFixed(1)} images/s, weights hash ${hash}`);
+  console.log(`Report: ${join(run.out, 'report.html')}`);
 };
-
-const accuracies = ({ raw, crop, drop, refined }: Evaluation) => ({ raw, ...(refined ? { refined } : {}), ...(crop ? { crop } : {}), ...(drop ? { drop } : {}) });
 
 const notesOf = (data: DataSession, result: Evaluation, split: 'val' | 'test'): string[] => [
   ...(data.bad.length ? [`${data.bad.length} unreadable images were left out.`] : []),
@@ -112,15 +113,3 @@ const toPoint = ({ epoch, lr, train, eval: evaluation }: Trainer['records'][numb
   ...(train.crop ? { trainCrop: train.crop.top1, trainDrop: train.drop!.top1 } : {}),
   ...(evaluation ? { testLoss: evaluation.loss, testRaw: evaluation.raw.top1, ...(evaluation.refined ? { testRefined: evaluation.refined.top1 } : {}) } : {}),
 });
-
-const printTable = (result: Evaluation, seconds: number, imagesPerSecond: number, hash: string, report: string): void => {
-  console.log('\nTest accuracy in percent    top-1   top-5');
-  for (const name of ['raw', 'crop', 'drop', 'refined'] as const) {
-    const accuracy = result[name];
-    if (accuracy) console.log(`  ${name.padEnd(22)}${accuracy.top1.toFixed(2).padStart(9)}${accuracy.top5.toFixed(2).padStart(8)}`);
-  }
-  const { localisation } = result;
-  if (localisation) console.log(`Localisation: mean IoU ${localisation.meanIoU.toFixed(3)}, IoU ≥ 0.5 for ${localisation.corLoc50.toFixed(1)} % of ${localisation.images} images`);
-  console.log(`Time ${seconds.toFixed(0)} s, training ${imagesPerSecond.toFixed(1)} images/s, weights hash ${hash}`);
-  console.log(`Report: ${report}`);
-};

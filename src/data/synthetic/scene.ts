@@ -21,8 +21,8 @@ export function paintClutter(canvas: Canvas, habitat: Habitat, amount: number, r
   for (let i = 0; i < amount; i++) {
     const kind = rng.next();
     if (kind < 0.45) paintLeaf(canvas, habitat, anywhere(rng, canvas.size), rng);
-    else if (kind < 0.65) paintTwig(canvas, rng);
-    else if (kind < 0.8) paintBerry(canvas, rng);
+    else if (kind < 0.68) paintTwig(canvas, rng);
+    else if (kind < 0.84) paintBerry(canvas, rng);
     else paintDecoy(canvas, rng);
   }
 }

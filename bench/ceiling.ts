@@ -1,0 +1,64 @@
+/** The adapter's ceilings, measured in the same run as everything that is compared with them. */
+import source from './ceiling.wgsl';
+import { linearGrid } from '../src/kernels/grid.js';
+import type { Runtime } from '../src/kernels/runtime.js';
+import { Shader } from '../src/kernels/shader.js';
+import { dispatch, WORKGROUP } from '../src/ops/op.js';
+import { ones } from '../src/ops/index.js';
+import { scope } from '../src/tensor/scope.js';
+import { Tensor } from '../src/tensor/tensor.js';
+import { fastest, figureOf, measure } from './clock.js';
+
+export interface Ceiling {
+  /** 10⁹ multiplications and additions a second in registers, and the variant that reached them. */
+  readonly gflops: number;
+  readonly arithmetic: string;
+  /** 10⁹ bytes a second, read and written, by the best copy kernel. */
+  readonly gbs: number;
+  readonly copy: string;
+}
+
+const shader = new Shader('ceiling', source);
+
+/** Independent vec4 accumulators, and multiply-adds of each between two tests of the loop. */
+const VARIANTS: readonly [accumulators: number, steps: number][] = [[12, 4], [12, 8], [16, 4], [16, 8]];
+/** vec4f that an invocation copies. */
+const COPY_QUADS = [1, 4, 8] as const;
+
+/** Enough work for a few milliseconds: a GPU needs thousands of workgroups to be full, a software driver a few. */
+const sizes = (software: boolean) => (software ? { groups: 32, loops: 256, copyBytes: 32 * 2 ** 20 } : { groups: 8192, loops: 256, copyBytes: 256 * 2 ** 20 });
+
+const arithmeticCeiling = async (runtime: Runtime, rounds: number): Promise<Pick<Ceiling, 'gflops' | 'arithmetic'>> => {
+  const { groups, loops } = sizes(runtime.device.report.software);
+  const quads = groups * WORKGROUP;
+  let best = { gflops: 0, arithmetic: '' };
+  for (const [accumulators, steps] of VARIANTS) {
+    const y = Tensor.allocate(runtime, [quads, 4], 'float32', 'ceiling');
+    const kernel = shader.kernel('multiplyAdd', { ACCUMULATORS: accumulators, STEPS: steps, QUADS: 1 });
+    const timing = await measure(runtime, () => dispatch(runtime, kernel, { y }, { quads, loops, factor: 0.999, shift: 0.001 }, linearGrid(groups)), rounds, fastest);
+    const gflops = (2 * 4 * quads * loops * accumulators * steps) / figureOf(timing!) / 1e6;
+    if (gflops > best.gflops) best = { gflops, arithmetic: `${accumulators} vec4 accumulators, ${steps} steps a loop` };
+    y.release();
+  }
+  return best;
+};
+
+const copyCeiling = async (runtime: Runtime, rounds: number): Promise<Pick<Ceiling, 'gbs' | 'copy'>> => {
+  const bytes = Math.min(sizes(runtime.device.report.software).copyBytes, runtime.device.limits.maxStorageBufferBindingSize);
+  const quads = Math.floor(bytes / 16);
+  const x = ones([quads, 4], { runtime });
+  const y = Tensor.allocate(runtime, [quads, 4], 'float32', 'ceiling');
+  let best = { gbs: 0, copy: '' };
+  for (const perInvocation of COPY_QUADS) {
+    const kernel = shader.kernel('copy', { ACCUMULATORS: 1, STEPS: 1, QUADS: perInvocation });
+    const grid = linearGrid(Math.ceil(quads / (WORKGROUP * perInvocation)));
+    const timing = await measure(runtime, () => dispatch(runtime, kernel, { x, y }, { quads, loops: 0, factor: 0, shift: 0 }, grid), rounds, fastest);
+    const gbs = (2 * 16 * quads) / figureOf(timing!) / 1e6;
+    if (gbs > best.gbs) best = { gbs, copy: `${perInvocation} vec4 an invocation, ${Math.round(bytes / 2 ** 20)} MiB` };
+  }
+  return best;
+};
+
+/** Measures both ceilings; of several kernels and rounds the fastest counts. */
+export const measureCeiling = (runtime: Runtime, rounds: number): Promise<Ceiling> =>
+  scope(async () => ({ ...await arithmeticCeiling(runtime, rounds), ...await copyCeiling(runtime, rounds) }));

@@ -1,0 +1,97 @@
+/** Times work on the adapter, by the clock and, for software drivers on Linux, by the processor time they used. */
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import type { Runtime } from '../src/kernels/runtime.js';
+
+export interface Timing {
+  /** Median time of one run by the clock, in milliseconds. */
+  readonly wallMs: number;
+  /**
+   * Median processor time of the driver's threads for one run, divided by their number: the time it would take with all
+   * cores to itself, whatever else the machine does. Null where it cannot be known (GPUs, other systems than Linux).
+   */
+  readonly driverMs: number | null;
+  /** Runs in one submit, and how often that was timed. */
+  readonly repeats: number;
+  readonly rounds: number;
+}
+
+/** Long enough for the clock and for one thread's wake-up not to matter. */
+const TARGET_MS = 60;
+/** The recorder submits by itself at 256. */
+const MOST_DISPATCHES = 200;
+const TASKS = '/proc/self/task';
+const THREADS = Number(process.env.LP_NUM_THREADS || availableParallelism());
+
+/** Whether a software driver's processor time can be read. */
+export const countsDriverTime = (runtime: Runtime): boolean => runtime.device.report.software && existsSync(`${TASKS}/${process.pid}/schedstat`);
+
+/** Processor milliseconds of each thread but the main one, which runs JavaScript. */
+const threadTimes = (): Map<string, number> => {
+  const times = new Map<string, number>();
+  for (const thread of readdirSync(TASKS)) {
+    if (thread === String(process.pid)) continue;
+    try {
+      times.set(thread, Number(readFileSync(`${TASKS}/${thread}/schedstat`, 'utf8').split(' ')[0]) / 1e6);
+    } catch {
+      // The thread ended between the two calls: it was not one of the driver's.
+    }
+  }
+  return times;
+};
+
+/** The busiest threads are the driver's; as many work as there are cores. */
+const driverTime = (before: ReadonlyMap<string, number>): number => {
+  const used = [...threadTimes()].map(([thread, time]) => time - (before.get(thread) ?? 0)).sort((a, b) => b - a);
+  return used.slice(0, THREADS).reduce((sum, time) => sum + time, 0) / THREADS;
+};
+
+const timeOnce = async (runtime: Runtime, work: () => void, repeats: number, countThreads: boolean): Promise<{ wall: number; driver: number }> => {
+  const before = countThreads ? threadTimes() : new Map<string, number>();
+  const { submits } = runtime.recorder.statistics;
+  const recording = performance.now();
+  for (let i = 0; i < repeats; i++) work();
+  // Where nothing was submitted while recording, all work lies ahead: only that is timed.
+  const start = runtime.recorder.statistics.submits === submits ? performance.now() : recording;
+  await runtime.idle();
+  return { wall: (performance.now() - start) / repeats, driver: countThreads ? driverTime(before) / repeats : 0 };
+};
+
+export const median = (values: readonly number[]): number => {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
+};
+
+/** How the rounds become one figure: an op's is the median; a ceiling is what was reached at best. */
+type Choice = (values: readonly number[]) => number;
+export const fastest: Choice = (values) => Math.min(...values);
+
+/**
+ * Times `work`, which records dispatches: the first run compiles and is thrown away, a second one decides how many
+ * go into one submit, then `rounds` submits are timed until they are finished.
+ *
+ * @returns null when the work consists of no dispatch at all, as where a backward hands its gradient through
+ */
+export const measure = async (runtime: Runtime, work: () => void, rounds: number, choose: Choice = median): Promise<Timing | null> => {
+  const countThreads = countsDriverTime(runtime);
+  await runtime.idle();
+  await timeOnce(runtime, work, 1, false);
+  const { dispatches } = runtime.recorder.statistics;
+  const second = await timeOnce(runtime, work, 1, countThreads);
+  const perRun = runtime.recorder.statistics.dispatches - dispatches;
+  if (perRun === 0) return null;
+  const estimate = Math.max(0.002, countThreads ? second.driver : second.wall);
+  const repeats = Math.max(1, Math.min(Math.floor(TARGET_MS / estimate), Math.floor(MOST_DISPATCHES / perRun)));
+  const walls: number[] = [];
+  const drivers: number[] = [];
+  for (let round = 0; round < rounds; round++) {
+    const { wall, driver } = await timeOnce(runtime, work, repeats, countThreads);
+    walls.push(wall);
+    drivers.push(driver);
+  }
+  return { wallMs: choose(walls), driverMs: countThreads ? choose(drivers) : null, repeats, rounds };
+};
+
+/** The figure to judge by: the driver's time where it is known, since shared machines make the clock's meaningless. */
+export const figureOf = ({ wallMs, driverMs }: Pick<Timing, 'wallMs' | 'driverMs'>): number => driverMs ?? wallMs;

@@ -1,0 +1,235 @@
+/** The commands as a person calls them: help, refusals, and a trained network measured and asked. */
+import t from 'tap';
+import { spawn } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { Jimp } from 'jimp';
+import { generateImage } from '../src/data/synthetic.js';
+
+const commands = fileURLToPath(new URL('..', import.meta.url));
+const folder = mkdtempSync(join(tmpdir(), 'pipit-commands-'));
+t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+
+interface Ended {
+  code: number | null;
+  out: string;
+  errors: string;
+}
+
+/** Lines that Dawn prints about limits which it lowers by itself. */
+const NOISE = /^Warning: max\w+ artificially reduced.*\n?/gm;
+
+const call = (command: string, ...args: string[]): Promise<Ended> => new Promise((resolve) => {
+  const child = spawn(process.execPath, [join(commands, `${command}.js`), ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+  const [out, errors]: [string[], string[]] = [[], []];
+  child.stdout.setEncoding('utf8').on('data', (piece: string) => out.push(piece));
+  child.stderr.setEncoding('utf8').on('data', (piece: string) => errors.push(piece));
+  child.on('close', (code) => resolve({ code, out: out.join(''), errors: errors.join('').replace(NOISE, '') }));
+});
+
+const run = join(folder, 'run');
+const small = ['--train-images', '32', '--test-images', '16', '--epochs', '1', '--batch-size', '16', '--image-size', '32'];
+
+/** Options each command must have; the help must give each exactly one line with an explanation. */
+const promised: Record<string, string[]> = {
+  train: ['dataset', 'data', 'model', 'attentions', 'image-size', 'batch-size', 'epochs', 'lr', 'seed', 'out', 'resume', 'eval-every', 'val-fraction', 'limit-train', 'limit-test', 'config'],
+  eval: ['checkpoint', 'out', 'data', 'split', 'test-theta', 'test-padding', 'average', 'batch-size', 'limit-test', 'workers', 'adapter', 'json'],
+  predict: ['checkpoint', 'out', 'pictures', 'top', 'json', 'synthetic', 'adapter'],
+  info: ['adapter', 'json'],
+  bench: ['ops', 'json', 'compare', 'repeats', 'adapter'],
+  gradcheck: ['ops', 'adapter', 'json', 'markdown'],
+};
+
+for (const [command, options] of Object.entries(promised)) {
+  t.test(`${command} explains and refuses`, async (t) => {
+    const { code, out, errors } = await call(command, '--help');
+    t.strictSame([code, errors], [0, '']);
+    t.match(out, `Usage: node dist/${command}.js`);
+    const lines = out.split('\n');
+    for (const option of options) t.equal(lines.filter((line) => new RegExp(`^ +--${option}(?: [A-Z,.a-z]+)?  +\\S`).test(line)).length, 1, `one line for --${option}`);
+    for (const line of lines.filter((l) => /^ {2}(-h, )?--/.test(l))) t.match(line, /^ {2}(?:-h, )?--[a-z-]+(?: \S+)? {2,}\S/, 'every option has its explanation on its line');
+    const near = await call(command, `--${options[0]}x`);
+    t.equal(near.code, 1);
+    t.match(near.errors, `There is no option --${options[0]}x. Did you mean --${options[0]}?`);
+    t.notMatch(near.errors, /\n {4}at /, 'no stack trace');
+  });
+}
+
+t.test('info shows the machine and the adapter', async (t) => {
+  const { code, out } = await call('info');
+  t.equal(code, 0);
+  for (const what of [/^Pipit +\d+\.\d+\.\d+$/m, /^Node +v\d+/m, /^webgpu +\d+/m, /^Adapter +\S+/m, /^Class +(?:lavapipe|swiftshader|gpu)/m, /^Matrix kernels +(?:broadcast|tile)/m, /maxStorageBufferBindingSize +\d+/]) t.match(out, what);
+  const facts = JSON.parse((await call('info', '--json')).out) as { node: string; adapter: { name: string; limits: { maxBufferSize: number } } };
+  t.equal(facts.node, process.version);
+  t.match(out, facts.adapter.name);
+  t.ok(facts.adapter.limits.maxBufferSize >= 2 ** 28, 'limits are the adapter\'s, at least WebGPU\'s default');
+  const none = await call('info', '--adapter', 'no such adapter');
+  t.equal(none.code, 1);
+  t.match(none.out, /^Node +v/m, 'what is known is shown nevertheless');
+  t.match(none.out, /The adapter "no such adapter" was asked for, but the one found is/);
+});
+
+t.test('gradcheck proves ops and writes their table', async (t) => {
+  const [json, markdown] = [join(folder, 'checks.json'), join(folder, 'docs', 'ops.md')];
+  const { code, out, errors } = await call('gradcheck', '--ops', 'relu,matmul', '--json', json, '--markdown', markdown);
+  t.equal(code, 0, errors);
+  t.match(out, /^matmul +a·b tiny +\S+ +\S+ +elements +ok$/m);
+  t.match(out, /^2 ops, \d+ checks, 0 failed/m);
+  const { ops } = JSON.parse(readFileSync(json, 'utf8')) as { ops: { name: string; forward: { passed: boolean; error: number; tolerance: number }[] }[] };
+  t.strictSame(ops.map(({ name }) => name), ['relu', 'matmul']);
+  t.ok(ops.every(({ forward }) => forward.length > 0 && forward.every((v) => v.passed && v.error <= v.tolerance)));
+  t.match(readFileSync(markdown, 'utf8'), /## Pointwise\n\n\| op \|[^\n]+\n[^\n]+\n\| relu \| yes \(elements, directions\) \| 5 \|/);
+  const unknown = await call('gradcheck', '--ops', 'matmull');
+  t.strictSame([unknown.code, unknown.errors.trim()], [1, '--ops: there is no op "matmull". Did you mean matmul?']);
+});
+
+t.test('bench times a checked op against the ceiling, and compares', async (t) => {
+  const file = join(folder, 'bench.json');
+  const { code, out, errors } = await call('bench', '--ops', 'signedSqrt', '--direction', 'forward', '--json', file);
+  t.equal(code, 0, errors);
+  const { ceiling, results, checks } = JSON.parse(readFileSync(file, 'utf8')) as {
+    ceiling: { gflops: number; gbs: number }; checks: { checks: number }[]; results: { op: string; wallMs: number; rounds: number; gbs: number; share: number; bytes: number; driverMs: number | null }[];
+  };
+  t.ok(ceiling.gflops > 1 && ceiling.gbs > 0.1, `ceilings ${ceiling.gflops.toFixed(1)} GFLOP/s, ${ceiling.gbs.toFixed(1)} GB/s`);
+  t.ok(checks[0]!.checks > 5, 'small cases were checked first');
+  const [result] = results;
+  t.equal(result!.op, 'signedSqrt');
+  t.ok(result!.rounds >= 5);
+  const ms = result!.driverMs ?? result!.wallMs;
+  t.ok(Math.abs(result!.gbs - result!.bytes / ms / 1e6) < 1e-6 * result!.gbs, 'the rate follows from bytes and time');
+  t.ok(Math.abs(result!.share - result!.gbs / ceiling.gbs) < 1e-9, 'the share is that of the ceiling of this run');
+  t.match(out, /^signedSqrt +2×26×26×768 +forward +[\d.]+/m);
+  const again = await call('bench', '--ops', 'signedSqrt', '--direction', 'forward', '--compare', file);
+  t.match(again.out, /^signedSqrt .* × (?:faster|slower)$/m);
+  const wrong = await call('bench', '--ops', 'signedSqrt', '--compare', join(folder, 'none.json'));
+  t.equal(wrong.code, 1);
+  t.match(wrong.errors, /--compare: .*none\.json cannot be read/);
+});
+
+t.test('a network is trained', async (t) => {
+  const { code, out, errors } = await call('train', ...small, '--out', run, '--report-images', '2');
+  t.equal(code, 0, `${out}${errors}`);
+  t.ok(existsSync(join(run, 'last.safetensors')));
+});
+
+t.test('eval finds the figures that training found', async (t) => {
+  const file = join(folder, 'figures.json');
+  const { code, out, errors } = await call('eval', '--out', run, '--json', file);
+  t.equal(code, 0, errors);
+  const [summary, figures] = [join(run, 'summary.json'), file].map((path) => JSON.parse(readFileSync(path, 'utf8')) as Record<string, unknown>);
+  for (const key of ['raw', 'crop', 'drop', 'refined', 'localisation', 'degenerateMaps']) t.strictSame(figures![key], summary![key], `${key} is that of the run, to the bit`);
+  t.equal(figures!.split, 'test');
+  t.match(out, /^Test accuracy in percent +top-1 +top-5$/m);
+  for (const branch of ['raw', 'crop', 'drop', 'refined']) t.match(out, new RegExp(`^ +${branch} +\\d+\\.\\d\\d +\\d+\\.\\d\\d$`, 'm'));
+  t.match(out, /^Localisation: mean IoU \d\.\d{3}/m);
+});
+
+t.test('eval takes other splits and other ways to refine', async (t) => {
+  const file = join(folder, 'other.json');
+  const { code, out, errors } = await call('eval', '--checkpoint', join(run, 'last.safetensors'), '--split', 'train', '--test-theta', '0.6', '--batch-size', '7', '--workers', '0', '--json', file);
+  t.equal(code, 0, errors);
+  t.match(out, /^Training accuracy in percent/m);
+  const figures = JSON.parse(readFileSync(file, 'utf8')) as { images: number; split: string; localisation: { meanIoU: number } };
+  t.strictSame([figures.images, figures.split], [32, 'train']);
+  const wide = join(folder, 'wide.json');
+  await call('eval', '--out', run, '--split', 'train', '--test-theta', '0.05', '--json', wide);
+  const other = JSON.parse(readFileSync(wide, 'utf8')) as typeof figures;
+  t.not(other.localisation.meanIoU, figures.localisation.meanIoU, 'another threshold gives other boxes');
+  const limited = await call('eval', '--out', run, '--limit-test', '8');
+  t.match(limited.out, /8 test images/);
+});
+
+t.test('eval says what is missing', async (t) => {
+  const refused = async (args: string[], message: RegExp): Promise<void> => {
+    const { code, errors } = await call('eval', ...args);
+    t.equal(code, 1);
+    t.match(errors, message);
+    t.notMatch(errors, /\n {4}at /, 'no stack trace');
+  };
+  await refused([], /name the weights: --checkpoint FILE, or --out DIR/);
+  await refused(['--out', join(folder, 'nowhere')], /nowhere[\\/]last\.safetensors: there is no such checkpoint/);
+  await refused(['--out', run, '--split', 'val'], /this run held no images out/);
+  await refused(['--out', run, '--checkpoint', 'x'], /both name the weights/);
+  await refused(['--out', run, '--split', 'tset'], /--split: "tset" is not allowed\. Did you mean test\?/);
+  const damaged = join(folder, 'damaged.safetensors');
+  writeFileSync(damaged, readFileSync(join(run, 'last.safetensors')));
+  truncateSync(damaged, 5000);
+  await refused(['--checkpoint', damaged], /damaged\.safetensors/);
+});
+
+/** A test image of the embedded set as a file, upright and twice as wide as high with the bird's picture at the left. */
+const writeImage = async (path: string): Promise<void> => {
+  const { pixels, width, height } = generateImage(1, 'test', 3);
+  const rgba = Buffer.alloc(4 * 2 * width * height, 255);
+  for (let y = 0; y < height; y++) for (let x = 0; x < width; x++) for (let c = 0; c < 3; c++) rgba[4 * (y * 2 * width + x) + c] = pixels[3 * (y * width + x) + c]!;
+  await new Jimp({ width: 2 * width, height, data: rgba }).write(path as `${string}.png`);
+};
+
+interface Answer {
+  file: string;
+  error?: string;
+  width: number;
+  height: number;
+  raw: { label: string; probability: number }[];
+  refined: { label: string; probability: number }[];
+  box: { x0: number; y0: number; x1: number; y1: number };
+}
+
+t.test('predict names classes, probabilities and the box', async (t) => {
+  const image = join(folder, 'wide.png');
+  await writeImage(image);
+  const pictures = join(folder, 'looked');
+  const { code, out, errors } = await call('predict', image, '--out', run, '--pictures', pictures);
+  t.equal(code, 0, errors);
+  t.match(out, /wide\.png, 256 × 128 pixels\n +looked closer at x \d+ to \d+, y \d+ to \d+/);
+  const answers = JSON.parse((await call('predict', image, '--out', run, '--json', '--top', '8')).out) as Answer[];
+  const [answer] = answers;
+  t.equal(answers.length, 1);
+  for (const list of [answer!.raw, answer!.refined]) {
+    t.equal(list.length, 8);
+    // Eight classes in all: their probabilities, each rounded to float32, add up to 1.
+    t.ok(Math.abs(list.reduce((sum, g) => sum + g.probability, 0) - 1) < 1e-5);
+    t.ok(list.every((g, i) => i === 0 || g.probability <= list[i - 1]!.probability), 'most probable first');
+  }
+  const { x0, y0, x1, y1 } = answer!.box;
+  t.ok(x0 >= 0 && y0 >= 0 && x1 <= 256 && y1 <= 128 && x1 > x0 && y1 > y0, `the box ${JSON.stringify(answer!.box)} lies in the picture`);
+  const sizes: Record<string, [number, number]> = {};
+  for (const kind of ['box', 'heat', 'maps', 'crop', 'drop']) {
+    const { bitmap } = await Jimp.read(join(pictures, `wide-${kind}.png`));
+    sizes[kind] = [bitmap.width, bitmap.height];
+  }
+  t.strictSame([sizes.box, sizes.heat, sizes.drop], [[256, 128], [32, 32], [32, 32]]);
+  t.strictSame(sizes.crop, [Math.round(x1 - x0), Math.round(y1 - y0)], 'the crop has the size of the box');
+});
+
+t.test('predict refuses bad images and goes on with the others', async (t) => {
+  const good = join(folder, 'good.png');
+  await writeImage(good);
+  const [truncated, empty, missing] = ['truncated.png', 'empty.png', 'missing.png'].map((name) => join(folder, name)) as [string, string, string];
+  writeFileSync(truncated, readFileSync(good).subarray(0, 3000));
+  writeFileSync(empty, '');
+  mkdirSync(join(folder, 'images'));
+  const { code, out, errors } = await call('predict', truncated, good, missing, empty, join(folder, 'images'), '--out', run);
+  t.equal(code, 1);
+  t.match(out, 'good.png, 256 × 128 pixels');
+  const lines = errors.trim().split('\n');
+  t.equal(lines.length, 4, 'one line for each');
+  t.match(lines[0], /^image .*truncated\.png (?:is truncated or damaged|could not be decoded)/);
+  t.match(lines[1], /^image .*missing\.png is not on disk$/);
+  t.match(lines[2], /^image .*empty\.png is empty \(0 bytes\)$/);
+  t.match(lines[3], /images is a folder; name the images in it/);
+  const all = await call('predict', missing, '--out', run, '--json');
+  t.equal(all.code, 1);
+  t.match((JSON.parse(all.out) as Answer[])[0], { file: missing, error: /is not on disk/ });
+  const none = await call('predict', '--out', run);
+  t.strictSame([none.code, none.errors.trim()], [1, 'name at least one IMAGE, or try --synthetic 4 with a network trained on the embedded data set']);
+});
+
+t.test('predict tries embedded images without any file', async (t) => {
+  const { code, out, errors } = await call('predict', '--synthetic', '3', '--out', run, '--top', '2', '--batch-size', '2');
+  t.equal(code, 0, errors);
+  t.strictSame([...out.matchAll(/^embedded-(\d), 128 × 128 pixels, truly .+ pipit$/gm)].map((m) => m[1]), ['0', '1', '2']);
+  t.equal([...out.matchAll(/^ +[\d.]+ % .+ % .+$/gm)].length, 6, 'two classes for each');
+});

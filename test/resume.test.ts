@@ -1,0 +1,127 @@
+/** Interrupted runs through the built command: what is resumed ends like what was never interrupted, to the bit. */
+import t from 'tap';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { readJsonLines } from '../src/io/jsonl.js';
+import { readSafetensors } from '../src/io/safetensors.js';
+import type { EpochRecord } from '../src/train/history.js';
+
+const TRAIN = join(dirname(fileURLToPath(import.meta.url)), '..', 'train.js');
+const SMALL = ['--train-images', '64', '--test-images', '16', '--image-size', '32', '--batch-size', '4', '--lr', '0.002', '--epochs', '4', '--eval-every', '2', '--report-images', '0', '--seed', '5'];
+
+interface Ended {
+  readonly code: number | null;
+  readonly signal: string | null;
+  readonly output: string;
+}
+
+/** Starts the command; `watch` sees the process and its output so far after each piece. */
+const train = (args: readonly string[], watch: (child: ChildProcess, output: string) => void = () => {}): Promise<Ended> =>
+  new Promise((resolve) => {
+    const child = spawn(process.execPath, [TRAIN, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+    let output = '';
+    const onData = (chunk: Buffer): void => {
+      output += chunk.toString();
+      watch(child, output);
+    };
+    child.stdout.on('data', onData);
+    child.stderr.on('data', onData);
+    child.on('close', (code, signal) => resolve({ code, signal, output }));
+  });
+
+const hashOf = (out: string): string => (JSON.parse(readFileSync(join(out, 'summary.json'), 'utf8')) as { weightsHash: string }).weightsHash;
+const positionOf = (out: string): { epoch: number; batch: number; step: number } => {
+  const meta = JSON.parse(readSafetensors(join(out, 'last.safetensors')).metadata.pipit!) as { position: { epoch: number; batch: number; step: number } };
+  return meta.position;
+};
+/** What an epoch's record says apart from durations. */
+const numbersOf = (out: string): unknown[] =>
+  (readJsonLines(join(out, 'metrics.jsonl')) as EpochRecord[]).map(({ epoch, step, lr, train, eval: evaluation }) => ({ epoch, step, lr, train, evaluation }));
+
+const root = t.testdir({});
+const whole = join(root, 'whole');
+const reference = await train([...SMALL, '--out', whole, '--workers', '0']);
+
+t.test('an uninterrupted run', async (t) => {
+  t.equal(reference.code, 0, reference.output);
+  t.equal(numbersOf(whole).length, 4);
+  t.match(hashOf(whole), /^[0-9a-f]{16}$/);
+  const summary = JSON.parse(readFileSync(join(whole, 'summary.json'), 'utf8')) as Record<string, unknown>;
+  for (const key of ['raw', 'refined', 'crop', 'drop', 'localisation', 'imagesPerSecond', 'seconds', 'steps', 'adapter']) t.ok(key in summary, key);
+  t.equal(summary.steps, 64);
+  for (const file of ['config.json', 'best.safetensors', 'last.safetensors', 'report.html']) t.ok(existsSync(join(whole, file)), file);
+});
+
+t.test('kill −9 in the third epoch, then --resume', async (t) => {
+  const out = join(root, 'killed');
+  let hunting = false;
+  const hunt = async (child: ChildProcess): Promise<void> => {
+    // The line of an epoch comes before its checkpoint.
+    while (positionOf(out).epoch < 2) await sleep(5);
+    child.kill('SIGKILL');
+  };
+  const killed = await train([...SMALL, '--out', out], (child, output) => {
+    if (hunting || !output.includes('Epoch 2/4')) return;
+    hunting = true;
+    void hunt(child);
+  });
+  t.same([killed.code, killed.signal], [null, 'SIGKILL']);
+  t.notOk(existsSync(join(out, 'summary.json')), 'it did not come to the end');
+  t.ok(positionOf(out).epoch >= 2, `the last checkpoint is of epoch ${positionOf(out).epoch}`);
+  const resumed = await train(['--out', out, '--resume']);
+  t.equal(resumed.code, 0, resumed.output);
+  t.notMatch(resumed.output, /Epoch [12]\/4/, 'epochs that were saved are not repeated');
+  t.equal(hashOf(out), hashOf(whole), 'the same weights, also with another number of decoding threads');
+  t.same(numbersOf(out), numbersOf(whole), 'the same history');
+  t.same(readSafetensors(join(out, 'last.safetensors')).tensors, readSafetensors(join(whole, 'last.safetensors')).tensors, 'optimiser and centers too');
+});
+
+t.test('SIGINT finishes the step, saves, and says how to go on', async (t) => {
+  const out = join(root, 'interrupted');
+  let asked = false;
+  const stopped = await train([...SMALL, '--out', out], (child, output) => {
+    if (asked || !output.includes('Epoch 1/4')) return;
+    asked = true;
+    child.kill('SIGINT');
+  });
+  t.same([stopped.code, stopped.signal], [130, null], stopped.output);
+  t.match(stopped.output, /Stopping after this step/);
+  t.match(stopped.output, `Go on with: node dist/train.js --out ${out} --resume`);
+  const { epoch, batch, step } = positionOf(out);
+  t.equal(step, 16 * epoch + batch, `saved after step ${step}, ${batch} of 16 batches into epoch ${epoch + 1}`);
+  t.ok(epoch >= 1 && step < 64);
+  const resumed = await train(['--out', out, '--resume']);
+  t.equal(resumed.code, 0, resumed.output);
+  t.equal(hashOf(out), hashOf(whole));
+  t.same(numbersOf(out), numbersOf(whole), 'the epoch that was cut in two has the same means');
+});
+
+const refused = async (t: { equal(a: unknown, b: unknown, text: string): boolean; match(a: string, b: RegExp): boolean; notMatch(a: string, b: RegExp): boolean }, args: string[], message: RegExp): Promise<void> => {
+  const { code, output } = await train(args);
+  t.equal(code, 1, args.join(' '));
+  t.match(output, message);
+  t.notMatch(output, /\n\s+at /);
+};
+
+t.test('what cannot be meant is refused in a sentence', async (t) => {
+  const before = readFileSync(join(whole, 'last.safetensors'));
+  await refused(t, [...SMALL, '--out', whole], /already holds a run\. Add --resume to go on with it, or choose another folder with --out/);
+  await refused(t, ['--out', whole, '--resume', '--lr', '0.5'], /the run was started with --lr 0\.002, not 0\.5; leave the option out, or start a new run with another --out/);
+  await refused(t, ['--out', whole, '--resume', '--attentions', '4'], /--attentions 16, not 4/);
+  await refused(t, ['--resume'], /--resume needs the folder of the run: add --out DIR/);
+  await refused(t, ['--out', join(root, 'nothing'), '--resume'], /nothing.*there is no such checkpoint; train first/);
+  t.ok(before.equals(readFileSync(join(whole, 'last.safetensors'))), 'the run is untouched');
+  const broken = join(root, 'broken');
+  writeFileSync(broken, 'a file');
+  await refused(t, [...SMALL, '--out', broken], /broken cannot be made|broken.*choose another/);
+});
+
+t.test('a finished run resumes to its end at once', async (t) => {
+  const { code, output } = await train(['--out', whole, '--resume']);
+  t.equal(code, 0, output);
+  t.notMatch(output, /Epoch \d\/4/);
+  t.equal(hashOf(whole), JSON.parse(JSON.stringify(hashOf(join(root, 'killed')))));
+});

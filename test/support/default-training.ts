@@ -1,0 +1,37 @@
+import { parseOptions } from '../../src/cli/options.js';
+import { toTrainConfig, trainOptions, withPreset } from '../../src/cli/train-options.js';
+import type { Runtime } from '../../src/kernels/runtime.js';
+import { setRandomStep } from '../../src/ops/index.js';
+import { tensor } from '../../src/tensor/create.js';
+import { keep, scope } from '../../src/tensor/scope.js';
+import type { TrainConfig } from '../../src/train/config.js';
+import { createModel, type ModelSession } from '../../src/train/session.js';
+import { portableImages, portableUniform } from './portable.js';
+
+/** The config of `node dist/train.js` with these options. */
+export const configOf = (...args: string[]): TrainConfig => toTrainConfig(withPreset(parseOptions({ name: 'train', summary: '', options: trainOptions }, args)));
+
+export interface FixedTraining {
+  readonly session: ModelSession;
+  /** One whole step on the same batch. */
+  step(number: number): Promise<void>;
+}
+
+/** A model as the command makes it, with a batch of fixed noise images. */
+export const fixedTraining = (runtime: Runtime, config: TrainConfig, classes: number): FixedTraining => {
+  const session = createModel(runtime, config, classes);
+  const { batchSize, augment: { imageSize } } = config;
+  const images = keep(tensor(portableImages(batchSize, imageSize, 2), [batchSize, imageSize, imageSize, 3]));
+  const labels = keep(tensor(Int32Array.from({ length: batchSize }, (_, i) => Math.floor(portableUniform(1, i) * classes)), [batchSize]));
+  session.method.module.train();
+  const step = async (number: number): Promise<void> => {
+    setRandomStep(number);
+    scope(() => {
+      session.optimizer.zeroGrad();
+      session.method.step(images, labels);
+      session.optimizer.step();
+    });
+    await runtime.endStep();
+  };
+  return { session, step };
+};
