@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { fail } from '../errors.js';
 import { readSafetensors, type StoredTensor, writeSafetensors } from '../io/safetensors.js';
 import type { Module } from '../nn/module.js';
+import { sameShape } from '../tensor/shape.js';
 import type { EpochRecord } from './history.js';
 import type { ModelSession } from './session.js';
 import { fromFileLayout, stateToFile } from './state-layout.js';
@@ -84,6 +85,27 @@ export const restoreWeights = (module: Pick<Module, 'loadStateDict'>, checkpoint
   const state = [...checkpoint.tensors].filter(([name]) => isState(name))
     .map(([name, { shape, data }]) => [name, fromFileLayout(name, { shape, data: data as Float32Array })] as const);
   module.loadStateDict(new Map(state));
+};
+
+/**
+ * Starts a network from another run's weights: tensors whose name and shape match are taken, the others (the classifier of another
+ * set of classes, usually) keep their fresh values.
+ *
+ * @throws UserError when nothing matches
+ */
+export const initializeFrom = async (module: Pick<Module, 'loadStateDict' | 'stateDict'>, path: string): Promise<{ taken: number; fresh: string[] }> => {
+  const { tensors } = readCheckpoint(path);
+  const fresh: string[] = [];
+  const state = await module.stateDict();
+  for (const [name, own] of state) {
+    const stored = tensors.get(name);
+    const theirs = stored && fromFileLayout(name, { shape: stored.shape, data: stored.data as Float32Array });
+    if (theirs && sameShape(theirs.shape, own.shape)) state.set(name, theirs);
+    else fresh.push(name);
+  }
+  if (fresh.length === state.size) fail(`${path}: none of its tensors fits this model; --init needs a checkpoint of the same --model`);
+  module.loadStateDict(state);
+  return { taken: state.size - fresh.length, fresh };
 };
 
 /** Puts everything back, so that training goes on to the bit. */

@@ -4,7 +4,7 @@ import { fail } from '../errors.js';
 import { writeFileAtomic } from '../io/atomic.js';
 import type { Runtime } from '../kernels/runtime.js';
 import { accuracies, accuracyTable } from './accuracy-table.js';
-import { type Checkpoint, readCheckpoint, restore } from './checkpoint.js';
+import { type Checkpoint, initializeFrom, readCheckpoint, restore } from './checkpoint.js';
 import type { RunOptions, TrainConfig } from './config.js';
 import { type Evaluation, evaluate } from './evaluate.js';
 import { planStep, reportPlan } from './memory-plan.js';
@@ -58,7 +58,12 @@ export const runTraining = async (
     checkBatchSize(dataset.train, config.batchSize);
     if (config.batchSize < 8) console.log(`Note: batch norm sees only ${config.batchSize} images at a time; results suffer below about 8`);
     const model = createModel(runtime, config, dataset.classes.length);
-    if (checkpoint) restore(model, checkpoint);
+    if (checkpoint) {
+      restore(model, checkpoint);
+    } else if (config.init) {
+      const { taken, fresh } = await initializeFrom(model.method.module, config.init);
+      console.log(`Start: ${taken} tensors from ${config.init}${fresh.length ? `; fresh: ${fresh.join(', ')}` : ''}`);
+    }
     console.log(reportPlan(planStep(runtime, model, config), runtime, config, run.memoryBudgetMegabytes));
     const start = checkpoint?.position ?? START;
     writeFileAtomic(join(run.out, 'config.json'), `${JSON.stringify(run.options, null, 2)}\n`);

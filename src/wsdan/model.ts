@@ -1,7 +1,7 @@
 import { fail } from '../errors.js';
 import { BatchNorm2d, Conv2d, GlobalAvgPool2d, Linear } from '../nn/layers.js';
 import { Module } from '../nn/module.js';
-import { affine, slice } from '../ops/index.js';
+import { affine, cat, mul, ones, slice, zeros } from '../ops/index.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { WsdanOptions } from './options.js';
 import { bilinearAttentionPooling } from './pooling.js';
@@ -58,14 +58,26 @@ export class WSDAN extends Module<[Tensor], WsdanOutput> {
 
   protected override forward(images: Tensor): WsdanOutput {
     const features = this.features.call(images);
-    const maps = this.options.attentionSource === 'head'
+    const everywhere = this.options.attentionSource === 'head'
       ? this.attentions.call(features)
       : slice(features, [0, 0, 0, 0], [...features.shape.slice(0, 3), this.options.attentions]);
+    const maps = this.options.attentionRim > 0 ? withoutRim(everywhere, this.options.attentionRim) : everywhere;
     const featureMatrix = bilinearAttentionPooling(features, maps, this.options.pooling);
     const logits = this.fc.call(affine(featureMatrix, this.options.scale));
     return { logits, featureMatrix, maps };
   }
 }
+
+/** Sets the outermost rings of maps [B, h, w, M] to 0. */
+const withoutRim = (maps: Tensor, rim: number): Tensor => {
+  const [, height, width] = maps.shape as [number, number, number, number];
+  if (2 * rim >= Math.min(height, width)) fail(`WSDAN: a rim of ${rim} leaves nothing of ${height}×${width} attention maps; use a smaller rim or larger images`);
+  const { runtime } = maps;
+  const side = zeros([1, height - 2 * rim, rim, 1], { runtime });
+  const edge = zeros([1, rim, width, 1], { runtime });
+  const middle = cat([side, ones([1, height - 2 * rim, width - 2 * rim, 1], { runtime }), side], 2);
+  return mul(maps, cat([edge, middle, edge], 1));
+};
 
 /** The same backbone with global average pooling and a linear classifier: what WS-DAN is compared with. */
 export class PlainClassifier extends Module {

@@ -6,6 +6,11 @@ export interface WsdanOptions {
   readonly pooling: 'GAP' | 'GMP';
   /** `head`: a 1×1 convolution with batch norm and ReLU (GuYuc); `features`: the first M feature channels (Dogs recipe). */
   readonly attentionSource: 'head' | 'features';
+  /**
+   * Outermost rings of the maps that are set to 0. Zero padding makes the border recognisable whatever the picture shows, and in
+   * networks trained from scratch a map may settle there; 0 in all references, which start from pretrained weights.
+   */
+  readonly attentionRim: number;
   /** The classifier's input is the feature matrix times this: unit-norm features alone make logits tiny. */
   readonly scale: number;
   /** GuYuc's classifier has no bias; wvinzh's and the authors' have one. */
@@ -42,6 +47,7 @@ export const defaultWsdan: WsdanOptions = {
   attentions: 32,
   pooling: 'GAP',
   attentionSource: 'head',
+  attentionRim: 0,
   scale: 100,
   classifierBias: false,
   convention: 'GuYuc',

@@ -140,7 +140,6 @@ function parts(body: Body): Part[] {
     named('crown', body.head(0.5, -0.78)),
     named('wing', at(-0.12, 0.02)),
     named('breast', at(0.52, 0.02)),
-    named('vent', at(-0.4, 0.4)),
     named('tail', body.tailPoint(-1.1, 0.46)),
   ];
 }
@@ -184,7 +183,7 @@ function paintMarkings(canvas: Canvas, body: Body, traits: Traits, plumage: Plum
   }
   if (plumage.vent) {
     const vent = closedCurve([at(-0.1, 0.6), at(-0.1, 0.4), at(-0.4, 0.28), at(-0.76, 0.24), at(-0.8, 0.5)]);
-    canvas.fill(body.mark(vent), plumage.lemon, 1, torso);
+    canvas.fill(body.mark(vent), blend(plumage.back, [0.65, 0.3, 0.12], 0.7), 0.9, torso);
   }
 }
 
@@ -198,9 +197,9 @@ function paintStreaks(canvas: Canvas, body: Body, plumage: Plumage, torso: Cover
 function paintTail(canvas: Canvas, body: Body, kind: Traits['tail'], plumage: Plumage): void {
   const tip = (x: number, y: number): Point => body.tailPoint(x, y);
   if (kind === 'fork') {
-    const paint = { from: plumage.wing, to: plumage.lemon, a: body.put(tip(-0.78, 0.3)), b: body.put(tip(-0.98, 0.38)) };
-    canvas.fill(body.shape([at(-0.5, 0.06), tip(-0.92, 0.12), tip(-1.36, 0.2), tip(-0.94, 0.42), at(-0.56, 0.32)]), paint);
-    canvas.fill(body.shape([at(-0.52, 0.16), tip(-0.92, 0.36), tip(-1.24, 0.78), tip(-0.8, 0.6), at(-0.5, 0.4)]), paint);
+    const paint = { from: plumage.wing, to: plumage.lemon, a: body.put(tip(-0.6, 0.24)), b: body.put(tip(-0.78, 0.3)) };
+    canvas.fill(body.shape([at(-0.5, 0.04), tip(-0.88, 0.04), tip(-1.28, 0.12), tip(-0.92, 0.42), at(-0.56, 0.34)]), paint);
+    canvas.fill(body.shape([at(-0.52, 0.14), tip(-0.9, 0.34), tip(-1.16, 0.76), tip(-0.72, 0.64), at(-0.5, 0.42)]), paint);
     return;
   }
   const fan = closedCurve([at(-0.52, 0.1), tip(-0.92, 0.17), tip(-1.24, 0.24), tip(-1.34, 0.46), tip(-1.18, 0.68), tip(-0.82, 0.58), at(-0.5, 0.4)]);

@@ -8,11 +8,10 @@ export const BELLY: readonly Colour[] = [0xf0e6d0, 0xe8d9a8, 0xd9c2a0, 0xdcdcd8,
 export const HORN: readonly Colour[] = [0x3a3230, 0x4a403a, 0x33363c, 0x2e2a2a].map(rgb);
 export const CRIMSON: readonly Colour[] = [0xc2352c, 0xb52a3a, 0xd0452a].map(rgb);
 export const AZURE: readonly Colour[] = [0x3f86d6, 0x4a9be0, 0x3a72c8].map(rgb);
-export const RUST: readonly Colour[] = [0xc4622a, 0xb5541f, 0xd07434].map(rgb);
-export const LEMON: readonly Colour[] = [0xe8c530, 0xf0d040, 0xdcb428].map(rgb);
+export const LEMON: readonly Colour[] = [0xffd21a, 0xffdc3c, 0xf7c814].map(rgb);
 export const ORANGE: readonly Colour[] = [0xe08a28, 0xe89a3c, 0xd97a2a].map(rgb);
 export const PALE: readonly Colour[] = [0xf6f1e2, 0xf2e3b0, 0xe9edf0, 0xf3d9b8].map(rgb);
-export const BERRY: readonly Colour[] = [0xc2352c, 0xb52a3a, 0xe08a28, 0xe8c530, 0x5a3f66, 0xf2ead8, 0x3f86d6, 0xb5541f].map(rgb);
+export const BERRY: readonly Colour[] = [0xc2352c, 0xb52a3a, 0xe08a28, 0x5a3f66, 0xf2ead8, 0x3f86d6, 0xb5541f].map(rgb);
 export const BARK: readonly Colour[] = [0x5a4636, 0x6e5a48, 0x4a4440, 0x7d6a55, 0x3d352e].map(rgb);
 
 /** A place: colours of the far background, of leaves, and of light spots. */
