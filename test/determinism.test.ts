@@ -17,7 +17,7 @@ interface Outcome {
 /** Trains on a device of its own. `disturb` makes the pool hand out other buffers in another order. */
 const train = async (args: string[], disturb = false): Promise<Outcome> => {
   const runtime = await openRuntime();
-  const { session, step } = fixedTraining(runtime, configOf('--batch-size', '4', '--image-size', '32', ...args), 5);
+  const { session, step } = fixedTraining(runtime, configOf('--batch-size', '4', '--image-size', '32', '--attentions', '8', ...args), 5);
   for (let number = 0; number < STEPS; number++) {
     if (disturb && number % 3 === 0) scope(() => [4, 100, 1000, 40_000].forEach((count) => tensor(new Float32Array(count).fill(NaN))));
     await step(number);

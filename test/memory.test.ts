@@ -1,5 +1,6 @@
 /** Memory over many steps, whom it belongs to, and how rarely a training step talks to the device. */
 import t from 'tap';
+import { sizeClass } from '../src/device/buffers.js';
 import { backward } from '../src/autograd/backward.js';
 import { Linear } from '../src/nn/layers.js';
 import { Module } from '../src/nn/module.js';
@@ -48,8 +49,10 @@ t.test('a plain training loop: step 50 has the memory of step 2', async (t) => {
   t.same(footprint(), second, 'live bytes, live and idle buffers, buffers ever created, bind groups, pipelines');
 });
 
-// The default model and image size; fewer images, so that 50 steps take seconds.
-const small = fixedTraining(runtime, configOf('--batch-size', '2'), 10);
+/** The default model and image size; fewer images and maps, so that 50 steps take seconds. */
+const config = configOf('--batch-size', '2', '--attentions', '8', '--optimizer', 'sgd');
+const side = config.augment.imageSize;
+const small = fixedTraining(runtime, config, 10);
 
 t.test('a WS-DAN training loop: step 50 has the memory of step 2', async (t) => {
   await small.step(1);
@@ -69,14 +72,13 @@ t.test('memoryReport names the owners, and between steps nothing else is alive',
   t.equal(owners.activations!.tensors, 2, 'of the activations only the batch, which this test keeps');
   let inside = 0;
   scope(() => {
-    small.session.method.module.call(tensor(portableSigned(1, 2 * 64 * 64 * 3), [2, 64, 64, 3]));
+    small.session.method.module.call(tensor(portableSigned(1, 2 * side * side * 3), [2, side, side, 3]));
     inside = memoryReport(runtime).owners.activations!.bytes;
   });
   t.ok(inside > 4 * owners.activations!.bytes, 'during a step they are many more');
 });
 
 t.test('the memory plan equals what a step takes', async (t) => {
-  const config = configOf('--batch-size', '2');
   const before = footprint();
   const plan = planStep(runtime, small.session, config);
   t.same(footprint(), before, 'planning allocates nothing');
@@ -91,7 +93,7 @@ t.test('the memory plan equals what a step takes', async (t) => {
   await small.step(51);
   pool.acquire = acquire;
   // The plan counts the batch itself, which lives outside of this test's steps.
-  const batch = 2 * 64 * 64 * 4 * 4 + 256;
+  const batch = sizeClass(2 * side * side * 4 * 4) + 256;
   t.equal(plan.activations - batch, peak);
   t.match(reportPlan(plan, runtime, config, 0), /^Memory: parameters .* optimiser .* activations and workspace .*; largest tensor .*\[.*\].* of .* allowed$/);
   t.throws(() => reportPlan(plan, runtime, config, 1), /a step needs .* of device memory, above the budget of 1\.0 MiB/);

@@ -2,6 +2,8 @@
 import t from 'tap';
 import { readFileSync } from 'node:fs';
 import { backward } from '../src/autograd/backward.js';
+import { worstError } from '../src/autograd/verify.js';
+import { readSafetensors } from '../src/io/safetensors.js';
 import { constant, defaultUniform, kaimingNormal, normal, seedInit, truncatedNormal } from '../src/nn/init.js';
 import { AvgPool2d, BatchNorm2d, Conv2d, Dropout, GlobalAvgPool2d, Linear, MaxPool2d, ReLU, Sequential } from '../src/nn/layers.js';
 import { backboneNames, createBackbone } from '../src/nn/models/index.js';
@@ -235,6 +237,30 @@ t.test('optimisers move parameters into flat buffers without changing them', (t)
   }
   t.throws(() => new SGD([], { lr: 1 }), /there are no parameters to train/);
   t.throws(() => new AdamW(parameters, { lr: 0 }), /lr must be above 0, got 0/);
+}));
+
+t.test('optimisers follow torch.optim', (t) => scope(async () => {
+  const { tensors } = readSafetensors('test/fixtures/optim-torch.safetensors');
+  const numbers = (name: string): Float32Array => tensors.get(name)!.data as Float32Array;
+  const makers: Record<string, (p: Tensor[]) => SGD | AdamW> = {
+    nesterov: (p) => new SGD(p, { lr: 1, momentum: 0.9, weightDecay: 0.01, nesterov: true }),
+    dampening: (p) => new SGD(p, { lr: 1, momentum: 0.8, dampening: 0.3 }),
+    clipped: (p) => new SGD(p, { lr: 1, momentum: 0.9, clipGradNorm: 1.5 }),
+    adamw: (p) => new AdamW(p, { lr: 1, betas: [0.9, 0.99], eps: 1e-6, weightDecay: 0.1 }),
+  };
+  for (const [name, make] of Object.entries(makers)) {
+    const p = parameter([2, 5], numbers('start'));
+    const optimizer = make([p]);
+    for (const [step, lr] of [0.1, 0.1, 0.05, 0.05, 0.02].entries()) {
+      optimizer.lr = lr;
+      optimizer.zeroGrad();
+      backward(sum(mul(p, tensor(numbers(`gradient.${step}`), [2, 5]))));
+      optimizer.step();
+      const { error } = worstError(await p.data(), numbers(`${name}.${step}`));
+      // A few roundings of 6e-8 per step.
+      t.ok(error < 2e-6, `${name}, step ${step + 1}: ${error.toExponential(1)}`);
+    }
+  }
 }));
 
 t.test('optimiser state: there and back', (t) => scope(async () => {

@@ -217,6 +217,16 @@ t.test('model: sources of maps, scale, bias, errors', (t) => scope(async () => {
   for (const m of [model, half, biased, fromFeatures]) releaseAll(m);
 }));
 
+t.test('a rim of zeros around the maps', (t) => scope(async () => {
+  const images = tensor(portableSigned(1, 2 * 32 * 32 * 3), [2, 32, 32, 3]);
+  const [bare, rimmed] = [smallNet().eval(), smallNet({ attentionRim: 2 }).eval()];
+  const everywhere = await bare.call(images).maps.data();
+  const middle = (i: number): boolean => [Math.floor(i / 48) % 8, Math.floor(i / 6) % 8].every((at) => at >= 2 && at < 6);
+  t.same([...(await rimmed.call(images).maps.data())], [...everywhere].map((v, i) => (middle(i) ? v : 0)), 'the middle stays as it is');
+  t.throws(() => rimmed.call(tensor(new Float32Array(768), [1, 16, 16, 3])), /a rim of 2 leaves nothing of 4×4 attention maps; use a smaller rim or larger images/);
+  for (const m of [bare, rimmed]) releaseAll(m);
+}));
+
 const squares = async (x: Tensor): Promise<number[]> => {
   return rowsOf(await x.data(), x.shape[1]!).map((row) => row.reduce((total, v) => total + v * v, 0));
 };

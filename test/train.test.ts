@@ -1,0 +1,149 @@
+/** The parts of a training run that need no data: file layout, checkpoints, scores, presets. */
+import t from 'tap';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { presets } from '../src/train/presets.js';
+import { trainOptions } from '../src/cli/train-options.js';
+import { writeSafetensors } from '../src/io/safetensors.js';
+import { readCheckpoint, restore, restoreWeights, saveCheckpoint } from '../src/train/checkpoint.js';
+import { trainMetrics, selectionScore } from '../src/train/history.js';
+import { intersectionOverUnion, LocalisationScore } from '../src/train/localisation.js';
+import { fromFileLayout, toFileLayout } from '../src/train/state-layout.js';
+import { START } from '../src/train/trainer.js';
+import { weightsHash } from '../src/train/weights-hash.js';
+import { write } from '../src/tensor/create.js';
+import { configOf, fixedTraining } from './support/default-training.js';
+import { openRuntime } from './support/runtime.js';
+
+const runtime = await openRuntime();
+const folder = t.testdir({});
+const TINY = ['--batch-size', '4', '--image-size', '32', '--attentions', '4'];
+
+t.test('files hold PyTorch’s layout', async (t) => {
+  const conv = { shape: [1, 2, 3, 2], data: Float32Array.from({ length: 12 }, (_, i) => i) };
+  const stored = toFileLayout('conv.weight', conv);
+  t.same(stored.shape, [2, 3, 1, 2], '[kh, kw, in, out] becomes [out, in, kh, kw]');
+  // Element (o, i, 0, x) stands at (0, x, i, o): 6x + 2i + o.
+  t.same([...stored.data], [0, 6, 2, 8, 4, 10, 1, 7, 3, 9, 5, 11]);
+  t.same(fromFileLayout('conv.weight', stored), conv, 'and back');
+  const linear = { shape: [2, 3], data: Float32Array.of(1, 2, 3, 4, 5, 6) };
+  t.same(toFileLayout('fc.weight', linear), { shape: [3, 2], data: Float32Array.of(1, 4, 2, 5, 3, 6) });
+  t.same(toFileLayout('bn.weight', { shape: [3], data: Float32Array.of(1, 2, 3) }).shape, [3]);
+});
+
+for (const optimizer of ['sgd', 'adamw']) {
+  t.test(`checkpoint: ${optimizer} goes on to the bit in another process’s model`, async (t) => {
+    const path = join(folder, `${optimizer}.safetensors`);
+    const config = configOf(...TINY, '--optimizer', optimizer, '--lr', '0.003');
+    const first = fixedTraining(runtime, config, 5);
+    for (let step = 0; step < 3; step++) await first.step(step);
+    const sums = await first.session.method.metrics.read();
+    await saveCheckpoint(path, first.session, { seed: 1 }, ['a', 'b', 'c', 'd', 'e'], { ...START, epoch: 1, step: 3, sums });
+    for (let step = 3; step < 6; step++) await first.step(step);
+
+    const checkpoint = readCheckpoint(path);
+    t.same([checkpoint.classes, checkpoint.options, checkpoint.position.step], [['a', 'b', 'c', 'd', 'e'], { seed: 1 }, 3]);
+    const second = fixedTraining(runtime, { ...config, seed: 99 }, 5);
+    t.not(await weightsHash(second.session.method.module), await weightsHash(first.session.method.module), 'it begins with other weights');
+    restore(second.session, checkpoint);
+    t.same(await second.session.method.metrics.read(), sums);
+    // The seed belongs to the run, not to the checkpoint's tensors; both draw with the one set last.
+    for (let step = 3; step < 6; step++) await second.step(step);
+    const again = fixedTraining(runtime, config, 5);
+    restore(again.session, checkpoint);
+    for (let step = 3; step < 6; step++) await again.step(step);
+    t.equal(await weightsHash(again.session.method.module), await weightsHash(first.session.method.module));
+    t.same(await again.session.method.centers!.table.data().then((d) => d.slice(0, 50)), await first.session.method.centers!.table.data().then((d) => d.slice(0, 50)), 'centers');
+    t.not(await weightsHash(second.session.method.module), await weightsHash(first.session.method.module), 'another seed draws other maps');
+  });
+}
+
+t.test('checkpoints: names as PyTorch has them, and clear refusals', async (t) => {
+  const path = join(folder, 'named.safetensors');
+  const { session } = fixedTraining(runtime, configOf(...TINY), 5);
+  await saveCheckpoint(path, session, {}, [], START);
+  const { tensors } = readCheckpoint(path);
+  t.same(tensors.get('features.conv1.weight')!.shape.slice(1), [3, 3, 3], '[out, in, kh, kw]');
+  t.same(tensors.get('fc.weight')!.shape[0], 5);
+  t.same(tensors.get('feature_center')!.shape[0], 5);
+  const other = fixedTraining(runtime, configOf(...TINY), 6);
+  t.throws(() => restoreWeights(other.session.method.module, readCheckpoint(path)), /do not fit this model:\n {2}1 wrong shape: fc\.weight is \[\d+, 5\] instead of \[\d+, 6\]/);
+
+  t.throws(() => readCheckpoint(join(folder, 'none.safetensors')), /none\.safetensors: there is no such checkpoint; train first/);
+  const foreign = join(folder, 'foreign.safetensors');
+  writeSafetensors(foreign, new Map());
+  t.throws(() => readCheckpoint(foreign), /foreign\.safetensors: this safetensors file was not written by Pipit's training/);
+  writeSafetensors(foreign, new Map(), { pipit: '{' });
+  t.throws(() => readCheckpoint(foreign), /the metadata is damaged; use another checkpoint/);
+  writeSafetensors(foreign, new Map(), { pipit: '{"format": 99}' });
+  t.throws(() => readCheckpoint(foreign), /checkpoint format 99 is not the one of this version/);
+  writeFileSync(foreign, 'PK');
+  t.throws(() => readCheckpoint(foreign), { name: 'UserError' });
+});
+
+t.test('the weights hash sees every bit', async (t) => {
+  const { session: { method: { module } } } = fixedTraining(runtime, configOf(...TINY), 5);
+  const before = await weightsHash(module);
+  t.equal(await weightsHash(module), before);
+  const [, last] = module.namedBuffers().at(-1)!;
+  const values = Float32Array.from(await last.data());
+  values[0] = -values[0]! || -0;
+  write(last, values);
+  t.not(await weightsHash(module), before);
+});
+
+const box = (y0: number, x0: number, y1: number, x1: number) => ({ y0, x0, y1, x1 });
+
+t.test('localisation scores', async (t) => {
+  const truth = box(0, 0, 10, 10);
+  t.equal(intersectionOverUnion(truth, truth), 1);
+  t.equal(intersectionOverUnion(truth, box(0, 5, 10, 15)), 50 / 150);
+  t.equal(intersectionOverUnion(truth, box(2, 2, 4, 4)), 4 / 100);
+  t.equal(intersectionOverUnion(truth, box(0, 10, 10, 20)), 0, 'edges that touch share nothing');
+  const score = new LocalisationScore();
+  t.equal(score.result, null);
+  score.add(truth, truth);
+  score.add(box(0, 0, 5, 10), truth);
+  score.add(box(0, 0, 4, 10), truth);
+  t.same(score.result, { meanIoU: (1 + 0.5 + 0.4) / 3, corLoc50: 200 / 3, images: 3 }, 'one half counts as found');
+});
+
+t.test('epoch metrics from sums', async (t) => {
+  const sums = { lossRaw: 8, lossCrop: 4, lossDrop: 2, lossCenter: 1, rawTop1: 2, rawTop5: 4, cropTop1: 1, cropTop5: 3, dropTop1: 0, dropTop5: 1, degenerateCrop: 1, degenerateDrop: 2 };
+  const { method } = fixedTraining(runtime, configOf(...TINY, '--center-weight', '0.5'), 5).session;
+  const loss = method.meanLoss(sums, 4);
+  t.equal(loss, (14 / 3 + 0.5) / 4);
+  t.same(trainMetrics(sums, 4, loss), {
+    loss, terms: { raw: 2, crop: 1, drop: 0.5, center: 0.25 }, raw: { top1: 50, top5: 100 }, crop: { top1: 25, top5: 75 }, drop: { top1: 0, top5: 25 }, degenerate: 3,
+  });
+  const accuracy = (top1: number) => ({ top1, top5: 100 });
+  const evaluation = { images: 1, loss: 1, raw: accuracy(30), crop: null, drop: null, localisation: null, degenerate: 0 };
+  t.equal(selectionScore({ ...evaluation, refined: accuracy(40) }), 40);
+  t.equal(selectionScore({ ...evaluation, refined: null }), 30, 'a plain classifier has only raw');
+});
+
+t.test('presets name existing options, with allowed values', async (t) => {
+  for (const [dataset, preset] of Object.entries(presets)) {
+    for (const [name, value] of Object.entries(preset)) {
+      const spec = (trainOptions as Record<string, { read(value: unknown): unknown }>)[name];
+      t.ok(spec, `${dataset}: ${name} is an option`);
+      t.not(spec?.read(value), undefined, `${dataset}: ${name} = ${JSON.stringify(value)} is allowed`);
+    }
+    t.doesNotThrow(() => configOf('--dataset', dataset, ...(dataset === 'synthetic' ? [] : ['--data', folder])));
+  }
+});
+
+t.test('a plain classifier trains through the same session', async (t) => {
+  const { session, step } = fixedTraining(runtime, configOf('--batch-size', '8', '--image-size', '32', '--method', 'plain', '--optimizer', 'adamw', '--lr', '0.01'), 3);
+  const lossOf = async (number: number): Promise<number> => {
+    session.method.metrics.reset();
+    await step(number);
+    return (await session.method.metrics.read()).lossRaw! / 8;
+  };
+  const first = await lossOf(0);
+  for (let number = 1; number < 20; number++) await step(number);
+  t.ok(await lossOf(20) < first / 2, 'it learns eight pictures of noise');
+  t.equal(session.method.centers, null);
+});
+
+t.teardown(() => runtime.device.close());
