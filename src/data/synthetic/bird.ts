@@ -234,8 +234,8 @@ function paintWing(canvas: Canvas, body: Body, kind: Traits['wing'], plumage: Pl
     canvas.fill(body.mark(stroke(w(-0.3, 0.26 - shift), w(-0.55, 0.24 - shift * 0.6), w(-0.86, 0.29), 0.025, 0.015, 4)), blend(plumage.wing, [0, 0, 0], 0.35), 0.7, wing);
   }
   if (kind === 'plain') return;
-  canvas.fill(body.mark(stroke(w(0.16, -0.3), w(0.0, 0.02), w(0.1, 0.28), 0.09, 0.09)), plumage.bars, 0.95, wing);
-  canvas.fill(body.mark(stroke(w(-0.14, -0.26), w(-0.28, 0.06), w(-0.14, 0.34), 0.09, 0.09)), plumage.bars, 0.95, wing);
+  canvas.fill(body.mark(stroke(w(0.16, -0.3), w(0.0, 0.02), w(0.1, 0.28), 0.12, 0.12)), plumage.bars, 0.95, wing);
+  canvas.fill(body.mark(stroke(w(-0.14, -0.26), w(-0.28, 0.06), w(-0.14, 0.34), 0.12, 0.12)), plumage.bars, 0.95, wing);
 }
 
 function paintFace(canvas: Canvas, body: Body, plumage: Plumage, torso: Coverage): void {
