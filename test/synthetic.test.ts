@@ -17,10 +17,10 @@ function fingerprint(bytes: Uint8Array): string {
 const area = (canvas: Canvas): number => canvas.pixels.reduce((sum, v) => sum + v, 0) / 3;
 
 t.test('the hash is the published MurmurHash3 finaliser', async (t) => {
-  // Values of spec-independent origin: the 32-bit finaliser evaluated with exact integers in Python.
+  // Computed with Python's unbounded integers.
   t.equal(mix32(0), 0);
   t.equal(mix32(1), 0x514e28b7);
-  t.equal(mix32(0x9e3779b9), EXPECT_A);
+  t.equal(mix32(0x9e3779b9), 0x92ca2f0e);
   t.not(hashKey(1, 2), hashKey(2, 1), 'order matters');
 });
 
@@ -60,9 +60,9 @@ t.test('a picture depends on seed, split and index only', async (t) => {
 
 t.test('pictures are the recorded ones', async (t) => {
   // Recorded with Node 20 on x86-64: only exactly rounded operations are used, so every machine must agree.
-  t.equal(fingerprint(generateImage(0, 'train', 0).pixels), 'EXPECT_0');
-  t.equal(fingerprint(generateImage(0, 'test', 5).pixels), 'EXPECT_5');
-  t.equal(fingerprint(generateImage(9, 'test', 7, { size: 96, clutter: 0 }).pixels), 'EXPECT_7');
+  t.equal(fingerprint(generateImage(0, 'train', 0).pixels), '3c476269');
+  t.equal(fingerprint(generateImage(0, 'test', 5).pixels), '8cf2b8ae');
+  t.equal(fingerprint(generateImage(9, 'test', 7, { size: 96, clutter: 0 }).pixels), 'e57899f2');
 });
 
 t.test('boxes and parts lie where the bird is', async (t) => {
@@ -72,7 +72,7 @@ t.test('boxes and parts lie where the bird is', async (t) => {
     const context = `picture ${index}`;
     t.ok(x0 >= 8 && y0 >= 8 && x1 <= 120 && y1 <= 120, `${context}: inside the central 7/8`);
     const width = (x1 - x0) / picture.width;
-    t.ok(width > 0.2 && width < 0.6, `${context}: bird covers ${width} of the width`);
+    t.ok(width > 0.25 && width < 0.65, `${context}: bird covers ${width} of the width`);
     for (const part of picture.parts) {
       t.ok(part.x > x0 - 1 && part.x < x1 + 1 && part.y > y0 - 1 && part.y < y1 + 1, `${context}: ${part.name} inside the box`);
     }

@@ -8,7 +8,6 @@ FILE names a pair FILE.bin (uint8 RGB pictures, N x S x S x 3, one size) and FIL
 --plain trains the same backbone with global average pooling and a linear layer instead.
 """
 import argparse
-import json
 import time
 
 import numpy as np
@@ -16,9 +15,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-MEAN = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
-STD = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
-
+from pictures import Pictures
 
 # ---------------------------------------------------------------- model
 
@@ -81,7 +78,7 @@ def bilinear_attention_pooling(features, maps):
 
 
 class WSDAN(nn.Module):
-    def __init__(self, layers, classes, attentions, stem_kernel=3, scale=100.0):
+    def __init__(self, layers, classes, attentions, stem_kernel=3, scale=100.0, rim=0):
         super().__init__()
         self.features = Backbone(layers, stem_kernel)
         channels = self.features.channels
@@ -89,11 +86,18 @@ class WSDAN(nn.Module):
         self.attention_bn = nn.BatchNorm2d(attentions, eps=1e-3)
         self.fc = nn.Linear(attentions * channels, classes, bias=False)
         self.scale = scale
+        self.rim = rim
 
     def forward(self, x):
         """-> logits, feature matrix (unit norm), attention maps (B,M,h,w)."""
         features = self.features(x)
         maps = F.relu(self.attention_bn(self.attention(features)))
+        if self.rim:
+            # Zero padding makes the outermost cells recognisable whatever the picture; without this a map may settle there.
+            inner = (slice(None), slice(None), slice(self.rim, -self.rim), slice(self.rim, -self.rim))
+            window = torch.zeros_like(maps)
+            window[inner] = 1
+            maps = maps * window
         matrix = bilinear_attention_pooling(features, maps)
         return self.fc(self.scale * matrix), matrix, maps
 
@@ -169,96 +173,6 @@ def drop(images, maps, theta):
     return images * keep[:, None]
 
 
-# ---------------------------------------------------------------- data
-
-
-def shrink_matrix(source, target):
-    """(target, source) weights of an antialiased triangle filter, as PIL's BILINEAR."""
-    scale = source / target
-    support = max(scale, 1.0)
-    centres = (np.arange(target) + 0.5) * scale
-    distance = np.abs(np.arange(source)[None, :] + 0.5 - centres[:, None]) / support
-    weights = np.clip(1 - distance, 0, None)
-    return torch.tensor(weights / weights.sum(1, keepdims=True), dtype=torch.float32)
-
-
-class Pictures:
-    """Pictures resized to size/0.875, kept as bytes; batches are cropped, mirrored, jittered and normalised."""
-
-    def __init__(self, path, size, limit=None, grow=1.0):
-        info = json.load(open(path + '.json'))
-        source = info['size']
-        raw = np.memmap(path + '.bin', np.uint8, 'r').reshape(-1, source, source, 3)[:limit]
-        meta = info['meta'][:limit]
-        self.size, self.wide = size, int(size / 0.875 * grow)
-        weights = shrink_matrix(source, self.wide)
-        parts = []
-        for start in range(0, len(raw), 64):
-            block = torch.from_numpy(np.array(raw[start:start + 64])).permute(0, 3, 1, 2).float()
-            block = weights @ block @ weights.t()
-            parts.append(block.round().clamp(0, 255).to(torch.uint8))
-        self.images = torch.cat(parts)
-        self.labels = torch.tensor([m['label'] for m in meta])
-        boxes = torch.tensor([m['box'] for m in meta], dtype=torch.float32)
-        self.offset = (self.wide - size) // 2
-        self.boxes = (boxes * self.wide / source - self.offset).clamp(0, size)
-        self.classes = int(self.labels.max()) + 1
-
-    def __len__(self):
-        return len(self.labels)
-
-    def test_batch(self, index):
-        o, s = self.offset, self.size
-        return (self.images[index, :, o:o + s, o:o + s].float() / 255 - MEAN) / STD
-
-    def train_batch(self, index, rng, opts):
-        size, room = self.size, self.wide - self.size
-        out = torch.empty(len(index), 3, size, size)
-        for i, j in enumerate(index.tolist()):
-            y, x = rng.integers(0, room + 1, 2)
-            picture = self.images[j, :, y:y + size, x:x + size]
-            out[i] = picture.flip(2) if rng.random() < 0.5 else picture
-        out /= 255
-        if opts.resized_crop < 1:
-            out = self.zoom(index, rng, opts.resized_crop)
-        out = jitter(out, rng, opts)
-        return (out - MEAN) / STD
-
-    def zoom(self, index, rng, smallest):
-        """Random resized crop, aspect 3/4..4/3, area smallest..1, mirrored half of the time."""
-        n = len(index)
-        area = rng.uniform(smallest, 1, n)
-        aspect = np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3), n))
-        w = np.minimum(np.sqrt(area * aspect), 1) * self.wide
-        h = np.minimum(np.sqrt(area / aspect), 1) * self.wide
-        y0, x0 = rng.random(n) * (self.wide - h), rng.random(n) * (self.wide - w)
-        steps = (np.arange(self.size) + 0.5) / self.size
-        ys = (y0[:, None] + h[:, None] * steps) / self.wide * 2 - 1
-        xs = (x0[:, None] + w[:, None] * steps) / self.wide * 2 - 1
-        xs = np.where(rng.random(n)[:, None] < 0.5, xs[:, ::-1], xs)
-        ys, xs = torch.tensor(ys, dtype=torch.float32), torch.tensor(xs, dtype=torch.float32)
-        grid = torch.stack([xs[:, None, :].expand(-1, self.size, -1), ys[:, :, None].expand(-1, -1, self.size)], 3)
-        return F.grid_sample(self.images[index].float() / 255, grid, mode='bilinear', align_corners=False, padding_mode='border')
-
-
-def jitter(images, rng, opts):
-    """Brightness and saturation factors (and contrast, grey, when asked for), clipped to 0..1."""
-    def factor(amount):
-        return torch.tensor(rng.uniform(1 - amount, 1 + amount, (len(images), 1, 1, 1)), dtype=torch.float32)
-
-    luma = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
-    images = (images * factor(opts.brightness)).clamp(0, 1)
-    if opts.contrast:
-        mean = (images * luma).sum(1, keepdim=True).mean((2, 3), keepdim=True)
-        images = (mean + (images - mean) * factor(opts.contrast)).clamp(0, 1)
-    grey = (images * luma).sum(1, keepdim=True)
-    images = (grey + (images - grey) * factor(opts.saturation)).clamp(0, 1)
-    if opts.grey:
-        to_grey = torch.tensor(rng.random((len(images), 1, 1, 1)) < opts.grey)
-        images = torch.where(to_grey, (images * luma).sum(1, keepdim=True).expand_as(images), images)
-    return images
-
-
 # ---------------------------------------------------------------- training and evaluation
 
 
@@ -328,6 +242,19 @@ def learning_rate(epoch, progress, opts):
     return opts.lr * opts.gamma ** (epoch // opts.step_size)
 
 
+def load_matching(model, path):
+    """Starts from a saved model: every tensor whose name and shape agree, the classifier excepted.
+
+    Residual blocks that the file does not know begin as the identity (their last scale is 0).
+    """
+    saved = {k: v for k, v in torch.load(path).items() if not k.startswith('fc')}
+    own = model.state_dict()
+    model.load_state_dict({k: v for k, v in saved.items() if k in own and own[k].shape == v.shape}, strict=False)
+    for name, module in model.named_modules():
+        if isinstance(module, BasicBlock) and name + '.bn2.weight' not in saved:
+            nn.init.zeros_(module.bn2.weight)
+
+
 def report(epoch, lr, loss, seen, scores, seconds, opts):
     line = f'ep {epoch + 1:3d} lr {lr:.4f} loss {loss:.3f} train ' + '/'.join(f'{100 * s:.1f}' for s in seen)
     if 'raw' in scores:
@@ -344,7 +271,9 @@ def train(opts):
     data = Pictures(opts.train, opts.size, opts.limit, opts.grow if opts.resized_crop >= 1 else 1)
     test = Pictures(opts.test, opts.size)
     layers = parse_layers(opts.layers)
-    model = Plain(layers, data.classes, opts.stem_kernel) if opts.plain else WSDAN(layers, data.classes, opts.attentions, opts.stem_kernel, opts.scale)
+    model = Plain(layers, data.classes, opts.stem_kernel) if opts.plain else WSDAN(layers, data.classes, opts.attentions, opts.stem_kernel, opts.scale, opts.rim)
+    if opts.init:
+        load_matching(model, opts.init)
     macs = forward_macs(model, opts.size)
     steps = len(data) // opts.batch
     passes = 3 if opts.plain else 9
@@ -392,10 +321,12 @@ def options():
     p.add_argument('--test', required=True)
     p.add_argument('--limit', type=int, help='use only the first N training pictures')
     p.add_argument('--plain', action='store_true')
+    p.add_argument('--init', help='start from this saved model')
     p.add_argument('--layers', default='16/2 32/2 64/2', help='channels/stride of the stem and of each block')
     p.add_argument('--stem-kernel', type=int, default=3)
     p.add_argument('--attentions', type=int, default=16)
     p.add_argument('--scale', type=float, default=100.0, help='factor on the feature matrix before the classifier')
+    p.add_argument('--rim', type=int, default=0, help='outermost cells of the attention maps that are set to 0')
     p.add_argument('--size', type=int, default=64)
     p.add_argument('--batch', type=int, default=16)
     p.add_argument('--epochs', type=int, default=20)

@@ -178,7 +178,7 @@ function paintMarkings(canvas: Canvas, body: Body, traits: Traits, plumage: Plum
   const cap = closedCurve([body.head(0.2, -0.58), body.head(0.26, -0.88), body.head(0.56, -0.98), body.head(0.86, -0.76), body.head(0.7, -0.68), body.head(0.44, -0.62)]);
   canvas.fill(body.mark(cap), plumage[traits.crown], 1, torso);
   if (traits.breast === 'band') {
-    const band = stroke(at(0.78, 0.02), at(0.52, 0.0), at(0.3, -0.17), 0.15, 0.1);
+    const band = stroke(at(0.78, 0.02), at(0.52, 0.0), at(0.28, -0.18), 0.2, 0.15);
     canvas.fill(body.mark(band), [0.13, 0.11, 0.11], 0.95, torso);
   }
   if (plumage.vent) {
@@ -234,8 +234,8 @@ function paintWing(canvas: Canvas, body: Body, kind: Traits['wing'], plumage: Pl
     canvas.fill(body.mark(stroke(w(-0.3, 0.26 - shift), w(-0.55, 0.24 - shift * 0.6), w(-0.86, 0.29), 0.025, 0.015, 4)), blend(plumage.wing, [0, 0, 0], 0.35), 0.7, wing);
   }
   if (kind === 'plain') return;
-  canvas.fill(body.mark(stroke(w(0.16, -0.3), w(0.0, 0.02), w(0.1, 0.28), 0.12, 0.12)), plumage.bars, 0.95, wing);
-  canvas.fill(body.mark(stroke(w(-0.14, -0.26), w(-0.28, 0.06), w(-0.14, 0.34), 0.12, 0.12)), plumage.bars, 0.95, wing);
+  canvas.fill(body.mark(stroke(w(0.16, -0.3), w(0.0, 0.02), w(0.1, 0.28), 0.14, 0.14)), plumage.bars, 0.95, wing);
+  canvas.fill(body.mark(stroke(w(-0.14, -0.26), w(-0.28, 0.06), w(-0.14, 0.34), 0.14, 0.14)), plumage.bars, 0.95, wing);
 }
 
 function paintFace(canvas: Canvas, body: Body, plumage: Plumage, torso: Coverage): void {
