@@ -32,7 +32,7 @@ export const resultOptions = {
   lrStep: int({ help: 'epochs between two steps of the step schedule', min: 1, default: 2 }),
   lrGamma: number({ help: 'factor of each step', min: 0, aboveMin: true, max: 1, default: 0.9 }),
   warmupEpochs: number({ help: 'epochs of linear warm-up from a tenth of the rate', min: 0, default: 0 }),
-  seed: int({ help: 'seed of initial weights, data order, augmentation and map choice', min: 0, max: 4294967295, default: 1 }),
+  seed: int({ help: 'seed of initial weights, data order, augmentation and map choice', min: 0, max: 4294967295, default: 0 }),
   attentions: int({ help: 'number of attention maps M', min: 2, max: 512, defaultText: preset }),
   pooling: choice(['GAP', 'GMP'], { help: 'bilinear attention pooling', default: defaultWsdan.pooling }),
   attentionSource: choice(['head', 'features'], { help: 'maps from a 1×1 head, or the first M feature channels', default: defaultWsdan.attentionSource }),

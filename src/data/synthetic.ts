@@ -18,9 +18,9 @@ export type Split = 'train' | 'test';
 export interface SyntheticOptions {
   /** Width and height in pixels, default 128. */
   size?: number;
-  /** Pieces of clutter, default 16. */
+  /** Pieces of clutter, default 14. */
   clutter?: number;
-  /** Smallest and largest width of a bird relative to the picture, default 0.35 … 0.53. */
+  /** Smallest and largest width of a bird relative to the picture, default 0.36 … 0.54. */
   birdSize?: readonly [number, number];
   /** Paint this class instead of the one that is due; nothing else about the picture changes. */
   label?: number;
@@ -50,7 +50,7 @@ const BIRD_WIDTH = 2.45;
  * @throws UserError for an index that is not a whole number ≥ 0 or a picture below 32 pixels.
  */
 export function generateImage(seed: number, split: Split, index: number, options: SyntheticOptions = {}): SyntheticImage {
-  const { size = 128, clutter = 16, birdSize = [0.35, 0.53] } = options;
+  const { size = 128, clutter = 14, birdSize = [0.36, 0.54] } = options;
   if (!Number.isInteger(index) || index < 0) fail(`synthetic data: index is ${index}, but must be a whole number from 0 up.`);
   if (!Number.isInteger(size) || size < 32) fail(`synthetic data: size is ${size}, but must be a whole number of at least 32 pixels.`);
   const key = hashKey(seed, split === 'train' ? 1 : 2, index);

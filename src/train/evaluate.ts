@@ -1,4 +1,4 @@
-import { boxToSource, type ImageTransform } from '../data/augment.js';
+import { boxToOutput, type ImageTransform } from '../data/augment.js';
 import type { Box, Split } from '../data/dataset.js';
 import type { Batch } from '../data/loader.js';
 import type { Runtime } from '../kernels/runtime.js';
@@ -27,7 +27,7 @@ export interface Evaluation {
   readonly crop: Accuracy | null;
   readonly drop: Accuracy | null;
   readonly refined: Accuracy | null;
-  /** Against true boxes, in pixels of the original pictures; null where none are known. */
+  /** Against the visible part of true boxes, in pixels of the network's input; null where none are known. */
   readonly localisation: { readonly meanIoU: number; readonly corLoc50: number; readonly images: number } | null;
   /** Images whose attention map was unusable, so that the whole image was taken. */
   readonly degenerate: number;
@@ -88,9 +88,16 @@ const addCounts = (sums: MetricSums<string>, result: Evaluated, labels: Tensor, 
 export const boxAt = (boxes: ArrayLike<number>, row: number): Box =>
   ({ y0: boxes[row * 4]!, x0: boxes[row * 4 + 1]!, y1: boxes[row * 4 + 2]!, x1: boxes[row * 4 + 3]! });
 
+/** The part of a true box that the centre crop shows to the network, in pixels of its input: what it can localise at all. */
+export const visibleBox = (truth: Box, transform: ImageTransform, size: number): Box => {
+  const box = boxToOutput(truth, transform, size);
+  const clip = (value: number): number => Math.max(0, Math.min(size, value));
+  return { x0: clip(box.x0), y0: clip(box.y0), x1: clip(box.x1), y1: clip(box.y1) };
+};
+
 const scoreBoxes = (score: LocalisationScore, boxes: ArrayLike<number>, batch: Batch, transforms: readonly ImageTransform[], size: number): void => {
   batch.boxes.forEach((truth, i) => {
-    if (truth) score.add(boxToSource(boxAt(boxes, i), transforms[i]!, size), truth);
+    if (truth) score.add(boxAt(boxes, i), visibleBox(truth, transforms[i]!, size));
   });
 };
 

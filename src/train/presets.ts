@@ -27,7 +27,7 @@ const published: Preset = {
 
 export const presets: Readonly<Record<DatasetName, Preset>> = {
   synthetic: {
-    model: 'resnet_small', imageSize: 65, attentions: 32, batchSize: 16, epochs: 16, lr: 0.005, weightDecay: 0.02, schedule: 'step', evalEvery: 4,
+    model: 'resnet_small', imageSize: 65, attentions: 32, batchSize: 16, epochs: 10, lr: 0.005, weightDecay: 0.02, schedule: 'step', evalEvery: 2,
     optimizer: 'adamw', lrStep: 1, lrGamma: 0.87, warmupEpochs: 0.5, ...fromScratch, cropTheta: [0.2, 0.5], testTheta: 0.25,
   },
   aircraft: published,

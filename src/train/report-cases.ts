@@ -1,4 +1,3 @@
-import { boxToOutput } from '../data/augment.js';
 import type { Sample, Split } from '../data/dataset.js';
 import type { Batch } from '../data/loader.js';
 import type { Runtime } from '../kernels/runtime.js';
@@ -6,7 +5,7 @@ import { scope } from '../tensor/scope.js';
 import type { Tensor, TypedArray } from '../tensor/tensor.js';
 import type { Prediction } from '../wsdan/localise.js';
 import type { TrainConfig } from './config.js';
-import { boxAt } from './evaluate.js';
+import { boxAt, visibleBox } from './evaluate.js';
 import { uploadBatch } from './image-batch.js';
 import { intersectionOverUnion } from './localisation.js';
 import type { Method } from './method.js';
@@ -85,7 +84,7 @@ export const describeBatch = async (runtime: Runtime, method: Method, batch: Bat
   return batch.ids.map((name, row) => {
     const cropBox = boxAt(host.boxes, row);
     const truth = batch.boxes[row];
-    const trueBox = truth && boxToOutput(truth, transforms[row]!, host.size);
+    const trueBox = truth && visibleBox(truth, transforms[row]!, host.size);
     const dropMask = keepMask(host, row);
     return {
       name, image: picture(host, row, config.augment), trueLabel: classes[batch.labels[row]!] ?? '', cropBox, meanMap: meanMapOf(host, row), maps: strongestMaps(host, row),

@@ -151,7 +151,7 @@ def boxes_of(maps, size, theta, padding):
         first = hot.argmax(1)
         last = size - 1 - hot.flip(1).argmax(1)
         edges += [(first - padding * size).trunc().clamp(min=0), (last + padding * size).trunc().clamp(max=size)]
-    boxes = torch.stack(edges, 1)
+    boxes = torch.stack(edges, 1).float()
     empty = ~mask.flatten(1).any(1)
     boxes[empty] = torch.tensor([0.0, size, 0.0, size])
     return boxes

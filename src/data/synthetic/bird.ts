@@ -175,7 +175,7 @@ function paintTorso(canvas: Canvas, body: Body, plumage: Plumage, rng: Rng): Cov
 
 /** The diagnostic patches on the body itself. */
 function paintMarkings(canvas: Canvas, body: Body, traits: Traits, plumage: Plumage, torso: Coverage): void {
-  const cap = closedCurve([body.head(0.2, -0.58), body.head(0.26, -0.88), body.head(0.56, -0.98), body.head(0.86, -0.76), body.head(0.7, -0.68), body.head(0.44, -0.62)]);
+  const cap = closedCurve([body.head(0.12, -0.5), body.head(0.22, -0.88), body.head(0.56, -0.98), body.head(0.88, -0.76), body.head(0.74, -0.65), body.head(0.44, -0.55), body.head(0.28, -0.44)]);
   canvas.fill(body.mark(cap), plumage[traits.crown], 1, torso);
   if (traits.breast === 'band') {
     const band = stroke(at(0.78, 0.02), at(0.52, 0.0), at(0.28, -0.18), 0.2, 0.15);
@@ -234,8 +234,8 @@ function paintWing(canvas: Canvas, body: Body, kind: Traits['wing'], plumage: Pl
     canvas.fill(body.mark(stroke(w(-0.3, 0.26 - shift), w(-0.55, 0.24 - shift * 0.6), w(-0.86, 0.29), 0.025, 0.015, 4)), blend(plumage.wing, [0, 0, 0], 0.35), 0.7, wing);
   }
   if (kind === 'plain') return;
-  canvas.fill(body.mark(stroke(w(0.16, -0.3), w(0.0, 0.02), w(0.1, 0.28), 0.14, 0.14)), plumage.bars, 0.95, wing);
-  canvas.fill(body.mark(stroke(w(-0.14, -0.26), w(-0.28, 0.06), w(-0.14, 0.34), 0.14, 0.14)), plumage.bars, 0.95, wing);
+  canvas.fill(body.mark(stroke(w(0.16, -0.3), w(0.0, 0.02), w(0.1, 0.28), 0.13, 0.13)), plumage.bars, 0.95, wing);
+  canvas.fill(body.mark(stroke(w(-0.14, -0.26), w(-0.28, 0.06), w(-0.14, 0.34), 0.13, 0.13)), plumage.bars, 0.95, wing);
 }
 
 function paintFace(canvas: Canvas, body: Body, plumage: Plumage, torso: Coverage): void {

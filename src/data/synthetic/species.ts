@@ -22,10 +22,10 @@ export interface Species extends Traits {
   name: string;
 }
 
-/** Crown, tail and bill are free; the wing compares crown and bill, the breast compares tail and bill. */
+/** Crown, tail and bill are free; wing and breast follow from them. */
 function species(name: string, crown: Traits['crown'], tail: Traits['tail'], bill: Traits['bill']): Species {
   const [a, b, c] = [crown === 'azure', tail === 'fan', bill === 'needle'];
-  return { name, crown, tail, bill, breast: b !== c ? 'band' : 'plain', wing: a !== c ? 'barred' : 'plain' };
+  return { name, crown, tail, bill, breast: a !== b ? 'band' : 'plain', wing: (a !== b) !== c ? 'barred' : 'plain' };
 }
 
 export const SPECIES: readonly Species[] = [
