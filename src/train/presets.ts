@@ -18,7 +18,7 @@ export interface Preset {
  * Without pretrained weights the published scale of 100 learns nothing, and maps settle on the border. Sides of 8n + 1 pixels put the
  * cells of a stride-8 map exactly where aligned corners look for them.
  */
-const fromScratch = { scale: 10, attentionRim: 1 };
+const fromScratch = { scale: 10, attentionRim: 1, optimizer: 'adamw', lr: 0.005, weightDecay: 0.02, warmupEpochs: 0.5, cropTheta: [0.2, 0.5], testTheta: 0.25 };
 
 /** The published recipe (GuYuc): 448 px, batch 12, 160 epochs, × 0.9 every 2 epochs. */
 const published: Preset = {
@@ -27,13 +27,13 @@ const published: Preset = {
 
 export const presets: Readonly<Record<DatasetName, Preset>> = {
   synthetic: {
-    model: 'resnet_small', imageSize: 65, attentions: 32, batchSize: 16, epochs: 10, lr: 0.005, weightDecay: 0.02, schedule: 'step', evalEvery: 2,
-    optimizer: 'adamw', lrStep: 1, lrGamma: 0.87, warmupEpochs: 0.5, ...fromScratch, cropTheta: [0.2, 0.5], testTheta: 0.25,
+    ...fromScratch, model: 'resnet_small', imageSize: 65, attentions: 32, batchSize: 16, epochs: 10, schedule: 'step', lrStep: 1, lrGamma: 0.87, evalEvery: 2,
   },
   aircraft: published,
   cub: published,
   cars: published,
   /** The authors train Dogs ten times slower, with feature channels as maps. */
   dogs: { ...published, lr: 1e-4, attentionSource: 'features' },
-  folder: { ...published, model: 'resnet18', imageSize: 224, epochs: 80 },
+  /** Somebody's own pictures, and no pretrained weights to start from. */
+  folder: { ...fromScratch, model: 'resnet18', imageSize: 225, attentions: 32, batchSize: 16, epochs: 60, schedule: 'cosine', evalEvery: 1, centerWeight: 0.1 },
 };

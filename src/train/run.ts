@@ -36,6 +36,9 @@ export const prepareFolder = (out: string, resume: boolean): void => {
   }
 };
 
+/** From this feature scale on, training from scratch was seen to learn nothing. */
+const PRETRAINED_SCALE = 50;
+
 export interface RunResult {
   /** False when it was interrupted; the state is saved then. */
   readonly finished: boolean;
@@ -56,6 +59,9 @@ export const runTraining = async (
       `${dataset.val ? `, ${dataset.val.samples.length} held-out` : ''} and ${dataset.test.samples.length} test images`);
     for (const note of dataset.notes) console.log(`Note: ${note}`);
     checkBatchSize(dataset.train, config.batchSize);
+    if (config.method === 'wsdan' && !config.init && config.wsdan.scale >= PRETRAINED_SCALE) {
+      console.log(`Note: a feature scale of ${config.wsdan.scale} is made for pretrained weights; from scratch little is learned with it. Use --scale 10 --attention-rim 1 --optimizer adamw --lr 0.005 --weight-decay 0.02`);
+    }
     if (config.batchSize < 8) console.log(`Note: batch norm sees only ${config.batchSize} images at a time; results suffer below about 8`);
     const model = createModel(runtime, config, dataset.classes.length);
     if (checkpoint) {
