@@ -8,6 +8,6 @@ export const openRuntime = async (adapter?: string, quiet = false): Promise<Runt
   const runtime = new Runtime(device, { gemm: process.env.PIPIT_GEMM ?? '' });
   setDefaultRuntime(runtime);
   const { name, software } = device.report;
-  if (!quiet) console.log(`Adapter: ${name}${software ? ' (software on the CPU: expect a GPU to be 100 times faster)' : ''}, ${runtime.gemm.kind} kernels`);
+  if (!quiet) console.log(`Adapter: ${name}${software ? ' (software on the CPU; a GPU is far faster)' : ''}, ${runtime.gemm.kind} kernels`);
   return runtime;
 };
