@@ -7,9 +7,6 @@ enable subgroups;
 //# include grid
 //# include tail
 
-override BIAS: bool = false;
-override TRANSPOSED: bool = false;     // w is [n][k] instead of [k][n]
-override SCATTER: bool = false;        // the rows of y are not one behind the other
 const LANES = u32($LANES);
 const GROUPS = u32($GROUPS);
 const COLUMNS = LANES / GROUPS;        // lanes side by side
@@ -19,17 +16,6 @@ const COLUMNS = LANES / GROUPS;        // lanes side by side
 @group(0) @binding(2) var<storage, read> bias: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> y: array<vec4f>;
 @group(1) @binding(0) var<uniform> P: Params;
-
-fn within(at: i32, size: u32) -> bool {
-  return at >= 0 && at < i32(size);
-}
-
-// Where a pixel of the result lies.
-fn placeOf(row: u32) -> u32 {
-  if (!SCATTER) { return row * P.yPitch; }
-  let line = row / P.outW;
-  return P.yOrigin + (line / P.outH) * P.yImage + (line % P.outH) * P.yLine + (row % P.outW) * P.yPitch;
-}
 
 // A tile of (LANES * BLOCKS) rows by (COLUMNS * 4) columns.
 @compute @workgroup_size($LANES)

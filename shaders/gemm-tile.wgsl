@@ -4,10 +4,6 @@
 //# include grid
 //# include tail
 
-override BIAS: bool = false;
-override TRANSPOSED: bool = false;     // w is [n][k] instead of [k][n]
-override SCATTER: bool = false;        // the rows of y are not one behind the other
-
 @group(0) @binding(0) var<storage, read> x: array<vec4f>;
 @group(0) @binding(1) var<storage, read> w: array<vec4f>;
 @group(0) @binding(2) var<storage, read> bias: array<vec4f>;
@@ -16,17 +12,6 @@ override SCATTER: bool = false;        // the rows of y are not one behind the o
 
 var<workgroup> left: array<array<vec4f, 16>, 16>;     // [depth][row / 4]
 var<workgroup> right: array<array<vec4f, 16>, 16>;    // [depth][column / 4]
-
-fn within(at: i32, size: u32) -> bool {
-  return at >= 0 && at < i32(size);
-}
-
-// Where a pixel of the result lies.
-fn placeOf(row: u32) -> u32 {
-  if (!SCATTER) { return row * P.yPitch; }
-  let line = row / P.outW;
-  return P.yOrigin + (line / P.outH) * P.yImage + (line % P.outH) * P.yLine + (row % P.outW) * P.yPitch;
-}
 
 // Invocation (tx, ty) owns rows 4 ty … 4 ty + 3 and columns 4 tx … 4 tx + 3 of the tile.
 fn multiply(sum: ptr<function, array<vec4f, 4>>, tx: u32, ty: u32) {

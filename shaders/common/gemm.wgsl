@@ -39,3 +39,18 @@ struct Params {
   ySplit: u32,        // between their results
   tileRows: u32,      // a loop bound the compiler must not know, so that it does not unroll
 }
+
+override BIAS: bool = false;
+override TRANSPOSED: bool = false;     // w is [n][k] instead of [k][n]
+override SCATTER: bool = false;        // the rows of y are not one behind the other
+
+fn within(at: i32, size: u32) -> bool {
+  return at >= 0 && at < i32(size);
+}
+
+// Where a pixel of the result lies.
+fn placeOf(row: u32) -> u32 {
+  if (!SCATTER) { return row * P.yPitch; }
+  let line = row / P.outW;
+  return P.yOrigin + (line / P.outH) * P.yImage + (line % P.outH) * P.yLine + (row % P.outW) * P.yPitch;
+}

@@ -111,8 +111,7 @@ const linearOp = (name: string, mean: boolean): Op<Attrs> => ({
   forward: forwardOf('sum', mean),
   backward: ({ grad, attrs: { axes }, shapes: [shape] }) => {
     const scale = mean ? 1 / numel(axes.map((axis) => shape![axis]!)) : 1;
-    const spreadOut = spread(reshape(grad, kept(shape!, axes)), shape!);
-    return [scale === 1 ? spreadOut : affine(spreadOut, scale)];
+    return [spread(reshape(scale === 1 ? grad : affine(grad, scale), kept(shape!, axes)), shape!)];
   },
   reference: ([x], attrs) => {
     const scale = mean ? 1 / numel(attrs.axes.map((axis) => x!.shape[axis]!)) : 1;

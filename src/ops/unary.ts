@@ -32,7 +32,6 @@ const paramsOf = (shape: Shape, { a, b }: Scalars) =>
   ({ quads: quadCount(shape), quadsPerRow: quadsPerRow(shape), width: rowWidth(shape), a, b });
 
 const shapesToTest: readonly Shape[] = [[2, 3, 5], [1], [], [7, 1], [3, 130]];
-/** Just over 65,535 workgroups of 256 vec4f would need 256 MiB; 65,535 × 4 numbers per lane group is checked by `fill`'s cases instead. */
 
 const unaryOp = (name: string, row: Row): Op<Scalars> => ({
   name,

@@ -7,6 +7,7 @@ import { accuracies, accuracyTable } from './accuracy-table.js';
 import { type Checkpoint, initializeFrom, readCheckpoint, restore } from './checkpoint.js';
 import type { RunOptions, TrainConfig } from './config.js';
 import { type Evaluation, evaluate } from './evaluate.js';
+import { selectionScore } from './history.js';
 import { planStep, reportPlan } from './memory-plan.js';
 import { reportCases } from './report-cases.js';
 import type { EpochPoint, ReportData } from './report/types.js';
@@ -85,7 +86,7 @@ export const runTraining = async (
 };
 
 const bestEpoch = (trainer: Trainer) => trainer.records.filter((r) => r.eval)
-  .reduce((best, r) => (((r.eval!.refined ?? r.eval!.raw).top1) > ((best.eval!.refined ?? best.eval!.raw).top1) ? r : best));
+  .reduce((best, r) => (selectionScore(r.eval!) > selectionScore(best.eval!) ? r : best));
 
 const finish = async (runtime: Runtime, data: DataSession, model: ModelSession, trainer: Trainer, config: TrainConfig, run: RunOptions): Promise<void> => {
   const result = await evaluate(runtime, data, model.method, config, data.dataset.test, { withDrop: true });

@@ -74,7 +74,7 @@ export class Trainer {
     this.start = { ...START, epoch: this.epoch };
     if (first === 0) metrics.reset();
     const progress = new EpochProgress({ label: `Epoch ${this.epoch + 1}/${this.config.epochs}`, total, done: first });
-    const clock = { from: performance.now(), images: 0, seconds: 0 };
+    const clock = { from: performance.now(), images: 0 };
     let done = first;
     for await (const batch of batches) {
       await this.trainBatch(batch, this.epoch + done / total);
@@ -82,13 +82,13 @@ export class Trainer {
       await this.noteWarmUp(progress, clock);
       clock.images += batch.labels.length;
       const read = done % this.run.logEvery === 0 && done < total;
-      progress.update(done, read ? await this.progressMetrics(done * this.config.batchSize) : undefined);
+      progress.update(done, read ? this.progressMetrics(await metrics.read(), done * this.config.batchSize) : undefined);
       if (this.stopping && done < total) {
         progress.log('');
-        await this.save('last', done);
+        await this.save('last', this.epoch, done);
         return false;
       }
-      if (performance.now() - this.lastSave > this.run.saveEveryMinutes * 60_000) await this.save('last', done);
+      if (performance.now() - this.lastSave > this.run.saveEveryMinutes * 60_000) await this.save('last', this.epoch, done);
     }
     if (done < total) fail(`epoch ${this.epoch + 1} delivered ${done} of ${total} batches: too many images were unreadable`);
     await this.finishEpoch(progress, clock, total);
@@ -122,10 +122,8 @@ export class Trainer {
     clock.from = now;
   }
 
-  private async progressMetrics(samples: number): Promise<ProgressMetrics> {
-    const { method } = this.model;
-    const sums = await method.metrics.read();
-    const { loss, raw, crop, drop } = trainMetrics(sums, samples, method.meanLoss(sums, samples));
+  private progressMetrics(sums: Readonly<Record<string, number>>, samples: number): ProgressMetrics {
+    const { loss, raw, crop, drop } = trainMetrics(sums, samples, this.model.method.meanLoss(sums, samples));
     if (!Number.isFinite(loss)) {
       fail(`the loss is ${loss} at step ${this.step}. Lower --lr, set --clip-grad-norm, or find the first op with --debug-nan. ` +
         `The last good state is ${join(this.run.out, 'last.safetensors')}, if it was saved.`);
@@ -136,12 +134,12 @@ export class Trainer {
   private async finishEpoch(progress: EpochProgress, clock: { from: number; images: number }, total: number): Promise<void> {
     const { method, optimizer } = this.model;
     const samples = total * this.config.batchSize;
-    const metrics = await this.progressMetrics(samples);
+    const sums = await method.metrics.read();
+    const metrics = this.progressMetrics(sums, samples);
     const seconds = (performance.now() - clock.from) / 1000;
     progress.finish(metrics);
     this.trainSeconds += seconds;
     this.trainImages += clock.images;
-    const sums = await method.metrics.read();
     const evaluation = this.evaluationDue() ? await this.evaluateEpoch() : undefined;
     const record: EpochRecord = {
       epoch: this.epoch + 1, step: this.step, lr: optimizer.lr, seconds, imagesPerSecond: clock.images / seconds,
@@ -150,10 +148,8 @@ export class Trainer {
     const best = Math.max(-1, ...this.history.map((r) => (r.eval ? selectionScore(r.eval) : -1)));
     this.history.push(record);
     appendJsonLine(join(this.run.out, 'metrics.jsonl'), record);
-    this.epoch++;
-    if (evaluation && selectionScore(evaluation) > best) await this.save('best', 0);
-    await this.save('last', 0);
-    this.epoch--;
+    if (evaluation && selectionScore(evaluation) > best) await this.save('best', this.epoch + 1, 0);
+    await this.save('last', this.epoch + 1, 0);
   }
 
   private evaluationDue(): boolean {
@@ -169,10 +165,11 @@ export class Trainer {
     return { ...result, split };
   }
 
-  private async save(name: 'last' | 'best', batch: number): Promise<void> {
+  /** @param epoch epochs completed; @param batch batches completed in the next one */
+  private async save(name: 'last' | 'best', epoch: number, batch: number): Promise<void> {
     this.addTime();
     const position: Position = {
-      epoch: this.epoch, batch, step: this.step, sums: await this.model.method.metrics.read(),
+      epoch, batch, step: this.step, sums: await this.model.method.metrics.read(),
       seconds: this.seconds, trainSeconds: this.trainSeconds, trainImages: this.trainImages, history: this.history,
     };
     await saveCheckpoint(join(this.run.out, `${name}.safetensors`), this.model, this.run.options, this.data.dataset.classes, position);
