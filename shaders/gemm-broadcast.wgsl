@@ -3,6 +3,7 @@ enable subgroups;
 // multiply-adds, workgroup memory included, but subgroupBroadcast is free: the LANES lanes of a subgroup
 // hold different rows of x and share them, while each lane owns four columns of the result. Where the result
 // has few columns, the lanes form GROUPS groups that own the same columns of different rows.
+//# include divide
 //# include gemm
 //# include grid
 //# include tail
@@ -34,10 +35,11 @@ fn rows(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) la
   var baseY$j = 0i;
   var image$j = 0u;
   if (!PLAIN) {
-    let q = p$j / P.outW;
-    baseX$j = i32(p$j % P.outW) * P.mulX + P.offX;
-    baseY$j = i32(q % P.outH) * P.mulY + P.offY;
-    image$j = (q / P.outH) * P.inH;
+    let line = quotient(p$j, P.outW);
+    let n = quotient(line, P.outH);
+    baseX$j = i32(p$j - line * P.outW) * P.mulX + P.offX;
+    baseY$j = i32(line - n * P.outH) * P.mulY + P.offY;
+    image$j = n * P.inH;
   }
   //# end
   var sum: array<vec4f, COLUMNS * u32($BLOCKS)>;

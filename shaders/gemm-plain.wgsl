@@ -1,5 +1,6 @@
 // Matrix products and convolutions from registers alone: 8 rows by one vec4f of columns per invocation. For software
 // adapters without subgroups, where workgroup memory costs more than it saves.
+//# include divide
 //# include gemm
 //# include grid
 //# include tail

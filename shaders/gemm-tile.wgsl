@@ -1,5 +1,6 @@
 // Matrix products and convolutions for GPUs, with tiles in workgroup memory: (64 ROWS) by (64 COLUMNS) results per
 // workgroup of 256, (4 ROWS) by (4 COLUMNS) per invocation, 16 products deep. Needs no optional feature.
+//# include divide
 //# include gemm
 //# include grid
 //# include tail

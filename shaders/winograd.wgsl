@@ -1,6 +1,7 @@
 // Convolutions of 3 by 3 taps without stride by Winograd's algorithm: input and weights are transformed, multiplied
 // as EDGE * EDGE matrix products (src/ops/gemm.ts), and the products transformed back. EDGE = RESULT + 2 pixels of
 // input give RESULT pixels of output along each axis. Per result, 9 products become (EDGE / RESULT)^2.
+//# include divide
 //# include grid
 //# include tail
 //# include transforms
@@ -27,16 +28,25 @@ override FLIP: bool = false;   // taps in reverse order, for the gradient of the
 const RESULT = u32($RESULT);
 const EDGE = u32($EDGE);
 
+// Column, row and image of an item's tile, and its channel.
+fn tileOf(item: u32) -> vec4u {
+  let place = quotient(item, P.quads);
+  let tile = P.firstTile + place;
+  let line = quotient(tile, P.tilesX);
+  let image = quotient(line, P.tilesY);
+  return vec4u(tile - line * P.tilesX, line - image * P.tilesY, image, item - place * P.quads);
+}
+
 // y[e][tile][channel] = (Bt d B)[e] for the EDGE * EDGE pixels d of each tile.
 @compute @workgroup_size(64)
 fn input(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
   let item = linearWorkgroup(group, groups) * 64u + lane;
   if (item >= P.tiles * P.quads) { return; }
-  let tile = P.firstTile + item / P.quads;
-  let channel = item % P.quads;
-  let x0 = i32(tile % P.tilesX * RESULT) - P.padX;
-  let y0 = i32(tile / P.tilesX % P.tilesY * RESULT) - P.padY;
-  let image = tile / (P.tilesX * P.tilesY) * P.inH;
+  let t = tileOf(item);
+  let x0 = i32(t.x * RESULT) - P.padX;
+  let y0 = i32(t.y * RESULT) - P.padY;
+  let image = t.z * P.inH;
+  let channel = t.w;
   //# for c in 0..$EDGE
   let inside$c = x0 + $c >= 0 && x0 + $c < i32(P.inW);
   let column$c = u32(clamp(x0 + $c, 0, i32(P.inW) - 1));
@@ -48,13 +58,13 @@ fn input(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: v
   //# for c in 0..$EDGE
   d$r[$c] = select(vec4f(0.0), source[(row$r + column$c) * P.quads + channel], within$r && inside$c);
   //# end
-  let t$r = inputLine(d$r);
+  let h$r = inputLine(d$r);
   //# end
   //# for c in 0..$EDGE
   {
     var line: array<vec4f, EDGE>;
     //# for r in 0..$EDGE
-    line[$r] = t$r[$c];
+    line[$r] = h$r[$c];
     //# end
     let v = inputLine(line);
     //# for r in 0..$EDGE
@@ -75,11 +85,11 @@ fn weights(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
   //# for c in 0..3
   g$r[$c] = source[select(u32($r * 3 + $c), u32(8 - $r * 3 - $c), FLIP) * items + item];
   //# end
-  let t$r = weightLine(g$r);
+  let h$r = weightLine(g$r);
   //# end
   //# for c in 0..$EDGE
   {
-    let u = weightLine(array<vec4f, 3>(t0[$c], t1[$c], t2[$c]));
+    let u = weightLine(array<vec4f, 3>(h0[$c], h1[$c], h2[$c]));
     //# for r in 0..$EDGE
     y[(u32($r) * EDGE + u32($c)) * items + item] = u[$r];
     //# end
@@ -93,17 +103,17 @@ fn output(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: 
   let item = linearWorkgroup(group, groups) * 64u + lane;
   let items = P.tiles * P.quads;
   if (item >= items) { return; }
-  let tile = P.firstTile + item / P.quads;
-  let channel = item % P.quads;
-  let x0 = tile % P.tilesX * RESULT;
-  let y0 = tile / P.tilesX % P.tilesY * RESULT;
-  let image = tile / (P.tilesX * P.tilesY) * P.outH;
+  let t = tileOf(item);
+  let x0 = t.x * RESULT;
+  let y0 = t.y * RESULT;
+  let image = t.z * P.outH;
+  let channel = t.w;
   //# for r in 0..$EDGE
   var m$r: array<vec4f, EDGE>;
   //# for c in 0..$EDGE
   m$r[$c] = source[u32($r * $EDGE + $c) * items + item];
   //# end
-  let t$r = outputLine(m$r);
+  let h$r = outputLine(m$r);
   //# end
   var shift = vec4f(0.0);
   if (BIAS) { shift = bias[channel]; }
@@ -111,7 +121,7 @@ fn output(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: 
   {
     var line: array<vec4f, EDGE>;
     //# for r in 0..$EDGE
-    line[$r] = t$r[$c];
+    line[$r] = h$r[$c];
     //# end
     let v = outputLine(line);
     //# for r in 0..$RESULT

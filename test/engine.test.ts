@@ -66,7 +66,7 @@ t.test('the GEMM family follows the adapter, or a choice that fits it', async (t
   t.throws(() => gemmFamily({ ...report, subgroupSize: 0 }, { gemm: 'broadcast' }), /need subgroups of one fixed size.*use tile or plain/);
   t.throws(() => gemmFamily(report, { gemm: 'cube' }), /unknown kind of GEMM kernels "cube"; use broadcast, tile, plain/);
   t.throws(() => gemmFamily(report, { winograd: 'yes' }), /winograd must be "on" or "off", not "yes"/);
-  t.equal(gemmFamily({ ...report, imageOperands: false }, { images: 'on' }).imageReads, 0, 'never without the language feature');
+  t.equal(gemmFamily({ ...report, imageOperands: false }, { images: 'on' }).images, false, 'never without the language feature');
   const tuning = { [tuningKey(report)]: { sums: 48, winograd: 0 } };
   t.match(gemmFamily(report, { tuning }), { kind: 'broadcast', sums: 48, winograd: 0 });
   t.equal(gemmFamily(report, { tuning, winograd: 'on' }).winograd, 1, 'what is forced goes before the table');

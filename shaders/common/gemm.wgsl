@@ -57,6 +57,7 @@ fn within(at: i32, size: u32) -> bool {
 // Where a pixel of the result lies.
 fn placeOf(row: u32) -> u32 {
   if (!SCATTER) { return row * P.yPitch; }
-  let line = row / P.outW;
-  return P.yOrigin + (line / P.outH) * P.yImage + (line % P.outH) * P.yLine + (row % P.outW) * P.yPitch;
+  let line = quotient(row, P.outW);
+  let image = quotient(line, P.outH);
+  return P.yOrigin + image * P.yImage + (line - image * P.outH) * P.yLine + (row - line * P.outW) * P.yPitch;
 }

@@ -69,9 +69,9 @@ const machineLines = ({ pipit, node, webgpu, os, cpu, cores, memoryBytes }: Mach
   ...Object.entries(variables).map(([name, value]) => row('Environment', `${name}=${value}`)),
 ];
 
-const matrixKernels = ({ kind, subgroupSize, imageReads, winograd }: GemmFamily): string => [
+const matrixKernels = ({ kind, subgroupSize, images, winograd }: GemmFamily): string => [
   { broadcast: `broadcast, in subgroups of ${subgroupSize}`, tile: 'tile, in workgroup memory', plain: 'plain, in registers' }[kind],
-  ...(imageReads ? ['operands as images'] : []), ...(winograd ? [`Winograd from ${winograd} channels`] : []),
+  ...(images ? ['operands as images'] : []), ...(winograd ? [`Winograd from ${winograd} channels`] : []),
 ].join('; ');
 
 const bytesLimits: readonly string[] = ['maxBufferSize', 'maxStorageBufferBindingSize', 'maxComputeWorkgroupStorageSize'];

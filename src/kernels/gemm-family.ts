@@ -17,8 +17,8 @@ export interface Tuning {
   readonly kind: GemmKind;
   /** broadcast: vec4f sums that an invocation keeps. More would push the loop body out of the instruction cache. */
   readonly sums: number;
-  /** broadcast: from how many reads of each element on copying an operand to an image pays; 0: never. */
-  readonly imageReads: number;
+  /** broadcast: whether operands are copied to images, which some drivers read faster than buffers. */
+  readonly images: boolean;
   /** tile: vec4f of rows and of columns that an invocation keeps. */
   readonly tileRows: number;
   readonly tileColumns: number;
@@ -28,10 +28,10 @@ export interface Tuning {
 
 /** By adapter class; see {@link tuningKey}. Figures: bench/RESULTS.md. */
 const DEFAULTS = {
-  lavapipe: { kind: 'broadcast', sums: 24, imageReads: 3, tileRows: 1, tileColumns: 1, winograd: 64 },
-  swiftshader: { kind: 'broadcast', sums: 16, imageReads: 0, tileRows: 1, tileColumns: 1, winograd: 64 },
-  software: { kind: 'broadcast', sums: 32, imageReads: 0, tileRows: 1, tileColumns: 1, winograd: 64 },
-  gpu: { kind: 'tile', sums: 32, imageReads: 0, tileRows: 1, tileColumns: 1, winograd: 64 },
+  lavapipe: { kind: 'broadcast', sums: 24, images: true, tileRows: 1, tileColumns: 1, winograd: 64 },
+  swiftshader: { kind: 'broadcast', sums: 16, images: false, tileRows: 1, tileColumns: 1, winograd: 64 },
+  software: { kind: 'broadcast', sums: 32, images: false, tileRows: 1, tileColumns: 1, winograd: 64 },
+  gpu: { kind: 'tile', sums: 32, images: false, tileRows: 1, tileColumns: 1, winograd: 64 },
 } satisfies Record<string, Tuning>;
 
 /** What a tuning file holds: departures from the defaults by adapter. */
@@ -54,10 +54,10 @@ export interface GemmOptions {
   readonly tuning?: TuningTable | undefined;
 }
 
-const switched = (name: string, choice: string | undefined, on: number, otherwise: number): number => {
+const switched = <T>(name: string, choice: string | undefined, { on, off, otherwise }: { on: T; off: T; otherwise: T }): T => {
   if (choice === undefined || choice === '') return otherwise;
   if (choice !== 'on' && choice !== 'off') fail(`${name} must be "on" or "off", not "${choice}"`);
-  return choice === 'on' ? on : 0;
+  return choice === 'on' ? on : off;
 };
 
 const chooseKind = (report: AdapterReport, forced: string | undefined, wanted: GemmKind): GemmKind => {
@@ -72,12 +72,12 @@ const chooseKind = (report: AdapterReport, forced: string | undefined, wanted: G
 const defaultsOf = ({ driverClass, software }: AdapterReport): Tuning => DEFAULTS[driverClass === 'gpu' && software ? 'software' : driverClass];
 
 /** The kernels for an adapter: its class's defaults, what the tuning table says of it, and what the caller forces. */
-export const gemmFamily = (report: AdapterReport, { gemm, winograd, images: imageChoice, tuning = {} }: GemmOptions = {}): GemmFamily => {
+export const gemmFamily = (report: AdapterReport, { gemm, winograd, images, tuning = {} }: GemmOptions = {}): GemmFamily => {
   const base: Tuning = { ...defaultsOf(report), ...tuning[tuningKey(report)] };
   const kind = chooseKind(report, gemm, base.kind);
   return {
     ...base, kind, subgroupSize: kind === 'broadcast' ? report.subgroupSize : 0,
-    winograd: switched('winograd', winograd, 1, base.winograd),
-    imageReads: report.imageOperands ? switched('images', imageChoice, 1, base.imageReads) : 0,
+    winograd: switched('winograd', winograd, { on: 1, off: 0, otherwise: base.winograd }),
+    images: report.imageOperands && switched('images', images, { on: true, off: false, otherwise: base.images }),
   };
 };

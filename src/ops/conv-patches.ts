@@ -1,13 +1,14 @@
-/** Convolutions of few input channels as plain matrix products over laid-out taps (PyTorch's unfold and fold). */
+/** Convolutions of few input channels as plain matrix products over laid-out taps (PyTorch's unfold). */
 import source from '../../shaders/conv-patches.wgsl';
+import { MAX_GROUPS } from '../kernels/grid.js';
 import type { Runtime } from '../kernels/runtime.js';
 import { Shader } from '../kernels/shader.js';
 import { scope } from '../tensor/scope.js';
 import { quadsPerRow, type Shape, storageBytes } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { type ConvAttrs, tapsBetween } from './conv-shape.js';
+import type { ConvAttrs } from './conv-shape.js';
 import { type Extents, gemmRows, gemmWeights, rowsGeometry } from './gemm.js';
-import { allocate, dispatch, gridFor } from './op.js';
+import { allocate, dispatch, WORKGROUP } from './op.js';
 
 const shader = new Shader('conv-patches', source);
 
@@ -22,14 +23,17 @@ export const suitsPatches = ({ device }: Runtime, w: Shape, y: Shape, { groups }
 
 const params = (x: Shape, w: Shape, y: Shape, a: ConvAttrs) => ({
   inH: x[1]!, inW: x[2]!, outH: y[1]!, outW: y[2]!, kernelH: w[0]!, kernelW: w[1]!, strideY: a.stride[0], strideX: a.stride[1],
-  padY: a.padding[0], padX: a.padding[1], dilationY: a.dilation[0], dilationX: a.dilation[1], everyY: tapsBetween(a.stride[0], a.dilation[0]), everyX: tapsBetween(a.stride[1], a.dilation[1]),
-  channels: w[2]!, inStride: quadsPerRow(x) * 4, rowStride: quadsPerRow(rowsShape(w, y)) * 4,
+  padY: a.padding[0], padX: a.padding[1], dilationY: a.dilation[0], dilationX: a.dilation[1],
+  channels: w[2]!, inStride: quadsPerRow(x) * 4,
 });
 
 const unfold = (x: Tensor, w: Shape, y: Shape, a: ConvAttrs): Tensor => {
   const rows = allocate(x.runtime, rowsShape(w, y), 'conv2d patches');
-  const quads = quadsPerRow(rows.shape);
-  dispatch(x.runtime, shader.kernel('unfold'), { source: x, y: rows }, { ...params(x.shape, w, y, a), rows: rows.shape[0]!, quads }, gridFor(rows.shape[0]!));
+  const values = { ...params(x.shape, w, y, a), quads: quadsPerRow(rows.shape) };
+  const [images, height, width] = y as [number, number, number, number];
+  for (let first = 0; first < images; first += MAX_GROUPS) {
+    dispatch(x.runtime, shader.kernel('unfold'), { source: x, y: rows }, { ...values, firstImage: first }, [Math.ceil(width / WORKGROUP), height, Math.min(MAX_GROUPS, images - first)]);
+  }
   return rows;
 };
 
@@ -47,13 +51,4 @@ export const patchesGradWeight = (x: Tensor, grad: Tensor, result: Tensor, a: Co
   const rows = unfold(x, result.shape, grad.shape, a);
   gemmWeights(rows, grad, result, rowsGeometry(rows.shape[0]!),
     extents(rows.shape[1]!, grad.shape[3]!, { xPitch: quadsPerRow(rows.shape), wPitch: quadsPerRow(grad.shape), yPitch: quadsPerRow(result.shape) }));
-});
-
-export const patchesGradInput = (grad: Tensor, w: Tensor, result: Tensor, a: ConvAttrs): void => scope(() => {
-  const rows = allocate(grad.runtime, rowsShape(w.shape, grad.shape), 'conv2d patches');
-  gemmRows(grad, w, rows, rowsGeometry(rows.shape[0]!),
-    extents(grad.shape[3]!, rows.shape[1]!, { xPitch: quadsPerRow(grad.shape), wPitch: quadsPerRow(w.shape), yPitch: quadsPerRow(rows.shape) }), { transposed: true });
-  const pixels = result.shape[0]! * result.shape[1]! * result.shape[2]!;
-  const quads = quadsPerRow(result.shape);
-  dispatch(grad.runtime, shader.kernel('fold'), { source: rows, y: result }, { ...params(result.shape, w.shape, grad.shape, a), rows: pixels, quads }, gridFor(pixels * quads));
 });

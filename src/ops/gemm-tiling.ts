@@ -7,15 +7,14 @@ import type { Runtime } from '../kernels/runtime.js';
 import { Shader } from '../kernels/shader.js';
 import type { Tensor } from '../tensor/tensor.js';
 
-/** One shader per choice of where operands are read from. */
-const withOperands = (name: string, source: string) => {
-  const make = (x: string, w: string): Shader => new Shader(`${name} x-${x} w-${w}`, source, { x: `x-${x}`, w: `w-${w}` });
-  return { buffers: make('buffer', 'buffer'), imageW: make('buffer', 'image'), imageX: make('image', 'buffer'), images: make('image', 'image') };
-};
+const operands = (kind: 'buffer' | 'image') => ({ x: `x-${kind}`, w: `w-${kind}` });
 
-const broadcastShaders = withOperands('gemm-broadcast', broadcastSource);
-const tileShader = new Shader('gemm-tile', tileSource, { x: 'x-buffer', w: 'w-buffer' });
-const plainShader = new Shader('gemm-plain', plainSource, { x: 'x-buffer', w: 'w-buffer' });
+const shaders = {
+  broadcast: new Shader('gemm-broadcast', broadcastSource, operands('buffer')),
+  images: new Shader('gemm-broadcast images', broadcastSource, operands('image')),
+  tile: new Shader('gemm-tile', tileSource, operands('buffer')),
+  plain: new Shader('gemm-plain', plainSource, operands('buffer')),
+};
 
 export interface Tiling {
   /** Of a subgroup; 1 where the kernels do not use it. */
@@ -64,13 +63,9 @@ export const tilingOf = ({ gemm }: Runtime, quads: readonly number[]): Tiling =>
   };
 };
 
-/** The shader for a product that reads each element of x and w so many times. */
-export const shaderFor = ({ gemm, device }: Runtime, x: Tensor, w: Tensor, xReads: number, wReads: number): Shader => {
-  if (gemm.kind === 'tile') return tileShader;
-  if (gemm.kind === 'plain') return plainShader;
-  const capacity = OperandImages.capacity(device.limits);
-  const pays = (operand: Tensor, reads: number): boolean => gemm.imageReads > 0 && reads >= gemm.imageReads && operand.range.bytes <= capacity;
-  const [imageX, imageW] = [pays(x, xReads), pays(w, wReads)];
-  if (imageX) return imageW ? broadcastShaders.images : broadcastShaders.imageX;
-  return imageW ? broadcastShaders.imageW : broadcastShaders.buffers;
+/** The shader for a product of these operands. */
+export const shaderFor = ({ gemm, device }: Runtime, x: Tensor, w: Tensor): Shader => {
+  if (gemm.kind !== 'broadcast') return shaders[gemm.kind];
+  const fits = Math.max(x.range.bytes, w.range.bytes) <= OperandImages.capacity(device.limits);
+  return gemm.images && fits ? shaders.images : shaders.broadcast;
 };

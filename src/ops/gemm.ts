@@ -88,7 +88,7 @@ export const gemmRows = (x: Tensor, w: Tensor, y: Tensor, g: Geometry, e: Extent
   const tiling = tilingOf(runtime, [ceilDiv(e.width, 4)]);
   const columnTiles = ceilDiv(ceilDiv(e.width, 4), tiling.columns);
   const rowTiles = ceilDiv(g.rows, tiling.rows);
-  const shader = shaderFor(runtime, x, w, g.kernel[0] * g.kernel[1] * columnTiles, rowTiles);
+  const shader = shaderFor(runtime, x, w);
   const plain = isPlain(g) && runtime.gemm.kind === 'broadcast';
   const kernel = shader.kernel('rows', {
     ...tiling.constants, BIAS: options.bias ? 1 : 0, TRANSPOSED: options.transposed ? 1 : 0, PLAIN: plain ? 1 : 0, SCATTER: g.place ? 1 : 0,
@@ -105,6 +105,8 @@ export const gemmRows = (x: Tensor, w: Tensor, y: Tensor, g: Geometry, e: Extent
 /** Fewer workgroups than this leave cores idle; then the pixels are cut into parts that are summed afterwards. */
 const ENOUGH_WORKGROUPS = { broadcast: 16, plain: 16, tile: 256 };
 const PIXELS_PER_SPLIT = 256;
+/** Longer parts no longer fit into the caches while all tiles pass over them. */
+const LONGEST_SPLIT = 1024;
 
 /** y[tap, c, n] = Σ_p x[pixel, c] · w[p, n]. Fills `y` completely. */
 export const gemmWeights = (x: Tensor, w: Tensor, y: Tensor, g: Geometry, e: Extents): void => {
@@ -114,11 +116,11 @@ export const gemmWeights = (x: Tensor, w: Tensor, y: Tensor, g: Geometry, e: Ext
   const rowTiles = ceilDiv(e.depth, tiling.depth);
   const taps = g.kernel[0] * g.kernel[1];
   const tiles = columnTiles * rowTiles * taps * e.batches;
-  const splits = Math.max(1, Math.min(ceilDiv(ENOUGH_WORKGROUPS[runtime.gemm.kind], tiles), ceilDiv(g.rows, PIXELS_PER_SPLIT)));
+  const splits = Math.max(1, Math.min(ceilDiv(ENOUGH_WORKGROUPS[runtime.gemm.kind], tiles), ceilDiv(g.rows, PIXELS_PER_SPLIT)), Math.floor(g.rows / LONGEST_SPLIT));
   const parts = splits * tiling.groups;
   const ySplit = quadCount(y.shape);
   const target = parts === 1 ? y : Tensor.allocate(runtime, [parts, ...y.shape], 'float32', 'weight gradient parts');
-  const shader = shaderFor(runtime, x, w, taps * columnTiles, taps * rowTiles);
+  const shader = shaderFor(runtime, x, w);
   dispatch(runtime, shader.kernel('weights', tiling.constants), { x, w, y: target },
     { ...paramsOf(g, e), columnTiles, rowTiles, wPanel: 0, firstRowTile: 0, firstBatch: 0, splits, ySplit, tileRows: tiling.depthSums }, linearGrid(tiles * splits));
   if (parts > 1) addParts(target, y);
