@@ -20,6 +20,15 @@ export interface RecorderStatistics {
   bindGroups: number;
 }
 
+/** Looks on while work is recorded: how a profiler gets between the dispatches. */
+export interface RecorderObserver {
+  /** Called before each dispatch. A descriptor lets it begin a compute pass of its own, with timestamps for example. */
+  dispatching(kernel: Kernel): GPUComputePassDescriptor | null;
+  /** All passes of a submit are recorded; more commands may follow. */
+  submitting(encoder: GPUCommandEncoder): void;
+  submitted(): void;
+}
+
 /** So that a long run of work cannot trip a driver's watchdog or pile up in one command buffer. */
 const DISPATCHES_PER_SUBMIT = 256;
 const BIND_GROUP_CAP = 16384;
@@ -34,6 +43,7 @@ export class Recorder {
   private encoder: GPUCommandEncoder | null = null;
   private pass: GPUComputePassEncoder | null = null;
   private pending = 0;
+  private observer: RecorderObserver | null = null;
   /** While set, nothing is recorded: a dry run that only counts memory. */
   dry = false;
 
@@ -53,7 +63,7 @@ export class Recorder {
     const names = Object.keys(ranges);
     const compiled = this.pipelines.get(kernel, names);
     const offset = this.arena.place(kernel.key, kernel.shader.params, params);
-    const pass = this.openPass();
+    const pass = this.openPass(this.observer?.dispatching(kernel) ?? null);
     pass.setPipeline(compiled.pipeline);
     pass.setBindGroup(0, this.bindGroup(kernel, compiled, ranges));
     pass.setBindGroup(1, this.arena.bindGroup, [offset]);
@@ -66,14 +76,22 @@ export class Recorder {
   flush(): void {
     if (!this.encoder) return;
     this.pass!.end();
+    this.observer?.submitting(this.encoder);
     this.arena.upload();
     this.device.gpu.queue.submit([this.encoder.finish()]);
+    this.observer?.submitted();
     this.encoder = null;
     this.pass = null;
     this.pending = 0;
     this.statistics.submits++;
     this.device.pool.destroyDoomed();
     this.device.check();
+  }
+
+  /** Lets a profiler look on from now on; null sends it away. */
+  observe(observer: RecorderObserver | null): void {
+    this.flush();
+    this.observer = observer;
   }
 
   /** Uploads bytes into a range, after everything recorded so far and before everything recorded later. */
@@ -91,11 +109,12 @@ export class Recorder {
     return this.device.read(range.buffer, range.offset, range.bytes);
   }
 
-  private openPass(): GPUComputePassEncoder {
-    if (!this.pass) {
-      this.encoder = this.device.gpu.createCommandEncoder();
-      this.pass = this.encoder.beginComputePass();
-    }
+  /** The open pass, or, with a descriptor, a new one. */
+  private openPass(own: GPUComputePassDescriptor | null): GPUComputePassEncoder {
+    if (this.pass && !own) return this.pass;
+    this.pass?.end();
+    this.encoder ??= this.device.gpu.createCommandEncoder();
+    this.pass = this.encoder.beginComputePass(own ?? {});
     return this.pass;
   }
 

@@ -69,8 +69,8 @@ export interface OpCase<A = unknown> {
    * to 20,000, and none beyond (a reference in plain loops takes too long).
    */
   readonly gradient?: 'elements' | 'directions' | 'none';
-  /** A real layer's shape: timed by the benchmark, too slow for the reference test. */
-  readonly bench?: boolean;
+  /** A real layer's shape: timed by the benchmark, too slow for the reference test. `gpu`: too large for software adapters. */
+  readonly bench?: boolean | 'gpu';
   readonly seed?: number;
 }
 
