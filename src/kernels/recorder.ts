@@ -23,7 +23,7 @@ export interface RecorderStatistics {
 /** Looks on while work is recorded: how a profiler gets between the dispatches. */
 export interface RecorderObserver {
   /** Called before each dispatch. A descriptor lets it begin a compute pass of its own, with timestamps for example. */
-  dispatching(kernel: Kernel): GPUComputePassDescriptor | null;
+  dispatching(kernel: Kernel, ranges: Readonly<Record<string, BufferRange>>, params: ParamValues, grid: Grid): GPUComputePassDescriptor | null;
   /** All passes of a submit are recorded; more commands may follow. */
   submitting(encoder: GPUCommandEncoder): void;
   submitted(): void;
@@ -63,7 +63,7 @@ export class Recorder {
     const names = Object.keys(ranges);
     const compiled = this.pipelines.get(kernel, names);
     const offset = this.arena.place(kernel.key, kernel.shader.params, params);
-    const pass = this.openPass(this.observer?.dispatching(kernel) ?? null);
+    const pass = this.openPass(this.observer?.dispatching(kernel, ranges, params, grid) ?? null);
     pass.setPipeline(compiled.pipeline);
     pass.setBindGroup(0, this.bindGroup(kernel, compiled, ranges));
     pass.setBindGroup(1, this.arena.bindGroup, [offset]);

@@ -1,0 +1,1 @@
+export const benchPage = (_: unknown): string => '';

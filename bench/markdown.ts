@@ -1,0 +1,1 @@
+export const benchMarkdown = (_: unknown): string => '';

@@ -1,0 +1,43 @@
+/** The command line of the benchmark. */
+import { choice, flag, int, type OptionValues, text } from '../src/cli/options.js';
+import { DATASET_NAMES } from '../src/data/dataset.js';
+import { fail } from '../src/errors.js';
+import { backboneNames } from '../src/nn/models/index.js';
+import { DIRECTIONS, type Direction } from './results.js';
+
+export const spec = {
+  name: 'bench',
+  summary: 'Times every op on the layer shapes of real networks, after checking its results, and says what share of this adapter\'s ceiling it reaches.',
+  options: {
+    ops: text({ help: 'only these ops, separated by commas', placeholder: 'NAME,...', defaultText: 'all that have bench cases' }),
+    case: text({ help: 'only cases whose name holds this', placeholder: 'TEXT' }),
+    direction: choice(['all', ...DIRECTIONS], { help: 'what is timed; backward stands for every gradient', default: 'all' }),
+    repeats: int({ help: 'timed submits, each of many runs; the median counts', min: 5, max: 1000, default: 5 }),
+    adapter: text({ help: 'lavapipe, swiftshader, or a part of the adapter’s name', defaultText: 'the best one' }),
+    json: text({ help: 'write all figures to this file', placeholder: 'FILE' }),
+    compare: text({ help: 'compare with a file that --json wrote earlier', placeholder: 'FILE' }),
+    html: text({ help: 'write a page with the roofline, every kernel a point, and the table', placeholder: 'FILE' }),
+    markdown: text({ help: 'write the tables as Markdown', placeholder: 'FILE' }),
+    profile: flag({ help: 'profile a training step of WS-DAN by kernel instead' }),
+    warmUp: flag({ help: 'measure the time from the start of training to the end of its first step instead, without and with compiled shaders on disk' }),
+    preset: choice(DATASET_NAMES, { help: 'whose preset --profile and --warm-up train with', default: 'synthetic' }),
+    model: choice(backboneNames, { help: 'backbone of --profile and --warm-up', defaultText: 'preset' }),
+    imageSize: int({ help: 'side of the images of --profile and --warm-up', min: 16, max: 2048, defaultText: 'preset' }),
+    batchSize: int({ help: 'images per step of --profile and --warm-up', min: 2, max: 4096, defaultText: 'preset' }),
+  },
+  examples: [
+    'node dist/bench.js --ops conv2d,matmul --json before.json', 'node dist/bench.js --ops conv2d,matmul --compare before.json',
+    'node dist/bench.js --html roofline.html --markdown table.md', 'node dist/bench.js --profile',
+  ],
+};
+
+export type BenchOptions = OptionValues<typeof spec.options>;
+
+export const wants = (wanted: BenchOptions['direction']) => (direction: Direction): boolean =>
+  wanted === 'all' || wanted === direction || (wanted === 'backward' && direction !== 'forward');
+
+/** Which of the modes was asked for. */
+export const modeOf = ({ profile, warmUp }: BenchOptions): 'kernels' | 'profile' | 'warm-up' => {
+  if (profile && warmUp) fail('--profile and --warm-up are two measurements; ask for one at a time');
+  return profile ? 'profile' : warmUp ? 'warm-up' : 'kernels';
+};
