@@ -38,8 +38,8 @@ const USUAL = { forward: 1e-6, gradient: 4e-6 };
  */
 const roundingBound = (terms: number): number => 4 * 2 ** -24 * Math.sqrt(terms);
 
-const toleranceOf = ({ op, cost }: Known, kind: 'forward' | 'gradient', result: Shape): number =>
-  Math.max(op.tolerance?.[kind] ?? USUAL[kind], roundingBound(cost.flops / 2 / Math.max(1, numel(result))));
+const toleranceOf = ({ op, opCase, cost }: Known, kind: 'forward' | 'gradient', result: Shape): number =>
+  Math.max((kind === 'forward' ? opCase.tolerance?.forward : undefined) ?? op.tolerance?.[kind] ?? USUAL[kind], roundingBound(cost.flops / 2 / Math.max(1, numel(result))));
 
 const isAffordable = ({ opCase, op, cost }: Known): boolean => {
   const elements = [...opCase.shapes, op.infer(opCase.shapes, opCase.attrs)].reduce((sum, shape) => sum + numel(shape), 0);

@@ -72,6 +72,8 @@ export interface OpCase<A = unknown> {
   /** A real layer's shape: timed by the benchmark, too slow for the reference test. `gpu`: too large for software adapters. */
   readonly bench?: boolean | 'gpu';
   readonly seed?: number;
+  /** Largest error of the forward where this case allows more than the op does. */
+  readonly tolerance?: { readonly forward: number; readonly reason: string };
 }
 
 /** The inputs of a case as float64 arrays, rounded to float32 so that the device sees the same numbers. */
