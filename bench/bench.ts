@@ -12,9 +12,14 @@ import { benchSubject, casesOf, type Settings } from './kernels.js';
 import { describeMachine, machineLines } from './machine.js';
 import { benchMarkdown } from './markdown.js';
 import { type BenchOptions, modeOf, spec, wants } from './options.js';
+import { exactTimestamps } from './pass-timer.js';
+import { profileStep } from './profile.js';
+import { profileMarkdown, profileText, type ProfileFile } from './profile-table.js';
 import { type BenchFile, readBenchFile } from './results.js';
 import { chosenSubjects, type Subject } from './subjects.js';
 import { header } from './table.js';
+import { prepareTraining, trainArguments } from './training.js';
+import { measureWarmUp, warmUpLines } from './warm-up.js';
 
 const introduce = ({ machine, ceiling, figure }: BenchFile, repeats: number): string => [
   ...machineLines(machine),
@@ -69,12 +74,35 @@ const benchKernels = async (runtime: Runtime, options: BenchOptions, chosen: rea
   return file.wrong.length ? 1 : 0;
 };
 
+const profile = async (runtime: Runtime, options: BenchOptions): Promise<void> => {
+  const { config, step } = prepareTraining(runtime, trainArguments(options));
+  const training = `Training step: WS-DAN, preset ${config.dataset}, ${config.model}, ${config.augment.imageSize} px, batch ${config.batchSize}`;
+  const file: ProfileFile = { machine: describeMachine(runtime), training, profile: await profileStep(runtime, step) };
+  console.log(profileText(file));
+  if (options.json) writeFileAtomic(options.json, `${JSON.stringify(file, null, 2)}\n`);
+  if (options.markdown) writeFileAtomic(options.markdown, profileMarkdown(file));
+};
+
+/** The adapter is opened only to be described: the trainings are processes of their own. */
+const warmUp = async (runtime: Runtime, options: BenchOptions): Promise<void> => {
+  const adapter = options.adapter ? ['--adapter', options.adapter] : [];
+  const training = trainArguments(options);
+  console.log([...machineLines(describeMachine(runtime)), `Training: node dist/train.js ${training.join(' ')}`].join('\n'));
+  const measured = await measureWarmUp([...training, ...adapter]);
+  console.log(warmUpLines(measured).join('\n'));
+  if (options.json) writeFileAtomic(options.json, `${JSON.stringify({ machine: describeMachine(runtime), training, ...measured }, null, 2)}\n`);
+};
+
 const bench = async (): Promise<number> => {
   const { values } = parseOptions(spec, process.argv.slice(2));
-  modeOf(values);
+  const mode = modeOf(values);
   const chosen = chosenSubjects(values.ops);
+  if (mode === 'profile') exactTimestamps();
   const runtime = await openRuntime(values.adapter);
-  const code = await benchKernels(runtime, values, chosen);
+  let code = 0;
+  if (mode === 'profile') await profile(runtime, values);
+  else if (mode === 'warm-up') await warmUp(runtime, values);
+  else code = await benchKernels(runtime, values, chosen);
   runtime.device.close();
   return code;
 };

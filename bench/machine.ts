@@ -18,7 +18,8 @@ export interface Machine {
   readonly driver: string;
 }
 
-const VARIABLES = /^(PIPIT_|LP_|MESA_|GALLIVM_)/;
+/** As they were when the command was started: opening an adapter sets some itself. */
+const variables = Object.entries(process.env).filter(([name]) => /^(PIPIT_|LP_|MESA_|GALLIVM_)/.test(name)).map(([name, value]) => `${name}=${value}`);
 
 /** A virtual machine's processor often has no other name than its maker's; then its family and instructions say more. */
 const processor = (): string => {
@@ -29,10 +30,8 @@ const processor = (): string => {
   return widest ? `${name} (${widest})` : name;
 };
 
-const commandLine = (args: readonly string[]): string => {
-  const variables = Object.entries(process.env).filter(([name]) => VARIABLES.test(name) && name !== 'MESA_SHADER_CACHE_DISABLE').map(([name, value]) => `${name}=${value}`);
-  return [...variables, 'node dist/bench.js', ...args.map((arg) => (/[\s"'$]/.test(arg) ? JSON.stringify(arg) : arg))].join(' ');
-};
+const commandLine = (args: readonly string[]): string =>
+  [...variables, 'node dist/bench.js', ...args.map((arg) => (/[\s"'$]/.test(arg) ? JSON.stringify(arg) : arg))].join(' ');
 
 export const describeMachine = (runtime: Runtime, args = process.argv.slice(2)): Machine => {
   const { vendor, architecture, device } = runtime.device.gpu.adapterInfo;

@@ -24,9 +24,9 @@ export interface RecorderStatistics {
 export interface RecorderObserver {
   /** Called before each dispatch. A descriptor lets it begin a compute pass of its own, with timestamps for example. */
   dispatching(kernel: Kernel, ranges: Readonly<Record<string, BufferRange>>, params: ParamValues, grid: Grid): GPUComputePassDescriptor | null;
-  /** All passes of a submit are recorded; more commands may follow. */
-  submitting(encoder: GPUCommandEncoder): void;
-  submitted(): void;
+  /** Called around each submit. */
+  submitting?(): void;
+  submitted?(): void;
 }
 
 /** So that a long run of work cannot trip a driver's watchdog or pile up in one command buffer. */
@@ -75,11 +75,11 @@ export class Recorder {
   /** Submits what was recorded. */
   flush(): void {
     if (!this.encoder) return;
+    this.observer?.submitting?.();
     this.pass!.end();
-    this.observer?.submitting(this.encoder);
     this.arena.upload();
     this.device.gpu.queue.submit([this.encoder.finish()]);
-    this.observer?.submitted();
+    this.observer?.submitted?.();
     this.encoder = null;
     this.pass = null;
     this.pending = 0;
