@@ -9,8 +9,8 @@ import { measureCeiling } from './ceiling.js';
 import { countsDriverTime } from './clock.js';
 import { benchPage } from './html.js';
 import { benchSubject, casesOf, type Settings } from './kernels.js';
-import { describeMachine, machineLines } from './machine.js';
-import { benchMarkdown } from './markdown.js';
+import { describeMachine, loadPerCore, machineLines } from './machine.js';
+import { benchMarkdown, disturbance } from './markdown.js';
 import { type BenchOptions, modeOf, spec, wants } from './options.js';
 import { exactTimestamps } from './pass-timer.js';
 import { profileStep } from './profile.js';
@@ -42,6 +42,7 @@ const summarise = (file: BenchFile): void => {
   console.log(`\nChecked before: ${file.checks.reduce((sum, c) => sum + c.checks, 0)} small cases, and ${large} of ${file.results.length} timed results at their real size; largest relative error ${worst.toExponential(1)}`);
   const bars = barsOf(file.results, file.ceiling);
   if (bars.length) console.log(`\nShares of this run's ceilings\n${barLines(bars).join('\n')}`);
+  console.log(`\n${disturbance(file)}`);
   if (file.wrong.length) console.log(`\nWRONG, and not timed: ${file.wrong.join('; ')}`);
 };
 
@@ -58,8 +59,8 @@ const benchKernels = async (runtime: Runtime, options: BenchOptions, chosen: rea
   const before = options.compare ? readBenchFile(options.compare) : null;
   const ceiling = await measureCeiling(runtime, options.repeats);
   let file: BenchFile = {
-    machine: describeMachine(runtime), adapter: runtime.device.report.name, figure: countsDriverTime(runtime) ? 'driver' : 'wall', gemm: runtime.gemm.kind, ceiling,
-    checks: [], wrong: [], results: [],
+    machine: describeMachine(runtime), adapter: runtime.device.report.name, figure: countsDriverTime(runtime) ? 'driver' : 'wall', gemm: runtime.gemm.kind, ceiling, after: ceiling,
+    load: [loadPerCore(), 0], checks: [], wrong: [], results: [],
   };
   console.log(introduce(file, options.repeats));
   warnAbout(before, file);
@@ -69,6 +70,9 @@ const benchKernels = async (runtime: Runtime, options: BenchOptions, chosen: rea
     const { checks, wrong, results } = await benchSubject(runtime, subject, settings);
     file = { ...file, checks: [...file.checks, ...checks], wrong: [...file.wrong, ...wrong], results: [...file.results, ...results] };
   }
+  // Before the ceilings, which are load themselves.
+  file = { ...file, load: [file.load[0], loadPerCore()] };
+  file = { ...file, after: await measureCeiling(runtime, options.repeats) };
   summarise(file);
   writeFiles(options, file);
   return file.wrong.length ? 1 : 0;

@@ -1,6 +1,6 @@
 /** Where and how figures were measured: without it they mean nothing. */
 import { readFileSync } from 'node:fs';
-import { availableParallelism, cpus, release, type } from 'node:os';
+import { availableParallelism, cpus, loadavg, release, type } from 'node:os';
 import { dawnVersion } from '../src/device/node.js';
 import type { Runtime } from '../src/kernels/runtime.js';
 
@@ -32,6 +32,9 @@ const processor = (): string => {
 
 const commandLine = (args: readonly string[]): string =>
   [...variables, 'node dist/bench.js', ...args.map((arg) => (/[\s"'$]/.test(arg) ? JSON.stringify(arg) : arg))].join(' ');
+
+/** How much runs besides on the machine and would disturb a measurement: threads that want to run, over the cores; 0 where the system does not tell. */
+export const loadPerCore = (): number => loadavg()[0]! / availableParallelism();
 
 export const describeMachine = (runtime: Runtime, args = process.argv.slice(2)): Machine => {
   const { vendor, architecture, device } = runtime.device.gpu.adapterInfo;

@@ -34,13 +34,18 @@ const FIGURES = {
   wall: 'Times are by the clock, medians of several submits.',
 };
 
+/** How far the surroundings were the same all the time. */
+export const disturbance = ({ ceiling, after, load }: BenchFile): string =>
+  `Ceilings before and after: ${ceiling.gflops.toFixed(1)} and ${after.gflops.toFixed(1)} GFLOP/s, ${ceiling.gbs.toFixed(1)} and ${after.gbs.toFixed(1)} GB/s. ` +
+  `Threads that wanted to run, per core: ${load.map((value) => value.toFixed(1)).join(' and ')} (this program's own included).`;
+
 /** Lists what was measured and how; a table without rows is left out. */
 export const benchMarkdown = (file: BenchFile): string => {
   const { machine, ceiling, results, wrong, figure } = file;
   const summary = barsOf(results, ceiling);
   return `${[
     machineLines(machine).map((line) => `- ${line.replace(/^Command: (.*)$/, 'Command: `$1`')}`).join('\n'),
-    `Ceilings of the same run: ${ceiling.gflops.toFixed(1)} GFLOP/s of multiply-adds (${ceiling.arithmetic}), ${ceiling.gbs.toFixed(1)} GB/s read and written by a copy (${ceiling.copy}). ${FIGURES[figure]}`,
+    `Ceilings of the same run: ${ceiling.gflops.toFixed(1)} GFLOP/s of multiply-adds (${ceiling.arithmetic}), ${ceiling.gbs.toFixed(1)} GB/s read and written by a copy (${ceiling.copy}). ${FIGURES[figure]} ${disturbance(file)}`,
     ...(wrong.length ? [`**Wrong results, not timed:** ${wrong.join('; ')}`] : []),
     ...(summary.length ? [bars(summary)] : []),
     ...(results.some(isProduct) ? [productTable(file)] : []),

@@ -21,6 +21,7 @@ export const spec = {
     profile: flag({ help: 'profile a training step of WS-DAN by kernel instead' }),
     warmUp: flag({ help: 'measure the time from the start of training to the end of its first step instead, without and with compiled shaders on disk' }),
     preset: choice(DATASET_NAMES, { help: 'whose preset --profile and --warm-up train with', default: 'synthetic' }),
+    data: text({ help: 'folder of the data set, for --warm-up with a preset other than synthetic', placeholder: 'DIR' }),
     model: choice(backboneNames, { help: 'backbone of --profile and --warm-up', defaultText: 'preset' }),
     imageSize: int({ help: 'side of the images of --profile and --warm-up', min: 16, max: 2048, defaultText: 'preset' }),
     batchSize: int({ help: 'images per step of --profile and --warm-up', min: 2, max: 4096, defaultText: 'preset' }),
@@ -37,7 +38,10 @@ export const wants = (wanted: BenchOptions['direction']) => (direction: Directio
   wanted === 'all' || wanted === direction || (wanted === 'backward' && direction !== 'forward');
 
 /** Which of the modes was asked for. */
-export const modeOf = ({ profile, warmUp }: BenchOptions): 'kernels' | 'profile' | 'warm-up' => {
+export const modeOf = ({ profile, warmUp, compare, html, markdown }: BenchOptions): 'kernels' | 'profile' | 'warm-up' => {
   if (profile && warmUp) fail('--profile and --warm-up are two measurements; ask for one at a time');
-  return profile ? 'profile' : warmUp ? 'warm-up' : 'kernels';
+  const mode = profile ? 'profile' : warmUp ? 'warm-up' : 'kernels';
+  if (mode !== 'kernels' && (compare || html)) fail(`--${compare ? 'compare' : 'html'} belongs to the kernels; --${mode} writes ${profile ? '--json and --markdown' : '--json'}`);
+  if (warmUp && markdown) fail('--warm-up has no tables to write as --markdown; use --json');
+  return mode;
 };

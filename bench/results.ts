@@ -52,6 +52,9 @@ export interface BenchFile {
   readonly figure: 'driver' | 'wall';
   readonly gemm: string;
   readonly ceiling: Ceiling;
+  /** The ceilings again after the last kernel, and the load before and after: what a shared machine did to the figures. */
+  readonly after: Pick<Ceiling, 'gflops' | 'gbs'>;
+  readonly load: readonly [before: number, after: number];
   readonly checks: readonly SmallChecks[];
   /** Work that computed something wrong, and was not timed. */
   readonly wrong: readonly string[];

@@ -16,8 +16,8 @@ import type { BenchOptions } from './options.js';
 const CLASSES = { synthetic: 8, aircraft: 100, cub: 200, cars: 196, dogs: 120, folder: 100 } as const;
 
 /** The options of `node dist/train.js` that these of the benchmark stand for. */
-export const trainArguments = ({ preset, model, imageSize, batchSize }: Pick<BenchOptions, 'preset' | 'model' | 'imageSize' | 'batchSize'>): string[] => [
-  '--dataset', preset, ...(model ? ['--model', model] : []), ...(imageSize ? ['--image-size', String(imageSize)] : []),
+export const trainArguments = ({ preset, data, model, imageSize, batchSize }: Pick<BenchOptions, 'preset' | 'data' | 'model' | 'imageSize' | 'batchSize'>): string[] => [
+  '--dataset', preset, ...(data ? ['--data', data] : []), ...(model ? ['--model', model] : []), ...(imageSize ? ['--image-size', String(imageSize)] : []),
   ...(batchSize ? ['--batch-size', String(batchSize)] : []),
 ];
 
