@@ -33,13 +33,12 @@ const USUAL = { forward: 1e-6, gradient: 4e-6 };
 
 /**
  * K terms of random sign and size σ add up to about σ√K, through K sums that are each rounded by 2⁻²⁴ of themselves: that is an error of
- * at most about 2⁻²⁴·√K of the result, and the transforms of Winograd's algorithm multiply it by a few. A single missing
- * term is an error of 1/√K, a hundred times as much even where K is 100,000.
+ * at most about 2⁻²⁴·√K of the result. A single missing term is an error of 1/√K, a hundred times as much even where K is 100,000.
  */
 const roundingBound = (terms: number): number => 4 * 2 ** -24 * Math.sqrt(terms);
 
 const toleranceOf = ({ op, opCase, cost }: Known, kind: 'forward' | 'gradient', result: Shape): number =>
-  Math.max((kind === 'forward' ? opCase.tolerance?.forward : undefined) ?? op.tolerance?.[kind] ?? USUAL[kind], roundingBound(cost.flops / 2 / Math.max(1, numel(result))));
+  Math.max((opCase.tolerance ?? op.tolerance)?.[kind] ?? USUAL[kind], roundingBound(cost.flops / 2 / Math.max(1, numel(result))));
 
 const isAffordable = ({ opCase, op, cost }: Known): boolean => {
   const elements = [...opCase.shapes, op.infer(opCase.shapes, opCase.attrs)].reduce((sum, shape) => sum + numel(shape), 0);

@@ -1,13 +1,21 @@
 /** Times compute passes by the adapter's own clock. */
-import type { RecorderObserver } from '../src/kernels/recorder.js';
+import type { Dispatch, RecorderObserver } from '../src/kernels/recorder.js';
 import type { Runtime } from '../src/kernels/runtime.js';
 import type { Kernel } from '../src/kernels/shader.js';
 
-/** A pass that was executed. */
-export interface Pass {
-  /** The kernel of its first dispatch. */
+export interface KernelTime {
   readonly kernel: Kernel;
   readonly ms: number;
+}
+
+/** A pass that was executed; times in milliseconds of the adapter's clock. */
+interface Pass {
+  /** That of its first dispatch. */
+  readonly kernel: Kernel;
+  /** Number of the submit it was part of. */
+  readonly submit: number;
+  readonly begin: number;
+  readonly end: number;
 }
 
 /** Dawn rounds timestamps to 100 µs unless it is told not to, before the adapter is opened. */
@@ -20,50 +28,67 @@ const QUERIES = 4096;
 
 interface Chunk {
   readonly queries: GPUQuerySet;
-  readonly kernels: Kernel[];
+  readonly passes: Pick<Pass, 'kernel' | 'submit'>[];
 }
 
-/** Gives each dispatch, or each submit, a pass with timestamps. Watching dispatches separates them, which costs some time between them. */
+const readsImages = ({ shader }: Kernel): boolean => [...shader.bindings.values()].some(({ access }) => access === 'image');
+
+/** Puts timestamps on every pass, or also gives each dispatch a pass of its own, which costs some time between them. */
 export class PassTimer implements RecorderObserver {
   private readonly chunks: Chunk[] = [];
-  private opening = true;
+  private submit = 0;
 
-  constructor(private readonly runtime: Runtime, private readonly unit: 'dispatch' | 'submit') {}
+  constructor(private readonly runtime: Runtime, private readonly unit: 'dispatch' | 'pass') {}
 
   static isPossible({ device }: Runtime): boolean {
     return device.gpu.features.has('timestamp-query');
   }
 
-  dispatching(kernel: Kernel): GPUComputePassDescriptor | null {
-    if (this.unit === 'submit' && !this.opening) return null;
-    this.opening = false;
-    const { queries, kernels } = this.openChunk();
-    const first = 2 * kernels.length;
-    kernels.push(kernel);
+  dispatching({ kernel }: Dispatch, opens: boolean): GPUComputePassDescriptor | null {
+    if (this.unit === 'pass' && !opens) return null;
+    const { queries, passes } = this.openChunk();
+    const first = 2 * passes.length;
+    passes.push({ kernel, submit: this.submit });
     return { timestampWrites: { querySet: queries, beginningOfPassWriteIndex: first, endOfPassWriteIndex: first + 1 } };
   }
 
   submitted(): void {
-    this.opening = true;
+    this.submit++;
   }
 
-  /** Waits for all passes and gives their times, in order; watching may go on afterwards. */
-  async read(): Promise<Pass[]> {
+  /** Milliseconds between the first pass's begin and the last one's end, over all submits. */
+  async busyTime(): Promise<number> {
+    const spans = new Map<number, { begin: number; end: number }>();
+    for (const { submit, begin, end } of await this.read()) spans.set(submit, { begin: spans.get(submit)?.begin ?? begin, end });
+    return [...spans.values()].reduce((sum, { begin, end }) => sum + end - begin, 0);
+  }
+
+  /** The time of each pass, in order. What a kernel reads as an image is copied in front of its pass: that time is the kernel's too. */
+  async kernelTimes(): Promise<KernelTime[]> {
+    return (await this.read()).map(({ kernel, submit, begin, end }, i, all) => {
+      const before = all[i - 1];
+      const from = before?.submit === submit && readsImages(kernel) ? before.end : begin;
+      return { kernel, ms: end - from };
+    });
+  }
+
+  /** Waits for all passes. */
+  private async read(): Promise<Pass[]> {
     this.runtime.recorder.flush();
-    const passes: Pass[] = [];
-    for (const { queries, kernels } of this.chunks) {
-      const times = new BigUint64Array(await this.readBack(queries, 2 * kernels.length));
-      kernels.forEach((kernel, i) => passes.push({ kernel, ms: Number(times[2 * i + 1]! - times[2 * i]!) / 1e6 }));
+    const found: Pass[] = [];
+    for (const { queries, passes } of this.chunks) {
+      const times = new BigUint64Array(await this.readBack(queries, 2 * passes.length));
+      passes.forEach((pass, i) => found.push({ ...pass, begin: Number(times[2 * i]!) / 1e6, end: Number(times[2 * i + 1]!) / 1e6 }));
       queries.destroy();
     }
     this.chunks.length = 0;
-    return passes;
+    return found;
   }
 
   private openChunk(): Chunk {
     const last = this.chunks.at(-1);
-    if (last && 2 * last.kernels.length < QUERIES) return last;
-    const chunk: Chunk = { queries: this.runtime.device.gpu.createQuerySet({ label: 'profile', type: 'timestamp', count: QUERIES }), kernels: [] };
+    if (last && 2 * last.passes.length < QUERIES) return last;
+    const chunk: Chunk = { queries: this.runtime.device.gpu.createQuerySet({ label: 'profile', type: 'timestamp', count: QUERIES }), passes: [] };
     this.chunks.push(chunk);
     return chunk;
   }

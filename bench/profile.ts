@@ -3,7 +3,7 @@ import type { RecorderObserver, RecorderStatistics } from '../src/kernels/record
 import type { Runtime } from '../src/kernels/runtime.js';
 import type { Kernel } from '../src/kernels/shader.js';
 import { median, scriptTime, startDriverClock } from './clock.js';
-import { type Pass, PassTimer } from './pass-timer.js';
+import { type KernelTime, PassTimer } from './pass-timer.js';
 import { Replay } from './replay.js';
 
 const WARM_UP = 3;
@@ -85,9 +85,9 @@ const measureScript = async (runtime: Runtime, step: () => void): Promise<Pick<P
   };
 };
 
-/** Steps one behind the other, as training runs them; with timestamps of whole submits, which separate nothing. */
+/** Steps one behind the other, as training runs them; with timestamps on passes as they are, which separate nothing. */
 const measureSteps = async (runtime: Runtime, step: () => void, timestamps: boolean): Promise<Pick<Profile, 'wallMs' | 'driverMs' | 'busy'>> => {
-  const timer = timestamps ? new PassTimer(runtime, 'submit') : null;
+  const timer = timestamps ? new PassTimer(runtime, 'pass') : null;
   runtime.recorder.observe(timer);
   const driver = startDriverClock(runtime);
   const start = performance.now();
@@ -98,19 +98,19 @@ const measureSteps = async (runtime: Runtime, step: () => void, timestamps: bool
   await runtime.idle();
   const wall = performance.now() - start;
   const driverMs = driver();
-  const busy = timer ? (await timer.read()).reduce((sum, { ms }) => sum + ms, 0) / wall : null;
+  const busy = timer ? (await timer.busyTime()) / wall : null;
   runtime.recorder.observe(null);
   return { wallMs: wall / STEPS, driverMs: driverMs === null ? null : driverMs / STEPS, busy };
 };
 
 /** Steps repeat the same dispatches: of each the median over the steps counts. */
-const medianStep = (passes: readonly Pass[], steps: number): Pass[] => {
+const medianStep = (passes: readonly KernelTime[], steps: number): KernelTime[] => {
   const each = passes.length / steps;
   if (!Number.isInteger(each)) throw new Error(`${steps} equal steps cannot have ${passes.length} dispatches`);
   return passes.slice(0, each).map(({ kernel }, i) => ({ kernel, ms: median(Array.from({ length: steps }, (_, s) => passes[s * each + i]!.ms)) }));
 };
 
-const measureKernels = async (runtime: Runtime, step: () => void, timestamps: boolean): Promise<Pass[]> => {
+const measureKernels = async (runtime: Runtime, step: () => void, timestamps: boolean): Promise<KernelTime[]> => {
   const timer = timestamps ? new PassTimer(runtime, 'dispatch') : new Replay(runtime);
   const steps = timestamps ? STEPS : 1;
   runtime.recorder.observe(timer);
@@ -118,13 +118,12 @@ const measureKernels = async (runtime: Runtime, step: () => void, timestamps: bo
     step();
     await runtime.idle();
   }
-  const passes = await timer.read();
   runtime.recorder.observe(null);
-  return medianStep(passes, steps);
+  return medianStep(await timer.kernelTimes(), steps);
 };
 
 /** Kernels of one entry point together, whatever their constants. */
-const byKernel = (passes: readonly Pass[]): KernelShare[] => {
+const byKernel = (passes: readonly KernelTime[]): KernelShare[] => {
   const found = new Map<string, KernelShare>();
   for (const { kernel, ms } of passes) {
     const name = `${kernel.shader.name}.${kernel.entry}`;

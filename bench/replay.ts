@@ -1,18 +1,8 @@
 /** For adapters without timestamps: each different dispatch of a step once more, many times over, under the clock. */
-import type { BufferRange, RecorderObserver } from '../src/kernels/recorder.js';
-import type { Grid } from '../src/kernels/grid.js';
-import type { ParamValues } from '../src/kernels/params.js';
+import type { Dispatch, RecorderObserver } from '../src/kernels/recorder.js';
 import type { Runtime } from '../src/kernels/runtime.js';
-import type { Kernel } from '../src/kernels/shader.js';
 import { figureOf, measure } from './clock.js';
-import type { Pass } from './pass-timer.js';
-
-interface Dispatch {
-  readonly kernel: Kernel;
-  readonly ranges: Readonly<Record<string, BufferRange>>;
-  readonly params: ParamValues;
-  readonly grid: Grid;
-}
+import type { KernelTime } from './pass-timer.js';
 
 const ROUNDS = 3;
 
@@ -25,23 +15,26 @@ export class Replay implements RecorderObserver {
 
   constructor(private readonly runtime: Runtime) {}
 
-  dispatching(kernel: Kernel, ranges: Dispatch['ranges'], params: ParamValues, grid: Grid): null {
-    this.dispatches.push({ kernel, ranges, params, grid });
+  dispatching(dispatch: Dispatch): null {
+    this.dispatches.push(dispatch);
     return null;
   }
 
   /** The time of each dispatch, in order; those of one kernel with equal parameters are timed once. */
-  async read(): Promise<Pass[]> {
+  async kernelTimes(): Promise<KernelTime[]> {
     const { recorder } = this.runtime;
-    recorder.observe(null);
     const times = new Map<string, number>();
-    const passes: Pass[] = [];
+    const found: KernelTime[] = [];
     for (const { kernel, ranges, params, grid } of this.dispatches) {
       const key = `${kernel.key} ${JSON.stringify(params)} ${grid.join()}`;
-      const ms = times.get(key) ?? figureOf((await measure(this.runtime, () => recorder.dispatch(kernel, ranges, params, grid), ROUNDS))!);
+      const again = (): void => {
+        recorder.forgetImages();
+        recorder.dispatch(kernel, ranges, params, grid);
+      };
+      const ms = times.get(key) ?? figureOf((await measure(this.runtime, again, ROUNDS))!);
       times.set(key, ms);
-      passes.push({ kernel, ms });
+      found.push({ kernel, ms });
     }
-    return passes;
+    return found;
   }
 }

@@ -33,8 +33,15 @@ const upload = (runtime: Runtime, { data, shape }: Nd, dtype?: Tensor['dtype']):
 const read = async (t: Tensor): Promise<Values> => ({ shape: t.shape, data: await t.data() });
 
 /** A piece of work from a function that makes tensors, which are released at once when it is timed. */
-const workOf = <T extends Tensor | readonly (Tensor | null)[]>(direction: Direction, cost: Cost, compute: () => T, check: (results: T) => Promise<Check | null>): Work => ({
-  direction, cost, record: () => scope(() => noGrad(() => { compute(); })), check: () => scope(() => check(noGrad(compute))),
+const workOf = <T extends Tensor | readonly (Tensor | null)[]>(
+  runtime: Runtime, direction: Direction, cost: Cost, compute: () => T, check: (results: T) => Promise<Check | null>,
+): Work => ({
+  direction, cost,
+  record: () => scope(() => noGrad(() => {
+    runtime.recorder.forgetImages();
+    compute();
+  })),
+  check: () => scope(() => check(noGrad(compute))),
 });
 
 /** Runs the forward once and keeps of it what the tape would keep. */
@@ -66,7 +73,7 @@ const backwardCost = ({ op, cost }: Known, call: BackwardCall<unknown>): Cost =>
 const productGradients = (known: Known, call: BackwardCall<unknown>, grad: Nd): Work[] => (['gradInput', 'gradWeight'] as const).map((direction, i) => {
   const { op, cost } = known;
   const needs = call.needs.map((_, k) => k === i);
-  return workOf(direction, { flops: cost.flops, bytes: bytesOf(call.shape, call.shapes[0]!, call.shapes[1]!) },
+  return workOf(call.runtime, direction, { flops: cost.flops, bytes: bytesOf(call.shape, call.shapes[0]!, call.shapes[1]!) },
     () => op.backward!({ ...call, needs })[i]!,
     async (result) => checkProductGradient(known, direction, await read(result), grad));
 });
@@ -77,7 +84,7 @@ const gradients = (runtime: Runtime, known: Known, inputs: readonly Tensor[], sh
   if (known.op.name in products) return productGradients(known, call, grad);
   const check = async (results: readonly (Tensor | null)[]): Promise<Check | null> =>
     checkGradient(known, await Promise.all(results.map((t, i) => (t && call.needs[i] ? read(t) : null))), grad);
-  return [workOf('backward', backwardCost(known, call), () => known.op.backward!(call), check)];
+  return [workOf(runtime, 'backward', backwardCost(known, call), () => known.op.backward!(call), check)];
 };
 
 /** Uploads a case's inputs; call it in the scope that times the work. */
@@ -86,7 +93,7 @@ export const prepareWork = (runtime: Runtime, op: Op, opCase: OpCase, wanted: (d
   const inputs = numbers.map((input, i) => upload(runtime, input, opCase.dtypes?.[i]));
   const shape = op.infer(opCase.shapes, opCase.attrs);
   const known: Known = { op, opCase, inputs: numbers, cost: op.cost(opCase.shapes, opCase.attrs, shape) };
-  const forward = workOf('forward', known.cost, () => run(op, inputs, opCase.attrs), async (result) => checkForward(known, await read(result)));
+  const forward = workOf(runtime, 'forward', known.cost, () => run(op, inputs, opCase.attrs), async (result) => checkForward(known, await read(result)));
   const backward = op.backward && (['backward', 'gradInput', 'gradWeight'] as const).some(wanted) ? gradients(runtime, known, inputs, shape) : [];
   return [forward, ...backward].filter(({ direction }) => wanted(direction));
 };

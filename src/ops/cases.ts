@@ -55,6 +55,13 @@ export const integers = (below: number): Fill => (random, count) =>
 /** The same given numbers each time. */
 export const literal = (values: readonly number[]): Fill => () => [...values];
 
+/** Largest error allowed, relative to the scale of the result; the default covers one rounding of each operand. */
+export interface Tolerance {
+  readonly forward?: number;
+  readonly gradient?: number;
+  readonly reason: string;
+}
+
 /** One concrete call of an op: it is tested, gradient-checked, and, with `bench`, timed. */
 export interface OpCase<A = unknown> {
   readonly name: string;
@@ -71,9 +78,9 @@ export interface OpCase<A = unknown> {
   readonly gradient?: 'elements' | 'directions' | 'none';
   /** A real layer's shape: timed by the benchmark, too slow for the reference test. `gpu`: too large for software adapters. */
   readonly bench?: boolean | 'gpu';
+  /** Where this case may err more than the op's others, with the reason. */
+  readonly tolerance?: Tolerance;
   readonly seed?: number;
-  /** Largest error of the forward where this case allows more than the op does. */
-  readonly tolerance?: { readonly forward: number; readonly reason: string };
 }
 
 /** The inputs of a case as float64 arrays, rounded to float32 so that the device sees the same numbers. */

@@ -24,7 +24,7 @@ export interface InceptionLayer {
   readonly name: string;
   readonly x: Shape;
   readonly w: Shape;
-  readonly stride: Pair;
+  readonly stride?: Pair;
   readonly padding: Pair;
 }
 
@@ -35,7 +35,7 @@ const layer = ([from, to, kernel, side, { stride = 1, padded } = {}]: Row, batch
   const images = batch ?? (pixels * kernel[0] * kernel[1] * from * to < SMALL ? 2 : 1);
   return {
     name: `Inception ${from}→${to} ${kernel.join('×')}${stride > 1 ? `/${stride}` : ''} ${side}²${batch ? `, batch ${batch}` : ''}`,
-    x: [images, side, side, from], w: [...kernel, from, to], stride: [stride, stride], padding,
+    x: [images, side, side, from], w: [...kernel, from, to], padding, ...(stride > 1 ? { stride: [stride, stride] as const } : {}),
   };
 };
 
