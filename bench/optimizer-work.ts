@@ -10,7 +10,7 @@ import type { Check, SmallChecks } from './results.js';
 import type { Subject } from './subjects.js';
 
 /** Weights of Inception-v3 up to Mixed_6e with 32 attention maps, and of the default model. */
-const SIZES = { 'Inception, 8,971,616 weights': 8_971_616, 'default, 114,688 weights': 114_688 } as const;
+const SIZES = { 'Inception, 8,971,616 weights': 8_971_616, 'default, 91,584 weights': 91_584 } as const;
 
 const LR = 0.01;
 const DECAY = 0.001;
