@@ -83,7 +83,7 @@ const gradients = (runtime: Runtime, known: Known, inputs: readonly Tensor[], sh
   const call = backwardCall(runtime, known, inputs, grad);
   if (known.op.name in products) return productGradients(known, call, grad);
   const check = async (results: readonly (Tensor | null)[]): Promise<Check | null> =>
-    checkGradient(known, await Promise.all(results.map((t, i) => (t && call.needs[i] ? read(t) : null))), grad);
+    checkGradient(known, await Promise.all(results.map(async (t, i) => (t && call.needs[i] ? read(t) : null))), grad);
   return [workOf(runtime, 'backward', backwardCost(known, call), () => known.op.backward!(call), check)];
 };
 
