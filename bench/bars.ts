@@ -17,7 +17,7 @@ const isInception = ({ op, case: name }: Result): boolean => op === 'conv2d' && 
 
 const isBatch12 = (r: Result): boolean => r.case.endsWith('batch 12');
 
-const geometricMean = (values: readonly number[]): number => Math.exp(values.reduce((sum, v) => sum + Math.log(v), 0) / values.length);
+export const geometricMean = (values: readonly number[]): number => Math.exp(values.reduce((sum, v) => sum + Math.log(v), 0) / values.length);
 
 const label = ({ op, case: name, direction }: Result): string => `${op} ${name} ${direction}`;
 

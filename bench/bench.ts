@@ -1,6 +1,7 @@
 import { openRuntime } from '../src/cli/open-runtime.js';
 import { parseOptions } from '../src/cli/options.js';
 import { runCommand } from '../src/cli/run-command.js';
+import { openDevice } from '../src/device/node.js';
 import { fail } from '../src/errors.js';
 import { writeFileAtomic } from '../src/io/atomic.js';
 import type { Runtime } from '../src/kernels/runtime.js';
@@ -19,6 +20,7 @@ import { type BenchFile, readBenchFile } from './results.js';
 import { chosenSubjects, type Subject } from './subjects.js';
 import { header } from './table.js';
 import { prepareTraining, trainArguments } from './training.js';
+import { tuneToFile } from './tune.js';
 import { measureWarmUp, warmUpLines } from './warm-up.js';
 
 const introduce = ({ machine, ceiling, figure }: BenchFile, repeats: number): string => [
@@ -97,9 +99,19 @@ const warmUp = async (runtime: Runtime, options: BenchOptions): Promise<void> =>
   if (options.json) writeFileAtomic(options.json, `${JSON.stringify({ machine: describeMachine(runtime), training, ...measured }, null, 2)}\n`);
 };
 
+/** Starts from the defaults, whatever an earlier tuning left behind. */
+const tuneKernels = async ({ adapter, repeats }: BenchOptions): Promise<void> => {
+  const device = await openDevice(adapter === undefined ? {} : { adapter });
+  console.log(`Adapter: ${device.report.name}. Each setting is checked, then timed over the same layers; the first of a group is what it is compared with.`);
+  const file = await tuneToFile(device, repeats, console.log);
+  console.log(`Written to ${file}, which training reads in this folder.`);
+  device.close();
+};
+
 const bench = async (): Promise<number> => {
   const { values } = parseOptions(spec, process.argv.slice(2));
   const mode = modeOf(values);
+  if (mode === 'tune') return tuneKernels(values).then(() => 0);
   const chosen = chosenSubjects(values.ops);
   if (mode === 'profile') exactTimestamps();
   const runtime = await openRuntime(values.adapter);

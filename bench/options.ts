@@ -20,6 +20,7 @@ export const spec = {
     markdown: text({ help: 'write the tables as Markdown', placeholder: 'FILE' }),
     profile: flag({ help: 'profile a training step of WS-DAN by kernel instead' }),
     warmUp: flag({ help: 'measure the time from the start of training to the end of its first step instead, without and with compiled shaders on disk' }),
+    tune: flag({ help: 'try the settings of the matrix kernels and write the fastest to the file that training reads, instead' }),
     preset: choice(DATASET_NAMES, { help: 'whose preset --profile and --warm-up train with', default: 'synthetic' }),
     data: text({ help: 'folder of the data set, for --warm-up with a preset other than synthetic', placeholder: 'DIR' }),
     model: choice(backboneNames, { help: 'backbone of --profile and --warm-up', defaultText: 'preset' }),
@@ -28,7 +29,7 @@ export const spec = {
   },
   examples: [
     'node dist/bench.js --ops conv2d,matmul --json before.json', 'node dist/bench.js --ops conv2d,matmul --compare before.json',
-    'node dist/bench.js --html roofline.html --markdown table.md', 'node dist/bench.js --profile',
+    'node dist/bench.js --html roofline.html --markdown table.md', 'node dist/bench.js --profile', 'node dist/bench.js --tune',
   ],
 };
 
@@ -37,11 +38,20 @@ export type BenchOptions = OptionValues<typeof spec.options>;
 export const wants = (wanted: BenchOptions['direction']) => (direction: Direction): boolean =>
   wanted === 'all' || wanted === direction || (wanted === 'backward' && direction !== 'forward');
 
+type Mode = 'kernels' | 'profile' | 'warm-up' | 'tune';
+
+/** The files that each mode knows. */
+const WRITTEN: Readonly<Record<Mode, readonly string[]>> = {
+  'kernels': ['json', 'compare', 'html', 'markdown'], 'profile': ['json', 'markdown'], 'warm-up': ['json'], 'tune': [],
+};
+
 /** Which of the modes was asked for. */
-export const modeOf = ({ profile, warmUp, compare, html, markdown }: BenchOptions): 'kernels' | 'profile' | 'warm-up' => {
-  if (profile && warmUp) fail('--profile and --warm-up are two measurements; ask for one at a time');
-  const mode = profile ? 'profile' : warmUp ? 'warm-up' : 'kernels';
-  if (mode !== 'kernels' && (compare || html)) fail(`--${compare ? 'compare' : 'html'} belongs to the kernels; --${mode} writes ${profile ? '--json and --markdown' : '--json'}`);
-  if (warmUp && markdown) fail('--warm-up has no tables to write as --markdown; use --json');
+export const modeOf = (options: BenchOptions): Mode => {
+  const asked = ([['profile', options.profile], ['warm-up', options.warmUp], ['tune', options.tune]] as const).flatMap(([mode, wanted]) => (wanted ? [mode] : []));
+  if (asked.length > 1) fail(`${asked.map((mode) => `--${mode}`).join(' and ')} are different measurements; ask for one at a time`);
+  const mode: Mode = asked[0] ?? 'kernels';
+  for (const file of ['json', 'compare', 'html', 'markdown'] as const) {
+    if (options[file] && !WRITTEN[mode].includes(file)) fail(`--${file} does not go with --${mode}, which has ${WRITTEN[mode].map((name) => `--${name}`).join(' and ') || 'no such files'}`);
+  }
   return mode;
 };

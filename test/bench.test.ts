@@ -15,7 +15,9 @@ import { profileMarkdown, profileText } from '../bench/profile-table.js';
 import { type BenchFile, type Direction, readBenchFile, type Result, sameWork, speedUp, toResult } from '../bench/results.js';
 import { chosenSubjects } from '../bench/subjects.js';
 import { row } from '../bench/table.js';
+import { axesFor, saveTuning, tune } from '../bench/tune.js';
 import { timeStart } from '../bench/warm-up.js';
+import { readTuning } from '../src/cli/kernel-options.js';
 import { parseOptions } from '../src/cli/options.js';
 import { matmul, ones, relu } from '../src/ops/index.js';
 import { keep, scope } from '../src/tensor/scope.js';
@@ -47,7 +49,8 @@ t.test('options', async (t) => {
   t.equal(modeOf(parse('--profile')), 'profile');
   t.equal(modeOf(parse('--warm-up', '--preset', 'synthetic')), 'warm-up');
   t.throws(() => modeOf(parse('--profile', '--warm-up')), /one at a time/);
-  t.throws(() => modeOf(parse('--profile', '--html', 'x')), /--html belongs to the kernels; --profile writes --json and --markdown/);
+  t.throws(() => modeOf(parse('--profile', '--html', 'x')), /--html does not go with --profile, which has --json and --markdown/);
+  t.throws(() => modeOf(parse('--tune', '--json', 'x')), /--json does not go with --tune, which has no such files/);
   t.throws(() => parse('--repeats', '4'), /--repeats: "4" is not allowed/);
   t.throws(() => parse('--direction', 'gradinput'), /Did you mean gradInput/);
   t.throws(() => chosenSubjects('conv2'), /--ops: there is no op "conv2" with bench cases. Did you mean conv2d/);
@@ -149,6 +152,29 @@ for (const timestamps of [true, false]) {
     w.release();
   });
 }
+
+t.test('tuning tries what applies, and keeps other adapters\' settings', async (t) => {
+  const { report } = runtime.device;
+  const axes = axesFor(report);
+  t.ok(axes.find((axis) => axis.name === 'kernels')!.choices.some(({ kind }) => kind === 'plain'));
+  t.equal(axesFor({ ...report, subgroupSize: 0 })[0]!.choices.some(({ kind }) => kind === 'broadcast'), false);
+  const lines: string[] = [];
+  const winograd = { name: 'Winograd', applies: () => true, choices: [{ winograd: 0 }, { winograd: 8 }] };
+  const never = { ...winograd, name: 'never', applies: () => false };
+  const trials = [{ op: 'conv2d', case: 'default 32→32 3×3 17²' }];
+  const found = await tune({ device: runtime.device, axes: [never, winograd], trials, rounds: 5, print: (line) => void lines.push(line) });
+  // Which is the fastest is the machine's business.
+  t.ok([undefined, 0, 8].includes(found.winograd));
+  t.ok(lines.length >= 2 && lines.every((line) => /^Winograd +winograd \d+ +\d+\.\d+ of the time$/.test(line)), lines.join('\n'));
+  t.match(lines[0], /1\.000 of the time/);
+
+  const path = join(folder, 'tuning.json');
+  saveTuning('gpu:a-b', { tileRows: 2 }, path);
+  saveTuning('lavapipe', { sums: 48 }, path);
+  t.strictSame(readTuning(path), { 'gpu:a-b': { tileRows: 2 }, 'lavapipe': { sums: 48 } });
+  writeFileSync(path, '[]');
+  t.throws(() => saveTuning('lavapipe', {}, path), /it holds no table/);
+});
 
 t.test('the time to the first step ends with its line', async (t) => {
   const script = join(folder, 'training.mjs');
