@@ -1,146 +1,126 @@
-import { gradientMode, verifyForward, verifyGradient } from '../src/autograd/verify.js';
-import { choice, int, parseOptions, text } from '../src/cli/options.js';
-import { nearest } from '../src/cli/nearest.js';
 import { openRuntime } from '../src/cli/open-runtime.js';
+import { parseOptions } from '../src/cli/options.js';
 import { runCommand } from '../src/cli/run-command.js';
-import { dawnVersion } from '../src/device/node.js';
-import { fail, UserError } from '../src/errors.js';
+import { openDevice } from '../src/device/node.js';
+import { fail } from '../src/errors.js';
 import { writeFileAtomic } from '../src/io/atomic.js';
 import type { Runtime } from '../src/kernels/runtime.js';
-import type { OpCase } from '../src/ops/cases.js';
-import type { Op } from '../src/ops/op.js';
-import { ops } from '../src/ops/registry.js';
-import { scope } from '../src/tensor/scope.js';
-import { type Ceiling, measureCeiling } from './ceiling.js';
-import { countsDriverTime, measure } from './clock.js';
-import { type BenchFile, emptyRow, header, readBenchFile, type Result, row, sameWork, toResult } from './results.js';
-import { prepareWork } from './work.js';
+import { barLines, barsOf } from './bars.js';
+import { measureCeiling } from './ceiling.js';
+import { countsDriverTime } from './clock.js';
+import { benchPage } from './html.js';
+import { benchSubject, casesOf, type Settings } from './kernels.js';
+import { describeMachine, loadPerCore, machineLines } from './machine.js';
+import { benchMarkdown, disturbance } from './markdown.js';
+import { type BenchOptions, modeOf, spec, wants } from './options.js';
+import { exactTimestamps } from './pass-timer.js';
+import { profileStep } from './profile.js';
+import { profileMarkdown, profileText, type ProfileFile } from './profile-table.js';
+import { type BenchFile, readBenchFile } from './results.js';
+import { chosenSubjects, type Subject } from './subjects.js';
+import { header } from './table.js';
+import { prepareTraining, trainArguments } from './training.js';
+import { tuneToFile } from './tune.js';
+import { measureWarmUp, warmUpLines } from './warm-up.js';
 
-const spec = {
-  name: 'bench',
-  summary: 'Times every op on the layer shapes of real networks, after checking it, and says what share of this adapter\'s ceiling it reaches.',
-  options: {
-    ops: text({ help: 'only these ops, separated by commas', placeholder: 'NAME,...', defaultText: 'all that have bench cases' }),
-    case: text({ help: 'only cases whose name holds this', placeholder: 'TEXT' }),
-    direction: choice(['both', 'forward', 'backward'], { help: 'what is timed', default: 'both' }),
-    repeats: int({ help: 'timed submits, each of many runs; the median counts', min: 5, max: 1000, default: 5 }),
-    adapter: text({ help: 'lavapipe, swiftshader, or a part of the adapter’s name', defaultText: 'the best one' }),
-    json: text({ help: 'write all figures to this file', placeholder: 'FILE' }),
-    compare: text({ help: 'compare with a file that --json wrote earlier', placeholder: 'FILE' }),
-  },
-  examples: ['node dist/bench.js --ops conv2d,matmul --json before.json', 'node dist/bench.js --ops conv2d,matmul --compare before.json'],
-};
-
-type Checks = BenchFile['checks'][number];
-
-const benchable = ops.filter((op) => op.cases.some((c) => c.bench));
-
-const chosenOps = (list: string | undefined): readonly Op[] => {
-  if (list === undefined) return benchable;
-  const known = benchable.map(({ name }) => name);
-  return list.split(',').map((name) => benchable[known.indexOf(name)] ?? fail(`--ops: there is no op "${name}" with bench cases. ${suggestion(name, known)}`));
-};
-
-const suggestion = (name: string, known: readonly string[]): string => {
-  const near = nearest(name, known);
-  return near ? `Did you mean ${near}?` : `Known: ${known.join(', ')}.`;
-};
-
-/** A fast wrong kernel is worth nothing: the op's small cases run first. Their float64 reference is too slow for real layers. */
-const checkOp = async (runtime: Runtime, op: Op): Promise<Checks> => {
-  let [checks, worst] = [0, 0];
-  for (const opCase of op.cases.filter((c) => !c.bench)) {
-    const verdicts = [await verifyForward(runtime, op, opCase)];
-    if (gradientMode(op, opCase) !== 'none') verdicts.push(await verifyGradient(runtime, op, opCase));
-    for (const verdict of verdicts) {
-      if (!verdict.passed) fail(`${op.name}, ${verdict.case}: error ${verdict.error.toExponential(1)} (at most ${verdict.tolerance}), ${verdict.note}. It is not timed; see "node dist/gradcheck.js --ops ${op.name}".`);
-      worst = Math.max(worst, verdict.error);
-    }
-    checks += verdicts.length;
-  }
-  return { op: op.name, checks, error: worst };
-};
-
-interface Settings {
-  readonly direction: 'both' | 'forward' | 'backward';
-  readonly repeats: number;
-  readonly ceiling: Ceiling;
-  readonly before: BenchFile | null;
-}
-
-const timeCase = (runtime: Runtime, op: Op, opCase: OpCase, { direction, repeats, ceiling, before }: Settings): Promise<Result[]> => scope(async () => {
-  const results: Result[] = [];
-  for (const work of prepareWork(runtime, op, opCase, direction !== 'forward')) {
-    if (direction !== 'both' && direction !== work.direction) continue;
-    const timing = await measure(runtime, work.record, repeats);
-    if (!timing) {
-      console.log(emptyRow(op.name, opCase.name, work.direction));
-      continue;
-    }
-    const result = toResult(op.name, opCase.name, work.direction, work.cost, timing, ceiling);
-    console.log(row(result, sameWork(before, result)));
-    results.push(result);
-  }
-  return results;
-});
-
-/** Figures for one op; what fails is said, and the others go on. */
-const benchOp = async (runtime: Runtime, op: Op, part: string, settings: Settings): Promise<{ checks: Checks | null; results: Result[]; failed: boolean }> => {
-  const results: Result[] = [];
-  try {
-    const checks = await checkOp(runtime, op);
-    for (const opCase of op.cases.filter((c) => c.bench && c.name.includes(part))) results.push(...await timeCase(runtime, op, opCase, settings));
-    runtime.device.pool.trim();
-    return { checks, results, failed: false };
-  } catch (error) {
-    if (!(error instanceof UserError)) throw error;
-    console.log(`${op.name}: ${error.message}`);
-    return { checks: null, results, failed: true };
-  }
-};
-
-const introduce = (ceiling: Ceiling, figure: BenchFile['figure'], repeats: number): string => [
+const introduce = ({ machine, ceiling, figure }: BenchFile, repeats: number): string => [
+  ...machineLines(machine),
   `Ceiling of this adapter, measured now: ${ceiling.gflops.toFixed(1)} GFLOP/s of multiply-adds (${ceiling.arithmetic}), ${ceiling.gbs.toFixed(1)} GB/s read and written by a copy (${ceiling.copy}).`,
   figure === 'driver'
-    ? `"driver ms" is the processor time of the driver's threads divided by their number, which other work on this machine does not change; rates and shares follow from it. "wall ms" is the time by the clock.`
+    ? '"driver ms" is the processor time of the driver\'s threads divided by their number, which other work on this machine hardly changes; rates and shares follow from it. "wall ms" is the time by the clock.'
     : '"ms" is the time by the clock.',
-  `Each figure is the median of ${repeats} submits of many runs, after a warm-up, waited for to the end. Correctness was checked on each op's small cases before, not on the timed shapes.`,
+  `Each figure is the median of ${repeats} submits of many runs, after a warm-up, waited for to the end. Every result is compared with a float64 reference before it is timed, GFLOP/s of a convolution count the direct algorithm's operations.`,
   'Shares above 100 % of memory mean that data stayed in a cache, or that more is read than written: a copy does as much of both.',
 ].join('\n');
 
-const warnAbout = (before: BenchFile | null, adapter: string, figure: BenchFile['figure']): void => {
+const warnAbout = (before: BenchFile | null, { adapter, figure }: BenchFile): void => {
   if (before && before.adapter !== adapter) console.log(`Note: the earlier figures are of another adapter, ${before.adapter}.`);
   if (before && before.figure !== figure) console.log('Note: the earlier figures are of another kind; times by the clock are compared.');
 };
 
+const summarise = (file: BenchFile): void => {
+  const large = file.results.filter((r) => r.check).length;
+  const worst = Math.max(0, ...file.checks.map((c) => c.error), ...file.results.map((r) => r.check?.error ?? 0));
+  console.log(`\nChecked before: ${file.checks.reduce((sum, c) => sum + c.checks, 0)} small cases, and ${large} of ${file.results.length} timed results at their real size; largest relative error ${worst.toExponential(1)}`);
+  const bars = barsOf(file.results, file.ceiling);
+  if (bars.length) console.log(`\nShares of this run's ceilings\n${barLines(bars).join('\n')}`);
+  console.log(`\n${disturbance(file)}`);
+  if (file.wrong.length) console.log(`\nWRONG, and not timed: ${file.wrong.join('; ')}`);
+};
+
+const writeFiles = ({ json, html, markdown }: BenchOptions, file: BenchFile): void => {
+  if (json) writeFileAtomic(json, `${JSON.stringify(file, null, 2)}\n`);
+  if (html) writeFileAtomic(html, benchPage(file));
+  if (markdown) writeFileAtomic(markdown, benchMarkdown(file));
+};
+
+const benchKernels = async (runtime: Runtime, options: BenchOptions, chosen: readonly Subject[]): Promise<number> => {
+  const part = options.case ?? '';
+  const subjects = chosen.filter((subject) => casesOf(runtime, subject, part).length > 0);
+  if (subjects.length === 0) fail(`--case: no bench case of these ops has a name that holds "${part}"`);
+  const before = options.compare ? readBenchFile(options.compare) : null;
+  const ceiling = await measureCeiling(runtime, options.repeats);
+  let file: BenchFile = {
+    machine: describeMachine(runtime), adapter: runtime.device.report.name, figure: countsDriverTime(runtime) ? 'driver' : 'wall', gemm: runtime.gemm.kind, ceiling, after: ceiling,
+    load: [loadPerCore(), 0], checks: [], wrong: [], results: [],
+  };
+  console.log(introduce(file, options.repeats));
+  warnAbout(before, file);
+  console.log(`\n${header(file.figure, before !== null)}`);
+  const settings: Settings = { part, wanted: wants(options.direction), repeats: options.repeats, ceiling, before, print: console.log };
+  for (const subject of subjects) {
+    const { checks, wrong, results } = await benchSubject(runtime, subject, settings);
+    file = { ...file, checks: [...file.checks, ...checks], wrong: [...file.wrong, ...wrong], results: [...file.results, ...results] };
+  }
+  // Before the ceilings, which are load themselves.
+  file = { ...file, load: [file.load[0], loadPerCore()] };
+  file = { ...file, after: await measureCeiling(runtime, options.repeats) };
+  summarise(file);
+  writeFiles(options, file);
+  return file.wrong.length ? 1 : 0;
+};
+
+const profile = async (runtime: Runtime, options: BenchOptions): Promise<void> => {
+  const { config, step } = prepareTraining(runtime, trainArguments(options));
+  const training = `Training step: WS-DAN, preset ${config.dataset}, ${config.model}, ${config.augment.imageSize} px, batch ${config.batchSize}`;
+  const file: ProfileFile = { machine: describeMachine(runtime), training, profile: await profileStep(runtime, step) };
+  console.log(profileText(file));
+  if (options.json) writeFileAtomic(options.json, `${JSON.stringify(file, null, 2)}\n`);
+  if (options.markdown) writeFileAtomic(options.markdown, profileMarkdown(file));
+};
+
+/** The adapter is opened only to be described: the trainings are processes of their own. */
+const warmUp = async (runtime: Runtime, options: BenchOptions): Promise<void> => {
+  const adapter = options.adapter ? ['--adapter', options.adapter] : [];
+  const training = trainArguments(options);
+  console.log([...machineLines(describeMachine(runtime)), `Training: node dist/train.js ${training.join(' ')}`].join('\n'));
+  const measured = await measureWarmUp([...training, ...adapter]);
+  console.log(warmUpLines(measured).join('\n'));
+  if (options.json) writeFileAtomic(options.json, `${JSON.stringify({ machine: describeMachine(runtime), training, ...measured }, null, 2)}\n`);
+};
+
+/** Starts from the defaults, whatever an earlier tuning left behind. */
+const tuneKernels = async ({ adapter, repeats }: BenchOptions): Promise<void> => {
+  const device = await openDevice(adapter === undefined ? {} : { adapter });
+  console.log(`Adapter: ${device.report.name}. Each setting is checked, then timed over the same layers; the first of a group is what it is compared with.`);
+  const file = await tuneToFile(device, repeats, console.log);
+  console.log(`Written to ${file}, which training reads in this folder.`);
+  device.close();
+};
+
 const bench = async (): Promise<number> => {
   const { values } = parseOptions(spec, process.argv.slice(2));
-  const part = values.case ?? '';
-  const chosen = chosenOps(values.ops).filter((op) => op.cases.some((c) => c.bench && c.name.includes(part)));
-  if (chosen.length === 0) fail(`--case: no bench case of these ops has a name that holds "${part}"`);
-  const before = values.compare ? readBenchFile(values.compare) : null;
+  const mode = modeOf(values);
+  if (mode === 'tune') return tuneKernels(values).then(() => 0);
+  const chosen = chosenSubjects(values.ops);
+  if (mode === 'profile') exactTimestamps();
   const runtime = await openRuntime(values.adapter);
-  const figure = countsDriverTime(runtime) ? 'driver' : 'wall';
-  const ceiling = await measureCeiling(runtime, values.repeats);
-  const adapter = runtime.device.report.name;
-  console.log(introduce(ceiling, figure, values.repeats));
-  warnAbout(before, adapter, figure);
-  console.log(`\n${header(figure, before !== null)}`);
-  const settings: Settings = { direction: values.direction, repeats: values.repeats, ceiling, before };
-  const checks: Checks[] = [];
-  const results: Result[] = [];
-  let failed = false;
-  for (const op of chosen) {
-    const found = await benchOp(runtime, op, part, settings);
-    results.push(...found.results);
-    if (found.checks) checks.push(found.checks);
-    failed ||= found.failed;
-  }
-  console.log(`\nChecked before: ${checks.reduce((sum, c) => sum + c.checks, 0)} small cases, largest relative error ${Math.max(0, ...checks.map((c) => c.error)).toExponential(1)}`);
-  const file: BenchFile = { adapter, figure, gemm: runtime.gemm.kind, webgpu: dawnVersion(), ceiling, checks, results };
-  if (values.json) writeFileAtomic(values.json, `${JSON.stringify(file, null, 2)}\n`);
+  let code = 0;
+  if (mode === 'profile') await profile(runtime, values);
+  else if (mode === 'warm-up') await warmUp(runtime, values);
+  else code = await benchKernels(runtime, values, chosen);
   runtime.device.close();
-  return failed ? 1 : 0;
+  return code;
 };
 
 await runCommand(bench);

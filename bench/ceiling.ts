@@ -21,9 +21,21 @@ export interface Ceiling {
 const shader = new Shader('ceiling', source);
 
 /** Independent vec4 accumulators, and multiply-adds of each between two tests of the loop. */
-const VARIANTS: readonly [accumulators: number, steps: number][] = [[12, 4], [12, 8], [16, 4], [16, 8]];
-/** vec4f that an invocation copies. */
-const COPY_QUADS = [1, 4, 8] as const;
+const VARIANTS: readonly [accumulators: number, steps: number][] = [[4, 8], [6, 4], [8, 4], [10, 4], [12, 4], [12, 8], [16, 4], [24, 2]];
+
+interface Copy {
+  /** vec4f that an invocation copies. */
+  readonly quads: number;
+  readonly workgroup: number;
+  /** Whether those lie side by side, or a workgroup's size apart. */
+  readonly adjacent: boolean;
+}
+const COPIES: readonly Copy[] = [
+  { quads: 1, workgroup: 64, adjacent: false }, { quads: 1, workgroup: 256, adjacent: false }, { quads: 4, workgroup: 64, adjacent: false },
+  { quads: 4, workgroup: 256, adjacent: false }, { quads: 8, workgroup: 256, adjacent: false },
+  { quads: 4, workgroup: 64, adjacent: true }, { quads: 8, workgroup: 256, adjacent: true },
+];
+const NO_COPY = { QUADS: 1, WORKGROUP, ADJACENT: 0 };
 
 /** Enough work for a few milliseconds: a GPU needs thousands of workgroups to be full, a software driver a few. */
 const sizes = (software: boolean) => (software ? { groups: 32, loops: 256, copyBytes: 32 * 2 ** 20 } : { groups: 8192, loops: 256, copyBytes: 256 * 2 ** 20 });
@@ -34,7 +46,7 @@ const arithmeticCeiling = async (runtime: Runtime, rounds: number): Promise<Pick
   let best = { gflops: 0, arithmetic: '' };
   for (const [accumulators, steps] of VARIANTS) {
     const y = Tensor.allocate(runtime, [quads, 4], 'float32', 'ceiling');
-    const kernel = shader.kernel('multiplyAdd', { ACCUMULATORS: accumulators, STEPS: steps, QUADS: 1 });
+    const kernel = shader.kernel('multiplyAdd', { ACCUMULATORS: accumulators, STEPS: steps, ...NO_COPY });
     const timing = await measure(runtime, () => dispatch(runtime, kernel, { y }, { quads, loops, factor: 0.999, shift: 0.001 }, linearGrid(groups)), rounds, fastest);
     const gflops = (2 * 4 * quads * loops * accumulators * steps) / figureOf(timing!) / 1e6;
     if (gflops > best.gflops) best = { gflops, arithmetic: `${accumulators} vec4 accumulators, ${steps} steps a loop` };
@@ -49,12 +61,12 @@ const copyCeiling = async (runtime: Runtime, rounds: number): Promise<Pick<Ceili
   const x = ones([quads, 4], { runtime });
   const y = Tensor.allocate(runtime, [quads, 4], 'float32', 'ceiling');
   let best = { gbs: 0, copy: '' };
-  for (const perInvocation of COPY_QUADS) {
-    const kernel = shader.kernel('copy', { ACCUMULATORS: 1, STEPS: 1, QUADS: perInvocation });
-    const grid = linearGrid(Math.ceil(quads / (WORKGROUP * perInvocation)));
+  for (const { quads: perInvocation, workgroup, adjacent } of COPIES) {
+    const kernel = shader.kernel('copy', { ACCUMULATORS: 1, STEPS: 1, QUADS: perInvocation, WORKGROUP: workgroup, ADJACENT: adjacent ? 1 : 0 });
+    const grid = linearGrid(Math.ceil(quads / (workgroup * perInvocation)));
     const timing = await measure(runtime, () => dispatch(runtime, kernel, { x, y }, { quads, loops: 0, factor: 0, shift: 0 }, grid), rounds, fastest);
     const gbs = (2 * 16 * quads) / figureOf(timing!) / 1e6;
-    if (gbs > best.gbs) best = { gbs, copy: `${perInvocation} vec4 an invocation, ${Math.round(bytes / 2 ** 20)} MiB` };
+    if (gbs > best.gbs) best = { gbs, copy: `${perInvocation} ${adjacent ? 'adjacent ' : ''}vec4 an invocation, workgroups of ${workgroup}, ${Math.round(bytes / 2 ** 20)} MiB` };
   }
   return best;
 };

@@ -36,10 +36,11 @@ fn multiplyAdd(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gro
   if (i < P.quads) { y[i] = total; }
 }
 
-@compute @workgroup_size(64)
+@compute @workgroup_size($WORKGROUP)
 fn copy(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let first = linearWorkgroup(group, groups) * 64u * $QUADS + lane;
+  let block = linearWorkgroup(group, groups) * $WORKGROUP * $QUADS;
   //# for k in 0..$QUADS
-  if (first + $k * 64u < P.quads) { y[first + $k * 64u] = x[first + $k * 64u]; }
+  let at$k = block + select($k * $WORKGROUP + lane, lane * $QUADS + $k, $ADJACENT == 1);
+  if (at$k < P.quads) { y[at$k] = x[at$k]; }
   //# end
 }

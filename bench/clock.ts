@@ -46,6 +46,19 @@ const driverTime = (before: ReadonlyMap<string, number>): number => {
   return used.slice(0, THREADS).reduce((sum, time) => sum + time, 0) / THREADS;
 };
 
+/** Starts counting; the function it gives tells the driver's milliseconds so far, or null where they cannot be known. */
+export const startDriverClock = (runtime: Runtime): (() => number | null) => {
+  if (!countsDriverTime(runtime)) return () => null;
+  const before = threadTimes();
+  return () => driverTime(before);
+};
+
+/** Processor milliseconds of the thread that runs JavaScript, or null where they cannot be known. */
+export const scriptTime = (): number | null => {
+  const file = `${TASKS}/${process.pid}/schedstat`;
+  return existsSync(file) ? Number(readFileSync(file, 'utf8').split(' ')[0]) / 1e6 : null;
+};
+
 const timeOnce = async (runtime: Runtime, work: () => void, repeats: number, countThreads: boolean): Promise<{ wall: number; driver: number }> => {
   const before = countThreads ? threadTimes() : new Map<string, number>();
   const { submits } = runtime.recorder.statistics;

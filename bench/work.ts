@@ -1,60 +1,99 @@
-/** What is timed of an op's bench case: its forward, and its backward for all inputs. */
+/** What is timed of an op's bench case: its forward, and its gradients. */
 import { noGrad } from '../src/autograd/tape.js';
 import type { Runtime } from '../src/kernels/runtime.js';
 import { caseInputs, CaseRandom, type OpCase } from '../src/ops/cases.js';
+import { type Nd, nd } from '../src/ops/nd.js';
 import { type BackwardCall, bytesOf, type Call, type Cost, type Op, run } from '../src/ops/op.js';
 import { tensor } from '../src/tensor/create.js';
 import { scope } from '../src/tensor/scope.js';
 import { numel, type Shape } from '../src/tensor/shape.js';
 import { Tensor } from '../src/tensor/tensor.js';
+import { checkForward, checkGradient, checkProductGradient, type Known, type Values } from './check.js';
+import { products } from './elements.js';
+import type { Check, Direction } from './results.js';
 
 export interface Work {
-  readonly direction: 'forward' | 'backward';
+  readonly direction: Direction;
   /** Records one run. */
   readonly record: () => void;
+  /** Runs it once and compares the results with a reference; null: only the op's small cases were compared. */
+  readonly check: () => Promise<Check | null>;
   readonly cost: Cost;
 }
 
 const isSmooth = (opCase: OpCase, i: number): boolean => (opCase.dtypes?.[i] ?? 'float32') === 'float32';
 
-const random = (shape: Shape): Float32Array => {
+const random = (shape: Shape): Nd => {
   const numbers = new CaseRandom(5);
-  return Float32Array.from({ length: numel(shape) }, () => numbers.uniform(-1, 1));
+  return nd(shape, Float32Array.from({ length: numel(shape) }, () => numbers.uniform(-1, 1)));
 };
 
-/**
- * The least a backward must do: read the gradient and what was kept, write a gradient for each input. An op whose
- * forward multiplies matrices does as many operations again for each operand (biases aside).
- */
-const backwardCost = (op: Op, opCase: OpCase, forward: Cost, call: BackwardCall<unknown>): Cost => {
-  const wanted = call.shapes.filter((_, i) => call.needs[i]);
-  const kept = [...call.inputs, call.output, ...Object.values(call.saved)].filter((t): t is Tensor => t !== null);
-  const products = ['Convolution', 'Linear algebra'].includes(op.group) ? opCase.shapes.filter((s, i) => call.needs[i] && s.length > 1).length : 1;
-  return { flops: forward.flops * products, bytes: bytesOf(call.shape, ...kept.map((t) => t.shape), ...wanted) };
-};
+const upload = (runtime: Runtime, { data, shape }: Nd, dtype?: Tensor['dtype']): Tensor => tensor(Float32Array.from(data), shape, { runtime, dtype: dtype ?? 'float32' });
+
+const read = async (t: Tensor): Promise<Values> => ({ shape: t.shape, data: await t.data() });
+
+/** A piece of work from a function that makes tensors, which are released at once when it is timed. */
+const workOf = <T extends Tensor | readonly (Tensor | null)[]>(
+  runtime: Runtime, direction: Direction, cost: Cost, compute: () => T, check: (results: T) => Promise<Check | null>,
+): Work => ({
+  direction, cost,
+  record: () => scope(() => noGrad(() => {
+    runtime.recorder.forgetImages();
+    compute();
+  })),
+  check: () => scope(() => check(noGrad(compute))),
+});
 
 /** Runs the forward once and keeps of it what the tape would keep. */
-const backwardCall = (runtime: Runtime, op: Op, opCase: OpCase, inputs: readonly Tensor[], shape: Shape): BackwardCall<unknown> => {
+const backwardCall = (runtime: Runtime, { op, opCase }: Known, inputs: readonly Tensor[], grad: Nd): BackwardCall<unknown> => {
   // Some ops keep what backward needs only where a gradient is asked for.
   const leaves = inputs.map((t, i) => (isSmooth(opCase, i) ? t.alias().requiresGrad_() : t));
-  const call: Call<unknown> = { runtime, inputs: leaves, attrs: opCase.attrs, shape };
+  const call: Call<unknown> = { runtime, inputs: leaves, attrs: opCase.attrs, shape: grad.shape };
   const made = scope(() => noGrad(() => op.forward(call)));
   const { output, saved } = made instanceof Tensor ? { output: made, saved: {} } : made;
   return {
-    runtime, grad: tensor(random(shape), shape, { runtime }), attrs: opCase.attrs, saved, shape, shapes: opCase.shapes,
+    runtime, grad: upload(runtime, grad), attrs: opCase.attrs, saved, shape: grad.shape, shapes: opCase.shapes,
     inputs: inputs.map((t, i) => (op.keeps?.inputs?.includes(i) ? t : null)), output: op.keeps?.output ? output : null,
     needs: inputs.map((_, i) => isSmooth(opCase, i)),
   };
 };
 
+/**
+ * The least a backward must do: read the gradient and what was kept, write a gradient for each input. Pooling by attention multiplies
+ * as often again for each operand.
+ */
+const backwardCost = ({ op, cost }: Known, call: BackwardCall<unknown>): Cost => {
+  const wanted = call.shapes.filter((_, i) => call.needs[i]);
+  const kept = [...call.inputs, call.output, ...Object.values(call.saved)].filter((t): t is Tensor => t !== null);
+  const least = bytesOf(call.shape, ...kept.map((t) => t.shape), ...wanted);
+  return { flops: cost.flops * (op.name === 'attentionPool' ? 2 : 1), bytes: Math.max(least, op.backwardBytes?.(call.shapes, call.attrs) ?? 0) };
+};
+
+/** Gradients of a product are products themselves: each is a row of its own. */
+const productGradients = (known: Known, call: BackwardCall<unknown>, grad: Nd): Work[] => (['gradInput', 'gradWeight'] as const).map((direction, i) => {
+  const { op, cost } = known;
+  const needs = call.needs.map((_, k) => k === i);
+  return workOf(call.runtime, direction, { flops: cost.flops, bytes: bytesOf(call.shape, call.shapes[0]!, call.shapes[1]!) },
+    () => op.backward!({ ...call, needs })[i]!,
+    async (result) => checkProductGradient(known, direction, await read(result), grad));
+});
+
+const gradients = (runtime: Runtime, known: Known, inputs: readonly Tensor[], shape: Shape): Work[] => {
+  const grad = random(shape);
+  const call = backwardCall(runtime, known, inputs, grad);
+  if (known.op.name in products) return productGradients(known, call, grad);
+  const check = async (results: readonly (Tensor | null)[]): Promise<Check | null> =>
+    checkGradient(known, await Promise.all(results.map(async (t, i) => (t && call.needs[i] ? read(t) : null))), grad);
+  return [workOf(runtime, 'backward', backwardCost(known, call), () => known.op.backward!(call), check)];
+};
+
 /** Uploads a case's inputs; call it in the scope that times the work. */
-export const prepareWork = (runtime: Runtime, op: Op, opCase: OpCase, withBackward: boolean): Work[] => {
-  const inputs = caseInputs(opCase).map(({ data, shape }, i) => tensor(Float32Array.from(data), shape, { runtime, dtype: opCase.dtypes?.[i] ?? 'float32' }));
+export const prepareWork = (runtime: Runtime, op: Op, opCase: OpCase, wanted: (direction: Direction) => boolean): Work[] => {
+  const numbers = caseInputs(opCase);
+  const inputs = numbers.map((input, i) => upload(runtime, input, opCase.dtypes?.[i]));
   const shape = op.infer(opCase.shapes, opCase.attrs);
-  const cost = op.cost(opCase.shapes, opCase.attrs, shape);
-  const forward: Work = { direction: 'forward', cost, record: () => scope(() => noGrad(() => { run(op, inputs, opCase.attrs); })) };
-  if (!op.backward || !withBackward) return [forward];
-  const call = backwardCall(runtime, op, opCase, inputs, shape);
-  const record = (): void => scope(() => noGrad(() => { op.backward!(call); }));
-  return [forward, { direction: 'backward', record, cost: backwardCost(op, opCase, cost, call) }];
+  const known: Known = { op, opCase, inputs: numbers, cost: op.cost(opCase.shapes, opCase.attrs, shape) };
+  const forward = workOf(runtime, 'forward', known.cost, () => run(op, inputs, opCase.attrs), async (result) => checkForward(known, await read(result)));
+  const backward = op.backward && (['backward', 'gradInput', 'gradWeight'] as const).some(wanted) ? gradients(runtime, known, inputs, shape) : [];
+  return [forward, ...backward].filter(({ direction }) => wanted(direction));
 };

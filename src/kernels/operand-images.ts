@@ -52,9 +52,9 @@ export class OperandImages {
     return image;
   }
 
-  /** A buffer was or will be written: images of it are out of date. */
-  forget(bufferId: number): void {
-    for (const image of this.images.values()) if (image.source?.buffer.id === bufferId) image.source = null;
+  /** A buffer was or will be written: images of it (without a buffer: all images) are out of date. */
+  forget(bufferId?: number): void {
+    for (const image of this.images.values()) if (bufferId === undefined || image.source?.buffer.id === bufferId) image.source = null;
   }
 
   /** Destroys textures that were replaced. Call only after the commands naming them were submitted. */

@@ -21,6 +21,26 @@ export interface RecorderStatistics {
   bindGroups: number;
 }
 
+/** Looks on while work is recorded: how a profiler gets between the dispatches. */
+export interface RecorderObserver {
+  /**
+   * Called before each dispatch; `opens` says that it begins a compute pass in any case. A descriptor lets it begin one of
+   * its own, with timestamps for example.
+   */
+  dispatching(dispatch: Dispatch, opens: boolean): GPUComputePassDescriptor | null;
+  /** Called around each submit. */
+  submitting?(): void;
+  submitted?(): void;
+}
+
+/** The arguments of {@link Recorder.dispatch}. */
+export interface Dispatch {
+  readonly kernel: Kernel;
+  readonly ranges: Readonly<Record<string, BufferRange>>;
+  readonly params: ParamValues;
+  readonly grid: Grid;
+}
+
 type ImageViews = Record<string, { readonly id: string; readonly view: GPUTextureView }>;
 
 /** So that a long run of work cannot trip a driver's watchdog or pile up in one command buffer. */
@@ -38,6 +58,7 @@ export class Recorder {
   private encoder: GPUCommandEncoder | null = null;
   private pass: GPUComputePassEncoder | null = null;
   private pending = 0;
+  private observer: RecorderObserver | null = null;
   /** While set, nothing is recorded: a dry run that only counts memory. */
   dry = false;
 
@@ -59,7 +80,7 @@ export class Recorder {
     const compiled = this.pipelines.get(kernel, names);
     const offset = this.arena.place(kernel.key, kernel.shader.params, params);
     const images = this.fillImages(compiled, ranges);
-    const pass = this.openPass();
+    const pass = this.openPass(this.observer?.dispatching({ kernel, ranges, params, grid }, !this.pass) ?? null);
     pass.setPipeline(compiled.pipeline);
     pass.setBindGroup(0, this.bindGroup(kernel, compiled, ranges, images));
     pass.setBindGroup(1, this.arena.bindGroup, [offset]);
@@ -71,9 +92,11 @@ export class Recorder {
   /** Submits what was recorded. */
   flush(): void {
     if (!this.encoder) return;
+    this.observer?.submitting?.();
     this.pass?.end();
     this.arena.upload();
     this.device.gpu.queue.submit([this.encoder.finish()]);
+    this.observer?.submitted?.();
     this.encoder = null;
     this.pass = null;
     this.pending = 0;
@@ -81,6 +104,17 @@ export class Recorder {
     this.device.pool.destroyDoomed();
     this.images.destroyOutgrown();
     this.device.check();
+  }
+
+  /** Lets a profiler look on from now on; null sends it away. */
+  observe(observer: RecorderObserver | null): void {
+    this.flush();
+    this.observer = observer;
+  }
+
+  /** Takes all images of operands as out of date: a benchmark repeats work on the same operands, which training never does. */
+  forgetImages(): void {
+    this.images.forget();
   }
 
   /** Uploads bytes into a range, after everything recorded so far and before everything recorded later. */
@@ -99,8 +133,11 @@ export class Recorder {
     return this.device.read(range.buffer, range.offset, range.bytes);
   }
 
-  private openPass(): GPUComputePassEncoder {
-    this.pass ??= this.openEncoder().beginComputePass();
+  /** The open pass, or, with a descriptor, a new one. */
+  private openPass(own: GPUComputePassDescriptor | null): GPUComputePassEncoder {
+    if (this.pass && !own) return this.pass;
+    this.pass?.end();
+    this.pass = this.openEncoder().beginComputePass(own ?? {});
     return this.pass;
   }
 

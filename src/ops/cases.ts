@@ -55,7 +55,6 @@ export const integers = (below: number): Fill => (random, count) =>
 /** The same given numbers each time. */
 export const literal = (values: readonly number[]): Fill => () => [...values];
 
-/** One concrete call of an op: it is tested, gradient-checked, and, with `bench`, timed. */
 /** Largest error allowed, relative to the scale of the result; the default covers one rounding of each operand. */
 export interface Tolerance {
   readonly forward?: number;
@@ -63,6 +62,7 @@ export interface Tolerance {
   readonly reason: string;
 }
 
+/** One concrete call of an op: it is tested, gradient-checked, and, with `bench`, timed. */
 export interface OpCase<A = unknown> {
   readonly name: string;
   readonly shapes: readonly Shape[];
@@ -76,8 +76,8 @@ export interface OpCase<A = unknown> {
    * to 20,000, and none beyond (a reference in plain loops takes too long).
    */
   readonly gradient?: 'elements' | 'directions' | 'none';
-  /** A real layer's shape: timed by the benchmark, too slow for the reference test. */
-  readonly bench?: boolean;
+  /** A real layer's shape: timed by the benchmark, too slow for the reference test. `gpu`: too large for software adapters. */
+  readonly bench?: boolean | 'gpu';
   /** Where this case may err more than the op's others, with the reason. */
   readonly tolerance?: Tolerance;
   readonly seed?: number;

@@ -1,6 +1,7 @@
 import type { Shape } from '../tensor/shape.js';
 import type { OpCase, Tolerance } from './cases.js';
 import type { ConvAttrs, Pair } from './conv-shape.js';
+import { inceptionLayers, inceptionLayersOfBatch12 } from './inception-shapes.js';
 
 interface Layer {
   readonly name: string;
@@ -11,7 +12,7 @@ interface Layer {
   readonly dilation?: Pair;
   readonly groups?: number;
   readonly bias?: boolean;
-  readonly bench?: boolean;
+  readonly bench?: OpCase['bench'];
 }
 
 /**
@@ -51,18 +52,22 @@ const small: readonly Layer[] = [
   { name: 'depthwise stride 2, multiplier 2', x: [1, 9, 8, 6], w: [3, 3, 1, 12], padding: [1, 1], stride: [2, 2], groups: 6 },
 ];
 
-/** One representative of each kind of layer in Inception-v3 at 448, and of the small residual networks. */
-const layers: readonly Layer[] = [
-  { name: 'stem 3→32 3×3/2 448', x: [1, 448, 448, 3], w: [3, 3, 3, 32], stride: [2, 2] },
-  { name: '32→64 3×3 221', x: [1, 221, 221, 32], w: [3, 3, 32, 64], padding: [1, 1] },
-  { name: '80→192 3×3 109', x: [1, 109, 109, 80], w: [3, 3, 80, 192] },
-  { name: '64→96 3×3 53', x: [2, 53, 53, 64], w: [3, 3, 64, 96], padding: [1, 1] },
-  { name: '48→64 5×5 53', x: [2, 53, 53, 48], w: [5, 5, 48, 64], padding: [2, 2] },
-  { name: '192→192 1×7 26', x: [2, 26, 26, 192], w: [1, 7, 192, 192], padding: [0, 3] },
-  { name: '192→192 7×1 26', x: [2, 26, 26, 192], w: [7, 1, 192, 192], padding: [3, 0] },
-  { name: '768→192 1×1 26', x: [2, 26, 26, 768], w: [1, 1, 768, 192] },
-  { name: '64→64 3×3 32', x: [16, 32, 32, 64], w: [3, 3, 64, 64], padding: [1, 1] },
-  { name: '128→128 3×3 16', x: [16, 16, 16, 128], w: [3, 3, 128, 128], padding: [1, 1] },
+/** The default model's at its batch, then two of ResNet-18's at 64×64 pixels. */
+const residual: readonly Layer[] = [
+  { name: 'default 3→16 3×3/2 65²', x: [16, 65, 65, 3], w: [3, 3, 3, 16], stride: [2, 2], padding: [1, 1] },
+  { name: 'default 16→32 3×3/2 33²', x: [16, 33, 33, 16], w: [3, 3, 16, 32], stride: [2, 2], padding: [1, 1] },
+  { name: 'default 32→32 3×3 17²', x: [16, 17, 17, 32], w: [3, 3, 32, 32], padding: [1, 1] },
+  { name: 'default 16→32 1×1/2 33²', x: [16, 33, 33, 16], w: [1, 1, 16, 32], stride: [2, 2] },
+  { name: 'default 32→64 3×3/2 17²', x: [16, 17, 17, 32], w: [3, 3, 32, 64], stride: [2, 2], padding: [1, 1] },
+  { name: 'default 64→64 3×3 9²', x: [16, 9, 9, 64], w: [3, 3, 64, 64], padding: [1, 1] },
+  { name: 'default 32→64 1×1/2 17²', x: [16, 17, 17, 32], w: [1, 1, 32, 64], stride: [2, 2] },
+  { name: 'default 64→32 1×1 9²', x: [16, 9, 9, 64], w: [1, 1, 64, 32] },
+  { name: 'ResNet-18 64→64 3×3 16²', x: [16, 16, 16, 64], w: [3, 3, 64, 64], padding: [1, 1] },
+  { name: 'ResNet-18 128→128 3×3 8²', x: [16, 8, 8, 128], w: [3, 3, 128, 128], padding: [1, 1] },
 ];
 
-export const convCases: readonly OpCase<ConvAttrs>[] = [...small.map(toCase), ...layers.map((layer) => toCase({ ...layer, bench: true }))];
+export const convCases: readonly OpCase<ConvAttrs>[] = [
+  ...small.map(toCase),
+  ...[...inceptionLayers, ...residual].map((layer) => toCase({ ...layer, bench: true })),
+  ...inceptionLayersOfBatch12.map((layer) => toCase({ ...layer, bench: 'gpu' })),
+];

@@ -85,7 +85,9 @@ export const matmulOp: Op<Attrs> = {
     }),
     { name: 'batch by matrix', shapes: [[2, 3, 4, 5], [5, 6]], attrs: { transposeA: false, transposeB: false } },
     { name: 'split reduction', shapes: [[3000, 9], [3000, 6]], attrs: { transposeA: true, transposeB: false } },
-    { name: '1024³', shapes: [[1024, 1024], [1024, 1024]], attrs: { transposeA: false, transposeB: false }, bench: true },
+    ...([[512, true], [1024, true], [4096, 'gpu']] as const).map(([side, bench]) => (
+      { name: `${side}³`, shapes: [[side, side], [side, side]], attrs: { transposeA: false, transposeB: false }, bench })),
+    { name: '16×2048 · 2048×8', shapes: [[16, 2048], [2048, 8]], attrs: { transposeA: false, transposeB: false }, bench: true },
     { name: '12×24576 · 24576×200', shapes: [[12, 24576], [200, 24576]], attrs: { transposeA: false, transposeB: true }, bench: true },
   ],
 };

@@ -62,6 +62,8 @@ export interface Op<A = unknown> {
   /** The forward in float64 on the host, written independently of the kernel. */
   readonly reference: (inputs: readonly Nd[], attrs: A) => Nd;
   readonly cost: (shapes: readonly Shape[], attrs: A, shape: Shape) => Cost;
+  /** Bytes that backward must read and write at least, where that is more than every operand once. */
+  readonly backwardBytes?: (shapes: readonly Shape[], attrs: A) => number;
   readonly cases: readonly OpCase<A>[];
   readonly tolerance?: Tolerance;
 }

@@ -1,9 +1,7 @@
 /** Loss and accuracy curves, drawn in the reader's browser by uPlot, whose code is put into the page. */
-import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
 import { scriptJson } from './html.js';
 import type { EpochPoint } from './types.js';
+import { uPlotScript, uPlotStyle } from './uplot.js';
 
 interface Series {
   label: string;
@@ -75,11 +73,6 @@ const DRAW = `
   matchMedia('(prefers-color-scheme: dark)').addEventListener('change', draw);
 })();`;
 
-const uPlotFile = (name: string): string => {
-  const root = dirname(createRequire(import.meta.url).resolve('uplot/package.json'));
-  return readFileSync(join(root, 'dist', name), 'utf8');
-};
-
 /** Styles, places and scripts of the curves; '' for each when there is nothing to draw. */
 export const curves = (history: readonly EpochPoint[]): { style: string; body: string; script: string } => {
   const charts = chartsOf(history);
@@ -87,8 +80,8 @@ export const curves = (history: readonly EpochPoint[]): { style: string; body: s
   const places = charts.map(({ id, title }) => `<div><h3>${title}</h3><div class="chart" id="chart-${id}"></div></div>`).join('');
   const data = scriptJson({ epochs: history.map(({ epoch }) => epoch), charts });
   return {
-    style: uPlotFile('uPlot.min.css'),
+    style: uPlotStyle(),
     body: `<h2>Training</h2><div class="charts">${places}</div>`,
-    script: `<script>${uPlotFile('uPlot.iife.min.js')}</script><script>window.pipitCurves = ${data};${DRAW}</script>`,
+    script: `${uPlotScript()}<script>window.pipitCurves = ${data};${DRAW}</script>`,
   };
 };

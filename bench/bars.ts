@@ -1,0 +1,82 @@
+/** What the figures of a run are held against. */
+import type { Ceiling } from './ceiling.js';
+import type { Direction, Result } from './results.js';
+
+/** A share that was asked for, and what was reached. */
+export interface Bar {
+  readonly what: string;
+  /** Of the named ceiling, 0 to 1. */
+  readonly share: number;
+  readonly bar: number;
+  readonly stretch: number;
+  /** Which rows it comes from. */
+  readonly note: string;
+}
+
+const isInception = ({ op, case: name }: Result): boolean => op === 'conv2d' && name.startsWith('Inception');
+
+const isBatch12 = (r: Result): boolean => r.case.endsWith('batch 12');
+
+export const geometricMean = (values: readonly number[]): number => Math.exp(values.reduce((sum, v) => sum + Math.log(v), 0) / values.length);
+
+const label = ({ op, case: name, direction }: Result): string => `${op} ${name} ${direction}`;
+
+/** Kernels without products, which should be as fast as memory (or arithmetic, if that allows less). */
+const among = (...names: string[]) => ({ op }: Result): boolean => names.includes(op);
+const STREAMING: Readonly<Record<string, (result: Result) => boolean>> = {
+  'BAP': (r) => r.op === 'attentionPool' && r.case.startsWith('GAP'),
+  'batch norm': among('batchNorm2d'),
+  'pooling': among('maxPool2d', 'avgPool2d'),
+  'resize': among('interpolate', 'cropResize'),
+  'element-wise': among('add', 'mul', 'relu', 'affine', 'cat', 'maskedMultiply'),
+  'optimiser': among('sgdStep', 'adamWStep', 'zeroGrad'),
+};
+
+const gemmBar = (results: readonly Result[], { gflops }: Ceiling): Bar[] => results.filter((r) => r.op === 'matmul' && r.case === '1024³' && r.direction === 'forward')
+  .map((r) => ({ what: 'GEMM 1024³', share: r.gflops / gflops, bar: 0.36, stretch: 0.55, note: 'of the multiply-add peak' }));
+
+const CONV_BARS: Readonly<Record<Exclude<Direction, 'backward'>, readonly [bar: number, stretch: number]>> = {
+  forward: [0.33, 0.55], gradInput: [0.3, 0.5], gradWeight: [0.3, 0.5],
+};
+
+const convBars = (results: readonly Result[], { gflops }: Ceiling, batch: string): Bar[] => (['forward', 'gradInput', 'gradWeight'] as const).flatMap((direction) => {
+  const rows = results.filter((r) => r.direction === direction);
+  if (rows.length === 0) return [];
+  const [bar, stretch] = CONV_BARS[direction];
+  return [{
+    what: `conv ${direction}${batch}, geometric mean`, share: geometricMean(rows.map((r) => r.gflops / gflops)), bar, stretch,
+    note: `of the peak, direct flops, ${rows.length} Inception layers`,
+  }];
+});
+
+const lowest = (results: readonly Result[], shareOf: (result: Result) => number): Result => results.reduce((least, r) => (shareOf(r) < shareOf(least) ? r : least));
+
+const slowestConv = (results: readonly Result[], { gflops }: Ceiling, batch: string): Bar[] => {
+  if (results.length === 0) return [];
+  const slowest = lowest(results, (r) => r.gflops);
+  return [{ what: `slowest Inception layer${batch}`, share: slowest.gflops / gflops, bar: 0.12, stretch: 0.25, note: `of the peak: ${slowest.case} ${slowest.direction}` }];
+};
+
+const streamingBars = (results: readonly Result[]): Bar[] => Object.entries(STREAMING).flatMap(([what, belongs]) => {
+  const rows = results.filter(belongs);
+  if (rows.length === 0) return [];
+  const slowest = lowest(rows, (r) => r.share);
+  return [{ what: `${what}, slowest of ${rows.length}`, share: slowest.share, bar: 0.6, stretch: 0.85, note: `of ${slowest.bound}: ${label(slowest)}` }];
+});
+
+/** Those bars of which the run measured something. */
+export const barsOf = (results: readonly Result[], ceiling: Ceiling): Bar[] => {
+  const layers = results.filter(isInception);
+  const [small, large] = [layers.filter((r) => !isBatch12(r)), layers.filter(isBatch12)];
+  return [
+    ...gemmBar(results, ceiling), ...convBars(small, ceiling, ''), ...slowestConv(small, ceiling, ''),
+    ...convBars(large, ceiling, ', batch 12'), ...slowestConv(large, ceiling, ', batch 12'), ...streamingBars(results),
+  ];
+};
+
+export const verdict = ({ share, bar, stretch }: Bar): string => (share >= stretch ? 'beyond the stretch' : share >= bar ? 'met' : 'missed');
+
+export const percent = (share: number): string => `${(100 * share).toFixed(share < 0.1 ? 1 : 0)} %`;
+
+export const barLines = (bars: readonly Bar[]): string[] => bars.map((b) =>
+  `${b.what.padEnd(34)} ${percent(b.share).padStart(6)}  (bar ${percent(b.bar)}, stretch ${percent(b.stretch)}: ${verdict(b)})  ${b.note}`);

@@ -1,0 +1,66 @@
+/** Checks and times the chosen kernels and prints a line for each. */
+import { UserError } from '../src/errors.js';
+import type { Runtime } from '../src/kernels/runtime.js';
+import { scope } from '../src/tensor/scope.js';
+import type { Ceiling } from './ceiling.js';
+import { measure } from './clock.js';
+import { type BenchFile, type Direction, type Result, sameWork, toResult } from './results.js';
+import type { Subject } from './subjects.js';
+import { emptyRow, row, wrongRow } from './table.js';
+import type { Work } from './work.js';
+
+export interface Settings {
+  /** Text that a case's name must hold. */
+  readonly part: string;
+  readonly wanted: (direction: Direction) => boolean;
+  readonly repeats: number;
+  readonly ceiling: Ceiling;
+  /** Earlier figures to compare with. */
+  readonly before: BenchFile | null;
+  readonly print: (line: string) => void;
+}
+
+export type Findings = Pick<BenchFile, 'checks' | 'wrong' | 'results'>;
+
+const timeWork = async (runtime: Runtime, work: Work, name: Pick<Result, 'op' | 'case' | 'direction'>, { repeats, ceiling, before, print }: Settings): Promise<Partial<Findings>> => {
+  const check = await work.check();
+  if (check && !(check.error <= check.tolerance)) {
+    print(wrongRow(name, check));
+    return { wrong: [`${name.op}, ${name.case}, ${name.direction}`] };
+  }
+  const timing = await measure(runtime, work.record, repeats);
+  if (!timing) {
+    print(emptyRow(name));
+    return {};
+  }
+  const result = toResult({ ...name, check }, work.cost, timing, ceiling);
+  print(row(result, sameWork(before, result)));
+  return { results: [result] };
+};
+
+/** Figures of one subject. What computes something wrong is said and left out, and the rest goes on. */
+export const benchSubject = async (runtime: Runtime, subject: Subject, settings: Settings): Promise<Findings> => {
+  const found: { checks: Findings['checks'][number][]; wrong: string[]; results: Result[] } = { checks: [], wrong: [], results: [] };
+  try {
+    found.checks.push(await subject.checkSmall(runtime));
+    for (const name of casesOf(runtime, subject, settings.part)) {
+      await scope(async () => {
+        for (const work of subject.prepare(runtime, name, settings.wanted)) {
+          const { wrong = [], results = [] } = await timeWork(runtime, work, { op: subject.name, case: name, direction: work.direction }, settings);
+          found.wrong.push(...wrong);
+          found.results.push(...results);
+        }
+      });
+      // The next layer's buffers have other sizes.
+      runtime.device.pool.trim();
+    }
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    settings.print(`${subject.name}: ${error.message}`);
+    found.wrong.push(subject.name);
+  }
+  return found;
+};
+
+export const casesOf = (runtime: Runtime, subject: Subject, part: string): string[] =>
+  subject.cases(runtime.device.report.software).filter((name) => name.includes(part));

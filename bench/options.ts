@@ -1,0 +1,57 @@
+/** The command line of the benchmark. */
+import { choice, flag, int, type OptionValues, text } from '../src/cli/options.js';
+import { DATASET_NAMES } from '../src/data/dataset.js';
+import { fail } from '../src/errors.js';
+import { backboneNames } from '../src/nn/models/index.js';
+import { DIRECTIONS, type Direction } from './results.js';
+
+export const spec = {
+  name: 'bench',
+  summary: 'Times every op on the layer shapes of real networks, after checking its results, and says what share of this adapter\'s ceiling it reaches.',
+  options: {
+    ops: text({ help: 'only these ops, separated by commas', placeholder: 'NAME,...', defaultText: 'all that have bench cases' }),
+    case: text({ help: 'only cases whose name holds this', placeholder: 'TEXT' }),
+    direction: choice(['all', ...DIRECTIONS], { help: 'what is timed; backward stands for every gradient', default: 'all' }),
+    repeats: int({ help: 'timed submits, each of many runs; the median counts', min: 5, max: 1000, default: 5 }),
+    adapter: text({ help: 'lavapipe, swiftshader, or a part of the adapter’s name', defaultText: 'the best one' }),
+    json: text({ help: 'write all figures to this file', placeholder: 'FILE' }),
+    compare: text({ help: 'compare with a file that --json wrote earlier', placeholder: 'FILE' }),
+    html: text({ help: 'write a page with the roofline, every kernel a point, and the table', placeholder: 'FILE' }),
+    markdown: text({ help: 'write the tables as Markdown', placeholder: 'FILE' }),
+    profile: flag({ help: 'profile a training step of WS-DAN by kernel instead' }),
+    warmUp: flag({ help: 'measure the time from the start of training to the end of its first step instead, without and with compiled shaders on disk' }),
+    tune: flag({ help: 'try the settings of the matrix kernels and write the fastest to the file that training reads, instead' }),
+    preset: choice(DATASET_NAMES, { help: 'whose preset --profile and --warm-up train with', default: 'synthetic' }),
+    data: text({ help: 'folder of the data set, for --warm-up with a preset other than synthetic', placeholder: 'DIR' }),
+    model: choice(backboneNames, { help: 'backbone of --profile and --warm-up', defaultText: 'preset' }),
+    imageSize: int({ help: 'side of the images of --profile and --warm-up', min: 16, max: 2048, defaultText: 'preset' }),
+    batchSize: int({ help: 'images per step of --profile and --warm-up', min: 2, max: 4096, defaultText: 'preset' }),
+  },
+  examples: [
+    'node dist/bench.js --ops conv2d,matmul --json before.json', 'node dist/bench.js --ops conv2d,matmul --compare before.json',
+    'node dist/bench.js --html roofline.html --markdown table.md', 'node dist/bench.js --profile', 'node dist/bench.js --tune',
+  ],
+};
+
+export type BenchOptions = OptionValues<typeof spec.options>;
+
+export const wants = (wanted: BenchOptions['direction']) => (direction: Direction): boolean =>
+  wanted === 'all' || wanted === direction || (wanted === 'backward' && direction !== 'forward');
+
+type Mode = 'kernels' | 'profile' | 'warm-up' | 'tune';
+
+/** The files that each mode knows. */
+const WRITTEN: Readonly<Record<Mode, readonly string[]>> = {
+  'kernels': ['json', 'compare', 'html', 'markdown'], 'profile': ['json', 'markdown'], 'warm-up': ['json'], 'tune': [],
+};
+
+/** Which of the modes was asked for. */
+export const modeOf = (options: BenchOptions): Mode => {
+  const asked = ([['profile', options.profile], ['warm-up', options.warmUp], ['tune', options.tune]] as const).flatMap(([mode, wanted]) => (wanted ? [mode] : []));
+  if (asked.length > 1) fail(`${asked.map((mode) => `--${mode}`).join(' and ')} are different measurements; ask for one at a time`);
+  const mode: Mode = asked[0] ?? 'kernels';
+  for (const file of ['json', 'compare', 'html', 'markdown'] as const) {
+    if (options[file] && !WRITTEN[mode].includes(file)) fail(`--${file} does not go with --${mode}, which has ${WRITTEN[mode].map((name) => `--${name}`).join(' and ') || 'no such files'}`);
+  }
+  return mode;
+};

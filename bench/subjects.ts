@@ -1,0 +1,56 @@
+/** Everything the benchmark can time: ops with bench cases, and the optimiser's kernels. */
+import { gradientMode, verifyForward, verifyGradient } from '../src/autograd/verify.js';
+import { nearest } from '../src/cli/nearest.js';
+import { fail } from '../src/errors.js';
+import type { Runtime } from '../src/kernels/runtime.js';
+import type { Op } from '../src/ops/op.js';
+import { ops } from '../src/ops/registry.js';
+import { optimizerSubjects } from './optimizer-work.js';
+import type { Direction, SmallChecks } from './results.js';
+import { prepareWork, type Work } from './work.js';
+
+export interface Subject {
+  readonly name: string;
+  /** Names of what there is to time on this kind of adapter. */
+  cases(software: boolean): readonly string[];
+  /** Compares small cases with their references; throws a UserError where one differs. */
+  checkSmall(runtime: Runtime): Promise<SmallChecks>;
+  /** Uploads the operands of a case; call it in the scope that times the work. */
+  prepare(runtime: Runtime, caseName: string, wanted: (direction: Direction) => boolean): Work[];
+}
+
+/** A fast wrong kernel is worth nothing: the op's small cases, ragged sizes and all, run before anything is timed. */
+const checkOp = async (runtime: Runtime, op: Op): Promise<SmallChecks> => {
+  let [checks, worst] = [0, 0];
+  for (const opCase of op.cases.filter((c) => !c.bench)) {
+    const verdicts = [await verifyForward(runtime, op, opCase)];
+    if (gradientMode(op, opCase) !== 'none') verdicts.push(await verifyGradient(runtime, op, opCase));
+    for (const verdict of verdicts) {
+      if (!verdict.passed) fail(`${op.name}, ${verdict.case}: error ${verdict.error.toExponential(1)} (at most ${verdict.tolerance}), ${verdict.note}. It is not timed; see "node dist/gradcheck.js --ops ${op.name}".`);
+      worst = Math.max(worst, verdict.error);
+    }
+    checks += verdicts.length;
+  }
+  return { op: op.name, checks, error: worst };
+};
+
+export const opSubject = (op: Op): Subject => ({
+  name: op.name,
+  cases: (software) => op.cases.filter(({ bench }) => (software ? bench === true : bench)).map((c) => c.name),
+  checkSmall: (runtime) => checkOp(runtime, op),
+  prepare: (runtime, caseName, wanted) => prepareWork(runtime, op, op.cases.find((c) => c.bench && c.name === caseName)!, wanted),
+});
+
+export const subjects: readonly Subject[] = [...ops.filter((op) => op.cases.some((c) => c.bench)).map(opSubject), ...optimizerSubjects];
+
+const suggestion = (name: string, known: readonly string[]): string => {
+  const near = nearest(name, known);
+  return near ? `Did you mean ${near}?` : `Known: ${known.join(', ')}.`;
+};
+
+/** @param list names separated by commas; all without it */
+export const chosenSubjects = (list: string | undefined): readonly Subject[] => {
+  if (list === undefined) return subjects;
+  const known = subjects.map(({ name }) => name);
+  return list.split(',').map((name) => subjects[known.indexOf(name)] ?? fail(`--ops: there is no op "${name}" with bench cases. ${suggestion(name, known)}`));
+};

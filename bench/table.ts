@@ -1,0 +1,37 @@
+/** The table as it appears line by line in the terminal. */
+import { type BenchFile, type Check, type Result, speedUp } from './results.js';
+
+const COLUMNS = [18, 44, 10] as const;
+const NUMBERS = [10, 10, 10, 8, 20] as const;
+
+type Named = Pick<Result, 'op' | 'case' | 'direction'>;
+
+const cells = (words: readonly string[], numbers: readonly string[], rest = ''): string =>
+  `${words.map((w, i) => w.padEnd(COLUMNS[i]!)).join(' ')}${numbers.map((n, i) => n.padStart(NUMBERS[i]!)).join('')}${rest ? `  ${rest}` : ''}`;
+
+/** `driver` adds the column of the driver's time in front of the clock's. */
+export const header = (figure: BenchFile['figure'], compared: boolean): string =>
+  cells(['op', 'case', ''], [figure === 'driver' ? 'driver ms' : 'ms', ...(figure === 'driver' ? ['wall ms'] : []), 'GFLOP/s', 'GB/s', 'of ceiling'], compared ? 'than before' : '');
+
+export const milliseconds = (ms: number): string => ms.toFixed(ms < 10 ? 3 : 1);
+
+/** One line of the table; `before` is the same work in an earlier file. */
+export const row = (result: Result, before?: Result): string => {
+  const share = `${(100 * result.share).toFixed(0)} % of ${result.bound}`;
+  const times = result.driverMs === null ? [milliseconds(result.wallMs)] : [milliseconds(result.driverMs), milliseconds(result.wallMs)];
+  const rates = [result.flops ? result.gflops.toFixed(1) : '–', result.gbs.toFixed(1), share];
+  return cells([result.op, result.case, result.direction], [...times, ...rates], before ? change(result, before) : '');
+};
+
+const change = (now: Result, before: Result): string => {
+  const ratio = speedUp(now, before);
+  return ratio >= 1 ? `${ratio.toFixed(2)} × faster` : `${(1 / ratio).toFixed(2)} × slower`;
+};
+
+const name = ({ op, case: opCase, direction }: Named): string => cells([op, opCase, direction], []);
+
+/** The line of work that needs no kernel. */
+export const emptyRow = (work: Named): string => `${name(work)}  nothing to compute`;
+
+export const wrongRow = (work: Named, { error, tolerance, how }: Check): string =>
+  `${name(work)}  WRONG: error ${error.toExponential(1)} (at most ${tolerance.toExponential(1)}, ${how}); not timed`;

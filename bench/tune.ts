@@ -1,0 +1,139 @@
+/** Finds the kernels' settings that suit an adapter, and keeps them in the file that training reads. */
+import { existsSync } from 'node:fs';
+import { readTuning, TUNING_FILE } from '../src/cli/kernel-options.js';
+import type { Device } from '../src/device/device.js';
+import type { AdapterReport } from '../src/device/gpu.js';
+import { writeFileAtomic } from '../src/io/atomic.js';
+import { gemmFamily, type Tuning, tuningKey } from '../src/kernels/gemm-family.js';
+import { Runtime } from '../src/kernels/runtime.js';
+import { scope } from '../src/tensor/scope.js';
+import { geometricMean } from './bars.js';
+import { figureOf, measure } from './clock.js';
+import type { Direction } from './results.js';
+import { chosenSubjects } from './subjects.js';
+
+/** Settings tried against each other; the others stay as they are meanwhile. */
+interface Axis {
+  readonly name: string;
+  /** Whether it matters to the kernels chosen so far. */
+  readonly applies: (tuning: Tuning) => boolean;
+  readonly choices: readonly Partial<Tuning>[];
+}
+
+/** A piece of work whose time decides. */
+export interface Trial {
+  readonly op: string;
+  readonly case: string;
+}
+
+/** Products of each form; 3×3 layers on both sides of the limits for Winograd's algorithm. The quickest first, so that what is hopeless ends early. */
+const TRIALS: readonly Trial[] = [
+  ...['default 32→64 3×3/2 17²', 'default 32→32 3×3 17²', 'Inception 192→32 1×1 53²', 'default 64→64 3×3 9²', 'Inception 96→96 3×3/2 53²', 'Inception 192→192 1×7 26²',
+    'Inception 64→96 3×3 53²', 'Inception 96→96 3×3 53²'].map((name) => ({ op: 'conv2d', case: name })),
+  { op: 'matmul', case: '512³' },
+];
+
+const DIRECTIONS: readonly Direction[] = ['forward', 'gradInput', 'gradWeight'];
+
+/** A candidate that is so much slower after the first few trials is not tried on the others. */
+const [HOPELESS, FEW] = [1.5, 3];
+
+/** Less than this is noise: a setting leaves its default only for more, and only if it wins twice. */
+const WORTHWHILE = 0.96;
+
+export const axesFor = ({ subgroupSize, imageOperands }: AdapterReport): Axis[] => [
+  { name: 'kernels', applies: () => true, choices: [...(subgroupSize ? [{ kind: 'broadcast' as const }] : []), { kind: 'tile' }, { kind: 'plain' }] },
+  { name: 'sums', applies: (t) => t.kind === 'broadcast', choices: [16, 24, 32, 48].map((sums) => ({ sums })) },
+  { name: 'images', applies: (t) => t.kind === 'broadcast' && imageOperands, choices: [0, 2, 3, 4, 8].map((imageReads) => ({ imageReads })) },
+  { name: 'tile', applies: (t) => t.kind === 'tile', choices: [1, 2].flatMap((tileRows) => [1, 2].map((tileColumns) => ({ tileRows, tileColumns }))) },
+  { name: 'Winograd', applies: () => true, choices: [0, 16, 32, 64, 96].map((winograd) => ({ winograd })) },
+];
+
+const sameSettings = (tuning: Tuning, change: Partial<Tuning>): boolean => Object.entries(change).every(([name, value]) => tuning[name as keyof Tuning] === value);
+
+/** Times in milliseconds of one trial's directions; null where a result is wrong. */
+const timeTrial = (runtime: Runtime, { op, case: name }: Trial, rounds: number): Promise<(number | null)[]> => scope(async () => {
+  const [subject] = chosenSubjects(op);
+  const times: (number | null)[] = [];
+  for (const work of subject!.prepare(runtime, name, (direction) => DIRECTIONS.includes(direction))) {
+    const check = await work.check();
+    const right = !check || check.error <= check.tolerance;
+    const timing = right ? await measure(runtime, work.record, rounds) : null;
+    times.push(timing ? figureOf(timing) : null);
+  }
+  runtime.device.pool.trim();
+  return times;
+});
+
+export interface TuneOptions {
+  readonly device: Device;
+  readonly axes: readonly Axis[];
+  readonly trials: readonly Trial[];
+  readonly rounds: number;
+  readonly print: (line: string) => void;
+}
+
+/**
+ * How the candidates compare with the first: the geometric mean of their times over its own, Infinity where one computes something
+ * wrong. They take turns at each trial, so that what else the machine does hits them alike.
+ */
+const compare = async ({ device, trials, rounds }: TuneOptions, candidates: readonly Tuning[]): Promise<number[]> => {
+  const runtimes = candidates.map((tuning) => new Runtime(device, { tuning: { [tuningKey(device.report)]: tuning } }));
+  const ratios = candidates.map((): number[] => []);
+  for (const [number, trial] of trials.entries()) {
+    let first: readonly (number | null)[] | null = null;
+    for (const [i, runtime] of runtimes.entries()) {
+      if (number >= FEW && meanRatio(ratios[i]!) > HOPELESS) continue;
+      const times = await timeTrial(runtime, trial, rounds);
+      first ??= times;
+      ratios[i]!.push(...times.map((ms, k) => (ms === null ? Infinity : ms / (first![k] ?? ms))));
+    }
+  }
+  return ratios.map(meanRatio);
+};
+
+const meanRatio = (ratios: readonly number[]): number => (ratios.includes(Infinity) ? Infinity : geometricMean(ratios));
+
+/** The settings of an adapter without a tuning file. */
+const defaultTuning = (report: AdapterReport): Tuning => {
+  const { subgroupSize: _, ...tuning } = gemmFamily(report);
+  return tuning;
+};
+
+/** @returns the settings that depart from the defaults because they are faster */
+export const tune = async (options: TuneOptions): Promise<Partial<Tuning>> => {
+  const { device, axes, print } = options;
+  const start = defaultTuning(device.report);
+  let best = start;
+  for (const { name, applies, choices } of axes) {
+    if (!applies(best)) continue;
+    const others = choices.filter((change) => !sameSettings(best, change)).map((change): Tuning => ({ ...best, ...change }));
+    const ratios = await compare(options, [best, ...others]);
+    const fastest = ratios.indexOf(Math.min(...ratios));
+    [best, ...others].forEach((candidate, i) => print(`${name.padEnd(9)} ${describe(candidate, choices).padEnd(30)} ${ratios[i] === Infinity ? 'WRONG RESULT' : `${ratios[i]!.toFixed(3)} of the time`}`));
+    if (ratios[fastest]! >= WORTHWHILE) continue;
+    const [, again] = await compare(options, [best, others[fastest - 1]!]);
+    print(`${name.padEnd(9)} ${describe(others[fastest - 1]!, choices).padEnd(30)} ${again!.toFixed(3)} of the time, once more`);
+    if (again! < WORTHWHILE) best = others[fastest - 1]!;
+  }
+  return Object.fromEntries(Object.entries(best).filter(([name, value]) => start[name as keyof Tuning] !== value));
+};
+
+/** The values of the settings that an axis changes. */
+const describe = (tuning: Tuning, choices: readonly Partial<Tuning>[]): string =>
+  Object.keys(choices[0]!).map((name) => `${name} ${tuning[name as keyof Tuning]}`).join(', ');
+
+/** Writes an adapter's settings; those of others in the same file stay. @returns the file's name */
+export const saveTuning = (key: string, found: Partial<Tuning>, file = process.env.PIPIT_TUNING || TUNING_FILE): string => {
+  const table = existsSync(file) ? readTuning(file) : {};
+  writeFileAtomic(file, `${JSON.stringify({ ...table, [key]: found }, null, 2)}\n`);
+  return file;
+};
+
+/** Tunes the device with all axes and trials. @returns the name of the file it wrote */
+export const tuneToFile = async (device: Device, rounds: number, print: (line: string) => void): Promise<string> => {
+  const key = tuningKey(device.report);
+  const found = await tune({ device, axes: axesFor(device.report), trials: TRIALS, rounds, print });
+  print(Object.keys(found).length ? `Faster than the defaults of ${key}: ${JSON.stringify(found)}` : `The defaults of ${key} are the fastest.`);
+  return saveTuning(key, found);
+};

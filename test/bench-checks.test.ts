@@ -1,0 +1,146 @@
+/** The benchmark's proof of what it times: a wrong kernel must not get a figure. */
+import t from 'tap';
+import { optimizerSubjects } from '../bench/optimizer-work.js';
+import type { Ceiling } from '../bench/ceiling.js';
+import { products, sampleIndices } from '../bench/elements.js';
+import { benchSubject, type Settings } from '../bench/kernels.js';
+import { opSubject } from '../bench/subjects.js';
+import { caseInputs, CaseRandom, type OpCase } from '../src/ops/cases.js';
+import { affine, conv2dOp, matmulOp, reluOp } from '../src/ops/index.js';
+import { inceptionLayers } from '../src/ops/inception-shapes.js';
+import { type Nd, nd } from '../src/ops/nd.js';
+import type { Op } from '../src/ops/op.js';
+import { scope } from '../src/tensor/scope.js';
+import { numel } from '../src/tensor/shape.js';
+import type { Tensor } from '../src/tensor/tensor.js';
+import { openRuntime } from './support/runtime.js';
+
+const runtime = await openRuntime();
+t.teardown(() => runtime.device.close());
+
+const ceiling: Ceiling = { gflops: 100, arithmetic: '', gbs: 10, copy: '' };
+const lines: string[] = [];
+const settings: Settings = { part: '', wanted: () => true, repeats: 5, ceiling, before: null, print: (line) => void lines.push(line) };
+
+const flat = ({ shape, data }: Nd, index: readonly number[]): number => data[index.reduce((offset, i, axis) => offset * shape[axis]! + i, 0)]!;
+
+const random = (shape: readonly number[]): Nd => {
+  const numbers = new CaseRandom(3);
+  return nd(shape, Array.from({ length: numel(shape) }, () => numbers.uniform(-1, 1)));
+};
+
+/** Products are linear in each operand: the gradient of Σ g·y for one element is exactly what a step of 1 in it changes. */
+const slope = (op: Op, opCase: OpCase, inputs: readonly Nd[], grad: Nd, operand: number, index: readonly number[]): number => {
+  const objective = (at: readonly Nd[]): number => op.reference(at, opCase.attrs).data.reduce((sum, y, i) => sum + y * grad.data[i]!, 0);
+  const moved = inputs.map((input, i) => {
+    const copy = nd(input.shape, input.data);
+    if (i === operand) copy.data[index.reduce((offset, k, axis) => offset * input.shape[axis]! + k, 0)]! += 1;
+    return copy;
+  });
+  return objective(moved) - objective(inputs);
+};
+
+const near = (a: number, b: number): boolean => Math.abs(a - b) < 1e-9 * Math.max(1, Math.abs(b));
+
+for (const op of [conv2dOp, matmulOp] as unknown as readonly Op[]) {
+  // Without a bias and without batches: those have no layer among the timed ones.
+  const cases = op.cases.filter((c) => !c.bench && c.shapes.length === 2 && c.shapes.every((s) => numel(s) < 2000) && (op.name === 'conv2d' || c.shapes.every((s) => s.length === 2)));
+  t.test(`single elements of ${op.name} agree with its whole reference`, async (t) => {
+    t.ok(cases.length >= 6);
+    for (const opCase of cases) {
+      const inputs = caseInputs(opCase);
+      const grad = random(op.infer(opCase.shapes, opCase.attrs));
+      const element = products[op.name]!;
+      const whole = op.reference(inputs, opCase.attrs);
+      const forward = element.forward(inputs, grad, opCase.attrs as never);
+      t.ok(sampleIndices(whole.shape, 40).every((index) => near(forward(index), flat(whole, index))), `${opCase.name}, forward`);
+      for (const [operand, direction] of [[0, 'gradInput'], [1, 'gradWeight']] as const) {
+        const gradient = element[direction](inputs, grad, opCase.attrs as never);
+        t.ok(sampleIndices(opCase.shapes[operand]!, 24).every((index) => near(gradient(index), slope(op, opCase, inputs, grad, operand, index))), `${opCase.name}, ${direction}`);
+      }
+    }
+  });
+}
+
+t.test('samples hold all corners and stay inside', async (t) => {
+  const indices = sampleIndices([3, 5, 2], 30);
+  t.equal(indices.length, 30);
+  t.equal(new Set(indices.slice(0, 8).map(String)).size, 8);
+  t.ok(indices.slice(0, 8).every(([i, j, k]) => [0, 2].includes(i!) && [0, 4].includes(j!) && [0, 1].includes(k!)));
+  t.ok(indices.every(([i, j, k]) => i! < 3 && j! < 5 && k! < 2));
+});
+
+t.test('31 Inception layers, with the published number of operations', async (t) => {
+  // How often the network runs each, heaviest first.
+  const counts = [1, 10, 1, 3, 1, 3, 4, 3, 3, 4, 4, 1, 4, 2, 2, 4, 2, 2, 3, 2, 1, 1, 2, 1, 1, 1, 1, 1, 1, 1, 1];
+  t.equal(new Set(inceptionLayers.map((l) => l.name)).size, 31);
+  const products = inceptionLayers.map(({ x, w, stride = [1, 1], padding }) => {
+    const [, oh, ow, out] = conv2dOp.infer([x, w], { stride, padding, dilation: [1, 1], groups: 1 }) as [number, number, number, number];
+    return oh * ow * out * w[0]! * w[1]! * w[2]!;
+  });
+  const total = products.reduce((sum, each, i) => sum + each * counts[i]!, 0);
+  t.equal(counts.reduce((sum, count) => sum + count), 71);
+  t.equal((total / 1e9).toFixed(3), '10.913');
+});
+
+const matmulCase: OpCase = { name: '40×30 · 30×20', shapes: [[40, 30], [30, 20]], attrs: { transposeA: false, transposeB: false }, bench: true };
+const benchCase = (op: Op, more: Partial<Op> = {}): Op => ({ ...op, cases: [matmulCase], ...more });
+const matmul = matmulOp as unknown as Op;
+
+t.test('right results are timed, each gradient of a product by itself', async (t) => {
+  const { results, wrong, checks } = await benchSubject(runtime, opSubject(benchCase(matmul)), settings);
+  t.strictSame(results.map((r) => r.direction), ['forward', 'gradInput', 'gradWeight']);
+  t.strictSame([wrong, checks.length], [[], 1]);
+  for (const { flops, check, gflops, wallMs } of results) {
+    t.equal(flops, 2 * 40 * 30 * 20);
+    t.ok(check && check.error <= check.tolerance && check.how === '128 elements');
+    t.ok(gflops > 0 && wallMs > 0);
+  }
+});
+
+t.test('a wrong result is named and gets no figure; the rest goes on', async (t) => {
+  lines.length = 0;
+  const forward: Op['forward'] = (call) => affine(matmul.forward(call) as Tensor, 1.00002);
+  const { results, wrong } = await benchSubject(runtime, opSubject(benchCase(matmul, { forward })), settings);
+  t.strictSame(results.map((r) => r.direction), ['gradInput', 'gradWeight']);
+  t.strictSame(wrong, ['matmul, 40×30 · 30×20, forward']);
+  t.match(lines[0], /forward +WRONG: error 2\.\de-5 \(at most \S+, 128 elements\); not timed/);
+});
+
+t.test('a gradient wrong in one element of thousands is found', async (t) => {
+  const relu = reluOp as unknown as Op;
+  const bench: OpCase = { ...relu.cases.find((c) => c.bench)!, name: 'small', shapes: [[3, 64, 64]] };
+  const oneMore: Op['backward'] = (call) => relu.backward!(call).map((g) => {
+    const spoilt = g!;
+    // Row 0 of the gradient comes from what was uploaded for another row.
+    call.runtime.recorder.upload({ ...spoilt.range, bytes: 16 }, new Float32Array([9, 0, 0, 0]));
+    return spoilt;
+  });
+  const good = await benchSubject(runtime, opSubject({ ...relu, cases: [bench] }), settings);
+  t.strictSame([good.wrong, good.results.length], [[], 2]);
+  const bad = await benchSubject(runtime, opSubject({ ...relu, cases: [bench], backward: oneMore }), settings);
+  t.strictSame(bad.wrong, ['relu, small, backward']);
+});
+
+t.test('an op whose small cases fail is not timed at all', async (t) => {
+  lines.length = 0;
+  const small: OpCase = { ...matmulCase, name: 'small', shapes: [[2, 3], [3, 2]], bench: false };
+  const reference: Op['reference'] = (inputs, attrs) => {
+    const right = matmul.reference(inputs, attrs);
+    return nd(right.shape, right.data.map((v) => v + 0.5));
+  };
+  const { results, wrong } = await benchSubject(runtime, opSubject({ ...matmul, reference, cases: [small, matmulCase] }), settings);
+  t.strictSame([results.length, wrong], [0, ['matmul']]);
+  t.match(lines[0], /matmul, small: error .* It is not timed; see "node dist\/gradcheck\.js --ops matmul"/);
+});
+
+t.test('the optimiser\'s kernels follow their formulas at the default model\'s size', async (t) => {
+  for (const subject of optimizerSubjects) {
+    const name = subject.cases(true).find((c) => c.startsWith('default'))!;
+    await scope(async () => {
+      const [work] = subject.prepare(runtime, name, () => true);
+      const check = await work!.check();
+      t.ok(check && check.error <= check.tolerance, `${subject.name}: ${check?.error}`);
+    });
+  }
+});

@@ -1,0 +1,208 @@
+/** The benchmark around its timings: options, files, tables, page, profile. */
+import t from 'tap';
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { barsOf, verdict } from '../bench/bars.js';
+import type { Ceiling } from '../bench/ceiling.js';
+import { benchPage } from '../bench/html.js';
+import { benchMarkdown } from '../bench/markdown.js';
+import { modeOf, spec, wants } from '../bench/options.js';
+import { profileStep } from '../bench/profile.js';
+import { profileMarkdown, profileText } from '../bench/profile-table.js';
+import { type BenchFile, type Direction, readBenchFile, type Result, sameWork, speedUp, toResult } from '../bench/results.js';
+import { chosenSubjects } from '../bench/subjects.js';
+import { row } from '../bench/table.js';
+import { axesFor, saveTuning, tune } from '../bench/tune.js';
+import { timeStart } from '../bench/warm-up.js';
+import { readTuning } from '../src/cli/kernel-options.js';
+import { parseOptions } from '../src/cli/options.js';
+import { matmul, ones, relu } from '../src/ops/index.js';
+import { keep, scope } from '../src/tensor/scope.js';
+import { openRuntime } from './support/runtime.js';
+
+const folder = mkdtempSync(join(tmpdir(), 'pipit-bench-'));
+t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+const runtime = await openRuntime();
+t.teardown(() => runtime.device.close());
+
+const ceiling: Ceiling = { gflops: 100, arithmetic: 'fast', gbs: 10, copy: 'wide' };
+const work = (op: string, name: string, direction: Direction) => ({ op, case: name, direction, check: { how: 'all elements', error: 1e-7, tolerance: 1e-6 } });
+const timing = (ms: number, driverMs: number | null = ms) => ({ wallMs: 2 * ms, driverMs, repeats: 3, rounds: 5 });
+
+/** Work of so many GFLOP and no bytes worth mentioning that took one second. */
+const product = (name: string, direction: Direction, gflop: number): Result => toResult(work('conv2d', name, direction), { flops: gflop * 1e9, bytes: 1e6 }, timing(1000), ceiling);
+const results: Result[] = [
+  product('Inception a', 'forward', 25), product('Inception b', 'forward', 36), product('Inception a', 'gradInput', 10), product('default <c>', 'forward', 1),
+  toResult(work('relu', '2×2', 'forward'), { flops: 0, bytes: 7e9 }, timing(1000), ceiling),
+];
+const file: BenchFile = {
+  machine: { command: 'node dist/bench.js', date: '2031-05-17', cpu: 'A processor', cores: 2, system: 'Linux', node: 'v20', webgpu: '1', driver: 'An adapter & driver' },
+  adapter: 'An adapter', figure: 'driver', gemm: 'broadcast', ceiling, after: ceiling, load: [0.5, 1], checks: [{ op: 'conv2d', checks: 3, error: 1e-7 }], wrong: [], results,
+};
+
+t.test('options', async (t) => {
+  const parse = (...args: string[]) => parseOptions(spec, args, () => undefined).values;
+  t.equal(modeOf(parse()), 'kernels');
+  t.equal(modeOf(parse('--profile')), 'profile');
+  t.equal(modeOf(parse('--warm-up', '--preset', 'synthetic')), 'warm-up');
+  t.throws(() => modeOf(parse('--profile', '--warm-up')), /one at a time/);
+  t.throws(() => modeOf(parse('--profile', '--html', 'x')), /--html does not go with --profile, which has --json and --markdown/);
+  t.throws(() => modeOf(parse('--tune', '--json', 'x')), /--json does not go with --tune, which has no such files/);
+  t.throws(() => parse('--repeats', '4'), /--repeats: "4" is not allowed/);
+  t.throws(() => parse('--direction', 'gradinput'), /Did you mean gradInput/);
+  t.throws(() => chosenSubjects('conv2'), /--ops: there is no op "conv2" with bench cases. Did you mean conv2d/);
+  t.strictSame(chosenSubjects('relu,sgdStep').map((s) => s.name), ['relu', 'sgdStep']);
+  const all: Direction[] = ['forward', 'gradInput', 'gradWeight', 'backward'];
+  t.strictSame(all.filter(wants('all')), all);
+  t.strictSame(all.filter(wants('gradWeight')), ['gradWeight']);
+  t.strictSame(all.filter(wants('backward')), ['gradInput', 'gradWeight', 'backward']);
+});
+
+t.test('the nearer ceiling decides, and the driver\'s time where it is known', async (t) => {
+  const cost = { flops: 1e9, bytes: 1e9 };
+  const memory = toResult(work('x', 'y', 'forward'), cost, timing(500), ceiling);
+  // 10⁹ operations need 10 ms at 100 GFLOP/s, 10⁹ bytes 100 ms at 10 GB/s; it took 500.
+  t.match(memory, { bound: 'memory', gbs: 2, gflops: 2, share: 0.2 });
+  const byClock = toResult(work('x', 'y', 'forward'), { flops: 1e9, bytes: 1e6 }, timing(50, null), ceiling);
+  t.match(byClock, { bound: 'arithmetic', gflops: 10, share: 0.1 });
+});
+
+t.test('--json and --compare', async (t) => {
+  const path = join(folder, 'before.json');
+  writeFileSync(path, JSON.stringify(file));
+  const read = readBenchFile(path);
+  t.strictSame(read, file);
+  const now = product('Inception a', 'forward', 50);
+  const before = sameWork(read, now)!;
+  t.strictSame(before, results[0]);
+  t.equal(speedUp(now, { ...before, driverMs: 3000 }), 3);
+  t.equal(speedUp({ ...now, driverMs: null }, { ...before, wallMs: 500 }), 0.25, 'times by the clock where one has no other');
+  t.match(row(now, { ...before, driverMs: 3000 }), /3\.00 × faster$/);
+  t.match(row(now, { ...before, driverMs: 250 }), /4\.00 × slower$/);
+  t.equal(sameWork(read, product('Inception a', 'gradWeight', 1)), undefined);
+  t.throws(() => readBenchFile(join(folder, 'none.json')), /--compare: .*none\.json cannot be read/);
+  writeFileSync(path, '{"a": 1}');
+  t.throws(() => readBenchFile(path), /it has no results/);
+  writeFileSync(path, 'null');
+  t.throws(() => readBenchFile(path), /it has no results/);
+});
+
+t.test('bars: geometric means over the Inception layers alone', async (t) => {
+  const bars = barsOf(results, ceiling);
+  const found = (what: string) => bars.find((b) => b.what.startsWith(what))!;
+  // √(0.25 · 0.36)
+  t.equal(found('conv forward').share.toFixed(6), '0.300000');
+  t.equal(verdict(found('conv forward')), 'missed');
+  t.equal(found('conv gradInput').share.toFixed(6), '0.100000');
+  t.match(found('slowest'), { note: /Inception a gradInput/ });
+  t.match(found('element-wise'), { share: 0.7 });
+  t.equal(verdict(found('element-wise')), 'met');
+  t.notOk(bars.some((b) => b.what.startsWith('GEMM') || b.what.includes('gradWeight')), 'nothing is said of what was not measured');
+});
+
+t.test('the page shows every result and needs no network', async (t) => {
+  const page = benchPage({ ...file, wrong: ['conv2d, bad, forward'] });
+  const chart = JSON.parse(/window\.pipitRoofline = (.*?);\n/.exec(page)![1]!) as { points: { name: string; x: number; y: number }[]; gflops: number };
+  t.equal(chart.points.length, results.length);
+  t.match(chart.points[0], { name: 'conv2d Inception a', x: 25_000, y: 25 });
+  t.ok(chart.points.every(({ x, y }) => x > 0 && y > 0), 'all have a place on logarithmic axes');
+  t.equal(chart.gflops, 100);
+  t.equal(page.match(/<td>conv2d<\/td>/g)!.length, 4);
+  t.match(page, 'default &lt;c&gt;');
+  t.match(page, 'An adapter &amp; driver');
+  t.match(page, 'Wrong results, not timed: conv2d, bad, forward');
+  t.notMatch(page, /<(script|link|img)[^>]+(src|href)=/, 'everything is inline');
+});
+
+t.test('Markdown tables', async (t) => {
+  const text = benchMarkdown(file);
+  t.match(text, '- Command: `node dist/bench.js`');
+  t.match(text, '| conv2d Inception a | 25.0 (25 %) | 10.0 (10 %) | – |');
+  t.match(text, '| relu 2×2 | forward | 1000.0 | – | 7.0 | 70 % of memory |');
+  t.match(text, 'A processor, 2 cores');
+  t.match(benchMarkdown({ ...file, results: [] }), /Ceilings before and after/);
+  for (const line of text.split('\n').filter((l) => l.startsWith('| conv2d'))) t.equal(line.split('|').length, 6);
+});
+
+for (const timestamps of [true, false]) {
+  t.test(`profile of a step, ${timestamps ? 'by timestamps' : 'replayed'}`, async (t) => {
+    const x = keep(ones([40, 24], { runtime }));
+    const w = keep(ones([24, 20], { runtime }));
+    let steps = 0;
+    const profile = await profileStep(runtime, () => {
+      steps++;
+      scope(() => { relu(relu(matmul(x, w))); });
+    }, timestamps);
+    const { kernels, counts, wallMs, busy, script } = profile;
+    t.ok(steps > 5);
+    t.equal(counts.dispatches, 3);
+    t.equal(counts.submits, 1);
+    t.strictSame(kernels.map((k) => [k.dispatches, k.product]).sort(), [[1, true], [2, false]]);
+    t.ok(kernels.every((k) => Number.isFinite(k.ms) && k.ms >= 0));
+    t.ok(wallMs > 0 && script.encodeMs >= 0);
+    t.ok(timestamps ? busy! > 0 && busy! <= 1 : busy === null);
+    const written = { machine: file.machine, training: 'Training step: none', profile };
+    t.match(profileText(written), /convolutions and matrix products +1 +\d/);
+    t.match(profileMarkdown(written), /\| unary\.forward \| 2 \|/);
+    t.strictSame(JSON.parse(JSON.stringify(written)), written);
+    x.release();
+    w.release();
+  });
+}
+
+t.test('tuning tries what applies, and keeps other adapters\' settings', async (t) => {
+  const { report } = runtime.device;
+  const axes = axesFor(report);
+  t.ok(axes.find((axis) => axis.name === 'kernels')!.choices.some(({ kind }) => kind === 'plain'));
+  t.equal(axesFor({ ...report, subgroupSize: 0 })[0]!.choices.some(({ kind }) => kind === 'broadcast'), false);
+  const lines: string[] = [];
+  const winograd = { name: 'Winograd', applies: () => true, choices: [{ winograd: 0 }, { winograd: 8 }] };
+  const never = { ...winograd, name: 'never', applies: () => false };
+  const trials = [{ op: 'conv2d', case: 'default 32→32 3×3 17²' }];
+  const found = await tune({ device: runtime.device, axes: [never, winograd], trials, rounds: 5, print: (line) => void lines.push(line) });
+  // Which is the fastest is the machine's business.
+  t.ok([undefined, 0, 8].includes(found.winograd));
+  t.ok(lines.length >= 2 && lines.every((line) => /^Winograd +winograd \d+ +\d+\.\d+ of the time(, once more)?$/.test(line)), lines.join('\n'));
+  t.match(lines[0], /1\.000 of the time/);
+
+  const path = join(folder, 'tuning.json');
+  saveTuning('gpu:a-b', { tileRows: 2 }, path);
+  saveTuning('lavapipe', { sums: 48 }, path);
+  t.strictSame(readTuning(path), { 'gpu:a-b': { tileRows: 2 }, 'lavapipe': { sums: 48 } });
+  writeFileSync(path, '[]');
+  t.throws(() => saveTuning('lavapipe', {}, path), /it holds no table/);
+});
+
+t.test('the time to the first step ends with its line', async (t) => {
+  const script = join(folder, 'training.mjs');
+  // Training goes on after its first step; one that fails ends.
+  writeFileSync(script, 'console.log("Warm-up: 3 pipelines compiled, first step " + process.env.WORD); if (process.env.WORD === "done") setInterval(() => {}, 1e6);');
+  const start = await timeStart([script], { ...process.env, WORD: 'done' });
+  t.ok(start.wallSeconds > 0);
+  t.ok(start.processorSeconds === null || start.processorSeconds >= 0);
+  await t.rejects(timeStart([script], { ...process.env, WORD: 'missing' }), /ended before its first step:\nWarm-up: 3 pipelines compiled, first step missing/);
+});
+
+t.test('the command writes its files and compares with them', async (t) => {
+  const path = (name: string) => join(folder, name);
+  const bench = (...args: string[]) =>
+    spawnSync(process.execPath, [fileURLToPath(new URL('../bench.js', import.meta.url)), '--ops', 'zeroGrad', '--case', 'default', ...args], { encoding: 'utf8' });
+  const earlier = toResult(work('zeroGrad', 'default, 91,584 weights', 'forward'), { flops: 0, bytes: 1 }, timing(1e9), ceiling);
+  writeFileSync(path('before.json'), JSON.stringify({ ...file, results: [earlier] }));
+  const first = bench('--compare', path('before.json'), '--json', path('f.json'), '--html', path('f.html'), '--markdown', path('f.md'));
+  t.equal(first.status, 0, first.stderr);
+  t.match(first.stdout, /zeroGrad +default.*× faster/);
+  t.match(first.stdout, /Note: the earlier figures are of another adapter, An adapter\./);
+  t.match(first.stdout, /Ceiling of this adapter, measured now: \d/);
+  const { results: rows, ceiling: measured } = readBenchFile(path('f.json'));
+  t.match(rows, [{ op: 'zeroGrad', direction: 'forward', flops: 0, check: { how: 'all elements', error: 0 } }]);
+  t.ok(measured.gflops > 0 && measured.gbs > 0);
+  t.match(readFileSync(path('f.html'), 'utf8'), 'zeroGrad default');
+  t.match(readFileSync(path('f.md'), 'utf8'), '| zeroGrad default, 91,584 weights | forward |');
+  const none = bench('--case', 'no such case');
+  t.equal(none.status, 1);
+  t.match(none.stderr, /--case: no bench case of these ops has a name that holds "no such case"/);
+});
