@@ -79,9 +79,12 @@ const startPeers = async (names) => {
       peer.close();
     }
   }
-  const adapters = new Set(started.map(({ facts }) => facts.adapter).filter(Boolean));
-  if (adapters.size > 1) throw new UsageError(`The peers run on different adapters: ${[...adapters].join('; ')}. Choose one with --adapter.`);
   return started;
+};
+
+const checkAdapters = (peers) => {
+  const adapters = new Set(peers.map(({ facts }) => facts.adapter).filter(Boolean));
+  if (adapters.size > 1) throw new UsageError(`The peers run on different adapters: ${[...adapters].join('; ')}. Choose one with --adapter.`);
 };
 
 /** Measures row after row; `save` sees all results so far, so that a run that is interrupted has not been for nothing. */
@@ -124,6 +127,7 @@ const compare = async (values, chosen) => {
   const folder = temporaryFolder();
   const peers = await startPeers(choosePeers(values.peers));
   try {
+    checkAdapters(peers);
     const base = describeRun(peers, rounds);
     const results = await runRows(chosen, peers, { rounds, slowSeconds, folder }, (soFar) => writeReports({ ...base, results: soFar, summary: summarise(soFar) }, values));
     console.log(`\nPipit over the fastest WebGPU peer of each row:\n${summaryLines(summarise(results)).join('\n')}`);
