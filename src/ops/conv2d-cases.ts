@@ -11,11 +11,12 @@ interface Layer {
   readonly dilation?: Pair;
   readonly groups?: number;
   readonly bias?: boolean;
+  readonly gradient?: OpCase['gradient'];
   readonly bench?: boolean;
 }
 
-const toCase = ({ name, x, w, stride = [1, 1], padding = [0, 0], dilation = [1, 1], groups = 1, bias, bench }: Layer): OpCase<ConvAttrs> => ({
-  name, shapes: bias ? [x, w, [w[3]!]] : [x, w], attrs: { stride, padding, dilation, groups }, ...(bench ? { bench } : {}),
+const toCase = ({ name, x, w, stride = [1, 1], padding = [0, 0], dilation = [1, 1], groups = 1, bias, gradient, bench }: Layer): OpCase<ConvAttrs> => ({
+  name, shapes: bias ? [x, w, [w[3]!]] : [x, w], attrs: { stride, padding, dilation, groups }, ...(gradient ? { gradient } : {}), ...(bench ? { bench } : {}),
 });
 
 const small: readonly Layer[] = [
@@ -29,6 +30,8 @@ const small: readonly Layer[] = [
   { name: '5×5 stride 3×2', x: [2, 13, 12, 4], w: [5, 5, 4, 4], stride: [3, 2], padding: [2, 1] },
   { name: 'dilation 2', x: [1, 10, 9, 4], w: [3, 3, 4, 7], padding: [2, 2], dilation: [2, 2] },
   { name: 'dilation 2×1, stride 2', x: [1, 10, 9, 4], w: [3, 3, 4, 4], padding: [2, 1], dilation: [2, 1], stride: [2, 2] },
+  // A weight's gradient is a sum over all pixels, here 48,841 of them.
+  { name: 'many pixels', x: [1, 221, 221, 3], w: [1, 1, 3, 4], gradient: 'directions' },
   { name: 'several tiles', x: [2, 13, 11, 40], w: [3, 3, 40, 68], padding: [1, 1] },
   { name: 'groups of vec4f', x: [1, 6, 5, 16], w: [3, 3, 8, 24], padding: [1, 1], groups: 2, bias: true },
   { name: 'ragged groups', x: [1, 6, 5, 6], w: [3, 3, 2, 9], padding: [1, 1], groups: 3, bias: true },
