@@ -11,8 +11,8 @@ const LANES = u32($LANES);
 const GROUPS = u32($GROUPS);
 const COLUMNS = LANES / GROUPS;        // lanes side by side
 
-@group(0) @binding(0) var<storage, read> x: array<vec4f>;
-@group(0) @binding(1) var<storage, read> w: array<vec4f>;
+//# include x
+//# include w
 @group(0) @binding(2) var<storage, read> bias: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> y: array<vec4f>;
 @group(1) @binding(0) var<uniform> P: Params;
@@ -48,7 +48,7 @@ fn rows(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
       for (var k = 0u; k < P.depth4; k++) {
         // All loads come first: the compiler otherwise sinks additions across a load's branches.
         //# for j in 0..$BLOCKS
-        let a$j = select(vec4f(0.0), x[at$j + k], inside$j);
+        let a$j = select(vec4f(0.0), loadX(at$j + k), inside$j);
         //# end
         var b0: vec4f;
         var b1: vec4f;
@@ -57,10 +57,10 @@ fn rows(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         if (TRANSPOSED) {
           let n = safeColumn * 4u;
           let last = P.width - 1u;
-          let t0 = w[tap + min(n, last) * P.wPitch + k];
-          let t1 = w[tap + min(n + 1u, last) * P.wPitch + k];
-          let t2 = w[tap + min(n + 2u, last) * P.wPitch + k];
-          let t3 = w[tap + min(n + 3u, last) * P.wPitch + k];
+          let t0 = loadW(tap + min(n, last) * P.wPitch + k);
+          let t1 = loadW(tap + min(n + 1u, last) * P.wPitch + k);
+          let t2 = loadW(tap + min(n + 2u, last) * P.wPitch + k);
+          let t3 = loadW(tap + min(n + 3u, last) * P.wPitch + k);
           b0 = vec4f(t0.x, t1.x, t2.x, t3.x);
           b1 = vec4f(t0.y, t1.y, t2.y, t3.y);
           b2 = vec4f(t0.z, t1.z, t2.z, t3.z);
@@ -68,10 +68,10 @@ fn rows(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         } else {
           // x is zero beyond its depth, so which row of w meets it there does not matter.
           let last = P.depth - 1u;
-          b0 = w[tap + min(4u * k, last) * P.wPitch + safeColumn];
-          b1 = w[tap + min(4u * k + 1u, last) * P.wPitch + safeColumn];
-          b2 = w[tap + min(4u * k + 2u, last) * P.wPitch + safeColumn];
-          b3 = w[tap + min(4u * k + 3u, last) * P.wPitch + safeColumn];
+          b0 = loadW(tap + min(4u * k, last) * P.wPitch + safeColumn);
+          b1 = loadW(tap + min(4u * k + 1u, last) * P.wPitch + safeColumn);
+          b2 = loadW(tap + min(4u * k + 2u, last) * P.wPitch + safeColumn);
+          b3 = loadW(tap + min(4u * k + 3u, last) * P.wPitch + safeColumn);
         }
         //# for j in 0..$BLOCKS
         //# for l in 0..$COLUMNS
@@ -138,10 +138,10 @@ fn weights(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
     image = select(image, image + 1u, imageEnds$u);
     //# end
     //# for u in 0..4
-    let a$u = select(vec4f(0.0), x[at$u], inside$u);
+    let a$u = select(vec4f(0.0), loadX(at$u), inside$u);
     //# end
     //# for u in 0..4
-    let b$u = w[min(p + u32($u), P.rows - 1u) * P.wPitch + safeColumn];
+    let b$u = loadW(min(p + u32($u), P.rows - 1u) * P.wPitch + safeColumn);
     //# end
     p += 4u;
     //# for l in 0..$COLUMNS

@@ -34,6 +34,7 @@
  * the optimiser's state belong to their objects. Nothing needs to be closed for the process to end.
  */
 import { openDevice } from './device/node.js';
+import type { TuningTable } from './kernels/gemm-family.js';
 import { Runtime } from './kernels/runtime.js';
 import { defaultRuntime, setDefaultRuntime } from './tensor/create.js';
 import { memoryReport as reportOf, type MemoryReport } from './tensor/storage.js';
@@ -41,8 +42,12 @@ import { memoryReport as reportOf, type MemoryReport } from './tensor/storage.js
 export interface OpenRuntimeOptions {
   /** `lavapipe`, `swiftshader`, or a part of the adapter's name; default: environment `PIPIT_ADAPTER`, else the best. */
   adapter?: string;
-  /** Matrix kernels: `broadcast` (software adapters), `tile` (GPUs); default: what suits the adapter. */
-  gemm?: 'broadcast' | 'tile';
+  /** Matrix kernels: `broadcast` (software adapters), `tile` (GPUs), `plain` (anywhere); default: what suits the adapter. */
+  gemm?: 'broadcast' | 'tile' | 'plain';
+  /** Winograd's algorithm for 3×3 convolutions: `on` wherever possible, `off`; default: where it is faster. */
+  winograd?: 'on' | 'off';
+  /** What `node dist/bench.js --tune` wrote, parsed. */
+  tuning?: TuningTable;
 }
 
 /**
@@ -52,7 +57,7 @@ export interface OpenRuntimeOptions {
  */
 export const open = async (options: OpenRuntimeOptions = {}): Promise<Runtime> => {
   const device = await openDevice(options.adapter === undefined ? {} : { adapter: options.adapter });
-  const runtime = new Runtime(device, { gemm: options.gemm ?? '' });
+  const runtime = new Runtime(device, options);
   setDefaultRuntime(runtime);
   return runtime;
 };

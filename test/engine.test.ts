@@ -3,7 +3,7 @@ import t from 'tap';
 import { readdirSync, readFileSync } from 'node:fs';
 import { BufferPool, sizeClass } from '../src/device/buffers.js';
 import { openDevice } from '../src/device/node.js';
-import { gemmFamily } from '../src/kernels/gemm-family.js';
+import { gemmFamily, tuningKey } from '../src/kernels/gemm-family.js';
 import { linearGrid, MAX_GROUPS } from '../src/kernels/grid.js';
 import { packParams, parseParams } from '../src/kernels/params.js';
 import { preprocess, resolveIncludes } from '../src/kernels/preprocess.js';
@@ -59,11 +59,17 @@ t.test('linearGrid covers its workgroups within the limit, with little surplus',
 t.test('the GEMM family follows the adapter, or a choice that fits it', async (t) => {
   const report = { ...runtime.device.report, software: true, subgroupSize: 8 };
   t.equal(gemmFamily(report).kind, 'broadcast');
-  t.equal(gemmFamily({ ...report, software: false }).kind, 'tile');
-  t.equal(gemmFamily({ ...report, subgroupSize: 0 }).kind, 'tile');
-  t.equal(gemmFamily(report, 'tile').kind, 'tile');
-  t.throws(() => gemmFamily({ ...report, subgroupSize: 0 }, 'broadcast'), /need subgroups of one fixed size.*use tile/);
-  t.throws(() => gemmFamily(report, 'cube'), /unknown GEMM family "cube"; use broadcast or tile/);
+  t.equal(gemmFamily({ ...report, driverClass: 'gpu', software: false }).kind, 'tile');
+  t.equal(gemmFamily({ ...report, driverClass: 'gpu' }).kind, 'broadcast', 'an unknown software adapter');
+  t.equal(gemmFamily({ ...report, subgroupSize: 0 }).kind, 'plain');
+  t.equal(gemmFamily(report, { gemm: 'tile' }).kind, 'tile');
+  t.throws(() => gemmFamily({ ...report, subgroupSize: 0 }, { gemm: 'broadcast' }), /need subgroups of one fixed size.*use tile or plain/);
+  t.throws(() => gemmFamily(report, { gemm: 'cube' }), /unknown kind of GEMM kernels "cube"; use broadcast, tile, plain/);
+  t.throws(() => gemmFamily(report, { winograd: 'yes' }), /winograd must be "on" or "off", not "yes"/);
+  t.equal(gemmFamily({ ...report, imageOperands: false }, { images: 'on' }).imageReads, 0, 'never without the language feature');
+  const tuning = { [tuningKey(report)]: { sums: 48, winograd: 0 } };
+  t.match(gemmFamily(report, { tuning }), { kind: 'broadcast', sums: 48, winograd: 0 });
+  t.equal(gemmFamily(report, { tuning, winograd: 'on' }).winograd, 1, 'what is forced goes before the table');
 });
 
 t.test('size classes: monotone, multiples of 256, at most an eighth above', async (t) => {

@@ -56,7 +56,7 @@ export const verifyForward = (runtime: Runtime, op: Op, opCase: OpCase): Promise
   const inputs = caseInputs(opCase);
   const expected = op.reference(inputs, opCase.attrs);
   const output = run(op, upload(runtime, opCase, inputs), opCase.attrs);
-  const tolerance = op.tolerance?.forward ?? FORWARD_TOLERANCE;
+  const tolerance = (opCase.tolerance ?? op.tolerance)?.forward ?? FORWARD_TOLERANCE;
   const base = { op: op.name, case: opCase.name, tolerance };
   if (!sameShape(output.shape, expected.shape)) {
     return { ...base, error: Infinity, passed: false, note: `shape ${formatShape(output.shape)} instead of ${formatShape(expected.shape)}` };
@@ -102,7 +102,7 @@ export const verifyGradient = (runtime: Runtime, op: Op, opCase: OpCase): Promis
   const gradients = await Promise.all(tensors.map(async (t) => (t.grad ? await t.grad.data() : null)));
   for (const t of tensors) t.grad?.release();
 
-  const tolerance = op.tolerance?.gradient ?? GRADIENT_TOLERANCE;
+  const tolerance = (opCase.tolerance ?? op.tolerance)?.gradient ?? GRADIENT_TOLERANCE;
   const error = mode === 'elements' ? elementError(inputs, gradients, smooth, objective) : directionError(inputs, gradients, smooth, objective, random);
   return { op: op.name, case: opCase.name, error, tolerance, passed: error <= tolerance, note: mode };
 });

@@ -5,6 +5,7 @@ import type { Device } from '../device/device.js';
 import { dawnVersion, openDevice } from '../device/node.js';
 import { UserError } from '../errors.js';
 import { type GemmFamily, gemmFamily } from '../kernels/gemm-family.js';
+import { kernelOptions } from './kernel-options.js';
 import { flag, parseOptions, text } from './options.js';
 import { runCommand } from './run-command.js';
 
@@ -43,13 +44,13 @@ const machine = () => ({
 
 /** Variables that change which adapter is found or how it works; only those that are set. */
 const environment = (): Record<string, string> => Object.fromEntries(
-  ['PIPIT_ADAPTER', 'PIPIT_GEMM', 'PIPIT_DAWN_FLAGS', 'VK_DRIVER_FILES', 'VK_ICD_FILENAMES', 'VK_ADD_DRIVER_FILES']
+  ['PIPIT_ADAPTER', 'PIPIT_GEMM', 'PIPIT_WINOGRAD', 'PIPIT_IMAGES', 'PIPIT_TUNING', 'PIPIT_ROBUSTNESS', 'PIPIT_DAWN_FLAGS', 'VK_DRIVER_FILES', 'VK_ICD_FILENAMES', 'VK_ADD_DRIVER_FILES']
     .flatMap((name) => (process.env[name] ? [[name, process.env[name]]] : [])),
 );
 
 const adapterFacts = ({ report, gpu, limits }: Device, gemm: GemmFamily) => ({
   name: report.name, vendor: report.vendor, architecture: report.architecture, device: gpu.adapterInfo.device, driverClass: report.driverClass,
-  software: report.software, subgroupSize: report.subgroupSize, gemm: gemm.kind,
+  software: report.software, subgroupSize: report.subgroupSize, gemm,
   limits: Object.fromEntries(LIMITS.map((name) => [name, limits[name]])) as Record<(typeof LIMITS)[number], number>,
   features: { available: report.features, used: [...gpu.features].filter((name) => name !== 'core-features-and-limits').sort() },
 });
@@ -68,13 +69,18 @@ const machineLines = ({ pipit, node, webgpu, os, cpu, cores, memoryBytes }: Mach
   ...Object.entries(variables).map(([name, value]) => row('Environment', `${name}=${value}`)),
 ];
 
+const matrixKernels = ({ kind, subgroupSize, imageReads, winograd }: GemmFamily): string => [
+  { broadcast: `broadcast, in subgroups of ${subgroupSize}`, tile: 'tile, in workgroup memory', plain: 'plain, in registers' }[kind],
+  ...(imageReads ? ['operands as images'] : []), ...(winograd ? [`Winograd from ${winograd} channels`] : []),
+].join('; ');
+
 const bytesLimits: readonly string[] = ['maxBufferSize', 'maxStorageBufferBindingSize', 'maxComputeWorkgroupStorageSize'];
 
 const adapterLines = (facts: Facts): string[] => [
   row('Adapter', facts.name),
   row('Driver', [facts.vendor, facts.architecture, facts.device].filter(Boolean).join(', ') || 'unknown'),
   row('Class', facts.software ? `${facts.driverClass}: a software adapter, it computes on the processor` : facts.driverClass),
-  row('Matrix kernels', facts.gemm === 'broadcast' ? `broadcast, in subgroups of ${facts.subgroupSize}` : 'tile, in workgroup memory'),
+  row('Matrix kernels', matrixKernels(facts.gemm)),
   '',
   'Limits',
   ...Object.entries(facts.limits).map(([name, value]) => `  ${name.padEnd(36)} ${String(value).padStart(12)}${bytesLimits.includes(name) ? `  ${readableBytes(value)}` : ''}`),
@@ -90,7 +96,7 @@ const info = async (): Promise<number> => {
   if (!values.json) console.log(machineLines(facts, variables).join('\n'));
   try {
     const device = await openDevice(values.adapter === undefined ? {} : { adapter: values.adapter });
-    const found = adapterFacts(device, gemmFamily(device.report, process.env.PIPIT_GEMM));
+    const found = adapterFacts(device, gemmFamily(device.report, kernelOptions()));
     console.log(values.json ? JSON.stringify({ ...facts, environment: variables, adapter: found }, null, 2) : adapterLines(found).join('\n'));
     device.close();
     return 0;

@@ -11,8 +11,8 @@ export interface GpuPlatform {
    * from a software adapter.
    */
   nap(): void;
-  /** Reference to whatever must stay alive as long as the device (Dawn's GPU object). */
-  readonly keepAlive: unknown;
+  /** The object the adapter came from. It must stay alive as long as the device. */
+  readonly gpu: GPU;
 }
 
 /** Which driver family an adapter belongs to: it decides the choice of kernels. */
@@ -28,6 +28,8 @@ export interface AdapterReport {
   readonly software: boolean;
   /** Lanes of a subgroup where the adapter has one fixed size and supports `subgroups`, else 0. */
   readonly subgroupSize: number;
+  /** Whether kernels may read storage textures. */
+  readonly imageOperands: boolean;
   readonly features: readonly string[];
 }
 
@@ -36,7 +38,7 @@ export interface OpenOptions {
   adapter?: string;
 }
 
-export const describeAdapter = (adapter: GPUAdapter): AdapterReport => {
+export const describeAdapter = (adapter: GPUAdapter, gpu: GPU): AdapterReport => {
   const info = adapter.info;
   const name = info.description || `${info.vendor} ${info.architecture}`.trim() || 'unknown adapter';
   const driverClass: AdapterClass = /llvmpipe/i.test(name) ? 'lavapipe' : /swiftshader/i.test(name) ? 'swiftshader' : 'gpu';
@@ -48,6 +50,7 @@ export const describeAdapter = (adapter: GPUAdapter): AdapterReport => {
     driverClass,
     software: driverClass !== 'gpu' || Boolean(info.isFallbackAdapter),
     subgroupSize: adapter.features.has('subgroups') ? fixedSize : 0,
+    imageOperands: gpu.wgslLanguageFeatures.has('readonly_and_readwrite_storage_textures'),
     features: [...adapter.features].sort(),
   };
 };
@@ -57,7 +60,7 @@ export const maximumLimits = (adapter: GPUAdapter): Record<string, number> => {
   const limits = adapter.limits;
   const wanted = [
     'maxComputeWorkgroupStorageSize', 'maxComputeInvocationsPerWorkgroup', 'maxComputeWorkgroupSizeX',
-    'maxComputeWorkgroupSizeY', 'maxStorageBufferBindingSize', 'maxBufferSize', 'maxStorageBuffersPerShaderStage',
+    'maxComputeWorkgroupSizeY', 'maxStorageBufferBindingSize', 'maxBufferSize', 'maxStorageBuffersPerShaderStage', 'maxTextureDimension2D',
   ] as const;
   return Object.fromEntries(wanted.map((key) => [key, limits[key]]));
 };

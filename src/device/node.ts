@@ -26,13 +26,33 @@ const requestAdapter = async (gpu: GPU, wanted: string): Promise<GPUAdapter> => 
     throw new UserError('No WebGPU adapter was found: there is neither a GPU with a Vulkan driver nor a software driver.\n' +
       'Run "node scripts/setup.mjs" (as root on Debian it installs a software driver; otherwise it prints the command to run).');
   }
-  const report = describeAdapter(adapter);
+  const report = describeAdapter(adapter, gpu);
   const text = `${report.driverClass} ${report.name}`.toLowerCase();
   if (wanted && !text.includes(wanted.toLowerCase())) {
     throw new UserError(`The adapter "${wanted}" was asked for, but the one found is "${report.name}". ` +
       'Leave the choice out, or use lavapipe, swiftshader or a part of the name that "node dist/info.js" prints.');
   }
   return adapter;
+};
+
+/** Dawn then leaves out its own clamping of indices. */
+const WITHOUT_ROBUSTNESS = 'enable-dawn-features=disable_robustness';
+
+/**
+ * On software adapters Dawn's clamping of every index costs a tenth of the time on lavapipe and more than half on SwiftShader.
+ * Pipit's kernels guard their indices themselves, because a browser has no such switch; `PIPIT_ROBUSTNESS=on` keeps
+ * the clamping. It can only be chosen before the adapter is known, hence the second opening.
+ */
+const openAdapter = async (dawn: { create(flags: string[]): GPU }, wanted: string): Promise<{ gpu: GPU; adapter: GPUAdapter }> => {
+  const flags = (process.env.PIPIT_DAWN_FLAGS ?? '').split(';').filter(Boolean);
+  const open = async (all: string[]) => {
+    const gpu = dawn.create(all);
+    keptAlive.push(gpu);
+    return { gpu, adapter: await requestAdapter(gpu, wanted) };
+  };
+  const first = await open(flags);
+  const keep = process.env.PIPIT_ROBUSTNESS === 'on' || !describeAdapter(first.adapter, first.gpu).software;
+  return keep ? first : open([...flags, WITHOUT_ROBUSTNESS]);
 };
 
 /**
@@ -45,12 +65,9 @@ export const openDevice = async (options: OpenOptions = {}): Promise<Device> => 
   prepareVulkanEnvironment(wanted);
   const dawn = await loadDawn();
   Object.assign(globalThis, dawn.globals);
-  const flags = (process.env.PIPIT_DAWN_FLAGS ?? '').split(';').filter(Boolean);
-  const gpu = dawn.create(flags);
-  keptAlive.push(gpu);
-  const adapter = await requestAdapter(gpu, wanted);
+  const { gpu, adapter } = await openAdapter(dawn, wanted);
   const device = await adapter.requestDevice({ requiredFeatures: wantedFeatures(adapter), requiredLimits: maximumLimits(adapter) });
-  const platform: GpuPlatform = { adapter, device, nap: () => void Atomics.wait(napCell, 0, 0, NAP_MS), keepAlive: gpu };
+  const platform: GpuPlatform = { adapter, device, nap: () => void Atomics.wait(napCell, 0, 0, NAP_MS), gpu };
   keptAlive.push(platform);
   return new Device(platform);
 };

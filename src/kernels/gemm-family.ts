@@ -2,20 +2,82 @@ import type { AdapterReport } from '../device/gpu.js';
 import { fail } from '../errors.js';
 
 /**
- * How matrix products and convolutions are computed on an adapter.
+ * How matrix products and convolutions are computed.
  * - `broadcast`: a subgroup holds different rows and shares them by subgroupBroadcast. The only way to be
  *   fast on software adapters, where a load costs as much as dozens of multiply-adds.
  * - `tile`: tiles in workgroup memory, the usual way on GPUs; needs no optional feature.
+ * - `plain`: registers only. For software adapters without subgroups, where workgroup memory costs more than it saves.
  */
-export interface GemmFamily {
-  readonly kind: 'broadcast' | 'tile';
+export type GemmKind = 'broadcast' | 'tile' | 'plain';
+
+const KINDS: readonly GemmKind[] = ['broadcast', 'tile', 'plain'];
+
+/** What suits one class of adapters; `node dist/bench.js --tune` measures it. */
+export interface Tuning {
+  readonly kind: GemmKind;
+  /** broadcast: vec4f sums that an invocation keeps. More would push the loop body out of the instruction cache. */
+  readonly sums: number;
+  /** broadcast: from how many reads of each element on copying an operand to an image pays; 0: never. */
+  readonly imageReads: number;
+  /** tile: vec4f of rows and of columns that an invocation keeps. */
+  readonly tileRows: number;
+  readonly tileColumns: number;
+  /** Fewest input and output channels for which 3×3 convolutions go through Winograd's algorithm; 0: never. */
+  readonly winograd: number;
+}
+
+/** By adapter class; see {@link tuningKey}. Figures: bench/RESULTS.md. */
+const DEFAULTS = {
+  lavapipe: { kind: 'broadcast', sums: 32, imageReads: 4, tileRows: 1, tileColumns: 1, winograd: 32 },
+  swiftshader: { kind: 'broadcast', sums: 16, imageReads: 0, tileRows: 1, tileColumns: 1, winograd: 32 },
+  software: { kind: 'broadcast', sums: 32, imageReads: 0, tileRows: 1, tileColumns: 1, winograd: 32 },
+  gpu: { kind: 'tile', sums: 32, imageReads: 0, tileRows: 1, tileColumns: 1, winograd: 32 },
+} satisfies Record<string, Tuning>;
+
+/** What a tuning file holds: departures from the defaults by adapter. */
+export type TuningTable = Readonly<Record<string, Partial<Tuning>>>;
+
+/** The adapter's key in a tuning file. */
+export const tuningKey = ({ driverClass, vendor, architecture }: AdapterReport): string =>
+  (driverClass === 'gpu' ? `gpu:${vendor || 'unknown'}-${architecture || 'unknown'}` : driverClass);
+
+export interface GemmFamily extends Tuning {
   /** Lanes of a subgroup (broadcast only). */
   readonly subgroupSize: number;
 }
 
-export const gemmFamily = (report: AdapterReport, forced?: string): GemmFamily => {
-  if (forced !== undefined && forced !== '' && forced !== 'broadcast' && forced !== 'tile') fail(`unknown GEMM family "${forced}"; use broadcast or tile`);
-  if (forced === 'broadcast' && report.subgroupSize === 0) fail(`the broadcast kernels need subgroups of one fixed size, which "${report.name}" does not have; use tile`);
-  const broadcast = forced ? forced === 'broadcast' : report.software && report.subgroupSize > 0;
-  return broadcast ? { kind: 'broadcast', subgroupSize: report.subgroupSize } : { kind: 'tile', subgroupSize: 0 };
+/** What a caller forces, whatever the adapter's tuning says; `on` uses a variant wherever it is possible at all. */
+export interface GemmOptions {
+  readonly gemm?: string | undefined;
+  readonly winograd?: string | undefined;
+  readonly images?: string | undefined;
+  readonly tuning?: TuningTable | undefined;
+}
+
+const switched = (name: string, choice: string | undefined, on: number, otherwise: number): number => {
+  if (choice === undefined || choice === '') return otherwise;
+  if (choice !== 'on' && choice !== 'off') fail(`${name} must be "on" or "off", not "${choice}"`);
+  return choice === 'on' ? on : 0;
+};
+
+const chooseKind = (report: AdapterReport, forced: string | undefined, wanted: GemmKind): GemmKind => {
+  if (forced) {
+    const kind = KINDS.find((k) => k === forced) ?? fail(`unknown kind of GEMM kernels "${forced}"; use ${KINDS.join(', ')}`);
+    if (kind === 'broadcast' && report.subgroupSize === 0) fail(`the broadcast kernels need subgroups of one fixed size, which "${report.name}" does not have; use tile or plain`);
+    return kind;
+  }
+  return wanted === 'broadcast' && report.subgroupSize === 0 ? 'plain' : wanted;
+};
+
+const defaultsOf = ({ driverClass, software }: AdapterReport): Tuning => DEFAULTS[driverClass === 'gpu' && software ? 'software' : driverClass];
+
+/** The kernels for an adapter: its class's defaults, what the tuning table says of it, and what the caller forces. */
+export const gemmFamily = (report: AdapterReport, { gemm, winograd, images: imageChoice, tuning = {} }: GemmOptions = {}): GemmFamily => {
+  const base: Tuning = { ...defaultsOf(report), ...tuning[tuningKey(report)] };
+  const kind = chooseKind(report, gemm, base.kind);
+  return {
+    ...base, kind, subgroupSize: kind === 'broadcast' ? report.subgroupSize : 0,
+    winograd: switched('winograd', winograd, 1, base.winograd),
+    imageReads: report.imageOperands ? switched('images', imageChoice, 1, base.imageReads) : 0,
+  };
 };

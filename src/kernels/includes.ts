@@ -5,6 +5,15 @@ import random from '../../shaders/common/random.wgsl';
 import rows from '../../shaders/common/rows.wgsl';
 import tail from '../../shaders/common/tail.wgsl';
 import taps from '../../shaders/common/taps.wgsl';
+import wBuffer from '../../shaders/common/w-buffer.wgsl';
+import wImage from '../../shaders/common/w-image.wgsl';
+import winograd2 from '../../shaders/common/winograd-2.wgsl';
+import winograd4 from '../../shaders/common/winograd-4.wgsl';
+import xBuffer from '../../shaders/common/x-buffer.wgsl';
+import xImage from '../../shaders/common/x-image.wgsl';
 
 /** What `//# include NAME` in a shader stands for. */
-export const includes: Readonly<Record<string, string>> = { float, gemm, grid, random, rows, tail, taps };
+export const includes: Readonly<Record<string, string>> = {
+  float, gemm, grid, random, rows, tail, taps, 'w-buffer': wBuffer, 'w-image': wImage,
+  'winograd-2': winograd2, 'winograd-4': winograd4, 'x-buffer': xBuffer, 'x-image': xImage,
+};

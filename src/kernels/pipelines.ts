@@ -45,11 +45,7 @@ export class PipelineCache {
     const gpu = this.device.gpu;
     const layout = gpu.createBindGroupLayout({
       label: kernel.key,
-      entries: bindings.map((b) => ({
-        binding: b.index,
-        visibility: GPUShaderStage.COMPUTE,
-        buffer: { type: b.access === 'read' ? 'read-only-storage' : 'storage' },
-      })),
+      entries: bindings.map((b) => ({ binding: b.index, visibility: GPUShaderStage.COMPUTE, ...layoutOf(b) })),
     });
     const { code, overrides } = kernel.shader.specialise(kernel.constants);
     // Captured, so that the report names the kernel and its line instead of whatever fails first because of it.
@@ -64,6 +60,11 @@ export class PipelineCache {
     return { id: this.compiled.size, pipeline, layout, bindings };
   }
 }
+
+const layoutOf = ({ access }: BindingDeclaration): Omit<GPUBindGroupLayoutEntry, 'binding' | 'visibility'> =>
+  (access === 'image'
+    ? { storageTexture: { access: 'read-only', format: 'rgba32float' } }
+    : { buffer: { type: access === 'read' ? 'read-only-storage' : 'storage' } });
 
 /** What is wrong with a kernel, with the lines of its text; null if nothing is. */
 const explain = (kernel: Kernel, code: string, error: GPUError | null, info: GPUCompilationInfo): Error | null => {

@@ -12,10 +12,10 @@ import { includes } from './includes.js';
 export const preprocess = (name: string, source: string, values: Readonly<Record<string, number>>): string =>
   substitute(expandLoops(name, source.split('\n'), values).join('\n'), values);
 
-/** Replaces the include lines. */
-export const resolveIncludes = (name: string, source: string): string =>
-  source.replace(/^\/\/# include (\w+)$/gm, (_, included: string) => {
-    const text = includes[included];
+/** Replaces the include lines; `parts` says which file stands for a name that leaves a choice. */
+export const resolveIncludes = (name: string, source: string, parts: Readonly<Record<string, string>> = {}): string =>
+  source.replace(/^\/\/# include ([\w-]+)$/gm, (_, included: string) => {
+    const text = includes[parts[included] ?? included];
     if (text === undefined) throw new Error(`${name}: unknown include "${included}"; known: ${Object.keys(includes).join(', ')}`);
     return text;
   });

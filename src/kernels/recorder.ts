@@ -1,6 +1,7 @@
 import type { PooledBuffer } from '../device/buffers.js';
 import type { Device } from '../device/device.js';
 import type { Grid } from './grid.js';
+import { OperandImages } from './operand-images.js';
 import { ParamArena } from './param-arena.js';
 import type { ParamValues } from './params.js';
 import { type CompiledKernel, PipelineCache } from './pipelines.js';
@@ -20,6 +21,8 @@ export interface RecorderStatistics {
   bindGroups: number;
 }
 
+type ImageViews = Record<string, { readonly id: string; readonly view: GPUTextureView }>;
+
 /** So that a long run of work cannot trip a driver's watchdog or pile up in one command buffer. */
 const DISPATCHES_PER_SUBMIT = 256;
 const BIND_GROUP_CAP = 16384;
@@ -28,6 +31,7 @@ const BIND_GROUP_CAP = 16384;
 export class Recorder {
   readonly pipelines: PipelineCache;
   readonly statistics: RecorderStatistics = { dispatches: 0, submits: 0, readBacks: 0, bindGroups: 0 };
+  private readonly images: OperandImages;
   private readonly arena: ParamArena;
   private readonly bindGroups = new Map<string, GPUBindGroup>();
   private readonly groupsOfBuffer = new Map<number, string[]>();
@@ -39,6 +43,7 @@ export class Recorder {
 
   constructor(private readonly device: Device) {
     this.pipelines = new PipelineCache(device);
+    this.images = new OperandImages(device);
     this.arena = new ParamArena(device, this.pipelines.paramsLayout);
     device.onBufferDestroyed((id) => this.forgetBuffer(id));
   }
@@ -53,9 +58,10 @@ export class Recorder {
     const names = Object.keys(ranges);
     const compiled = this.pipelines.get(kernel, names);
     const offset = this.arena.place(kernel.key, kernel.shader.params, params);
+    const images = this.fillImages(compiled, ranges);
     const pass = this.openPass();
     pass.setPipeline(compiled.pipeline);
-    pass.setBindGroup(0, this.bindGroup(kernel, compiled, ranges));
+    pass.setBindGroup(0, this.bindGroup(kernel, compiled, ranges, images));
     pass.setBindGroup(1, this.arena.bindGroup, [offset]);
     pass.dispatchWorkgroups(grid[0], grid[1], grid[2]);
     this.statistics.dispatches++;
@@ -65,7 +71,7 @@ export class Recorder {
   /** Submits what was recorded. */
   flush(): void {
     if (!this.encoder) return;
-    this.pass!.end();
+    this.pass?.end();
     this.arena.upload();
     this.device.gpu.queue.submit([this.encoder.finish()]);
     this.encoder = null;
@@ -73,6 +79,7 @@ export class Recorder {
     this.pending = 0;
     this.statistics.submits++;
     this.device.pool.destroyDoomed();
+    this.images.destroyOutgrown();
     this.device.check();
   }
 
@@ -81,6 +88,7 @@ export class Recorder {
     if (this.dry) return;
     // A write happens at once, but the range's buffer may still be read by recorded, unsubmitted work.
     this.flush();
+    this.images.forget(range.buffer.id);
     this.device.gpu.queue.writeBuffer(range.buffer.gpu, range.offset, data.buffer, data.byteOffset, data.byteLength);
   }
 
@@ -92,42 +100,62 @@ export class Recorder {
   }
 
   private openPass(): GPUComputePassEncoder {
-    if (!this.pass) {
-      this.encoder = this.device.gpu.createCommandEncoder();
-      this.pass = this.encoder.beginComputePass();
-    }
+    this.pass ??= this.openEncoder().beginComputePass();
     return this.pass;
   }
 
-  private bindGroup(kernel: Kernel, compiled: CompiledKernel, ranges: Readonly<Record<string, BufferRange>>): GPUBindGroup {
+  private openEncoder(): GPUCommandEncoder {
+    this.encoder ??= this.device.gpu.createCommandEncoder();
+    return this.encoder;
+  }
+
+  /** Views of the operands that this kernel reads as images, and a note that its results change what images hold. */
+  private fillImages(compiled: CompiledKernel, ranges: Readonly<Record<string, BufferRange>>): ImageViews | null {
+    let views: ImageViews | null = null;
+    for (const { name, access } of compiled.bindings) {
+      if (access === 'image') (views ??= {})[name] = this.images.holding(name, ranges[name]!) ?? this.fillImage(name, ranges[name]!);
+      if (access === 'read_write') this.images.forget(ranges[name]!.buffer.id);
+    }
+    return views;
+  }
+
+  /** Copies happen between passes. */
+  private fillImage(name: string, range: BufferRange): ImageViews[string] {
+    this.pass?.end();
+    this.pass = null;
+    return this.images.fill(this.openEncoder(), name, range);
+  }
+
+  private bindGroup(kernel: Kernel, compiled: CompiledKernel, ranges: Readonly<Record<string, BufferRange>>, images: ImageViews | null): GPUBindGroup {
     let key = `${compiled.id}`;
     for (const name in ranges) {
       const range = ranges[name]!;
-      key += `,${range.buffer.id}:${range.offset}:${range.bytes}`;
+      key += images?.[name] ? `,${images[name].id}` : `,${range.buffer.id}:${range.offset}:${range.bytes}`;
     }
-    return this.bindGroups.get(key) ?? this.createBindGroup(key, kernel, compiled, ranges);
+    return this.bindGroups.get(key) ?? this.createBindGroup(key, kernel, compiled, ranges, images ?? {});
   }
 
-  private createBindGroup(key: string, kernel: Kernel, compiled: CompiledKernel, ranges: Readonly<Record<string, BufferRange>>): GPUBindGroup {
+  private createBindGroup(key: string, kernel: Kernel, compiled: CompiledKernel, ranges: Readonly<Record<string, BufferRange>>, images: ImageViews): GPUBindGroup {
     if (this.bindGroups.size >= BIND_GROUP_CAP) {
       this.bindGroups.clear();
       this.groupsOfBuffer.clear();
     }
-    const entries = compiled.bindings.map((binding) => {
-      const range = ranges[binding.name];
-      if (!range) throw new Error(`${kernel.key}: binding "${binding.name}" is missing`);
-      return { binding: binding.index, resource: { buffer: range.buffer.gpu, offset: range.offset, size: range.bytes } };
+    const entries = compiled.bindings.map(({ name, index }) => {
+      const range = ranges[name];
+      if (!range) throw new Error(`${kernel.key}: binding "${name}" is missing`);
+      return { binding: index, resource: images[name]?.view ?? { buffer: range.buffer.gpu, offset: range.offset, size: range.bytes } };
     });
     const group = this.device.gpu.createBindGroup({ label: kernel.key, layout: compiled.layout, entries });
     this.statistics.bindGroups++;
     this.bindGroups.set(key, group);
-    for (const name in ranges) {
-      const id = ranges[name]!.buffer.id;
-      const keys = this.groupsOfBuffer.get(id);
-      if (keys) keys.push(key);
-      else this.groupsOfBuffer.set(id, [key]);
-    }
+    for (const name in ranges) if (!images[name]) this.remember(ranges[name]!.buffer.id, key);
     return group;
+  }
+
+  private remember(bufferId: number, key: string): void {
+    const keys = this.groupsOfBuffer.get(bufferId);
+    if (keys) keys.push(key);
+    else this.groupsOfBuffer.set(bufferId, [key]);
   }
 
   private forgetBuffer(id: number): void {

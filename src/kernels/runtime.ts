@@ -1,6 +1,6 @@
 import type { MemoryPlan } from '../device/buffers.js';
 import type { Device } from '../device/device.js';
-import { type GemmFamily, gemmFamily } from './gemm-family.js';
+import { type GemmFamily, gemmFamily, type GemmOptions } from './gemm-family.js';
 import { Recorder } from './recorder.js';
 
 /** A device with its recorder: what tensors live on. Several runtimes may exist side by side. */
@@ -10,9 +10,9 @@ export class Runtime {
   readonly gemm: GemmFamily;
   private fence: Promise<void> | null = null;
 
-  constructor(readonly device: Device, options: { gemm?: string } = {}) {
+  constructor(readonly device: Device, options: GemmOptions = {}) {
     this.recorder = new Recorder(device);
-    this.gemm = gemmFamily(device.report, options.gemm);
+    this.gemm = gemmFamily(device.report, options);
   }
 
   /** Runs `fn` without touching the device and tells what memory it would need at most, beyond what is in use. */

@@ -6,7 +6,8 @@ export type Constants = Readonly<Record<string, number>>;
 export interface BindingDeclaration {
   readonly name: string;
   readonly index: number;
-  readonly access: 'read' | 'read_write';
+  /** `image`: a texture that the recorder fills with the buffer's contents. */
+  readonly access: 'read' | 'read_write' | 'image';
 }
 
 /** One entry point of a shader with its constants: what a pipeline is made of. */
@@ -30,8 +31,9 @@ export class Shader {
 
   private readonly source: string;
 
-  constructor(readonly name: string, text: string) {
-    const source = resolveIncludes(`${name}.wgsl`, text);
+  /** @param parts what stands for an included name instead of the file of that name; such a shader needs its own `name` */
+  constructor(readonly name: string, text: string, parts: Readonly<Record<string, string>> = {}) {
+    const source = resolveIncludes(`${name}.wgsl`, text, parts);
     this.source = source;
     this.bindings = parseBindings(source);
     this.params = parseParams(source);
@@ -62,6 +64,9 @@ const parseBindings = (source: string): Map<string, BindingDeclaration> => {
   const bindings = new Map<string, BindingDeclaration>();
   for (const [, index, access, name] of source.matchAll(pattern)) {
     bindings.set(name!, { name: name!, index: Number(index), access: access as 'read' | 'read_write' });
+  }
+  for (const [, index, name] of source.matchAll(/@group\(0\)\s*@binding\((\d+)\)\s*var\s+(\w+)\s*:\s*texture_storage_2d/g)) {
+    bindings.set(name!, { name: name!, index: Number(index), access: 'image' });
   }
   return bindings;
 };

@@ -56,6 +56,13 @@ export const integers = (below: number): Fill => (random, count) =>
 export const literal = (values: readonly number[]): Fill => () => [...values];
 
 /** One concrete call of an op: it is tested, gradient-checked, and, with `bench`, timed. */
+/** Largest error allowed, relative to the scale of the result; the default covers one rounding of each operand. */
+export interface Tolerance {
+  readonly forward?: number;
+  readonly gradient?: number;
+  readonly reason: string;
+}
+
 export interface OpCase<A = unknown> {
   readonly name: string;
   readonly shapes: readonly Shape[];
@@ -71,6 +78,8 @@ export interface OpCase<A = unknown> {
   readonly gradient?: 'elements' | 'directions' | 'none';
   /** A real layer's shape: timed by the benchmark, too slow for the reference test. */
   readonly bench?: boolean;
+  /** Where this case may err more than the op's others, with the reason. */
+  readonly tolerance?: Tolerance;
   readonly seed?: number;
 }
 

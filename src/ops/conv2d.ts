@@ -2,6 +2,7 @@ import source from '../../shaders/conv2d.wgsl';
 import { Shader } from '../kernels/shader.js';
 import { numel, quadCount, quadsPerRow, type Shape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
+import { patchesForward, patchesGradInput, patchesGradWeight, suitsPatches } from './conv-patches.js';
 import { type ConvAttrs, convShape, pair, type Pair } from './conv-shape.js';
 import { convCases } from './conv2d-cases.js';
 import { type Extents, gemmRows, gemmWeights, type Geometry } from './gemm.js';
@@ -10,6 +11,7 @@ import { allocate, bytesOf, dispatch, gridFor, type Op, run } from './op.js';
 import { add } from './binary.js';
 import { matmul } from './matmul.js';
 import { sum } from './reduce.js';
+import { suitsWinograd, winograd } from './winograd.js';
 
 const shader = new Shader('conv2d', source);
 
@@ -80,6 +82,14 @@ const gradInput = (grad: Tensor, w: Tensor, x: Shape, a: ConvAttrs): Tensor => {
     dispatch(grad.runtime, shader.kernel('gradInput'), { w, gradient: grad, result }, plainParams(x, w.shape, grad.shape, a), gridFor(quadCount(x) * 4));
     return result;
   }
+  if (suitsPatches(grad.runtime, w.shape, grad.shape, a)) {
+    patchesGradInput(grad, w, result, a);
+    return result;
+  }
+  if (suitsWinograd(grad.runtime, w.shape, a)) {
+    winograd(grad, w, result, { padding: [2 - a.padding[0], 2 - a.padding[1]], flip: true });
+    return result;
+  }
   const e = extentsOf(x, w.shape, grad.shape, a);
   const extents = { ...e, depth: e.width, width: e.depth, xPitch: e.yPitch, yPitch: e.xPitch, xBatch: e.yBatch, yBatch: e.xBatch };
   for (const geometry of inputGradientPhases(x, w.shape, grad.shape, a)) gemmRows(grad, w, result, geometry, extents, { transposed: true });
@@ -93,6 +103,10 @@ const gradWeight = (grad: Tensor, x: Tensor, w: Shape, a: ConvAttrs): Tensor => 
     return sum(parts, 0);
   }
   const result = allocate(x.runtime, w, 'conv2d weight gradient');
+  if (suitsPatches(x.runtime, w, grad.shape, a)) {
+    patchesGradWeight(x, grad, result, a);
+    return result;
+  }
   const e = extentsOf(x.shape, w, grad.shape, a);
   gemmWeights(x, grad, result, forwardGeometry(x.shape, w, grad.shape, a), { ...e, wPitch: e.yPitch, wBatch: e.yBatch, yPitch: e.wPitch, yBatch: e.wBatch });
   return result;
@@ -127,6 +141,14 @@ export const conv2dOp: Op<ConvAttrs> = {
   infer: ([x, w, bias], attrs) => convShape(x!, w!, attrs, bias),
   forward: ({ runtime, inputs: [x, w, bias], attrs, shape }) => {
     const y = allocate(runtime, shape, 'conv2d');
+    if (suitsPatches(runtime, w!.shape, shape, attrs)) {
+      patchesForward(x!, w!, y, attrs, bias ?? null);
+      return y;
+    }
+    if (suitsWinograd(runtime, w!.shape, attrs)) {
+      winograd(x!, w!, y, { padding: attrs.padding, bias: bias ?? null });
+      return y;
+    }
     if (isDense(w!.shape, attrs)) {
       const ungroupedBias = attrs.groups === 1 ? bias ?? null : null;
       gemmRows(x!, w!, y, forwardGeometry(x!.shape, w!.shape, shape, attrs), extentsOf(x!.shape, w!.shape, shape, attrs), { bias: ungroupedBias });

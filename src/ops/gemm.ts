@@ -1,16 +1,10 @@
 /** The one family of kernels behind matmul, linear and conv2d, for both kinds of adapter. */
-import broadcastSource from '../../shaders/gemm-broadcast.wgsl';
-import tileSource from '../../shaders/gemm-tile.wgsl';
 import { linearGrid } from '../kernels/grid.js';
-import type { Runtime } from '../kernels/runtime.js';
-import { type Kernel, Shader } from '../kernels/shader.js';
 import { quadCount } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
+import { shaderFor, tilingOf } from './gemm-tiling.js';
 import { dispatch } from './op.js';
 import { sum } from './reduce.js';
-
-const broadcastShader = new Shader('gemm-broadcast', broadcastSource);
-const tileShader = new Shader('gemm-tile', tileSource);
 
 /** How output pixels meet source pixels; see shaders/common/gemm.wgsl. */
 export interface Geometry {
@@ -46,34 +40,6 @@ export interface Extents {
   readonly yBatch: number;
 }
 
-interface Tiling {
-  readonly shader: Shader;
-  readonly constants: Record<string, number>;
-  readonly rows: number;
-  readonly depth: number;
-  readonly columns: number;
-  /** Parts of the pixels that one workgroup of the weights form works on side by side. */
-  readonly groups: number;
-  /** Results per invocation: the loop bound of the epilogue. */
-  readonly sums: number;
-}
-
-/** vec4f sums an invocation keeps: more would push the loop body out of the instruction cache. */
-const BROADCAST_SUMS = 32;
-
-/** @param narrow quads of the result's rows; where they fill half of the lanes, two groups of lanes share the columns */
-const tilingOf = (runtime: Runtime, narrow: number): Tiling => {
-  if (runtime.gemm.kind === 'tile') return { shader: tileShader, constants: {}, rows: 64, depth: 64, columns: 16, groups: 1, sums: 64 };
-  const lanes = runtime.gemm.subgroupSize;
-  const groups = narrow <= lanes / 2 ? 2 : 1;
-  const columns = lanes / groups;
-  const blocks = Math.min(BROADCAST_SUMS / columns, lanes === 8 ? 8 : 4);
-  return {
-    shader: broadcastShader, constants: { LANES: lanes, GROUPS: groups, COLUMNS: columns, BLOCKS: blocks },
-    rows: lanes * blocks, depth: columns * 4, columns, groups, sums: columns * blocks,
-  };
-};
-
 const ceilDiv = (a: number, b: number): number => Math.ceil(a / b);
 
 const tapParams = ({ taps, kernel }: Geometry, { wTap }: Extents) => ({
@@ -100,34 +66,37 @@ export interface RowsOptions {
 /** y[p, n] = Σ x[pixel, k] · w[k, n] (+ bias). Fills `y` completely. */
 export const gemmRows = (x: Tensor, w: Tensor, y: Tensor, g: Geometry, e: Extents, options: RowsOptions = {}): void => {
   const { runtime } = x;
-  const tiling = tilingOf(runtime, ceilDiv(e.width, 4));
+  const tiling = tilingOf(runtime, [ceilDiv(e.width, 4)]);
   const columnTiles = ceilDiv(ceilDiv(e.width, 4), tiling.columns);
   const rowTiles = ceilDiv(g.rows, tiling.rows);
-  const kernel: Kernel = tiling.shader.kernel('rows', {
+  const shader = shaderFor(runtime, x, w, g.kernel[0] * g.kernel[1] * columnTiles, rowTiles);
+  const kernel = shader.kernel('rows', {
     ...tiling.constants, BIAS: options.bias ? 1 : 0, TRANSPOSED: options.transposed ? 1 : 0, SCATTER: g.place ? 1 : 0,
   });
   // Without a bias its binding is never read; any buffer serves.
   dispatch(runtime, kernel, { x, w, bias: options.bias ?? w, y },
-    { ...paramsOf(g, e), columnTiles, rowTiles, splits: 1, ySplit: 0, tileRows: tiling.sums }, linearGrid(columnTiles * rowTiles * e.batches));
+    { ...paramsOf(g, e), columnTiles, rowTiles, splits: 1, ySplit: 0, tileRows: tiling.rowSums }, linearGrid(columnTiles * rowTiles * e.batches));
 };
 
 /** Fewer workgroups than this leave cores idle; then the pixels are cut into parts that are summed afterwards. */
-const ENOUGH_WORKGROUPS = { broadcast: 16, tile: 256 };
+const ENOUGH_WORKGROUPS = { broadcast: 16, plain: 16, tile: 256 };
 const PIXELS_PER_SPLIT = 256;
 
 /** y[tap, c, n] = Σ_p x[pixel, c] · w[p, n]. Fills `y` completely. */
 export const gemmWeights = (x: Tensor, w: Tensor, y: Tensor, g: Geometry, e: Extents): void => {
   const { runtime } = x;
-  const tiling = tilingOf(runtime, ceilDiv(Math.max(e.width, e.depth), 4));
+  const tiling = tilingOf(runtime, [ceilDiv(e.width, 4), ceilDiv(e.depth, 4)]);
   const columnTiles = ceilDiv(ceilDiv(e.width, 4), tiling.columns);
   const rowTiles = ceilDiv(e.depth, tiling.depth);
-  const tiles = columnTiles * rowTiles * g.kernel[0] * g.kernel[1] * e.batches;
+  const taps = g.kernel[0] * g.kernel[1];
+  const tiles = columnTiles * rowTiles * taps * e.batches;
   const splits = Math.max(1, Math.min(ceilDiv(ENOUGH_WORKGROUPS[runtime.gemm.kind], tiles), ceilDiv(g.rows, PIXELS_PER_SPLIT)));
   const parts = splits * tiling.groups;
   const ySplit = quadCount(y.shape);
   const target = parts === 1 ? y : Tensor.allocate(runtime, [parts, ...y.shape], 'float32', 'weight gradient parts');
-  dispatch(runtime, tiling.shader.kernel('weights', tiling.constants), { x, w, y: target },
-    { ...paramsOf(g, e), columnTiles, rowTiles, splits, ySplit, tileRows: tiling.depth }, linearGrid(tiles * splits));
+  const shader = shaderFor(runtime, x, w, taps * columnTiles, taps * rowTiles);
+  dispatch(runtime, shader.kernel('weights', tiling.constants), { x, w, y: target },
+    { ...paramsOf(g, e), columnTiles, rowTiles, splits, ySplit, tileRows: tiling.depthSums }, linearGrid(tiles * splits));
   if (parts > 1) addParts(target, y);
 };
 

@@ -7,7 +7,7 @@ import type { Kernel } from '../kernels/shader.js';
 import { scope, untrack } from '../tensor/scope.js';
 import { quadCount, type Shape } from '../tensor/shape.js';
 import { type DType, Tensor } from '../tensor/tensor.js';
-import type { OpCase } from './cases.js';
+import type { OpCase, Tolerance } from './cases.js';
 import type { Nd } from './nd.js';
 
 /** What an op's forward gets. */
@@ -63,8 +63,7 @@ export interface Op<A = unknown> {
   readonly reference: (inputs: readonly Nd[], attrs: A) => Nd;
   readonly cost: (shapes: readonly Shape[], attrs: A, shape: Shape) => Cost;
   readonly cases: readonly OpCase<A>[];
-  /** Largest error allowed, relative to the scale of the result; the default covers one rounding of each operand. */
-  readonly tolerance?: { readonly forward?: number; readonly gradient?: number; readonly reason: string };
+  readonly tolerance?: Tolerance;
 }
 
 /** Recorder of the tape; autograd installs itself here, so that ops need not know it. */

@@ -1,10 +1,12 @@
+import { kernelOptions } from '../../src/cli/kernel-options.js';
 import { openDevice } from '../../src/device/node.js';
+import type { GemmOptions } from '../../src/kernels/gemm-family.js';
 import { Runtime } from '../../src/kernels/runtime.js';
 import { setDefaultRuntime } from '../../src/tensor/create.js';
 
-/** Opens the adapter (environment `PIPIT_ADAPTER`) and makes it the default. `PIPIT_GEMM` forces a kernel family. */
-export const openRuntime = async (options: { gemm?: string } = {}): Promise<Runtime> => {
-  const runtime = new Runtime(await openDevice(), { gemm: options.gemm ?? process.env.PIPIT_GEMM ?? '' });
+/** Opens the adapter and makes it the default. The environment chooses it and its kernels, as for the commands; `options` go before it. */
+export const openRuntime = async (options: GemmOptions = {}): Promise<Runtime> => {
+  const runtime = new Runtime(await openDevice(), { ...kernelOptions(), ...options });
   setDefaultRuntime(runtime);
   return runtime;
 };

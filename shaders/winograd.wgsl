@@ -1,0 +1,124 @@
+// Convolutions of 3 by 3 taps without stride by Winograd's algorithm: input and weights are transformed, multiplied
+// as EDGE * EDGE matrix products (src/ops/gemm.ts), and the products transformed back. EDGE = RESULT + 2 pixels of
+// input give RESULT pixels of output along each axis. Per result, 9 products become (EDGE / RESULT)^2.
+//# include grid
+//# include tail
+//# include transforms
+
+@group(0) @binding(0) var<storage, read> source: array<vec4f>;
+@group(0) @binding(1) var<storage, read> bias: array<vec4f>;
+@group(0) @binding(2) var<storage, read_write> y: array<vec4f>;
+
+struct Params {
+  inH: u32, inW: u32,     // input pixels
+  outH: u32, outW: u32,   // output pixels
+  tilesY: u32, tilesX: u32,
+  firstTile: u32,         // of those in this part
+  tiles: u32,             // in this part
+  padY: i32, padX: i32,
+  channels: u32,          // of input (input), of output (output); rows of the weight matrix (weights)
+  quads: u32,             // vec4f in a row
+}
+@group(1) @binding(0) var<uniform> P: Params;
+
+override BIAS: bool = false;
+override FLIP: bool = false;   // taps in reverse order, for the gradient of the input
+
+const RESULT = u32($RESULT);
+const EDGE = u32($EDGE);
+
+// y[e][tile][channel] = (Bt d B)[e] for the EDGE * EDGE pixels d of each tile.
+@compute @workgroup_size(64)
+fn input(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let item = linearWorkgroup(group, groups) * 64u + lane;
+  if (item >= P.tiles * P.quads) { return; }
+  let tile = P.firstTile + item / P.quads;
+  let channel = item % P.quads;
+  let x0 = i32(tile % P.tilesX * RESULT) - P.padX;
+  let y0 = i32(tile / P.tilesX % P.tilesY * RESULT) - P.padY;
+  let image = tile / (P.tilesX * P.tilesY) * P.inH;
+  //# for c in 0..$EDGE
+  let inside$c = x0 + $c >= 0 && x0 + $c < i32(P.inW);
+  let column$c = u32(clamp(x0 + $c, 0, i32(P.inW) - 1));
+  //# end
+  //# for r in 0..$EDGE
+  let within$r = y0 + $r >= 0 && y0 + $r < i32(P.inH);
+  let row$r = (image + u32(clamp(y0 + $r, 0, i32(P.inH) - 1))) * P.inW;
+  var d$r: array<vec4f, EDGE>;
+  //# for c in 0..$EDGE
+  d$r[$c] = select(vec4f(0.0), source[(row$r + column$c) * P.quads + channel], within$r && inside$c);
+  //# end
+  let t$r = inputLine(d$r);
+  //# end
+  //# for c in 0..$EDGE
+  {
+    var line: array<vec4f, EDGE>;
+    //# for r in 0..$EDGE
+    line[$r] = t$r[$c];
+    //# end
+    let v = inputLine(line);
+    //# for r in 0..$EDGE
+    y[(u32($r) * EDGE + u32($c)) * P.tiles * P.quads + item] = v[$r];
+    //# end
+  }
+  //# end
+}
+
+// y[e][row of the weight matrix] = (G g Gt)[e] for the taps g.
+@compute @workgroup_size(64)
+fn weights(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let item = linearWorkgroup(group, groups) * 64u + lane;
+  let items = P.channels * P.quads;
+  if (item >= items) { return; }
+  //# for r in 0..3
+  var g$r: array<vec4f, 3>;
+  //# for c in 0..3
+  g$r[$c] = source[select(u32($r * 3 + $c), u32(8 - $r * 3 - $c), FLIP) * items + item];
+  //# end
+  let t$r = weightLine(g$r);
+  //# end
+  //# for c in 0..$EDGE
+  {
+    let u = weightLine(array<vec4f, 3>(t0[$c], t1[$c], t2[$c]));
+    //# for r in 0..$EDGE
+    y[(u32($r) * EDGE + u32($c)) * items + item] = u[$r];
+    //# end
+  }
+  //# end
+}
+
+// y[pixels of the tile][channel] = At m A for the products m, plus bias.
+@compute @workgroup_size(64)
+fn output(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let item = linearWorkgroup(group, groups) * 64u + lane;
+  let items = P.tiles * P.quads;
+  if (item >= items) { return; }
+  let tile = P.firstTile + item / P.quads;
+  let channel = item % P.quads;
+  let x0 = tile % P.tilesX * RESULT;
+  let y0 = tile / P.tilesX % P.tilesY * RESULT;
+  let image = tile / (P.tilesX * P.tilesY) * P.outH;
+  //# for r in 0..$EDGE
+  var m$r: array<vec4f, EDGE>;
+  //# for c in 0..$EDGE
+  m$r[$c] = source[u32($r * $EDGE + $c) * items + item];
+  //# end
+  let t$r = outputLine(m$r);
+  //# end
+  var shift = vec4f(0.0);
+  if (BIAS) { shift = bias[channel]; }
+  //# for c in 0..$RESULT
+  {
+    var line: array<vec4f, EDGE>;
+    //# for r in 0..$EDGE
+    line[$r] = t$r[$c];
+    //# end
+    let v = outputLine(line);
+    //# for r in 0..$RESULT
+    if (y0 + u32($r) < P.outH && x0 + u32($c) < P.outW) {
+      y[((image + y0 + u32($r)) * P.outW + x0 + u32($c)) * P.quads + channel] = maskTail(v[$r] + shift, channel, P.channels);
+    }
+    //# end
+  }
+  //# end
+}

@@ -1,0 +1,59 @@
+/** Convolutions of few input channels as plain matrix products over laid-out taps (PyTorch's unfold and fold). */
+import source from '../../shaders/conv-patches.wgsl';
+import type { Runtime } from '../kernels/runtime.js';
+import { Shader } from '../kernels/shader.js';
+import { scope } from '../tensor/scope.js';
+import { quadsPerRow, type Shape, storageBytes } from '../tensor/shape.js';
+import type { Tensor } from '../tensor/tensor.js';
+import type { ConvAttrs } from './conv-shape.js';
+import { type Extents, gemmRows, gemmWeights, rowsGeometry } from './gemm.js';
+import { allocate, dispatch, gridFor } from './op.js';
+
+const shader = new Shader('conv-patches', source);
+
+/** From this many channels on, an implicit product wastes less than the rows of taps cost. */
+const FEW_CHANNELS = 8;
+
+const rowsShape = (w: Shape, y: Shape): Shape => [y[0]! * y[1]! * y[2]!, w[0]! * w[1]! * w[2]!];
+
+/** Whether a convolution should go this way: several taps of few channels, and rows that one buffer can hold. */
+export const suitsPatches = ({ device }: Runtime, w: Shape, y: Shape, { groups }: ConvAttrs): boolean =>
+  groups === 1 && w[0]! * w[1]! > 1 && w[2]! < FEW_CHANNELS && storageBytes(rowsShape(w, y)) <= device.limits.maxStorageBufferBindingSize;
+
+const params = (x: Shape, w: Shape, y: Shape, a: ConvAttrs) => ({
+  inH: x[1]!, inW: x[2]!, outH: y[1]!, outW: y[2]!, kernelH: w[0]!, kernelW: w[1]!, strideY: a.stride[0], strideX: a.stride[1],
+  padY: a.padding[0], padX: a.padding[1], dilationY: a.dilation[0], dilationX: a.dilation[1],
+  channels: w[2]!, inStride: quadsPerRow(x) * 4, rowStride: quadsPerRow(rowsShape(w, y)) * 4,
+});
+
+const unfold = (x: Tensor, w: Shape, y: Shape, a: ConvAttrs): Tensor => {
+  const rows = allocate(x.runtime, rowsShape(w, y), 'conv2d patches');
+  const quads = quadsPerRow(rows.shape);
+  dispatch(x.runtime, shader.kernel('unfold'), { source: x, y: rows }, { ...params(x.shape, w, y, a), rows: rows.shape[0]!, quads }, gridFor(rows.shape[0]! * quads));
+  return rows;
+};
+
+/** w [KH, KW, C, D] is a matrix [KH·KW·C, D] as it stands. */
+const extents = (depth: number, width: number, pitches: Pick<Extents, 'xPitch' | 'wPitch' | 'yPitch'>): Extents =>
+  ({ depth, width, ...pitches, wTap: 0, batches: 1, xBatch: 0, wBatch: 0, yBatch: 0 });
+
+export const patchesForward = (x: Tensor, w: Tensor, y: Tensor, a: ConvAttrs, bias: Tensor | null): void => scope(() => {
+  const rows = unfold(x, w.shape, y.shape, a);
+  gemmRows(rows, w, y, rowsGeometry(rows.shape[0]!),
+    extents(rows.shape[1]!, w.shape[3]!, { xPitch: quadsPerRow(rows.shape), wPitch: quadsPerRow(w.shape), yPitch: quadsPerRow(y.shape) }), { bias });
+});
+
+export const patchesGradWeight = (x: Tensor, grad: Tensor, result: Tensor, a: ConvAttrs): void => scope(() => {
+  const rows = unfold(x, result.shape, grad.shape, a);
+  gemmWeights(rows, grad, result, rowsGeometry(rows.shape[0]!),
+    extents(rows.shape[1]!, grad.shape[3]!, { xPitch: quadsPerRow(rows.shape), wPitch: quadsPerRow(grad.shape), yPitch: quadsPerRow(result.shape) }));
+});
+
+export const patchesGradInput = (grad: Tensor, w: Tensor, result: Tensor, a: ConvAttrs): void => scope(() => {
+  const rows = allocate(grad.runtime, rowsShape(w.shape, grad.shape), 'conv2d patches');
+  gemmRows(grad, w, rows, rowsGeometry(rows.shape[0]!),
+    extents(grad.shape[3]!, rows.shape[1]!, { xPitch: quadsPerRow(grad.shape), wPitch: quadsPerRow(w.shape), yPitch: quadsPerRow(rows.shape) }), { transposed: true });
+  const pixels = result.shape[0]! * result.shape[1]! * result.shape[2]!;
+  const quads = quadsPerRow(result.shape);
+  dispatch(grad.runtime, shader.kernel('fold'), { source: rows, y: result }, { ...params(result.shape, w.shape, grad.shape, a), rows: pixels, quads }, gridFor(pixels * quads));
+});
