@@ -16,6 +16,7 @@ const HELP = `Usage: npm start -- [options]
   --rounds N         turns of each peer per row (default 5)
   --slow SECONDS     work that takes longer gets 3 rounds, beyond four times that a single one (default 5)
   --quick            one shape of each kind
+  --spin             let TensorFlow.js and jax-js wait as Node does by itself, spinning (default: they nap, as Pipit does)
   --adapter NAME     lavapipe, swiftshader or a part of the adapter's name (default: the best one)
   --json FILE        write all figures to this file
   --markdown FILE    write the tables to this file
@@ -24,7 +25,7 @@ const HELP = `Usage: npm start -- [options]
 class UsageError extends Error {}
 
 const options = {
-  rows: { type: 'string' }, peers: { type: 'string' }, rounds: { type: 'string', default: '5' }, slow: { type: 'string', default: '5' }, quick: { type: 'boolean', default: false },
+  rows: { type: 'string' }, peers: { type: 'string' }, rounds: { type: 'string', default: '5' }, slow: { type: 'string', default: '5' }, quick: { type: 'boolean', default: false }, spin: { type: 'boolean', default: false },
   adapter: { type: 'string', default: process.env.PIPIT_ADAPTER ?? '' }, json: { type: 'string' }, markdown: { type: 'string' }, list: { type: 'boolean', default: false }, help: { type: 'boolean', default: false },
 };
 
@@ -124,6 +125,7 @@ const compare = async (values, chosen) => {
   const [rounds, slowSeconds] = [positive(values, 'rounds'), positive(values, 'slow')];
   prepareVulkanEnvironment(values.adapter);
   if (values.adapter) process.env.PIPIT_ADAPTER = values.adapter;
+  if (values.spin) process.env.PEERS_SPIN = '1';
   const folder = temporaryFolder();
   const peers = await startPeers(choosePeers(values.peers));
   try {

@@ -25,9 +25,10 @@ export const installWebGpu = async () => {
 
 /**
  * Waits for a promise of Dawn with naps between the polls. Node would spin, which takes a core from a software adapter;
- * Pipit naps by itself, and the others are not to lose time to their host.
+ * Pipit naps by itself, and the others are not to lose time to their host. `--spin` of the benchmark leaves them to it.
  */
 export const napUntil = async (promise) => {
+  if (process.env.PEERS_SPIN) return promise;
   let pending = true;
   const settled = promise.finally(() => { pending = false; });
   settled.catch(() => {});
