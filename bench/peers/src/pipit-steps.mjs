@@ -65,7 +65,7 @@ export const trainStep = (runtime, { attrs: { net, classes, lr, momentum, eps } 
 export const wsdanStep = (runtime, { attrs, inputs: shapes }, inputs) => {
   const { classes, attentions, scale, rim, lr, weightDecay, cropTheta, dropTheta, cropPadding, beta, centerWeight } = attrs;
   const options = { ...defaultWsdan, attentions, scale, attentionRim: rim, cropTheta, dropTheta, cropPadding, beta, centerWeight };
-  const model = new WSDAN(createBackbone('resnet_small', options.bnMomentum), classes, options);
+  const model = new WSDAN(createBackbone('resnet_small'), classes, options);
   // The rows give the classifier in PyTorch's order, [classes, features].
   const [rows, columns] = shapes['fc.weight'];
   const turned = Float32Array.from({ length: rows * columns }, (_, i) => inputs['fc.weight'].data[(i % rows) * columns + Math.floor(i / rows)]);
