@@ -12,6 +12,8 @@ const LIMIT_MIB = 60;
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const HERE = fileURLToPath(new URL('.', import.meta.url));
 const DAWN = 'dist/linux-x64/dawn.node';
+/** Packages of which the built commands read files. */
+const WHOLE_PACKAGES = ['uplot'];
 /** Part of every Linux system with glibc, and bound to the system's own version of it. */
 const SYSTEM_LIBRARIES = /^(lib(c|m|dl|rt|pthread|resolv)\.so|ld-linux)/;
 
@@ -26,7 +28,7 @@ const withoutReact = {
   setup: ({ onLoad }) => onLoad({ filter: /tcompare\/dist\/esm\/react-element-to-jsx-string\.js$/ }, () => ({ contents: 'export default String;' })),
 };
 
-/** Bundled with all packages but `webgpu`, whose binary must be a file. */
+/** Bundled with all packages but `webgpu`, whose binary must be a file of its own. */
 const bundle = (to) => build({
   absWorkingDir: ROOT, bundle: true, splitting: true, platform: 'node', target: 'node20', format: 'esm', external: ['webgpu'], loader: { '.wgsl': 'text' }, logLevel: 'warning',
   plugins: [withoutReact], outdir: to,
@@ -56,6 +58,7 @@ const copyBinaries = (payload) => {
   const webgpu = join(ROOT, 'node_modules/webgpu');
   copy(process.execPath, join(payload, 'node'));
   for (const file of ['package.json', 'index.js', DAWN]) copy(join(webgpu, file), join(payload, 'app/node_modules/webgpu', file));
+  for (const name of WHOLE_PACKAGES) copy(join(ROOT, 'node_modules', name), join(payload, 'app/node_modules', name));
   const carried = { ...libraries(process.execPath), ...libraries(join(webgpu, DAWN)) };
   for (const [name, path] of Object.entries(carried)) copy(path, join(payload, 'lib', name));
   copy(vulkanLoader(), join(payload, 'vulkan/libvulkan.so.1'));

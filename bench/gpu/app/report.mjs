@@ -77,10 +77,13 @@ const steps = ({ results: { step, pytorch } }) => {
   ].filter(Boolean).join('\n\n');
 };
 
+/** Kernels below this share of a step are left to results.json. */
+const WORTH_A_LINE = 0.005;
+
 /** Where the time of a step goes. */
 const profiles = ({ results: { step } }) => (step?.models ?? []).filter(({ kernels }) => kernels).map(({ model, kernels }) => {
   const total = kernels.reduce((sum, { ms }) => sum + ms, 0);
-  return `### ${model}\n\n${table(['kernel', 'dispatches', 'ms', 'share'], kernels.map((k) => [k.kernel, k.dispatches, k.ms.toFixed(2), percent(k.ms / total)]))}`;
+  return `### ${model}\n\n${table(['kernel', 'dispatches', 'ms', 'share'], kernels.filter(({ ms }) => ms / total >= WORTH_A_LINE).map((k) => [k.kernel, k.dispatches, k.ms.toFixed(2), percent(k.ms / total)]))}`;
 }).join('\n\n');
 
 const setting = ({ pack, card, found, machine, small }) => list([

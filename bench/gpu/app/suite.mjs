@@ -16,7 +16,7 @@ const HELP = `Usage: sh run.sh [options]       results go to $OUT, or to ./resul
 /** Images per step: the first that this adapter's memory and limits allow. */
 const BATCHES = [12, 8, 6, 4, 2];
 const TEST_SECONDS = 300;
-/** Bundles whose kernels are forced in turn. Which exist depends on the adapter; a refusal is an answer. */
+/** Kernels that are forced in turn. Which exist depends on the adapter; a refusal is an answer. */
 const VARIANTS = [{ PIPIT_GEMM: 'tile' }, { PIPIT_GEMM: 'plain' }, { PIPIT_GEMM: 'broadcast' }, { PIPIT_WINOGRAD: 'on' }, { PIPIT_WINOGRAD: 'off' }];
 
 const { values } = parseArgs({
@@ -48,7 +48,9 @@ const run = (command, args, { env = {}, seconds = Number(values.limit) } = {}) =
   child.on('close', end);
 });
 
-const node = (script, args, options) => run(process.execPath, [join('dist', script), ...args], options);
+/** Layers at batch 12 are checked on the host, in float64: that takes more than Node's usual heap. */
+const HEAP = '--max-old-space-size=8192';
+const node = (script, args, options) => run(process.execPath, [HEAP, join('dist', script), ...args], options);
 const readJson = (file) => (existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : null);
 
 /** The first choice of driver that offers a GPU, else what the system offers by itself. */
@@ -82,7 +84,7 @@ const kernels = async () => {
 
 /** What is trained: the first of the published backbones that is there, and ResNet-50. */
 const stepModels = async () => {
-  if (small) return [{ preset: 'synthetic', model: 'resnet_small', size: 65, batches: [4] }];
+  if (small) return [{ preset: 'synthetic', model: 'resnet18', size: 97, batches: [2] }];
   const { backboneNames } = await import('./dist/index.js');
   return ['inception_mixed_6e', 'resnet50'].filter((name) => backboneNames.includes(name)).map((model) => ({ preset: 'cub', model, size: 448, batches: BATCHES }));
 };
@@ -110,7 +112,7 @@ const pytorchWork = async (results) => {
   const { ops } = await import('./dist/index.js');
   const timed = ops.find(({ name }) => name === 'conv2d').cases.filter(({ name, bench }) => (small ? bench && name.startsWith('default 64') : bench === 'gpu'));
   const steps = (results.step?.models ?? await stepModels()).map(({ model, size, batch }) => ({ model, size, batch: batch ?? BATCHES[0] }));
-  return { gemm: small ? 256 : 4096, steps: small ? [] : steps, convolutions: timed.map(({ name, shapes: [x, w], attrs }) => ({ name, x, w, stride: attrs.stride, padding: attrs.padding })) };
+  return { gemm: small ? 256 : 4096, steps, convolutions: timed.map(({ name, shapes: [x, w], attrs }) => ({ name, x, w, stride: attrs.stride, padding: attrs.padding })) };
 };
 
 const pytorch = async (results) => {
