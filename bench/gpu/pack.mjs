@@ -4,7 +4,7 @@
 import { execFileSync } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { basename, dirname, join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 
@@ -29,16 +29,18 @@ const withoutReact = {
 };
 
 /** Bundled with all packages but `webgpu`, whose binary must be a file of its own. */
-const bundle = (to) => build({
+const bundle = (entryPoints, to) => build({
   absWorkingDir: ROOT, bundle: true, splitting: true, platform: 'node', target: 'node20', format: 'esm', external: ['webgpu'], loader: { '.wgsl': 'text' }, logLevel: 'warning',
-  plugins: [withoutReact], outdir: to,
+  plugins: [withoutReact], entryPoints, outdir: to, entryNames: '[name]',
   // Bundled packages that are not ES modules still ask for Node's own through require.
   banner: { js: "import { createRequire as requireFrom } from 'node:module'; const require = requireFrom(import.meta.url);" },
-  entryPoints: {
-    index: 'src/index.ts', info: 'src/cli/info.ts', gradcheck: 'src/cli/gradcheck.ts', bench: 'bench/bench.ts',
-    ...Object.fromEntries(adapterTests().map((name) => [`test/${basename(name, '.ts')}`, `test/${name}`])),
-  },
 });
+
+/** In the folders where they also lie here: both look for files beside them. */
+const bundleAll = async (dist) => {
+  await bundle(['src/index.ts', 'src/cli/info.ts', 'src/cli/gradcheck.ts', 'bench/bench.ts'], dist);
+  await bundle(adapterTests().map((name) => `test/${name}`), join(dist, 'test'));
+};
 
 const copy = (from, to) => {
   mkdirSync(dirname(to), { recursive: true });
@@ -89,7 +91,7 @@ const pack = async (folder) => {
   try {
     copyBinaries(payload);
     copyApp(join(payload, 'app'));
-    await bundle(join(payload, 'app/dist'));
+    await bundleAll(join(payload, 'app/dist'));
     mkdirSync(folder, { recursive: true });
     cpSync(join(HERE, 'folder'), folder, { recursive: true });
     // gzip is part of the smallest systems, xz is not.
