@@ -19,21 +19,26 @@ const COLUMNS = LANES / GROUPS;        // lanes side by side
 
 // A tile of (LANES * BLOCKS) rows by (COLUMNS * 4) columns.
 @compute @workgroup_size($LANES)
-fn rows(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
-  let tile = linearWorkgroup(group, groups);
-  if (tile >= P.columnTiles * P.rowTiles * P.batches) { return; }
-  let batch = tile / (P.columnTiles * P.rowTiles);
-  let row0 = ((tile / P.columnTiles) % P.rowTiles) * (LANES * u32($BLOCKS));
+fn rows(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
+  let batch = P.firstBatch + group.z;
+  let row0 = (P.firstRowTile + group.y) * (LANES * u32($BLOCKS));
   let first = lane / COLUMNS * COLUMNS;
-  let column = (tile % P.columnTiles) * COLUMNS + lane % COLUMNS;
-  let safeColumn = min(column, P.width4 - 1u);
+  let column = group.x * COLUMNS + lane % COLUMNS;
+  let safeColumn = group.x * P.wPanel + min(lane % COLUMNS, P.width4 - 1u - group.x * COLUMNS);
   let lastPixel = P.rows - 1u;
   //# for j in 0..$BLOCKS
   let p$j = min(row0 + u32($j) * LANES + lane, lastPixel);
-  let q$j = p$j / P.outW;
-  let baseX$j = i32(p$j % P.outW) * P.mulX + P.offX;
-  let baseY$j = i32(q$j % P.outH) * P.mulY + P.offY;
-  let image$j = (q$j / P.outH) * P.inH;
+  var at$j = batch * P.xBatch + p$j / LANES * P.xPanel + p$j % LANES * P.xPitch;
+  var inside$j = true;
+  var baseX$j = 0i;
+  var baseY$j = 0i;
+  var image$j = 0u;
+  if (!PLAIN) {
+    let q = p$j / P.outW;
+    baseX$j = i32(p$j % P.outW) * P.mulX + P.offX;
+    baseY$j = i32(q % P.outH) * P.mulY + P.offY;
+    image$j = (q / P.outH) * P.inH;
+  }
   //# end
   var sum: array<vec4f, COLUMNS * u32($BLOCKS)>;
   for (var r = 0u; r < P.kernelH; r++) {
@@ -41,21 +46,23 @@ fn rows(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
       //# for j in 0..$BLOCKS
       let iy$j = baseY$j + i32(r) * P.stepY;
       let ix$j = baseX$j + i32(s) * P.stepX;
-      let inside$j = within(iy$j, P.inH) && within(ix$j, P.inW);
-      let at$j = batch * P.xBatch + select(0u, ((image$j + u32(iy$j)) * P.inW + u32(ix$j)) * P.xPitch, inside$j);
+      if (!PLAIN) {
+        inside$j = within(iy$j, P.inH) && within(ix$j, P.inW);
+        at$j = batch * P.xBatch + select(0u, ((image$j + u32(iy$j)) * P.inW + u32(ix$j)) * P.xPitch, inside$j);
+      }
       //# end
       let tap = batch * P.wBatch + P.tapBase + r * P.tapY + s * P.tapX;
       for (var k = 0u; k < P.depth4; k++) {
         // All loads come first: the compiler otherwise sinks additions across a load's branches.
         //# for j in 0..$BLOCKS
-        let a$j = select(vec4f(0.0), loadX(at$j + k), inside$j);
+        let a$j = select(vec4f(0.0), loadX(at$j + k * P.xStep), inside$j);
         //# end
         var b0: vec4f;
         var b1: vec4f;
         var b2: vec4f;
         var b3: vec4f;
         if (TRANSPOSED) {
-          let n = safeColumn * 4u;
+          let n = min(column, P.width4 - 1u) * 4u;
           let last = P.width - 1u;
           let t0 = loadW(tap + min(n, last) * P.wPitch + k);
           let t1 = loadW(tap + min(n + 1u, last) * P.wPitch + k);

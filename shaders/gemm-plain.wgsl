@@ -12,12 +12,11 @@
 
 // A tile of 8 rows by 64 vec4f of columns.
 @compute @workgroup_size(64)
-fn rows(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let tile = linearWorkgroup(group, groups);
-  let column = (tile % P.columnTiles) * 64u + lane;
-  if (tile >= P.columnTiles * P.rowTiles * P.batches || column >= P.width4) { return; }
-  let batch = tile / (P.columnTiles * P.rowTiles);
-  let row0 = ((tile / P.columnTiles) % P.rowTiles) * 8u;
+fn rows(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let column = group.x * 64u + lane;
+  if (column >= P.width4) { return; }
+  let batch = P.firstBatch + group.z;
+  let row0 = (P.firstRowTile + group.y) * 8u;
   //# for j in 0..8
   let p$j = min(row0 + u32($j), P.rows - 1u);
   let baseX$j = i32(p$j % P.outW) * P.mulX + P.offX;
@@ -36,7 +35,7 @@ fn rows(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
       let tap = batch * P.wBatch + P.tapBase + r * P.tapY + s * P.tapX;
       for (var k = 0u; k < P.depth4; k++) {
         //# for j in 0..8
-        let a$j = select(vec4f(0.0), loadX(at$j + k), inside$j);
+        let a$j = select(vec4f(0.0), loadX(at$j + k * P.xStep), inside$j);
         //# end
         //# for q in 0..4
         let b$q = right(tap, k, $q, column);

@@ -39,14 +39,12 @@ fn multiply(sum: ptr<function, Sums>, tx: u32, ty: u32) {
 }
 
 @compute @workgroup_size(256)
-fn rows(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let tile = linearWorkgroup(group, groups);
-  if (tile >= P.columnTiles * P.rowTiles * P.batches) { return; }
+fn rows(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
   let tx = lane % 16u;
   let ty = lane / 16u;
-  let batch = tile / (P.columnTiles * P.rowTiles);
-  let row0 = ((tile / P.columnTiles) % P.rowTiles) * (64u * ROWS);
-  let column0 = (tile % P.columnTiles) * (16u * COLUMNS);
+  let batch = P.firstBatch + group.z;
+  let row0 = (P.firstRowTile + group.y) * (64u * ROWS);
+  let column0 = group.x * (16u * COLUMNS);
   // Loads of x: this invocation brings quad lane % 4 of rows lane / 4 + 64 i.
   let loadQuad = lane % 4u;
   //# for i in 0..$ROWS
@@ -70,7 +68,7 @@ fn rows(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         let safe = min(quad, P.depth4 - 1u);
         //# for i in 0..$ROWS
         {
-          let a = select(vec4f(0.0), loadX(at$i + safe), inside$i && quad < P.depth4);
+          let a = select(vec4f(0.0), loadX(at$i + safe * P.xStep), inside$i && quad < P.depth4);
           let row = lane / 4u + u32($i) * 64u;
           for (var c = 0u; c < 4u; c++) { left[loadQuad * 4u + c][row / 4u][row % 4u] = a[c]; }
         }

@@ -21,7 +21,10 @@ struct Params {
   width: u32,         // logical n, in elements
   width4: u32,
   xPitch: u32,        // between pixels of x
+  xStep: u32,         // between quads of a pixel (rows form)
+  xPanel: u32,        // between blocks of LANES rows (rows form of broadcast, with PLAIN)
   wPitch: u32,        // between rows of w
+  wPanel: u32,        // between the columns of neighbouring tiles (rows form; as many as a tile has, where w is not packed)
   tapBase: u32,       // first tap of w, and what lies between taps downwards and sideways
   tapY: u32,
   tapX: u32,
@@ -35,6 +38,8 @@ struct Params {
   columnTiles: u32,
   rowTiles: u32,
   batches: u32,
+  firstRowTile: u32,  // rows form: of this dispatch, whose grid is (column tiles, row tiles, batches)
+  firstBatch: u32,
   splits: u32,        // weights form: parts into which the pixels are cut
   ySplit: u32,        // between their results
   tileRows: u32,      // a loop bound the compiler must not know, so that it does not unroll
@@ -42,6 +47,7 @@ struct Params {
 
 override BIAS: bool = false;
 override TRANSPOSED: bool = false;     // w is [n][k] instead of [k][n]
+override PLAIN: bool = false;          // x is a matrix of P.rows rows: no pixels to find
 override SCATTER: bool = false;        // the rows of y are not one behind the other
 
 fn within(at: i32, size: u32) -> bool {

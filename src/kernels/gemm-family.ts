@@ -28,10 +28,10 @@ export interface Tuning {
 
 /** By adapter class; see {@link tuningKey}. Figures: bench/RESULTS.md. */
 const DEFAULTS = {
-  lavapipe: { kind: 'broadcast', sums: 32, imageReads: 4, tileRows: 1, tileColumns: 1, winograd: 32 },
-  swiftshader: { kind: 'broadcast', sums: 16, imageReads: 0, tileRows: 1, tileColumns: 1, winograd: 32 },
-  software: { kind: 'broadcast', sums: 32, imageReads: 0, tileRows: 1, tileColumns: 1, winograd: 32 },
-  gpu: { kind: 'tile', sums: 32, imageReads: 0, tileRows: 1, tileColumns: 1, winograd: 32 },
+  lavapipe: { kind: 'broadcast', sums: 24, imageReads: 3, tileRows: 1, tileColumns: 1, winograd: 64 },
+  swiftshader: { kind: 'broadcast', sums: 16, imageReads: 0, tileRows: 1, tileColumns: 1, winograd: 64 },
+  software: { kind: 'broadcast', sums: 32, imageReads: 0, tileRows: 1, tileColumns: 1, winograd: 64 },
+  gpu: { kind: 'tile', sums: 32, imageReads: 0, tileRows: 1, tileColumns: 1, winograd: 64 },
 } satisfies Record<string, Tuning>;
 
 /** What a tuning file holds: departures from the defaults by adapter. */

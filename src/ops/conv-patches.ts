@@ -5,7 +5,7 @@ import { Shader } from '../kernels/shader.js';
 import { scope } from '../tensor/scope.js';
 import { quadsPerRow, type Shape, storageBytes } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
-import type { ConvAttrs } from './conv-shape.js';
+import { type ConvAttrs, tapsBetween } from './conv-shape.js';
 import { type Extents, gemmRows, gemmWeights, rowsGeometry } from './gemm.js';
 import { allocate, dispatch, gridFor } from './op.js';
 
@@ -22,14 +22,14 @@ export const suitsPatches = ({ device }: Runtime, w: Shape, y: Shape, { groups }
 
 const params = (x: Shape, w: Shape, y: Shape, a: ConvAttrs) => ({
   inH: x[1]!, inW: x[2]!, outH: y[1]!, outW: y[2]!, kernelH: w[0]!, kernelW: w[1]!, strideY: a.stride[0], strideX: a.stride[1],
-  padY: a.padding[0], padX: a.padding[1], dilationY: a.dilation[0], dilationX: a.dilation[1],
+  padY: a.padding[0], padX: a.padding[1], dilationY: a.dilation[0], dilationX: a.dilation[1], everyY: tapsBetween(a.stride[0], a.dilation[0]), everyX: tapsBetween(a.stride[1], a.dilation[1]),
   channels: w[2]!, inStride: quadsPerRow(x) * 4, rowStride: quadsPerRow(rowsShape(w, y)) * 4,
 });
 
 const unfold = (x: Tensor, w: Shape, y: Shape, a: ConvAttrs): Tensor => {
   const rows = allocate(x.runtime, rowsShape(w, y), 'conv2d patches');
   const quads = quadsPerRow(rows.shape);
-  dispatch(x.runtime, shader.kernel('unfold'), { source: x, y: rows }, { ...params(x.shape, w, y, a), rows: rows.shape[0]!, quads }, gridFor(rows.shape[0]! * quads));
+  dispatch(x.runtime, shader.kernel('unfold'), { source: x, y: rows }, { ...params(x.shape, w, y, a), rows: rows.shape[0]!, quads }, gridFor(rows.shape[0]!));
   return rows;
 };
 

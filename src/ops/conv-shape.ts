@@ -17,6 +17,11 @@ export interface ConvAttrs {
 export const windowCount = (size: number, kernel: number, stride: number, padding: number, dilation = 1): number =>
   Math.floor((size + 2 * padding - dilation * (kernel - 1) - 1) / stride) + 1;
 
+const gcd = (a: number, b: number): number => (b === 0 ? a : gcd(b, a % b));
+
+/** With a stride, only every so many taps reach the same pixel of the input. */
+export const tapsBetween = (stride: number, dilation: number): number => stride / gcd(dilation, stride);
+
 /** Output shape [N, OH, OW, Cout] of a convolution of x [N, H, W, Cin] with w [KH, KW, Cin / groups, Cout]. */
 export const convShape = (x: Shape, w: Shape, a: ConvAttrs, bias?: Shape): Shape => {
   const what = `conv2d: input ${formatShape(x)} (N, H, W, C) and weight ${formatShape(w)} (KH, KW, C / groups, out), groups=${a.groups}`;

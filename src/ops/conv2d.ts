@@ -3,7 +3,7 @@ import { Shader } from '../kernels/shader.js';
 import { numel, quadCount, quadsPerRow, type Shape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { patchesForward, patchesGradInput, patchesGradWeight, suitsPatches } from './conv-patches.js';
-import { type ConvAttrs, convShape, pair, type Pair } from './conv-shape.js';
+import { type ConvAttrs, convShape, pair, type Pair, tapsBetween } from './conv-shape.js';
 import { convCases } from './conv2d-cases.js';
 import { type Extents, gemmRows, gemmWeights, type Geometry } from './gemm.js';
 import { nd, type Nd } from './nd.js';
@@ -48,15 +48,13 @@ interface Phase {
   readonly step: number;
 }
 
-const gcd = (a: number, b: number): number => (b === 0 ? a : gcd(b, a % b));
-
 /**
  * With stride s, input pixel first + s·j gets gradient from the taps r with first + padding − r·dilation divisible by s,
  * and from output pixel j + offset + k·step for the k-th of them.
  */
 const phasesOf = (size: number, kernel: number, stride: number, padding: number, dilation: number): Phase[] =>
   Array.from({ length: Math.min(stride, size) }, (_, first) => {
-    const everyTap = stride / gcd(dilation, stride);
+    const everyTap = tapsBetween(stride, dilation);
     const reaches = Array.from({ length: Math.min(everyTap, kernel) }, (_, r) => r).find((r) => (first + padding - r * dilation) % stride === 0);
     const firstTap = reaches ?? 0;
     return {

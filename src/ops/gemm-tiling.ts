@@ -18,6 +18,8 @@ const tileShader = new Shader('gemm-tile', tileSource, { x: 'x-buffer', w: 'w-bu
 const plainShader = new Shader('gemm-plain', plainSource, { x: 'x-buffer', w: 'w-buffer' });
 
 export interface Tiling {
+  /** Of a subgroup; 1 where the kernels do not use it. */
+  readonly lanes: number;
   readonly constants: Record<string, number>;
   /** Rows of a tile of the rows form. */
   readonly rows: number;
@@ -50,14 +52,14 @@ const MOST_BLOCKS = 16;
 export const tilingOf = ({ gemm }: Runtime, quads: readonly number[]): Tiling => {
   if (gemm.kind === 'tile') {
     const [rows, columns] = [64 * gemm.tileRows, 16 * gemm.tileColumns];
-    return { constants: { ROWS: gemm.tileRows, COLUMNS: gemm.tileColumns }, rows, columns, depth: rows, groups: 1, rowSums: 0, depthSums: 0 };
+    return { constants: { ROWS: gemm.tileRows, COLUMNS: gemm.tileColumns }, lanes: 1, rows, columns, depth: rows, groups: 1, rowSums: 0, depthSums: 0 };
   }
-  if (gemm.kind === 'plain') return { constants: {}, rows: 8, columns: 64, depth: 8, groups: 1, rowSums: 8, depthSums: 8 };
+  if (gemm.kind === 'plain') return { constants: {}, lanes: 1, rows: 8, columns: 64, depth: 8, groups: 1, rowSums: 8, depthSums: 8 };
   const lanes = gemm.subgroupSize;
   const columns = bestColumns(lanes, quads);
   const blocks = Math.max(1, Math.min(Math.floor(gemm.sums / columns), MOST_BLOCKS));
   return {
-    constants: { LANES: lanes, GROUPS: lanes / columns, COLUMNS: columns, BLOCKS: blocks },
+    constants: { LANES: lanes, GROUPS: lanes / columns, COLUMNS: columns, BLOCKS: blocks }, lanes,
     rows: lanes * blocks, columns, depth: columns * 4, groups: lanes / columns, rowSums: columns * blocks, depthSums: columns * 4,
   };
 };

@@ -1,7 +1,8 @@
 /** The one family of kernels behind matmul, linear and conv2d, for both kinds of adapter. */
-import { linearGrid } from '../kernels/grid.js';
+import { linearGrid, MAX_GROUPS } from '../kernels/grid.js';
 import { quadCount } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
+import { packOperands } from './gemm-pack.js';
 import { shaderFor, tilingOf } from './gemm-tiling.js';
 import { dispatch } from './op.js';
 import { sum } from './reduce.js';
@@ -25,6 +26,13 @@ export interface Geometry {
 export const rowsGeometry = (rows: number): Geometry => ({
   rows, out: [1, 1], source: [1, 1], kernel: [1, 1], mul: [1, 1], offset: [0, 0], step: [0, 0],
 });
+
+/** Whether every pixel of the result is that of the source, so that x is a matrix and there are no pixels to find. */
+const isPlain = (g: Geometry): boolean => {
+  const one = (pair: readonly [number, number], value: number): boolean => pair[0] === value && pair[1] === value;
+  const same = one(g.kernel, 1) && one(g.mul, 1) && one(g.offset, 0) && g.out[0] === g.source[0] && g.out[1] === g.source[1];
+  return same && !g.place && !g.taps?.first;
+};
 
 /** Sizes in elements, pitches and batch strides in vec4f. */
 export interface Extents {
@@ -50,17 +58,28 @@ const placeParams = ({ place }: Geometry, { yPitch }: Extents) => ({
   yPitch: (place?.pixel ?? 1) * yPitch, yOrigin: (place?.origin ?? 0) * yPitch, yImage: (place?.image ?? 0) * yPitch, yLine: (place?.line ?? 0) * yPitch,
 });
 
+export type GemmParams = ReturnType<typeof paramsOf> & Record<'xPanel' | 'wPanel' | 'columnTiles' | 'rowTiles' | 'splits' | 'ySplit' | 'tileRows', number>;
+
 const paramsOf = (g: Geometry, e: Extents) => ({
   rows: g.rows, outH: g.out[0], outW: g.out[1], inH: g.source[0], inW: g.source[1], kernelH: g.kernel[0], kernelW: g.kernel[1],
   mulY: g.mul[0], mulX: g.mul[1], offY: g.offset[0], offX: g.offset[1], stepY: g.step[0], stepX: g.step[1],
   depth: e.depth, depth4: ceilDiv(e.depth, 4), width: e.width, width4: ceilDiv(e.width, 4),
-  xPitch: e.xPitch, wPitch: e.wPitch, ...tapParams(g, e), ...placeParams(g, e), xBatch: e.xBatch, wBatch: e.wBatch, yBatch: e.yBatch, batches: e.batches,
+  xPitch: e.xPitch, xStep: 1, xPanel: 0, wPitch: e.wPitch, ...tapParams(g, e), ...placeParams(g, e), xBatch: e.xBatch, wBatch: e.wBatch, yBatch: e.yBatch, batches: e.batches,
 });
 
 export interface RowsOptions {
   readonly bias?: Tensor | null;
   /** w is stored [n][k]. */
   readonly transposed?: boolean;
+}
+
+/** Cuts rows and batches into dispatches whose grid no axis of which passes the limit. */
+function* partsOf(rowTiles: number, batches: number) {
+  for (let batch = 0; batch < batches; batch += MAX_GROUPS) {
+    for (let rowTile = 0; rowTile < rowTiles; rowTile += MAX_GROUPS) {
+      yield { batch, rowTile, batches: Math.min(MAX_GROUPS, batches - batch), rowTiles: Math.min(MAX_GROUPS, rowTiles - rowTile) };
+    }
+  }
 }
 
 /** y[p, n] = Σ x[pixel, k] · w[k, n] (+ bias). Fills `y` completely. */
@@ -70,12 +89,17 @@ export const gemmRows = (x: Tensor, w: Tensor, y: Tensor, g: Geometry, e: Extent
   const columnTiles = ceilDiv(ceilDiv(e.width, 4), tiling.columns);
   const rowTiles = ceilDiv(g.rows, tiling.rows);
   const shader = shaderFor(runtime, x, w, g.kernel[0] * g.kernel[1] * columnTiles, rowTiles);
+  const plain = isPlain(g) && runtime.gemm.kind === 'broadcast';
   const kernel = shader.kernel('rows', {
-    ...tiling.constants, BIAS: options.bias ? 1 : 0, TRANSPOSED: options.transposed ? 1 : 0, SCATTER: g.place ? 1 : 0,
+    ...tiling.constants, BIAS: options.bias ? 1 : 0, TRANSPOSED: options.transposed ? 1 : 0, PLAIN: plain ? 1 : 0, SCATTER: g.place ? 1 : 0,
   });
-  // Without a bias its binding is never read; any buffer serves.
-  dispatch(runtime, kernel, { x, w, bias: options.bias ?? w, y },
-    { ...paramsOf(g, e), columnTiles, rowTiles, splits: 1, ySplit: 0, tileRows: tiling.rowSums }, linearGrid(columnTiles * rowTiles * e.batches));
+  const params = { ...paramsOf(g, e), xPanel: tiling.lanes * e.xPitch, wPanel: tiling.columns, columnTiles, rowTiles, splits: 1, ySplit: 0, tileRows: tiling.rowSums };
+  const packed = plain && !options.transposed && e.batches === 1 ? packOperands(x, w, e, tiling, params) : { x, w, params };
+  for (const part of partsOf(rowTiles, e.batches)) {
+    // Without a bias its binding is never read; any buffer serves.
+    dispatch(runtime, kernel, { x: packed.x, w: packed.w, bias: options.bias ?? w, y },
+      { ...packed.params, firstRowTile: part.rowTile, firstBatch: part.batch }, [columnTiles, part.rowTiles, part.batches]);
+  }
 };
 
 /** Fewer workgroups than this leave cores idle; then the pixels are cut into parts that are summed afterwards. */
@@ -96,7 +120,7 @@ export const gemmWeights = (x: Tensor, w: Tensor, y: Tensor, g: Geometry, e: Ext
   const target = parts === 1 ? y : Tensor.allocate(runtime, [parts, ...y.shape], 'float32', 'weight gradient parts');
   const shader = shaderFor(runtime, x, w, taps * columnTiles, taps * rowTiles);
   dispatch(runtime, shader.kernel('weights', tiling.constants), { x, w, y: target },
-    { ...paramsOf(g, e), columnTiles, rowTiles, splits, ySplit, tileRows: tiling.depthSums }, linearGrid(tiles * splits));
+    { ...paramsOf(g, e), columnTiles, rowTiles, wPanel: 0, firstRowTile: 0, firstBatch: 0, splits, ySplit, tileRows: tiling.depthSums }, linearGrid(tiles * splits));
   if (parts > 1) addParts(target, y);
 };
 
