@@ -52,6 +52,9 @@ const small: readonly Layer[] = [
   { name: 'depthwise stride 2, multiplier 2', x: [1, 9, 8, 6], w: [3, 3, 1, 12], padding: [1, 1], stride: [2, 2], groups: 6 },
 ];
 
+/** A weight's gradient is a sum over all pixels, here 48,841 of them: more than a gradient is checked for by default. */
+const manyPixels: OpCase<ConvAttrs> = { ...toCase({ name: 'many pixels', x: [1, 221, 221, 3], w: [1, 1, 3, 4] }), gradient: 'directions' };
+
 /** The default model's at its batch, then two of ResNet-18's at 64×64 pixels. */
 const residual: readonly Layer[] = [
   { name: 'default 3→16 3×3/2 65²', x: [16, 65, 65, 3], w: [3, 3, 3, 16], stride: [2, 2], padding: [1, 1] },
@@ -67,7 +70,7 @@ const residual: readonly Layer[] = [
 ];
 
 export const convCases: readonly OpCase<ConvAttrs>[] = [
-  ...small.map(toCase),
+  ...small.map(toCase), manyPixels,
   ...[...inceptionLayers, ...residual].map((layer) => toCase({ ...layer, bench: true })),
   ...inceptionLayersOfBatch12.map((layer) => toCase({ ...layer, bench: 'gpu' })),
 ];

@@ -1,5 +1,5 @@
 import { fail } from '../errors.js';
-import { formatShape, numel, quadsPerRow, type Shape } from '../tensor/shape.js';
+import { formatShape, numel, quadsPerRow, sameShape, type Shape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { gemmRows, gemmWeights, rowsGeometry } from './gemm.js';
 import { transpose } from './layout.js';
@@ -19,19 +19,24 @@ const split = (shape: Shape, transposed: boolean): { batch: Shape; rows: number;
   return { batch: shape.slice(0, -2), rows: transposed ? c : r, columns: transposed ? r : c };
 };
 
+/** Batch axes of the result: those of both operands, or of one where the other is a single matrix; null where they do not fit. */
+const batchAxes = (a: Shape, b: Shape): Shape | null => {
+  if (sameShape(a, b) || (numel(b) === 1 && b.length <= a.length)) return a;
+  return numel(a) === 1 && a.length <= b.length ? b : null;
+};
+
 const infer = (shapes: readonly Shape[], { transposeA, transposeB }: Attrs): Shape => {
   const [sa, sb] = [shapes[0]!, shapes[1]!];
   if (sa.length < 2 || sb.length < 2) fail(`matmul: both operands need at least two dimensions, got ${formatShape(sa)} and ${formatShape(sb)}; reshape vectors to a row or column`);
   const [a, b] = [split(sa, transposeA), split(sb, transposeB)];
   if (a.columns !== b.rows) fail(`matmul: inner sizes differ: ${formatShape(sa)}${transposeA ? ' transposed' : ''} has ${a.columns} columns, ${formatShape(sb)}${transposeB ? ' transposed' : ''} has ${b.rows} rows`);
-  if (b.batch.length && numel(b.batch) > 1 && formatShape(a.batch) !== formatShape(b.batch)) {
-    fail(`matmul: batch axes ${formatShape(a.batch)} and ${formatShape(b.batch)} differ; they must be equal, or b must be a single matrix`);
-  }
-  return [...a.batch, a.rows, b.columns];
+  const batch = batchAxes(a.batch, b.batch) ??
+    fail(`matmul: batch axes ${formatShape(a.batch)} and ${formatShape(b.batch)} differ; they must be equal, or one operand must be a single matrix`);
+  return [...batch, a.rows, b.columns];
 };
 
 /**
- * Product of 3-D a [B, ·, ·] and b [B or 1, ·, ·]. A both-transposed product is not needed: callers transpose
+ * Product of 3-D a [B or 1, ·, ·] and b [B or 1, ·, ·]. A both-transposed product is not needed: callers transpose
  * the result's operands instead.
  */
 const product = (a: Tensor, b: Tensor, shape: Shape, transposeA: boolean, transposeB: boolean): Tensor => {
@@ -84,6 +89,9 @@ export const matmulOp: Op<Attrs> = {
       ];
     }),
     { name: 'batch by matrix', shapes: [[2, 3, 4, 5], [5, 6]], attrs: { transposeA: false, transposeB: false } },
+    { name: 'matrix by batch', shapes: [[6, 5], [2, 3, 5, 7]], attrs: { transposeA: false, transposeB: false } },
+    { name: 'matrixᵀ by batchᵀ', shapes: [[5, 6], [2, 3, 7, 5]], attrs: { transposeA: true, transposeB: true } },
+    { name: 'batch of one matrix by batch', shapes: [[1, 4, 5], [3, 5, 2]], attrs: { transposeA: false, transposeB: false } },
     { name: 'split reduction', shapes: [[3000, 9], [3000, 6]], attrs: { transposeA: true, transposeB: false } },
     ...([[512, true], [1024, true], [4096, 'gpu']] as const).map(([side, bench]) => (
       { name: `${side}³`, shapes: [[side, side], [side, side]], attrs: { transposeA: false, transposeB: false }, bench })),
@@ -104,9 +112,8 @@ const referenceProduct = (a: Nd, b: Nd, attrs: Attrs): Nd => {
   const out = nd(infer([a.shape, b.shape], attrs));
   const [sa, sb] = [split(a.shape, attrs.transposeA), split(b.shape, attrs.transposeB)];
   const [m, k, n] = [sa.rows, sa.columns, sb.columns];
-  const single = numel(sb.batch) === 1;
-  for (let batch = 0; batch < numel(sa.batch); batch++) {
-    const [offA, offB] = [batch * m * k, single ? 0 : batch * k * n];
+  for (let batch = 0; batch < numel(out.shape.slice(0, -2)); batch++) {
+    const [offA, offB] = [numel(sa.batch) === 1 ? 0 : batch * m * k, numel(sb.batch) === 1 ? 0 : batch * k * n];
     for (let i = 0; i < m; i++) {
       for (let j = 0; j < n; j++) {
         let total = 0;
@@ -122,7 +129,7 @@ const referenceProduct = (a: Nd, b: Nd, attrs: Attrs): Nd => {
 
 /**
  * Matrix product over the last two axes: [..., M, K] · [..., K, N] → [..., M, N]. Leading axes are batches;
- * b may also be a single matrix. The options read an operand as transposed without copying it.
+ * either operand may also be a single matrix for all of them. The options read an operand as transposed without copying it.
  */
 export const matmul = (a: Tensor, b: Tensor, options: Partial<Attrs> = {}): Tensor =>
   run(matmulOp, [a, b], { transposeA: options.transposeA ?? false, transposeB: options.transposeB ?? false });

@@ -3,7 +3,7 @@
 
 Usage:  ops_torch.py [OUTPUT]
 
-Images are made in PyTorch's NCHW and stored as NHWC. Tensors are named CASE.x, CASE.weight, CASE.seed (the
+Images are made in PyTorch's NCHW and stored as NHWC; weights and matrices are stored as they are. Tensors are named CASE.x, CASE.weight, CASE.seed (the
 gradient put in at the output), CASE.y and CASE.grad.x; the metadata entry "cases" lists name, op and options.
 """
 import json
@@ -21,24 +21,21 @@ tensors = {}
 cases = []
 
 
-def channels_last(x):
-    return x.permute(0, 2, 3, 1) if x.dim() == 4 else x
+def put(name, x, plain=False):
+    image = x.dim() == 4 and not plain
+    tensors[name] = (x.permute(0, 2, 3, 1) if image else x).detach().contiguous().numpy()
 
 
-def put(name, x):
-    tensors[name] = channels_last(x.detach()).contiguous().numpy()
-
-
-def record(name, op, options, leaves, y, extra=()):
-    """Stores inputs, output, a random gradient at the output, and the gradients of all leaves."""
+def record(name, op, options, leaves, y, extra=(), plain=()):
+    """Stores inputs, output, a random gradient at the output, and the gradients of all leaves. `plain` names what is no image."""
     cases.append({'name': name, 'op': op, 'options': options})
     seed = torch.randn_like(y)
     grads = torch.autograd.grad(y, list(leaves.values()), seed)
     for (key, leaf), grad in zip(leaves.items(), grads):
-        put(f'{name}.{key}', leaf)
-        put(f'{name}.grad.{key}', grad)
-    put(f'{name}.y', y)
-    put(f'{name}.seed', seed)
+        put(f'{name}.{key}', leaf, key in plain)
+        put(f'{name}.grad.{key}', grad, key in plain)
+    put(f'{name}.y', y, 'y' in plain)
+    put(f'{name}.seed', seed, 'y' in plain)
     for key, value in extra:
         put(f'{name}.{key}', value)
 
@@ -116,6 +113,30 @@ def rows():
     record('normalize-zeros', 'l2Normalize', {}, {'x': x}, F.normalize(x, dim=-1))
 
 
+def images():
+    x = torch.randn(2, 3, 7, 6).requires_grad_()
+    for size in ([20, 17], [4, 3]):
+        for corners in (False, True):
+            y = F.interpolate(x, size, mode='bilinear', align_corners=corners)
+            record(f'resize-{size[0]}x{size[1]}-{"corners" if corners else "half-pixel"}', 'interpolate', {'size': size, 'alignCorners': corners}, {'x': x}, y)
+    for name, stride, padding, dilation in (('conv-dilated', [1, 1], [2, 2], [2, 2]), ('conv-dilated-strided', [2, 2], [1, 3], [1, 3])):
+        x, weight = torch.randn(2, 3, 9, 8).requires_grad_(), torch.randn(3, 3, 3, 5).requires_grad_()
+        y = F.conv2d(x, weight.permute(3, 2, 0, 1), stride=stride, padding=padding, dilation=dilation)
+        record(name, 'conv2d', {'stride': stride, 'padding': padding, 'dilation': dilation}, {'x': x, 'weight': weight}, y, plain=('weight',))
+
+
+def products():
+    plain = ('x', 'other', 'y')
+    for name, a, b in (('matmul-2-by-4', (20, 7), (2, 3, 7, 5)), ('matmul-4-by-2', (2, 3, 4, 7), (7, 5)), ('matmul-1-by-4', (1, 1, 6, 7), (2, 3, 7, 5))):
+        x, other = torch.randn(a).requires_grad_(), torch.randn(b).requires_grad_()
+        record(name, 'matmul', {}, {'x': x, 'other': other}, x @ other, plain=plain)
+    for name, equation, a, b in (
+        ('einsum-attention', 'imjk,injk->imn', (2, 5, 6, 4), (2, 7, 6, 4)), ('einsum-channels-last', 'ijkm,ijkn->imn', (2, 6, 4, 5), (2, 6, 4, 7)),
+    ):
+        x, other = torch.randn(a).requires_grad_(), torch.randn(b).requires_grad_()
+        record(name, 'einsum', {'equation': equation}, {'x': x, 'other': other}, torch.einsum(equation, x, other), plain=plain)
+
+
 def save(path):
     codes = {'float32': 'F32', 'int32': 'I32'}
     header, offset = {'__metadata__': {'cases': json.dumps(cases), 'torch': torch.__version__}}, 0
@@ -135,4 +156,6 @@ if __name__ == '__main__':
     pooling()
     batch_norm()
     rows()
+    images()
+    products()
     save(sys.argv[1] if len(sys.argv) > 1 else OUTPUT)
