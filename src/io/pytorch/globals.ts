@@ -24,8 +24,8 @@ const encode = (path: string, [text, encoding]: readonly PickleValue[], allowanc
   return Buffer.from(text, 'latin1');
 };
 
-class NumpyArrayType {}
-const ARRAY_TYPE = new NumpyArrayType();
+/** The class that `_reconstruct` is asked for; no other is made. */
+const ARRAY_TYPE = Object.freeze({ name: 'numpy.ndarray' });
 
 /** What each permitted name makes of its arguments. */
 const makers = (path: string): Record<string, Maker> => {
