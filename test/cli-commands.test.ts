@@ -148,7 +148,7 @@ t.test('eval says what is missing', async (t) => {
     t.match(errors, message);
     t.notMatch(errors, /\n {4}at /, 'no stack trace');
   };
-  await refused([], /name the weights: --checkpoint FILE, or --out DIR/);
+  await refused([], /name the weights: --checkpoint FILE, --out DIR for the folder of a run, or --weights FILE/);
   await refused(['--out', join(folder, 'nowhere')], /nowhere[\\/]last\.safetensors: there is no such checkpoint/);
   await refused(['--out', run, '--split', 'val'], /this run held no images out/);
   await refused(['--out', run, '--checkpoint', 'x'], /both name the weights/);

@@ -4,7 +4,7 @@ import { backboneNames } from '../nn/models/index.js';
 import type { TrainConfig } from '../train/config.js';
 import { presets } from '../train/presets.js';
 import { defaultWsdan } from '../wsdan/options.js';
-import { choice, configFile, flag, int, number, numbers, type OptionValues, type Parsed, text } from './options.js';
+import { choice, configFile, flag, int, number, numbers, type OptionValues, type Parsed, text, texts } from './options.js';
 
 const preset = 'preset of the data set';
 
@@ -17,7 +17,8 @@ export const resultOptions = {
   testImages: int({ help: 'test images of the synthetic set', min: 16, default: 400 }),
   method: choice(['wsdan', 'plain'], { help: 'WS-DAN, or the same backbone as a plain classifier', default: 'wsdan' }),
   model: choice(backboneNames, { help: 'backbone', defaultText: preset }),
-  init: text({ help: 'checkpoint of another run to start from, where names and shapes match', placeholder: 'FILE' }),
+  weights: text({ help: 'weights to start from: a checkpoint of Pipit or of the PyTorch programs, or torchvision’s file for the backbone (.safetensors, .pth, .pt, .ckpt)', placeholder: 'FILE' }),
+  weightsIgnore: texts({ help: 'names in --weights that may be missing or of another shape, such as fc.weight or "fc.*"; fresh values stand there then' }),
   imageSize: int({ help: 'side of the square network input in pixels', min: 16, max: 2048, defaultText: preset }),
   batchSize: int({ help: 'images per step', min: 2, max: 4096, defaultText: preset }),
   evalBatchSize: int({ help: 'images per step of evaluation', min: 1, max: 4096, defaultText: 'twice the batch size' }),
@@ -109,7 +110,7 @@ export const toTrainConfig = (options: ResultOptions): TrainConfig => {
   return {
     dataset: o.dataset, data: o.data ?? '', level: o.level, embedded: { train: o.trainImages, test: o.testImages },
     limitTrain: o.limitTrain ?? 0, limitTest: o.limitTest ?? 0, valFraction: o.valFraction, skipBadImages: o.skipBadImages,
-    method: o.method, model: o.model, init: o.init ?? '', batchSize: o.batchSize, evalBatchSize: o.evalBatchSize ?? 2 * o.batchSize, epochs: o.epochs,
+    method: o.method, model: o.model, weights: o.weights ?? '', weightsIgnore: o.weightsIgnore ?? [], batchSize: o.batchSize, evalBatchSize: o.evalBatchSize ?? 2 * o.batchSize, epochs: o.epochs,
     optimizer: o.optimizer, lr: o.lr, momentum: o.momentum, nesterov: o.nesterov, weightDecay: o.weightDecay, clipGradNorm: o.clipGradNorm,
     schedule: { kind: o.schedule, stepSize: o.lrStep, gamma: o.lrGamma, warmupEpochs: o.warmupEpochs }, seed: o.seed, evalEvery: o.evalEvery,
     augment: {

@@ -19,6 +19,8 @@ export type Evaluated = Pick<Prediction, 'raw'> & Partial<Prediction>;
 /** What is trained: WS-DAN, or the plain classifier it is compared with. */
 export interface Method {
   readonly module: AnyModule;
+  /** Name of the backbone. */
+  readonly model: string;
   readonly metricNames: readonly string[];
   readonly metrics: MetricSums<string>;
   readonly centers: FeatureCenters | null;
@@ -32,11 +34,13 @@ export interface Method {
 
 class WsdanMethod implements Method {
   readonly module: WSDAN;
+  readonly model: string;
   readonly centers: FeatureCenters;
   readonly metricNames = stepMetrics;
   readonly metrics: MetricSums<StepMetric>;
 
   constructor(runtime: Runtime, private readonly config: TrainConfig, classes: number) {
+    this.model = config.model;
     this.module = new WSDAN(createBackbone(config.model, config.wsdan.bnMomentum), classes, config.wsdan);
     this.centers = new FeatureCenters(runtime, classes, this.module.featureSize, config.wsdan);
     this.metrics = new MetricSums(runtime, stepMetrics);
@@ -59,11 +63,13 @@ const plainMetrics = ['lossRaw', 'rawTop1', 'rawTop5'] as const;
 
 class PlainMethod implements Method {
   readonly module: PlainClassifier;
+  readonly model: string;
   readonly centers = null;
   readonly metricNames = plainMetrics;
   readonly metrics: MetricSums<(typeof plainMetrics)[number]>;
 
   constructor(runtime: Runtime, private readonly config: TrainConfig, classes: number) {
+    this.model = config.model;
     this.module = new PlainClassifier(createBackbone(config.model, config.wsdan.bnMomentum), classes);
     this.metrics = new MetricSums(runtime, plainMetrics);
   }
