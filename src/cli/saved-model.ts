@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import { fail } from '../errors.js';
 import type { Runtime } from '../kernels/runtime.js';
+import { withoutInit } from '../nn/init.js';
 import { type Checkpoint, readCheckpoint, restoreWeights } from '../train/checkpoint.js';
 import type { TrainConfig } from '../train/config.js';
 import { createMethod, type Method } from '../train/method.js';
@@ -50,7 +51,7 @@ export const readSavedModel = (path: string, replaced: Readonly<Partial<ResultOp
 
 /** Builds the network with the checkpoint's weights, in evaluation mode. */
 export const buildSaved = (runtime: Runtime, { checkpoint, config }: SavedModel): Method => {
-  const method = createMethod(runtime, config, checkpoint.classes.length);
+  const method = withoutInit(() => createMethod(runtime, config, checkpoint.classes.length));
   restoreWeights(method.module, checkpoint);
   method.module.eval();
   return method;

@@ -18,6 +18,8 @@ export interface TrainConfig {
   /** `plain` trains the same backbone with pooling and a linear classifier, for comparison. */
   readonly method: 'wsdan' | 'plain';
   readonly model: string;
+  /** Inception's weights from Google want pixels in −1 … 1; off in the reference, on in torchvision. */
+  readonly transformInput: boolean;
   /** Checkpoint whose matching tensors the network starts from; empty: fresh weights. */
   readonly init: string;
   readonly batchSize: number;

@@ -57,7 +57,7 @@ export const createModel = (runtime: Runtime, config: TrainConfig, classes: numb
   manualSeed(config.seed);
   const method = createMethod(runtime, config, classes);
   const { lr, momentum, nesterov, weightDecay, clipGradNorm } = config;
-  const parameters = method.module.parameters();
+  const parameters = method.module.parameters().filter((p) => p.requiresGrad);
   const optimizer = config.optimizer === 'sgd'
     ? new SGD(parameters, { lr, momentum, nesterov, weightDecay, clipGradNorm })
     : new AdamW(parameters, { lr, weightDecay, clipGradNorm });
