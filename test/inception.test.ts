@@ -30,7 +30,7 @@ const fixture = JSON.parse(readFileSync('test/fixtures/inception-step-torch.json
 const { size, batch, classes } = fixture;
 
 const model = new WSDAN(createBackbone('inception_mixed_6e'), classes, defaultWsdan).nameAll();
-await fillPortable(model, fixture.order);
+fillPortable(model, fixture.order);
 const pixels = portableImages(batch, size, 2);
 const images = (): Tensor => tensor(pixels, [batch, size, size, 3]);
 

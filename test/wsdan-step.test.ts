@@ -26,7 +26,7 @@ const options = { ...defaultWsdan, attentions };
 
 const backbone = new ResNet({ block: BasicBlock, ...meta<Omit<ResNetOptions, 'block'>>('backbone') });
 const model = new WSDAN(backbone, classes, options).nameAll();
-await fillPortable(model, meta<string[]>('order'));
+fillPortable(model, meta<string[]>('order'));
 const optimizer = new SGD(model.parameters(), { lr, momentum, weightDecay });
 const centers = new FeatureCenters(runtime, classes, model.featureSize, options);
 const metrics = new MetricSums(runtime, stepMetrics);
