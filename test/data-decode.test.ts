@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { Jimp } from 'jimp';
 import t from 'tap';
 import { BadImageError, decodeFile, shrinkImage } from '../src/data/decode.js';
+import type { DecodedImage } from '../src/data/types.js';
 import { fixture, fixtureJson, scratch, userMessage, write, writePng } from './data-helpers.js';
 
 interface Expected {
@@ -83,10 +84,10 @@ t.test('unusable files: each error names the file, the fault and the remedy', as
 
 t.test('shrinking averages whole blocks', async (t) => {
   const rgba = new Uint8Array(4 * 7 * 5).map((_, i) => (i % 4 === 3 ? 255 : (i * 37) % 256));
-  const image = { rgba, width: 7, height: 5, shrink: 1 };
-  t.equal(shrinkImage(image, 3), image, 'not before the shorter side is twice the limit');
-  const small = shrinkImage(image, 2);
-  t.match(small, { width: 3, height: 2, shrink: 2 });
+  const image: DecodedImage = { rgba, width: 7, height: 5, shrink: [1, 1] };
+  t.equal(shrinkImage(image, { maxSide: 3 }), image, 'not before the shorter side is twice the limit');
+  const small = shrinkImage(image, { maxSide: 2 });
+  t.match(small, { width: 3, height: 2, shrink: [2, 2] });
   const value = (x: number, y: number, c: number) => rgba[4 * (y * 7 + x) + c];
   for (const [x, y, c] of [[0, 0, 0], [2, 1, 2]]) {
     const mean = (value(2 * x, 2 * y, c) + value(2 * x + 1, 2 * y, c) + value(2 * x, 2 * y + 1, c) + value(2 * x + 1, 2 * y + 1, c)) / 4;

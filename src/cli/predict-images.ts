@@ -85,7 +85,7 @@ const inside = (box: Box, width: number, height: number): Box => ({
   x0: Math.max(0, box.x0), y0: Math.max(0, box.y0), x1: Math.min(width, box.x1), y1: Math.min(height, box.y1),
 });
 
-const scaled = ({ x0, y0, x1, y1 }: Box, factor: number): Box => ({ x0: x0 * factor, y0: y0 * factor, x1: x1 * factor, y1: y1 * factor });
+const scaled = ({ x0, y0, x1, y1 }: Box, [x, y]: DecodedImage['shrink']): Box => ({ x0: x0 * x, y0: y0 * y, x1: x1 * x, y1: y1 * y });
 
 /**
  * Predicts pictures of one batch.
@@ -104,7 +104,7 @@ export const predictBatch = (runtime: Runtime, method: Method, { config, classes
       const { shrink, width, height } = image;
       const decodedBox = boxes ? inside(boxToSource(boxAt(boxes, row), transforms[row]!, augment.imageSize), width, height) : null;
       const prediction: Prediction = {
-        file: request.name, width: width * shrink, height: height * shrink, raw: topGuesses(raw, row, classes, top),
+        file: request.name, width: Math.round(width * shrink[0]), height: Math.round(height * shrink[1]), raw: topGuesses(raw, row, classes, top),
         ...(request.trueLabel === undefined ? {} : { trueLabel: request.trueLabel }),
         ...(refined ? { refined: topGuesses(refined, row, classes, top) } : {}),
         ...(decodedBox ? { box: scaled(decodedBox, shrink), degenerate: degenerate?.[row] === 1 } : {}),

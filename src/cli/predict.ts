@@ -1,9 +1,9 @@
-import { resizedSide } from '../data/augment.js';
 import { DecodePool } from '../data/decode-pool.js';
 import { fail } from '../errors.js';
 import type { Runtime } from '../kernels/runtime.js';
 import type { Method } from '../train/method.js';
 import { describeBatch } from '../train/report-cases.js';
+import { decodeLimits } from '../train/session.js';
 import type { Guess } from '../train/report/types.js';
 import { openRuntime } from './open-runtime.js';
 import { flag, int, type OptionValues, parseOptions, text } from './options.js';
@@ -28,9 +28,6 @@ const spec = {
   },
   examples: ['node dist/predict.js heron.jpg gull.png --out runs/folder-1 --pictures looked', 'node dist/predict.js --synthetic 4 --out runs/synthetic-1 --pictures looked'],
 };
-
-/** Larger photographs are shrunk by whole factors while decoding, as in training. */
-const DECODE_SIDE_FACTOR = 4;
 
 type Values = OptionValues<typeof spec.options>;
 
@@ -65,7 +62,7 @@ interface Outcome {
 
 /** Predicts in batches, so that many large photographs need no more memory than a few. */
 const predictAll = async (runtime: Runtime, method: Method, saved: SavedModel, requests: readonly Request[], values: Values): Promise<Outcome> => {
-  const pool = new DecodePool({ ...(values.workers === undefined ? {} : { workers: values.workers }), maxSide: DECODE_SIDE_FACTOR * resizedSide(saved.config.augment) });
+  const pool = new DecodePool({ ...(values.workers === undefined ? {} : { workers: values.workers }), ...decodeLimits(saved.config.augment) });
   const names = pictureNames(requests.map(({ name }) => name));
   const outcome: Outcome = { predictions: [], failed: [] };
   const { evalBatchSize } = saved.config;

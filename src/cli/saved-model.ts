@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { fail } from '../errors.js';
 import { openTensorFile } from '../io/open-tensor-file.js';
 import type { Runtime } from '../kernels/runtime.js';
+import { withoutInit } from '../nn/init.js';
 import { type Checkpoint, checkpointIn, META, readCheckpoint } from '../train/checkpoint.js';
 import type { TrainConfig } from '../train/config.js';
 import { createMethod, type Method } from '../train/method.js';
@@ -116,7 +117,7 @@ export const readSavedModel = async (values: Values, replaced: Replaced = {}): P
 
 /** Builds the network with its weights, in evaluation mode. */
 export const buildSaved = (runtime: Runtime, { weights, config, classes }: SavedModel): Method => {
-  const method = createMethod(runtime, config, classes.length);
+  const method = withoutInit(() => createMethod(runtime, config, classes.length));
   loadWeights(method, weights);
   method.module.eval();
   return method;

@@ -1,6 +1,7 @@
 import { backward } from '../autograd/backward.js';
 import { noGrad } from '../autograd/tape.js';
 import type { Runtime } from '../kernels/runtime.js';
+import type { Backbone } from '../nn/models/backbone.js';
 import { createBackbone } from '../nn/models/index.js';
 import type { AnyModule } from '../nn/module.js';
 import { affine, crossEntropy, softmax } from '../ops/index.js';
@@ -41,7 +42,7 @@ class WsdanMethod implements Method {
 
   constructor(runtime: Runtime, private readonly config: TrainConfig, classes: number) {
     this.model = config.model;
-    this.module = new WSDAN(createBackbone(config.model, config.wsdan.bnMomentum), classes, config.wsdan);
+    this.module = new WSDAN(backboneOf(config), classes, config.wsdan);
     this.centers = new FeatureCenters(runtime, classes, this.module.featureSize, config.wsdan);
     this.metrics = new MetricSums(runtime, stepMetrics);
   }
@@ -70,7 +71,7 @@ class PlainMethod implements Method {
 
   constructor(runtime: Runtime, private readonly config: TrainConfig, classes: number) {
     this.model = config.model;
-    this.module = new PlainClassifier(createBackbone(config.model, config.wsdan.bnMomentum), classes);
+    this.module = new PlainClassifier(backboneOf(config), classes);
     this.metrics = new MetricSums(runtime, plainMetrics);
   }
 
@@ -92,6 +93,8 @@ class PlainMethod implements Method {
     return scope(() => noGrad(() => ({ raw: softmax(this.module.call(images)) })));
   }
 }
+
+const backboneOf = ({ model, transformInput, wsdan: { bnMomentum } }: TrainConfig): Backbone => createBackbone(model, { bnMomentum, transformInput });
 
 /** Builds the network and what belongs to it; initial weights follow from `seedInit`. */
 export const createMethod = (runtime: Runtime, config: TrainConfig, classes: number): Method => {

@@ -15,6 +15,8 @@ export interface Target {
   readonly centers: { readonly table: Tensor; load(values: Float32Array): void } | null;
   /** Name of the backbone. */
   readonly model: string;
+  /** The module is the backbone itself, without a network around it. */
+  readonly alone?: boolean;
 }
 
 export interface LoadReport {
@@ -38,9 +40,13 @@ interface Misfit {
 /** `fc.*` stands for everything that begins with `fc.`. */
 const toPattern = (text: string): RegExp => new RegExp(`^${text.split('*').map((part) => part.replace(/[.+?^${}()|[\]\\]/g, '\\$&')).join('.*')}$`);
 
+const tensorsOf = ({ module, alone }: Target): [string, Tensor][] =>
+  [...module.namedParameters(), ...module.namedBuffers()].map(([name, tensor]) => [alone ? BACKBONE + name : name, tensor]);
+
 /** The network's tensors with the shapes they have in files. */
-const wantedBy = ({ module, model }: Target, weights: Weights): Map<string, { tensor: Tensor; shape: Shape }> => {
-  const all = [...module.namedParameters(), ...module.namedBuffers()].map(([name, tensor]) => [name, { tensor, shape: toFileShape(name, tensor.shape) }] as const);
+const wantedBy = (target: Target, weights: Weights): Map<string, { tensor: Tensor; shape: Shape }> => {
+  const { model } = target;
+  const all = tensorsOf(target).map(([name, tensor]) => [name, { tensor, shape: toFileShape(name, tensor.shape) }] as const);
   const { recognised, file: { path } } = weights;
   const table = nameTableOf(model);
   if (recognised && recognised.table !== table) fail(`${path} holds a network of the family ${recognised.table.family} with ${namingTitles[recognised.naming]}'s names, but the model is ${model} (${table.family}). Choose its backbone with --model`);
@@ -126,7 +132,7 @@ export const loadWeights = (target: Target, weights: Weights, allowed: readonly 
   const misfits = compare(target, weights, wanted).filter(({ name, kind }) => kind === 'unexpected' || !ignored(name));
   const serious = misfits.filter((misfit) => !ignored(misfit.name) && !isBeyondEnd(misfit, weights, own));
   if (serious.length > 0) refuse(serious, weights, own, target.model, allowed !== null);
-  const fresh = [...target.module.namedParameters(), ...target.module.namedBuffers()].map(([name]) => name).filter((name) => !wanted.has(name) || ignored(name));
+  const fresh = tensorsOf(target).map(([name]) => name).filter((name) => !wanted.has(name) || ignored(name));
   let taken = 0;
   for (const [name, { tensor }] of wanted) {
     if (ignored(name)) continue;
