@@ -25,8 +25,8 @@ t.test('unusual pictures decode to upright 8-bit RGB, as PIL decodes them', asyn
   t.equal(Object.keys(expected).length, 11);
   for (const [name, picture] of Object.entries(expected)) {
     const worst = await distance(name, picture);
-    // JPEG decoders may differ by the rounding of the inverse cosine transform and of YCC → RGB; all else is exact.
-    t.ok(worst <= (name.endsWith('.jpg') ? 3 : 0), `${name}: largest difference ${worst}`);
+    // CMYK goes through another JPEG decoder, which rounds the inverse cosine transform and YCC → RGB otherwise; all else is exact.
+    t.ok(worst <= (name === 'cmyk.jpg' ? 3 : 0), `${name}: largest difference ${worst}`);
   }
   const { rgba } = await decodeFile(fixture('images', 'alpha.png'));
   t.ok(rgba.every((value, i) => i % 4 !== 3 || value === 255), 'transparency is gone');

@@ -48,15 +48,15 @@ export async function decodeBytes(bytes: Buffer, path: string, limits: DecodeLim
 async function decodeBitmap(bytes: Buffer, path: string): Promise<{ data: Buffer; width: number; height: number }> {
   if (bytes.length === 0) throw new BadImageError(path, 'is empty (0 bytes)');
   // Loaded on first use: runs on the embedded dataset never need it.
-  const { Jimp } = await import('jimp');
+  const { PictureReader } = await import('./jpeg.js');
   try {
-    return (await Jimp.fromBuffer(bytes, { 'image/jpeg': { tolerantDecoding: false, ...JPEG_LIMITS } })).bitmap;
+    return (await PictureReader.fromBuffer(bytes, { 'image/jpeg': { tolerantDecoding: false, ...JPEG_LIMITS } })).bitmap;
   } catch (error) {
     // Strict decoding is what finds truncated JPEGs. Whole ones with harmless flaws get a second, lenient try.
     if (!endsLikeJpeg(bytes)) throw new BadImageError(path, reasonOf(error, bytes));
   }
   try {
-    return (await Jimp.fromBuffer(bytes, { 'image/jpeg': { tolerantDecoding: true, ...JPEG_LIMITS } })).bitmap;
+    return (await PictureReader.fromBuffer(bytes, { 'image/jpeg': { tolerantDecoding: true, ...JPEG_LIMITS } })).bitmap;
   } catch (error) {
     throw new BadImageError(path, reasonOf(error, bytes));
   }

@@ -15,8 +15,9 @@ import numpy as np
 from PIL import Image
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-# Name, width, height, sides S. The second is more than eight times as large as its smallest result.
-PICTURES = (('meadow', 150, 113, (56, 140)), ('harbour', 275, 258, (28, 90)))
+# Name, width, height, sides S for the PNG and for a JPEG with halved colour resolution, as cameras write it. The second picture is more
+# than eight times as large as its smallest result.
+PICTURES = (('meadow', 150, 113, (56,), (140,)), ('harbour', 275, 258, (28, 90), ()))
 
 
 def texture(random, width, height):
@@ -55,12 +56,16 @@ def main():
     folder = sys.argv[1] if len(sys.argv) > 1 else os.path.join(HERE, '..', 'fixtures', 'photos')
     os.makedirs(folder, exist_ok=True)
     cases = []
-    for name, width, height, sizes in PICTURES:
+    for name, width, height, *sizes in PICTURES:
         picture = photograph(name, width, height)
-        picture.save(os.path.join(folder, f'{name}.png'), optimize=True)
-        for size in sizes:
-            rgb = np.asarray(evaluated(picture, size))
-            cases.append({'picture': f'{name}.png', 'size': size, 'rgb': base64.b64encode(rgb.tobytes()).decode()})
+        for ending, options, chosen in zip(('png', 'jpg'), ({'optimize': True}, {'quality': 90, 'subsampling': 2}), sizes):
+            if not chosen:
+                continue
+            path = os.path.join(folder, f'{name}.{ending}')
+            picture.save(path, **options)
+            for size in chosen:
+                rgb = np.asarray(evaluated(Image.open(path).convert('RGB'), size))
+                cases.append({'picture': f'{name}.{ending}', 'size': size, 'rgb': base64.b64encode(rgb.tobytes()).decode()})
     with open(os.path.join(folder, 'expected.json'), 'w') as file:
         json.dump({'pil': Image.__version__, 'cases': cases}, file, indent=1)
         file.write('\n')
