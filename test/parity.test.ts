@@ -59,6 +59,18 @@ t.test('a port that disagrees is told where', async (t) => {
   t.match(back.out, /Activations agree; gradients part at features\.layer2\.0\.bn1, on the way back: look there first\./);
 });
 
+t.test('a recording with the names of WS-DAN.PyTorch', async (t) => {
+  const folder = scratch(t);
+  const { tensors, metadata } = readSafetensors(FIXTURE);
+  const numbers = { conv1: 0, bn1: 1, layer1: 4, layer2: 5 };
+  const renamed = new Map([...tensors].map(([name, stored]) => [name.replace(/:features\.(conv1|bn1|layer1|layer2)/, (_, stage: keyof typeof numbers) => `:features.${numbers[stage]}`), stored]));
+  t.ok(renamed.has('output:features.4.0.conv1'));
+  writeSafetensors(join(folder, 'renamed.safetensors'), renamed, metadata);
+  const { code, out } = await call('parity', '--weights', await writeWeights(join(folder, 'w.safetensors')), '--fixture', join(folder, 'renamed.safetensors'));
+  t.equal(code, 0, out);
+  t.match(out, /25 layers compared\nAll agree\./);
+});
+
 t.test('files that do not fit', async (t) => {
   const folder = scratch(t);
   const refused = async (pattern: RegExp, ...args: string[]): Promise<void> => {

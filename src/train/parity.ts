@@ -9,6 +9,7 @@ import { keep, scope } from '../tensor/scope.js';
 import { formatShape, sameShape, type Shape } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
 import { type FileTensor, toFileLayout } from './state-layout.js';
+import { recognise, toPipit } from './weights/naming.js';
 
 /** A network recorded layer by layer in PyTorch; test/reference/parity_fixture.py writes such files. */
 export interface ParityFixture {
@@ -39,6 +40,18 @@ export interface LayerParity {
   readonly parameters: Parity | null;
 }
 
+/** A recorded WS-DAN may have the names of WS-DAN.PyTorch or of wvinzh's program; its weights tell. */
+const inOurNames = (tensors: ParityFixture['tensors']): ParityFixture['tensors'] => {
+  const parameters = [...tensors.keys()].filter((key) => key.startsWith('parameter:')).map((key) => key.slice('parameter:'.length));
+  const recognised = recognise(parameters);
+  if (!recognised) return tensors;
+  return new Map([...tensors].map(([key, stored]) => {
+    const [kind, name] = key.split(':') as [string, string?];
+    // Stages are recognised by the dot behind them, which a module's own name lacks.
+    return [name === undefined ? key : `${kind}:${toPipit(`${name}.`, recognised).slice(0, -1)}`, stored];
+  }));
+};
+
 /** @throws UserError for a file that is no fixture */
 export const readParityFixture = (path: string): ParityFixture => {
   const { tensors, metadata } = readSafetensors(path);
@@ -53,7 +66,7 @@ export const readParityFixture = (path: string): ParityFixture => {
   const { network, model, classes = 0, train = false, wsdan = {} } = description;
   if ((network !== 'wsdan' && network !== 'backbone') || typeof model !== 'string') return bad('"parity" must name network (wsdan or backbone) and model');
   for (const name of ['input', 'seed']) if (!tensors.has(name)) bad(`it has no tensor "${name}"`);
-  return { network, model, classes, train, wsdan, tensors };
+  return { network, model, classes, train, wsdan, tensors: network === 'wsdan' ? inOurNames(tensors) : tensors };
 };
 
 const CHANNELS_FIRST = [0, 3, 1, 2];

@@ -8,7 +8,8 @@ From a program that has its network at hand:
     save_weights(net, 'weights.safetensors')
 
 `network` is 'wsdan' (the network returns logits first) or 'backbone' (it returns a feature map); `model` is Pipit's name of the backbone,
-`wsdan` may hold Pipit's options by name, such as {'attentions': 16, 'scale': 10}. Names of modules must be Pipit's, which are torchvision's.
+`wsdan` may hold Pipit's options by name, such as {'attentions': 16, 'scale': 10}. Names of modules are Pipit's, which are torchvision's, or
+those of WS-DAN.PyTorch.
 
 As a command it takes a backbone of torchvision with weights from a file, or fresh ones, and an image of noise:
 
