@@ -9,7 +9,8 @@ import { isInstalled } from './lockfile.mjs';
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const STAMP = 'dist/.built';
 const SOURCES = ['src', 'shaders', 'test', 'bench', 'esbuild.mjs', 'tsconfig.json', 'package-lock.json'];
-const OLDEST_NODE = 20;
+/** The first with zlib's crc32, which PyTorch's archives need. */
+const OLDEST_NODE = '20.15.0';
 
 const say = (line) => console.log(`[setup] ${line}`);
 const run = (command, args, options = {}) =>
@@ -20,12 +21,12 @@ const packagesAreReady = () => {
   return existsSync(hidden) && isInstalled(readFileSync(join(ROOT, 'package-lock.json'), 'utf8'), readFileSync(hidden, 'utf8'));
 };
 
-/** npm 11 leaves install scripts out; neither esbuild nor webgpu needs its own here. */
+/** No package here needs its install script, and that of onnxruntime-node may fetch CUDA libraries from elsewhere. */
 const installPackages = () => {
   if (packagesAreReady()) return;
   say('Installing the npm packages ...');
   const npm = process.env.npm_execpath;
-  const args = ['ci', '--include=dev', '--no-audit', '--no-fund', '--loglevel=error'];
+  const args = ['ci', '--include=dev', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error'];
   const done = npm ? run(process.execPath, [npm, ...args]) : run('npm', args, { shell: process.platform === 'win32' });
   if (!done || !packagesAreReady()) throw new Error('"npm ci" did not succeed; its message is above. Check the network and the registry that npm is set to.');
 };
@@ -48,8 +49,8 @@ const build = (always) => {
 };
 
 const checkNode = () => {
-  const major = Number(process.versions.node.split('.')[0]);
-  if (major < OLDEST_NODE) throw new Error(`Node ${OLDEST_NODE} or newer is needed; this is ${process.version}.`);
+  const isOlder = process.versions.node.localeCompare(OLDEST_NODE, 'en', { numeric: true }) < 0;
+  if (isOlder) throw new Error(`Node ${OLDEST_NODE} or newer is needed; this is ${process.version}.`);
 };
 
 /** Runs the whole set-up; throws an Error whose message is the remedy. */

@@ -81,11 +81,12 @@ export { backward, retainGrad } from './autograd/backward.js';
 export { enableGrad, isGradEnabled, noGrad } from './autograd/tape.js';
 export { gradcheck, type GradcheckInput, type GradcheckOptions, type GradcheckReport } from './autograd/gradcheck.js';
 
-export { buffer, Module, parameter, type StateDict } from './nn/module.js';
+export { buffer, Module, type ModuleHook, parameter, type StateDict, withModuleHook } from './nn/module.js';
 export { AvgPool2d, BatchNorm2d, Conv2d, type Conv2dLayerOptions, Dropout, GlobalAvgPool2d, Linear, MaxPool2d, ReLU, Sequential } from './nn/layers.js';
-export { defaultUniform, kaimingNormal, seedInit, truncatedNormal } from './nn/init.js';
+export { defaultUniform, kaimingNormal, seedInit, truncatedNormal, withoutInit } from './nn/init.js';
 export { AdamW, type AdamWOptions, Optimizer, SGD, type SgdOptions } from './nn/optimizer.js';
 export { learningRate, type ScheduleOptions } from './nn/schedule.js';
+export type { Backbone, BackboneOptions } from './nn/models/backbone.js';
 export { backboneNames, createBackbone } from './nn/models/index.js';
 export { BasicBlock, Bottleneck, ResNet, type ResNetOptions } from './nn/models/resnet.js';
 

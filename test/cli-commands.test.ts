@@ -1,33 +1,14 @@
 /** The commands as a person calls them: help, refusals, and a trained network measured and asked. */
 import t from 'tap';
-import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { Jimp } from 'jimp';
 import { generateImage } from '../src/data/synthetic.js';
+import { call } from './support/command.js';
 
-const commands = fileURLToPath(new URL('..', import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), 'pipit-commands-'));
 t.teardown(() => rmSync(folder, { recursive: true, force: true }));
-
-interface Ended {
-  code: number | null;
-  out: string;
-  errors: string;
-}
-
-/** Lines that Dawn prints about limits which it lowers by itself. */
-const NOISE = /^Warning: max\w+ artificially reduced.*\n?/gm;
-
-const call = (command: string, ...args: string[]): Promise<Ended> => new Promise((resolve) => {
-  const child = spawn(process.execPath, [join(commands, `${command}.js`), ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
-  const [out, errors]: [string[], string[]] = [[], []];
-  child.stdout.setEncoding('utf8').on('data', (piece: string) => out.push(piece));
-  child.stderr.setEncoding('utf8').on('data', (piece: string) => errors.push(piece));
-  child.on('close', (code) => resolve({ code, out: out.join(''), errors: errors.join('').replace(NOISE, '') }));
-});
 
 const run = join(folder, 'run');
 const small = ['--train-images', '32', '--test-images', '16', '--epochs', '1', '--batch-size', '16', '--image-size', '32'];
@@ -40,6 +21,8 @@ const promised: Record<string, string[]> = {
   info: ['adapter', 'json'],
   bench: ['ops', 'json', 'compare', 'repeats', 'adapter'],
   gradcheck: ['ops', 'adapter', 'json', 'markdown'],
+  backbones: ['markdown', 'adapter'],
+  parity: ['weights', 'fixture', 'tolerance', 'gradient-tolerance', 'adapter'],
 };
 
 for (const [command, options] of Object.entries(promised)) {
@@ -148,7 +131,7 @@ t.test('eval says what is missing', async (t) => {
     t.match(errors, message);
     t.notMatch(errors, /\n {4}at /, 'no stack trace');
   };
-  await refused([], /name the weights: --checkpoint FILE, or --out DIR/);
+  await refused([], /name the weights: --checkpoint FILE, --out DIR for the folder of a run, or --weights FILE/);
   await refused(['--out', join(folder, 'nowhere')], /nowhere[\\/]last\.safetensors: there is no such checkpoint/);
   await refused(['--out', run, '--split', 'val'], /this run held no images out/);
   await refused(['--out', run, '--checkpoint', 'x'], /both name the weights/);

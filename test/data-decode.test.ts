@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { Jimp } from 'jimp';
 import t from 'tap';
 import { BadImageError, decodeFile, shrinkImage } from '../src/data/decode.js';
+import type { DecodedImage } from '../src/data/types.js';
 import { fixture, fixtureJson, scratch, userMessage, write, writePng } from './data-helpers.js';
 
 interface Expected {
@@ -24,8 +25,8 @@ t.test('unusual pictures decode to upright 8-bit RGB, as PIL decodes them', asyn
   t.equal(Object.keys(expected).length, 11);
   for (const [name, picture] of Object.entries(expected)) {
     const worst = await distance(name, picture);
-    // JPEG decoders may differ by the rounding of the inverse cosine transform and of YCC → RGB; all else is exact.
-    t.ok(worst <= (name.endsWith('.jpg') ? 3 : 0), `${name}: largest difference ${worst}`);
+    // CMYK goes through another JPEG decoder, which rounds the inverse cosine transform and YCC → RGB otherwise; all else is exact.
+    t.ok(worst <= (name === 'cmyk.jpg' ? 3 : 0), `${name}: largest difference ${worst}`);
   }
   const { rgba } = await decodeFile(fixture('images', 'alpha.png'));
   t.ok(rgba.every((value, i) => i % 4 !== 3 || value === 255), 'transparency is gone');
@@ -83,10 +84,10 @@ t.test('unusable files: each error names the file, the fault and the remedy', as
 
 t.test('shrinking averages whole blocks', async (t) => {
   const rgba = new Uint8Array(4 * 7 * 5).map((_, i) => (i % 4 === 3 ? 255 : (i * 37) % 256));
-  const image = { rgba, width: 7, height: 5, shrink: 1 };
-  t.equal(shrinkImage(image, 3), image, 'not before the shorter side is twice the limit');
-  const small = shrinkImage(image, 2);
-  t.match(small, { width: 3, height: 2, shrink: 2 });
+  const image: DecodedImage = { rgba, width: 7, height: 5, shrink: [1, 1] };
+  t.equal(shrinkImage(image, { maxSide: 3 }), image, 'not before the shorter side is twice the limit');
+  const small = shrinkImage(image, { maxSide: 2 });
+  t.match(small, { width: 3, height: 2, shrink: [2, 2] });
   const value = (x: number, y: number, c: number) => rgba[4 * (y * 7 + x) + c];
   for (const [x, y, c] of [[0, 0, 0], [2, 1, 2]]) {
     const mean = (value(2 * x, 2 * y, c) + value(2 * x + 1, 2 * y, c) + value(2 * x, 2 * y + 1, c) + value(2 * x + 1, 2 * y + 1, c)) / 4;

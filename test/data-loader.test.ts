@@ -8,6 +8,7 @@ import type { BadImageError } from '../src/data/decode.js';
 import { ImageCache } from '../src/data/image-cache.js';
 import { Loader, type Batch, type LoaderOptions } from '../src/data/loader.js';
 import type { Sample, Split } from '../src/data/types.js';
+import type { DecodedImage } from '../src/data/types.js';
 import { scratch, userMessage, write, writePng } from './data-helpers.js';
 
 type Scratch = Parameters<typeof scratch>[0];
@@ -141,7 +142,7 @@ t.test('a worker that dies: an error naming the file, and the rest goes on', asy
        if (source.path.includes('exit')) process.exit(7);
        if (source.path.includes('throw')) throw new Error('out of luck');
        if (source.path.includes('hang')) for (;;);
-       parentPort.postMessage({ job, image: { rgba: new Uint8Array(4), width: 1, height: 1, shrink: 1 } });
+       parentPort.postMessage({ job, image: { rgba: new Uint8Array(4), width: 1, height: 1, shrink: [1, 1] } });
      });`,
   );
   const pool = poolFor(t, { workers: 2, workerFile, timeoutSeconds: 0.5 });
@@ -173,7 +174,7 @@ t.test('closing the pool ends what is waiting; a process with an open idle pool 
 
 t.test('the cache keeps to its budget and never replaces', async (t) => {
   const cache = new ImageCache(100);
-  const image = (bytes: number) => ({ rgba: new Uint8Array(bytes), width: bytes / 4, height: 1, shrink: 1 });
+  const image = (bytes: number): DecodedImage => ({ rgba: new Uint8Array(bytes), width: bytes / 4, height: 1, shrink: [1, 1] });
   const first = image(60);
   cache.put('a', first);
   cache.put('b', image(60));

@@ -1,7 +1,8 @@
 import t from 'tap';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { appendFileSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { readSafetensors, type SafetensorsDtype, type StoredTensor, writeSafetensors } from '../src/io/safetensors.js';
+import { openSafetensors, readSafetensors, type StoredTensor, writeSafetensors } from '../src/io/safetensors.js';
+import { type Dtype, toFloat32 } from '../src/io/tensor-file.js';
 
 const example = (): Map<string, StoredTensor> => new Map<string, StoredTensor>([
   ['u8', { dtype: 'U8', shape: [3], data: Uint8Array.of(1, 2, 255) }],
@@ -87,7 +88,7 @@ const damaged: [string, Buffer, RegExp][] = [
   ['header length absurd', Buffer.from('ffffffffffffff7f', 'hex'), /announces a header of/],
   ['header not JSON', handmade('{nope'), /header is not JSON/],
   ['header is a list', handmade('[]'), /header is not an object/],
-  ['unknown dtype', handmade({ x: entry('BF16', [1], [0, 2]) }, new Uint8Array(2)), /dtype BF16; only F64, F32/],
+  ['unknown dtype', handmade({ x: entry('F8_E4M3', [2], [0, 2]) }, new Uint8Array(2)), /dtype F8_E4M3; only F64, F32/],
   ['dtype of the prototype', handmade({ x: entry('constructor', [1], [0, 2]) }, new Uint8Array(2)), /dtype constructor/],
   ['no dtype', handmade({ x: null }), /has no dtype/],
   ['negative size', handmade({ x: entry('U8', [-1], [0, 1]) }, new Uint8Array(1)), /no valid shape/],
@@ -112,18 +113,53 @@ t.test('missing file, folder, and wrong tensors', async (t) => {
   const folder = t.testdir();
   t.throws(() => readSafetensors(join(folder, 'none')), { name: 'UserError', message: /none cannot be read: there is no such file/ });
   t.throws(() => readSafetensors(folder), { name: 'UserError', message: /is not a file/ });
-  const write = (dtype: SafetensorsDtype, shape: number[], name = 'x') =>
+  const write = (dtype: Dtype, shape: number[], name = 'x') =>
     () => writeSafetensors(join(folder, 'w'), new Map([[name, { dtype, shape, data: Float32Array.of(1, 2) }]]));
   t.throws(write('F32', [3]), { name: 'UserError', message: /shape \[3\] = 3 elements but 2 values/ });
   t.throws(write('I32', [2]), { name: 'UserError', message: /says dtype I32 but holds a Float32Array/ });
   t.throws(write('F32', [2], '__metadata__'), { name: 'UserError' });
 });
 
-t.test('more than 2 GiB is refused before anything is written', async (t) => {
-  const path = join(t.testdir(), 'big');
-  // One array shared by many names: the sum passes the limit without the memory.
-  const data = new Uint8Array(2 ** 26);
-  const tensors = new Map(Array.from({ length: 33 }, (_, i) => [`t${i}`, { dtype: 'U8' as const, shape: [data.length], data }]));
-  t.throws(() => writeSafetensors(path, tensors), { name: 'UserError', message: /more than one file can hold/ });
-  t.throws(() => readFileSync(path));
+t.test('half floats, small integers and booleans become float32', async (t) => {
+  const path = join(t.testdir(), 'kinds');
+  // Published bit patterns of IEEE half precision: 1, −2, 65504, the smallest subnormal, 1/3 rounded, −0, infinities, NaN.
+  const half = Uint16Array.of(0x3c00, 0xc000, 0x7bff, 0x0001, 0x3555, 0x8000, 0x7c00, 0xfc00, 0x7e00);
+  writeSafetensors(path, new Map<string, StoredTensor>([
+    ['half', { dtype: 'F16', shape: [9], data: half }],
+    ['brain', { dtype: 'BF16', shape: [4], data: Uint16Array.of(0x3f80, 0xc000, 0x7f7f, 0x0001) }],
+    ['long', { dtype: 'I64', shape: [2], data: BigInt64Array.of(-3n, 2n ** 40n) }],
+    ['short', { dtype: 'I16', shape: [1], data: Int16Array.of(-300) }],
+    ['flags', { dtype: 'BOOL', shape: [2], data: Uint8Array.of(1, 0) }],
+    ['exact', { dtype: 'F64', shape: [1], data: Float64Array.of(0.1) }],
+  ]));
+  const { tensors } = openSafetensors(path);
+  const numbers = (name: string) => [...toFloat32(tensors.get(name)!.dtype, tensors.get(name)!.read())];
+  t.strictSame(numbers('half'), [1, -2, 65504, 2 ** -24, 0.333251953125, -0, Infinity, -Infinity, NaN]);
+  t.strictSame(numbers('brain'), [1, -2, 3.3895313892515355e38, 2 ** -133]);
+  t.strictSame([...numbers('long'), ...numbers('short'), ...numbers('flags'), ...numbers('exact')], [-3, 2 ** 40, -300, 1, 0, Math.fround(0.1)]);
+});
+
+t.test('a tensor behind 3 GiB is read alone, and a file that changes is refused', async (t) => {
+  const path = join(t.testdir(), 'large');
+  const large = 3 * 2 ** 30;
+  const start = handmade({ large: entry('U8', [large], [0, large]), last: entry('F32', [2], [large, large + 8]) });
+  writeFileSync(path, start);
+  // The gap takes no space on disk.
+  truncateSync(path, start.length + large);
+  appendFileSync(path, Buffer.from(Float32Array.of(1.5, -3).buffer));
+  const { tensors } = openSafetensors(path);
+  t.same([...tensors.get('last')!.read()], [1.5, -3]);
+  appendFileSync(path, Buffer.of(0));
+  t.throws(() => tensors.get('last')!.read(), { name: 'UserError', message: /large was changed while it was read/ });
+  rmSync(path);
+});
+
+t.test('tensors are read while writing, one at a time, and a failure leaves no file', async (t) => {
+  const folder = t.testdir();
+  const order: string[] = [];
+  const lazy = (name: string, shape: number[]) => ({ dtype: 'F32' as const, shape, read: () => { order.push(name); return Float32Array.of(1, 2); } });
+  writeSafetensors(join(folder, 'a'), new Map([['y', lazy('y', [2])], ['x', lazy('x', [2])]]));
+  t.same(order, ['x', 'y']);
+  t.throws(() => writeSafetensors(join(folder, 'b'), new Map([['x', lazy('x', [3])]])), { name: 'UserError', message: /shape \[3\] = 3 elements but 2 values/ });
+  t.same(readdirSync(folder), ['a']);
 });

@@ -58,7 +58,7 @@ const close = (t: { fail(message: string): boolean }, name: string, [norm, proje
 t.test('ResNet-18 forward and backward equal torchvision’s in float64', (t) => scope(async () => {
   const { size, batch, order, shape, ...expected } = fixture.resnet18;
   const net = createBackbone('resnet18').nameAll();
-  await fillPortable(net, order);
+  fillPortable(net, order);
   const images = tensor(portableImages(batch, size, 2), [batch, size, size, 3]);
   const nchw = async (y: Tensor): Promise<Float32Array> => (await permute(y, [0, 3, 1, 2]).data()) as Float32Array;
   net.eval();

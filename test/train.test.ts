@@ -62,12 +62,13 @@ t.test('checkpoints: names as PyTorch has them, and clear refusals', async (t) =
   const path = join(folder, 'named.safetensors');
   const { session } = fixedTraining(runtime, configOf(...TINY), 5);
   await saveCheckpoint(path, session, {}, [], START);
-  const { tensors } = readCheckpoint(path);
+  const { file: { tensors } } = readCheckpoint(path);
   t.same(tensors.get('features.conv1.weight')!.shape.slice(1), [3, 3, 3], '[out, in, kh, kw]');
   t.same(tensors.get('fc.weight')!.shape[0], 5);
   t.same(tensors.get('feature_center')!.shape[0], 5);
   const other = fixedTraining(runtime, configOf(...TINY), 6);
-  t.throws(() => restoreWeights(other.session.method.module, readCheckpoint(path)), /do not fit this model:\n {2}1 wrong shape: fc\.weight is \[\d+, 5\] instead of \[\d+, 6\]/);
+  t.throws(() => restoreWeights(other.session.method, readCheckpoint(path)),
+    /named\.safetensors \(names of Pipit\) does not fit resnet_small:\n {2}2 of another shape:\n {4}fc\.weight: expected \[6, 256\], found \[5, 256\]\n {4}feature_center: expected \[6, 256\], found \[5, 256\]\nThe file's network tells 5 classes apart, this one 6\./);
 
   t.throws(() => readCheckpoint(join(folder, 'none.safetensors')), /none\.safetensors: there is no such checkpoint; train first/);
   const foreign = join(folder, 'foreign.safetensors');

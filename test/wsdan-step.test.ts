@@ -26,7 +26,7 @@ const options = { ...defaultWsdan, attentions };
 
 const backbone = new ResNet({ block: BasicBlock, ...meta<Omit<ResNetOptions, 'block'>>('backbone') });
 const model = new WSDAN(backbone, classes, options).nameAll();
-await fillPortable(model, meta<string[]>('order'));
+fillPortable(model, meta<string[]>('order'));
 const optimizer = new SGD(model.parameters(), { lr, momentum, weightDecay });
 const centers = new FeatureCenters(runtime, classes, model.featureSize, options);
 const metrics = new MetricSums(runtime, stepMetrics);
@@ -96,14 +96,19 @@ const checkSummaries = async (t: Tap, which: 'gradients' | 'weights', tolerance:
 type Tap = { ok(value: boolean, text: string): boolean; equal(a: number, b: number): boolean };
 const checkAllGradients = (t: Tap): Promise<void> => checkSummaries(t, 'gradients', 1e-5);
 
+/**
+ * Each step feeds its rounding back through weights, momentum and batch norm, so that errors grow. How fast, PyTorch's own float32
+ * run of the same steps tells: four times its largest error so far is allowed, since one run is one draw of the roundings, and never more than 3e-5. A
+ * pixel that changes sides of its threshold moves a box by whole pixels and a loss by about 1e-2, which this does not forgive.
+ */
+const bandOf = (step: number): number => Math.min(3e-5, 4 * Math.max(...meta<{ terms: number[] }>('float32').terms.slice(0, step + 1)));
+
 t.test('ten steps of SGD', async (t) => {
   const expected = numbers('terms');
   for (let step = 1; step < 10; step++) {
     const terms = await runStep(step);
     const error = relative(terms, expected.subarray(4 * step, 4 * step + 4));
-    // Each step feeds its rounding back through weights, momentum and batch norm. A pixel that changes sides of its
-    // threshold moves a box by whole pixels and a loss by about 1e-2, which this does not forgive.
-    t.ok(error < 3e-5, `step ${step + 1}: ${terms.map((v) => v.toFixed(5)).join(' ')} (${error.toExponential(1)})`);
+    t.ok(error < bandOf(step), `step ${step + 1}: ${terms.map((v) => v.toFixed(5)).join(' ')} (${error.toExponential(1)} of ${bandOf(step).toExponential(1)})`);
   }
   await checkSummaries(t, 'weights', 1e-5);
   t.ok(relative(await centers.table.data(), numbers('centers.last')) < 3e-5, 'centers');

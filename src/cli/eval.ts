@@ -2,13 +2,12 @@ import type { Dataset, Split } from '../data/dataset.js';
 import { fail } from '../errors.js';
 import { writeFileAtomic } from '../io/atomic.js';
 import { accuracies, accuracyTable } from '../train/accuracy-table.js';
-import type { Checkpoint } from '../train/checkpoint.js';
 import { type Evaluation, evaluate } from '../train/evaluate.js';
 import { openData } from '../train/session.js';
 import { openRuntime } from './open-runtime.js';
 import { choice, flag, int, parseOptions, text } from './options.js';
 import { runCommand } from './run-command.js';
-import { buildSaved, checkpointOptions, checkpointPath, describeSaved, readSavedModel, refinementOptions } from './saved-model.js';
+import { buildSaved, checkpointOptions, describeSaved, readSavedModel, refinementOptions, type SavedModel } from './saved-model.js';
 
 const spec = {
   name: 'eval',
@@ -25,14 +24,16 @@ const spec = {
     adapter: text({ help: 'lavapipe, swiftshader, or a part of the adapter’s name', defaultText: 'the best one' }),
     json: text({ help: 'write the figures to this file', placeholder: 'FILE' }),
   },
-  examples: ['node dist/eval.js --out runs/synthetic-1', 'node dist/eval.js --out runs/aircraft-1 --best --test-theta 0.2 --json figures.json'],
+  examples: ['node dist/eval.js --out runs/synthetic-1', 'node dist/eval.js --weights model.ckpt --trained-with cub.json', 'node dist/eval.js --out runs/aircraft-1 --best --test-theta 0.2 --json figures.json'],
 };
 
 const chosenSplit = (dataset: Dataset, name: 'test' | 'val' | 'train'): Split =>
   dataset[name] ?? fail('--split val: this run held no images out; use test or train, or train with --val-fraction');
 
 /** Labels mean something only if the data set still has the classes that were trained, in their order. */
-const checkClasses = (trained: Checkpoint['classes'], found: readonly string[]): void => {
+const checkClasses = ({ classes: trained, classesKnown, path }: SavedModel, found: readonly string[]): void => {
+  if (!classesKnown && trained.length === found.length) return;
+  if (!classesKnown) fail(`the network in ${path} tells ${trained.length} classes apart, the data set has ${found.length}. Point --data to the data set the network was trained on`);
   const at = Array.from({ length: Math.max(trained.length, found.length) }, (_, i) => i).find((i) => trained[i] !== found[i]);
   if (at === undefined) return;
   fail(`the data set's classes are not those of the checkpoint: it has ${found.length}, the checkpoint ${trained.length}; class ${at} is "${found[at] ?? 'missing'}" instead of "${trained[at] ?? 'none'}". ` +
@@ -54,14 +55,14 @@ const evaluateCommand = async (): Promise<void> => {
   const { values, source } = parseOptions(spec, process.argv.slice(2));
   const { data: folder, testTheta, testPadding, average, batchSize, limitTest, limitTrain } = values;
   const skip = source.skipBadImages === 'default' ? {} : { skipBadImages: values.skipBadImages };
-  const saved = readSavedModel(checkpointPath(values), { data: folder, testTheta, testPadding, average, evalBatchSize: batchSize, limitTest, limitTrain, ...skip });
+  const saved = await readSavedModel(values, { data: folder, testTheta, testPadding, average, evalBatchSize: batchSize, limitTest, limitTrain, ...skip });
   const runtime = await openRuntime(values.adapter);
   console.log(describeSaved(saved));
   const data = await openData(saved.config, { workers: values.workers ?? -1, cacheMegabytes: 0 });
   try {
     const { dataset } = data;
     const split = chosenSplit(dataset, values.split);
-    checkClasses(saved.checkpoint.classes, dataset.classes);
+    checkClasses(saved, dataset.classes);
     console.log(`Data: ${dataset.name}, ${split.samples.length} ${titles[values.split].toLowerCase()} images`);
     for (const note of dataset.notes) console.log(`Note: ${note}`);
     const method = buildSaved(runtime, saved);
@@ -72,7 +73,7 @@ const evaluateCommand = async (): Promise<void> => {
     if (result.degenerate > 0) console.log(`${result.degenerate} images had an unusable attention map; the whole image was taken for them.`);
     if (data.bad.length > 0) console.log(`${data.bad.length} unreadable images were left out.`);
     console.log(`Time ${seconds.toFixed(1)} s, ${(result.images / seconds).toFixed(1)} images/s`);
-    const about = { split: values.split, checkpoint: saved.path, epoch: saved.checkpoint.position.epoch, adapter: runtime.device.report.name, badImages: data.bad.length };
+    const about = { split: values.split, checkpoint: saved.path, epoch: saved.epochs, adapter: runtime.device.report.name, badImages: data.bad.length };
     if (values.json) writeFileAtomic(values.json, `${JSON.stringify({ ...figures(result), ...about, seconds, imagesPerSecond: result.images / seconds }, null, 2)}\n`);
   } finally {
     await data.close();

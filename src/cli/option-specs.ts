@@ -91,6 +91,18 @@ export const text = <S extends Base<string>>(spec: S): Declared<string, S> => ({
   hint: (value: unknown) => (typeof value === 'string' && value.startsWith('--') ? `The value is missing before ${value}.` : ''),
 }) as unknown as Declared<string, S>;
 
+/** A list of texts, on the command line separated by commas. */
+export const texts = <S extends Base<readonly string[]>>(spec: S): Declared<readonly string[], S> => ({
+  placeholder: 'TEXT,...',
+  ...spec,
+  kind: 'value' as const,
+  allowed: 'texts separated by commas',
+  read: (value: unknown) => {
+    const parts: unknown[] = Array.isArray(value) ? value : String(value).split(',');
+    return parts.every((part) => typeof part === 'string' && part !== '' && !part.startsWith('--')) ? parts : undefined;
+  },
+}) as unknown as Declared<readonly string[], S>;
+
 /** One of several names. */
 export const choice = <const C extends readonly string[], S extends Base<C[number]>>(choices: C, spec: S): Declared<C[number], S> => ({
   placeholder: 'NAME',

@@ -12,7 +12,7 @@ import { UserError } from '../errors.js';
 import { nearest } from './nearest.js';
 import type { OptionSpec, OptionSpecs, OptionValues } from './option-specs.js';
 
-export { choice, configFile, flag, int, number, numbers, text } from './option-specs.js';
+export { choice, configFile, flag, int, number, numbers, text, texts } from './option-specs.js';
 export type { OptionSpec, OptionSpecs, OptionValues } from './option-specs.js';
 
 export interface CommandSpec<S extends OptionSpecs> {

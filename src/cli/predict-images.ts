@@ -85,7 +85,7 @@ const inside = (box: Box, width: number, height: number): Box => ({
   x0: Math.max(0, box.x0), y0: Math.max(0, box.y0), x1: Math.min(width, box.x1), y1: Math.min(height, box.y1),
 });
 
-const scaled = ({ x0, y0, x1, y1 }: Box, factor: number): Box => ({ x0: x0 * factor, y0: y0 * factor, x1: x1 * factor, y1: y1 * factor });
+const scaled = ({ x0, y0, x1, y1 }: Box, [x, y]: DecodedImage['shrink']): Box => ({ x0: x0 * x, y0: y0 * y, x1: x1 * x, y1: y1 * y });
 
 /**
  * Predicts pictures of one batch.
@@ -93,7 +93,7 @@ const scaled = ({ x0, y0, x1, y1 }: Box, factor: number): Box => ({ x0: x0 * fac
  * @param top how many classes to list
  * @returns for each picture its prediction, and the box in pixels of the decoded (perhaps shrunk) picture
  */
-export const predictBatch = (runtime: Runtime, method: Method, { config, checkpoint }: SavedModel, loaded: readonly Loaded[], top: number): Promise<{ prediction: Prediction; decodedBox: Box | null }[]> =>
+export const predictBatch = (runtime: Runtime, method: Method, { config, classes }: SavedModel, loaded: readonly Loaded[], top: number): Promise<{ prediction: Prediction; decodedBox: Box | null }[]> =>
   scope(async () => {
     const { augment } = config;
     const transforms = evalTransforms(augment, loaded.map(({ image }) => image));
@@ -104,9 +104,9 @@ export const predictBatch = (runtime: Runtime, method: Method, { config, checkpo
       const { shrink, width, height } = image;
       const decodedBox = boxes ? inside(boxToSource(boxAt(boxes, row), transforms[row]!, augment.imageSize), width, height) : null;
       const prediction: Prediction = {
-        file: request.name, width: width * shrink, height: height * shrink, raw: topGuesses(raw, row, checkpoint.classes, top),
+        file: request.name, width: Math.round(width * shrink[0]), height: Math.round(height * shrink[1]), raw: topGuesses(raw, row, classes, top),
         ...(request.trueLabel === undefined ? {} : { trueLabel: request.trueLabel }),
-        ...(refined ? { refined: topGuesses(refined, row, checkpoint.classes, top) } : {}),
+        ...(refined ? { refined: topGuesses(refined, row, classes, top) } : {}),
         ...(decodedBox ? { box: scaled(decodedBox, shrink), degenerate: degenerate?.[row] === 1 } : {}),
       };
       return { prediction, decodedBox };

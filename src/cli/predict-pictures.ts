@@ -2,6 +2,7 @@
 import { mkdirSync } from 'node:fs';
 import { basename, extname, join } from 'node:path';
 import { fail } from '../errors.js';
+import type { DecodedImage } from '../data/types.js';
 import { writeFileAtomic } from '../io/atomic.js';
 import { attentionGrid, cropPicture, drawBox, dropPicture, encodePng, heatmapOverlay } from '../train/report/pictures.js';
 import type { Box, ImageCase, Picture } from '../train/report/types.js';
@@ -32,15 +33,27 @@ export const pictureNames = (files: readonly string[]): string[] => {
 const closeUp = (image: Picture, box: Box): Picture =>
   cropPicture(image, box, Math.max(1, Math.round(box.x1 - box.x0)), Math.max(1, Math.round(box.y1 - box.y0)));
 
+/** Large photographs are decoded to a square; people want to see them in their own proportions. */
+const inProportion = (image: DecodedImage, box: Box): { image: Picture; box: Box } => {
+  const [x, y] = image.shrink;
+  if (x === y) return { image, box };
+  const [across, down] = [x / Math.max(x, y), y / Math.max(x, y)];
+  const whole = { x0: 0, y0: 0, x1: image.width, y1: image.height };
+  return {
+    image: cropPicture(image, whole, Math.max(1, Math.round(image.width * across)), Math.max(1, Math.round(image.height * down))),
+    box: { x0: box.x0 * across, x1: box.x1 * across, y0: box.y0 * down, y1: box.y1 * down },
+  };
+};
+
 /**
  * Writes NAME-box.png and NAME-crop.png at the resolution of the decoded picture, and NAME-heat.png, NAME-maps.png and
  * NAME-drop.png as the network saw it.
  *
- * @param image the decoded picture
- * @param box where the network looked, in its pixels
+ * @param decodedBox where the network looked, in pixels of the decoded picture
  * @returns the names of the files
  */
-export const writePictures = async (folder: string, name: string, image: Picture, box: Box, seen: ImageCase): Promise<string[]> => {
+export const writePictures = async (folder: string, name: string, decoded: DecodedImage, decodedBox: Box, seen: ImageCase): Promise<string[]> => {
+  const { image, box } = inProportion(decoded, decodedBox);
   const pictures: Record<string, Picture> = {
     box: drawBox(image, box, BOX_COLOUR),
     crop: closeUp(image, box),

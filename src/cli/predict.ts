@@ -1,16 +1,16 @@
-import { resizedSide } from '../data/augment.js';
 import { DecodePool } from '../data/decode-pool.js';
 import { fail } from '../errors.js';
 import type { Runtime } from '../kernels/runtime.js';
 import type { Method } from '../train/method.js';
 import { describeBatch } from '../train/report-cases.js';
+import { decodeLimits } from '../train/session.js';
 import type { Guess } from '../train/report/types.js';
 import { openRuntime } from './open-runtime.js';
 import { flag, int, type OptionValues, parseOptions, text } from './options.js';
 import { type Failed, loadImages, type Prediction, predictBatch, type Request, toBatch } from './predict-images.js';
 import { pictureNames, preparePictureFolder, writePictures } from './predict-pictures.js';
 import { runCommand } from './run-command.js';
-import { buildSaved, checkpointOptions, checkpointPath, describeSaved, readSavedModel, refinementOptions, type SavedModel } from './saved-model.js';
+import { buildSaved, checkpointOptions, describeSaved, readSavedModel, refinementOptions, type SavedModel } from './saved-model.js';
 
 const spec = {
   name: 'predict',
@@ -29,15 +29,11 @@ const spec = {
   examples: ['node dist/predict.js heron.jpg gull.png --out runs/folder-1 --pictures looked', 'node dist/predict.js --synthetic 4 --out runs/synthetic-1 --pictures looked'],
 };
 
-/** Larger photographs are shrunk by whole factors while decoding, as in training. */
-const DECODE_SIDE_FACTOR = 4;
-
 type Values = OptionValues<typeof spec.options>;
 
 /** Embedded test images, as the run that wrote the checkpoint saw them. */
-const syntheticRequests = (count: number, { config, checkpoint }: SavedModel): Request[] => {
+const syntheticRequests = (count: number, { config, classes }: SavedModel): Request[] => {
   if (config.dataset !== 'synthetic') fail(`--synthetic: this network was trained on ${config.dataset}, whose classes are others than the embedded birds; name image files instead`);
-  const { classes } = checkpoint;
   return Array.from({ length: count }, (_, index) => ({
     name: `embedded-${index}`, source: { synthetic: { seed: config.seed, split: 'test' as const, index, options: {} } }, trueLabel: classes[index % classes.length]!,
   }));
@@ -66,7 +62,7 @@ interface Outcome {
 
 /** Predicts in batches, so that many large photographs need no more memory than a few. */
 const predictAll = async (runtime: Runtime, method: Method, saved: SavedModel, requests: readonly Request[], values: Values): Promise<Outcome> => {
-  const pool = new DecodePool({ ...(values.workers === undefined ? {} : { workers: values.workers }), maxSide: DECODE_SIDE_FACTOR * resizedSide(saved.config.augment) });
+  const pool = new DecodePool({ ...(values.workers === undefined ? {} : { workers: values.workers }), ...decodeLimits(saved.config.augment) });
   const names = pictureNames(requests.map(({ name }) => name));
   const outcome: Outcome = { predictions: [], failed: [] };
   const { evalBatchSize } = saved.config;
@@ -78,7 +74,7 @@ const predictAll = async (runtime: Runtime, method: Method, saved: SavedModel, r
       outcome.failed.push(...failed);
       if (loaded.length === 0) continue;
       const results = await predictBatch(runtime, method, saved, loaded, values.top);
-      const seen = values.pictures ? await describeBatch(runtime, method, toBatch(loaded), saved.config, saved.checkpoint.classes) : [];
+      const seen = values.pictures ? await describeBatch(runtime, method, toBatch(loaded), saved.config, saved.classes) : [];
       for (const [i, { prediction, decodedBox }] of results.entries()) {
         outcome.predictions.push(prediction);
         if (!values.json) console.log(`\n${describe(prediction)}`);
@@ -98,7 +94,7 @@ const predict = async (): Promise<number> => {
   const { values, positional } = parseOptions(spec, process.argv.slice(2));
   if (positional.length === 0 && values.synthetic === undefined) fail('name at least one IMAGE, or try --synthetic 4 with a network trained on the embedded data set');
   const { testTheta, testPadding, average, batchSize } = values;
-  const saved = readSavedModel(checkpointPath(values), { testTheta, testPadding, average, evalBatchSize: batchSize });
+  const saved = await readSavedModel(values, { testTheta, testPadding, average, evalBatchSize: batchSize });
   const requests: Request[] = positional.map((path) => ({ name: path, source: { path } }));
   if (values.synthetic !== undefined) requests.push(...syntheticRequests(values.synthetic, saved));
   if (values.pictures && saved.config.method === 'plain') fail('--pictures: a plain classifier has no attention to show; leave the option out');

@@ -1,18 +1,32 @@
 /** What `eval` and `predict` share: the checkpoint, its options, and the network with its weights. */
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fail } from '../errors.js';
+import { openTensorFile } from '../io/open-tensor-file.js';
 import type { Runtime } from '../kernels/runtime.js';
-import { type Checkpoint, readCheckpoint, restoreWeights } from '../train/checkpoint.js';
+import { withoutInit } from '../nn/init.js';
+import { type Checkpoint, checkpointIn, META, readCheckpoint } from '../train/checkpoint.js';
 import type { TrainConfig } from '../train/config.js';
 import { createMethod, type Method } from '../train/method.js';
-import { choice, flag, int, number, type OptionValues, text } from './options.js';
-import { type ResultOptions, resultOptions, toTrainConfig } from './train-options.js';
+import { loadWeights } from '../train/weights/load-weights.js';
+import { namingTitles } from '../train/weights/naming.js';
+import { interpret, type Weights } from '../train/weights/read-weights.js';
+import { choice, flag, int, number, type OptionValues, parseOptions, text } from './options.js';
+import { type ResultOptions, resultOptions, toTrainConfig, trainOptions, withPreset } from './train-options.js';
+
+/** What another program's weights do not tell about their network. */
+export const networkOptions = {
+  trainedWith: text({ help: 'for weights of other programs: options of train.js that describe the network, as a run’s config.json has them', placeholder: 'FILE.json' }),
+  classes: text({ help: 'for weights of other programs: names of the classes, one a line', placeholder: 'FILE' }),
+};
 
 /** Where the weights come from. */
 export const checkpointOptions = {
   checkpoint: text({ help: 'checkpoint that training wrote', placeholder: 'FILE' }),
   out: text({ help: 'folder of a run; its last checkpoint is taken', placeholder: 'DIR' }),
   best: flag({ help: 'with --out: take the best checkpoint instead of the last' }),
+  weights: text({ help: 'instead: weights that another program trained (.ckpt, .pth, .pt, .safetensors)', placeholder: 'FILE' }),
+  ...networkOptions,
 };
 
 /** Options of the run that change only how a trained network is used; without them those of the run hold. */
@@ -23,39 +37,94 @@ export const refinementOptions = {
   batchSize: int({ help: 'images per step', min: 1, max: 4096, defaultText: 'as in training’s evaluation' }),
 };
 
+/** A trained network on disk. */
 export interface SavedModel {
   readonly path: string;
-  readonly checkpoint: Checkpoint;
+  readonly weights: Weights;
   readonly config: TrainConfig;
+  readonly classes: readonly string[];
+  /** False where another program's file names no classes: they are numbered then. */
+  readonly classesKnown: boolean;
+  /** Training so far; null where the file does not tell. */
+  readonly epochs: number | null;
+  readonly steps: number | null;
 }
 
-/** The file that `--checkpoint` or `--out` names. */
-export const checkpointPath = ({ checkpoint, out, best }: OptionValues<typeof checkpointOptions>): string => {
+type Values = Partial<OptionValues<typeof checkpointOptions>>;
+
+/** The checkpoint that `--checkpoint` or `--out` names. */
+const checkpointPath = ({ checkpoint, out, best }: Values): string => {
   if (checkpoint && out) fail('--checkpoint and --out both name the weights; leave one of them out');
   if (checkpoint && best) fail('--best chooses between the checkpoints in the folder of --out; --checkpoint already names one');
-  return checkpoint ?? join(out ?? fail('name the weights: --checkpoint FILE, or --out DIR for the folder of a run'), `${best ? 'best' : 'last'}.safetensors`);
+  return checkpoint ?? join(out ?? fail('name the weights: --checkpoint FILE, --out DIR for the folder of a run, or --weights FILE for those of another program'), `${best ? 'best' : 'last'}.safetensors`);
 };
 
 /** A checkpoint of an earlier version lacks later options; their defaults are what it was trained with. */
 const complete = (saved: Checkpoint['options']): Record<string, unknown> =>
   Object.fromEntries(Object.entries(resultOptions).map(([name, spec]) => [name, saved[name] ?? (spec as { default?: unknown }).default]));
 
-/** Reads a checkpoint and the config that follows from its options, with some of them replaced. */
-export const readSavedModel = (path: string, replaced: Readonly<Partial<ResultOptions>> = {}): SavedModel => {
-  const checkpoint = readCheckpoint(path);
-  const given = Object.fromEntries(Object.entries(replaced).filter(([, value]) => value !== undefined));
-  const options = { ...complete(checkpoint.options), ...given } as unknown as ResultOptions;
-  return { path, checkpoint, config: toTrainConfig(options) };
+type Replaced = Readonly<Partial<ResultOptions>>;
+
+const withReplaced = (options: object, replaced: Replaced): ResultOptions =>
+  ({ ...options, ...Object.fromEntries(Object.entries(replaced).filter(([, value]) => value !== undefined)) }) as unknown as ResultOptions;
+
+const ofRun = (path: string, checkpoint: Checkpoint, replaced: Replaced): SavedModel => {
+  const { classes, options, position: { epoch, step }, file } = checkpoint;
+  return { path, weights: interpret(file), config: toTrainConfig(withReplaced(complete(options), replaced)), classes, classesKnown: true, epochs: epoch, steps: step };
 };
 
-/** Builds the network with the checkpoint's weights, in evaluation mode. */
-export const buildSaved = (runtime: Runtime, { checkpoint, config }: SavedModel): Method => {
-  const method = createMethod(runtime, config, checkpoint.classes.length);
-  restoreWeights(method.module, checkpoint);
+const readLines = (path: string): string[] => {
+  try {
+    return readFileSync(path, 'utf8').split(/\r?\n/).map((line) => line.trim()).filter(Boolean);
+  } catch (error) {
+    return fail(`--classes: ${path} cannot be read: ${(error as Error).message}`);
+  }
+};
+
+/** The number of classes is that of the classifier's rows. */
+const classesOf = (weights: Weights, listed: string | undefined): string[] => {
+  const count = weights.tensors.get('fc.weight')?.shape[0] ?? fail(`${weights.file.path} has no classifier (fc.weight): it holds a backbone alone. Train with it: node dist/train.js --weights ${weights.file.path}`);
+  const names = listed ? readLines(listed) : Array.from({ length: count }, (_, i) => `class ${i}`);
+  if (names.length !== count) fail(`--classes: ${listed} has ${names.length} lines, but fc.weight in ${weights.file.path} tells ${count} classes apart`);
+  return names;
+};
+
+const ofOthers = async (path: string, { trainedWith, classes: listed }: Values, replaced: Replaced): Promise<SavedModel> => {
+  const file = await openTensorFile(path);
+  if (file.facts.has(META)) {
+    if (trainedWith ?? listed) fail(`${path} is a checkpoint of Pipit and describes its network itself; leave --trained-with and --classes out`);
+    return ofRun(path, checkpointIn(file), replaced);
+  }
+  if (!trainedWith) fail(`${path} does not tell all about its network. Say it with --trained-with FILE.json, options of train.js such as {"dataset": "cub", "data": "CUB_200_2011", "model": "resnet50"}`);
+  const weights = interpret(file);
+  const options = withPreset(parseOptions({ name: 'train', summary: '', options: trainOptions }, ['--config', trainedWith]));
+  const epoch = weights.file.facts.get('logs.epoch') ?? weights.file.facts.get('epoch');
+  return {
+    path, weights, config: toTrainConfig(withReplaced(options, replaced)), classes: classesOf(weights, listed), classesKnown: listed !== undefined,
+    epochs: typeof epoch === 'number' ? epoch : null, steps: null,
+  };
+};
+
+/** Opens a trained network and the config that follows from its options, with some of them replaced. */
+export const readSavedModel = async (values: Values, replaced: Replaced = {}): Promise<SavedModel> => {
+  const { weights, checkpoint, out, trainedWith, classes } = values;
+  if (weights && (checkpoint ?? out)) fail('--weights stands instead of --checkpoint and --out; leave one of them out');
+  if (!weights && (trainedWith ?? classes)) fail('--trained-with and --classes describe the network of --weights; a checkpoint of Pipit describes itself');
+  if (weights) return ofOthers(weights, values, replaced);
+  const path = checkpointPath(values);
+  return ofRun(path, readCheckpoint(path), replaced);
+};
+
+/** Builds the network with its weights, in evaluation mode. */
+export const buildSaved = (runtime: Runtime, { weights, config, classes }: SavedModel): Method => {
+  const method = withoutInit(() => createMethod(runtime, config, classes.length));
+  loadWeights(method, weights);
   method.module.eval();
   return method;
 };
 
 /** One line about the weights. */
-export const describeSaved = ({ path, checkpoint: { classes, position }, config: { method, model, augment } }: SavedModel): string =>
-  `Checkpoint: ${path}, ${method === 'wsdan' ? 'WS-DAN' : 'plain classifier'} on ${model}, ${augment.imageSize} px, ${classes.length} classes, after ${position.epoch} epochs (${position.step} steps)`;
+export const describeSaved = ({ path, classes, epochs, steps, weights: { recognised }, config: { method, model, augment } }: SavedModel): string =>
+  `Checkpoint: ${path}, ${method === 'wsdan' ? 'WS-DAN' : 'plain classifier'} on ${model}, ${augment.imageSize} px, ${classes.length} classes` +
+  `${recognised && recognised.naming !== 'pipit' ? `, names of ${namingTitles[recognised.naming]}` : ''}` +
+  `${epochs === null ? '' : `, after ${epochs} epochs`}${steps === null ? '' : ` (${steps} steps)`}`;

@@ -1,10 +1,11 @@
+import { fail } from '../errors.js';
 import { DATASET_NAMES } from '../data/dataset.js';
 import { IMAGENET_MEAN, IMAGENET_STD } from '../data/augment.js';
-import { backboneNames } from '../nn/models/index.js';
+import { backboneNames, backboneRecord } from '../nn/models/index.js';
 import type { TrainConfig } from '../train/config.js';
 import { presets } from '../train/presets.js';
 import { defaultWsdan } from '../wsdan/options.js';
-import { choice, configFile, flag, int, number, numbers, type OptionValues, type Parsed, text } from './options.js';
+import { choice, configFile, flag, int, number, numbers, type OptionValues, type Parsed, text, texts } from './options.js';
 
 const preset = 'preset of the data set';
 
@@ -17,7 +18,9 @@ export const resultOptions = {
   testImages: int({ help: 'test images of the synthetic set', min: 16, default: 400 }),
   method: choice(['wsdan', 'plain'], { help: 'WS-DAN, or the same backbone as a plain classifier', default: 'wsdan' }),
   model: choice(backboneNames, { help: 'backbone', defaultText: preset }),
-  init: text({ help: 'checkpoint of another run to start from, where names and shapes match', placeholder: 'FILE' }),
+  transformInput: flag({ help: 'bring pixels to −1 … 1 inside Inception, as torchvision does for Google’s weights' }),
+  weights: text({ help: 'weights to start from: a checkpoint of Pipit or of the PyTorch programs, or torchvision’s file for the backbone (.safetensors, .pth, .pt, .ckpt)', placeholder: 'FILE' }),
+  weightsIgnore: texts({ help: 'names in --weights that may be missing or of another shape, such as fc.weight or "fc.*"; fresh values stand there then' }),
   imageSize: int({ help: 'side of the square network input in pixels', min: 16, max: 2048, defaultText: preset }),
   batchSize: int({ help: 'images per step', min: 2, max: 4096, defaultText: preset }),
   evalBatchSize: int({ help: 'images per step of evaluation', min: 1, max: 4096, defaultText: 'twice the batch size' }),
@@ -35,7 +38,7 @@ export const resultOptions = {
   seed: int({ help: 'seed of initial weights, data order, augmentation and map choice', min: 0, max: 4294967295, default: 0 }),
   attentions: int({ help: 'number of attention maps M', min: 2, max: 512, defaultText: preset }),
   pooling: choice(['GAP', 'GMP'], { help: 'bilinear attention pooling', default: defaultWsdan.pooling }),
-  attentionSource: choice(['head', 'features'], { help: 'maps from a 1×1 head, or the first M feature channels', default: defaultWsdan.attentionSource }),
+  attentionSource: choice(['head', 'features'], { help: 'maps from a 1×1 head, or the first M feature channels', defaultText: 'head; features for inception_mixed_7c' }),
   attentionRim: int({ help: 'outermost rings of the maps set to 0, against maps that settle on the zero padding', min: 0, max: 16, default: defaultWsdan.attentionRim }),
   scale: number({ help: 'factor on the unit-norm features before the classifier', min: 0, aboveMin: true, default: defaultWsdan.scale }),
   classifierBias: flag({ help: 'bias in the classifier', default: defaultWsdan.classifierBias }),
@@ -103,13 +106,14 @@ const range = (values: readonly number[]): [number, number] => [values[0]!, valu
 /** Options by name to the structure that training works with. */
 export const toTrainConfig = (options: ResultOptions): TrainConfig => {
   const o = options as Filled;
+  if (o.transformInput && o.normalize === 'inception') fail('--transform-input and --normalize inception both bring pixels to −1 … 1; use one of them');
   const [mean, std] = o.normalize === 'imagenet' ? [IMAGENET_MEAN, IMAGENET_STD] : [HALVES, HALVES];
   const dropColour = (o.dropFill === 'black' ? mean.map((m, c) => -m / std[c]!) : [0, 0, 0]) as [number, number, number];
   const window = o.randomResizedCrop ? { randomResizedCrop: { scaleMin: o.randomResizedCrop[0]!, scaleMax: o.randomResizedCrop[1]!, ratioMin: 3 / 4, ratioMax: 4 / 3 } } : {};
   return {
     dataset: o.dataset, data: o.data ?? '', level: o.level, embedded: { train: o.trainImages, test: o.testImages },
     limitTrain: o.limitTrain ?? 0, limitTest: o.limitTest ?? 0, valFraction: o.valFraction, skipBadImages: o.skipBadImages,
-    method: o.method, model: o.model, init: o.init ?? '', batchSize: o.batchSize, evalBatchSize: o.evalBatchSize ?? 2 * o.batchSize, epochs: o.epochs,
+    method: o.method, model: o.model, transformInput: o.transformInput, weights: o.weights ?? '', weightsIgnore: o.weightsIgnore ?? [], batchSize: o.batchSize, evalBatchSize: o.evalBatchSize ?? 2 * o.batchSize, epochs: o.epochs,
     optimizer: o.optimizer, lr: o.lr, momentum: o.momentum, nesterov: o.nesterov, weightDecay: o.weightDecay, clipGradNorm: o.clipGradNorm,
     schedule: { kind: o.schedule, stepSize: o.lrStep, gamma: o.lrGamma, warmupEpochs: o.warmupEpochs }, seed: o.seed, evalEvery: o.evalEvery,
     augment: {
@@ -117,7 +121,7 @@ export const toTrainConfig = (options: ResultOptions): TrainConfig => {
       mean, std,
     },
     wsdan: {
-      attentions: o.attentions, pooling: o.pooling, attentionSource: o.attentionSource, attentionRim: o.attentionRim, scale: o.scale, classifierBias: o.classifierBias,
+      attentions: o.attentions, pooling: o.pooling, attentionSource: o.attentionSource ?? backboneRecord(o.model).attentionSource ?? defaultWsdan.attentionSource, attentionRim: o.attentionRim, scale: o.scale, classifierBias: o.classifierBias,
       convention: o.convention, duplicates: o.duplicates, beta: o.beta, centerWeight: o.centerWeight, cropTheta: range(o.cropTheta), cropPadding: o.cropPadding,
       dropTheta: range(o.dropTheta), dropColour, testTheta: o.testTheta, testPadding: o.testPadding, average: o.average, labelSmoothing: o.labelSmoothing, bnMomentum: o.bnMomentum,
     },

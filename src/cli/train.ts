@@ -18,7 +18,7 @@ const spec = {
 };
 
 /** Options that a resumed run may change: more epochs of the same schedule are the same run, only longer. */
-const CHANGEABLE = ['epochs', 'data', 'init'];
+const CHANGEABLE = ['epochs', 'data', 'weights', 'weightsIgnore'];
 
 /** A resumed run takes the options it was saved with; others that were given must agree. */
 const resumedOptions = (parsed: Parsed<typeof trainOptions>, saved: Checkpoint['options']): TrainOptions => {

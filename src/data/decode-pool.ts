@@ -6,13 +6,11 @@ import { Worker } from 'node:worker_threads';
 import { UserError, fail } from '../errors.js';
 import type { DecodeReply, DecodeRequest } from './decode-worker.js';
 import { fromFailure, produceImage, sourceName, type ImageSource } from './produce-image.js';
-import type { DecodedImage } from './types.js';
+import type { DecodedImage, DecodeLimits } from './types.js';
 
-export interface DecodePoolOptions {
+export interface DecodePoolOptions extends Partial<DecodeLimits> {
   /** Worker threads; default one less than the cores, at least 1. 0 decodes on the calling thread. */
   workers?: number;
-  /** Shrinks pictures whose shorter side is at least twice this long (see `shrinkImage`); default never. */
-  maxSide?: number;
   /** A picture that takes longer is given up with an error; default 120 s. */
   timeoutSeconds?: number;
   /** Script of the workers; default the built decode-worker.js. */
@@ -52,7 +50,7 @@ const GRACE_MS = 1000;
  */
 export class DecodePool {
   readonly workers: number;
-  private readonly maxSide: number;
+  private readonly limits: DecodeLimits;
   private readonly timeoutMs: number;
   private readonly workerFile: string;
   private readonly threads = new Set<Thread>();
@@ -64,8 +62,8 @@ export class DecodePool {
   constructor(options: DecodePoolOptions = {}) {
     this.workers = options.workers ?? Math.max(1, availableParallelism() - 1);
     if (!Number.isInteger(this.workers) || this.workers < 0) fail(`workers must be a whole number, 0 or more, got ${this.workers}`);
-    this.maxSide = options.maxSide ?? Infinity;
-    if (!(this.maxSide >= 1)) fail(`maxSide must be at least 1 pixel, got ${this.maxSide}`);
+    this.limits = { maxSide: options.maxSide ?? Infinity, ...(options.square === undefined ? {} : { square: options.square }) };
+    if (!(this.limits.maxSide >= 1)) fail(`maxSide must be at least 1 pixel, got ${this.limits.maxSide}`);
     this.timeoutMs = (options.timeoutSeconds ?? 120) * 1000;
     this.workerFile = this.workers === 0 ? '' : (options.workerFile ?? findWorkerFile());
   }
@@ -120,7 +118,7 @@ export class DecodePool {
     const job = this.queue.shift();
     if (!job) return;
     this.busyHere = true;
-    await produceImage(job.source, this.maxSide).then(job.resolve, job.reject);
+    await produceImage(job.source, this.limits).then(job.resolve, job.reject);
     this.busyHere = false;
     this.dispatch();
   }
@@ -152,7 +150,7 @@ export class DecodePool {
     thread.running.push(job);
     thread.worker.ref();
     if (thread.running.length === 1) this.watch(thread);
-    thread.worker.postMessage({ job: job.number, source: job.source, maxSide: this.maxSide } satisfies DecodeRequest);
+    thread.worker.postMessage({ job: job.number, source: job.source, limits: this.limits } satisfies DecodeRequest);
   }
 
   private settle(thread: Thread, reply: DecodeReply): void {

@@ -1,12 +1,12 @@
 import { parentPort } from 'node:worker_threads';
 import { produceImage, toFailure, type Failure, type ImageSource } from './produce-image.js';
-import type { DecodedImage } from './types.js';
+import type { DecodedImage, DecodeLimits } from './types.js';
 
 /** Main thread → worker. */
 export interface DecodeRequest {
   job: number;
   source: ImageSource;
-  maxSide: number;
+  limits: DecodeLimits;
 }
 
 /** Worker → main thread; the pixels are handed over, not copied. */
@@ -22,9 +22,9 @@ parentPort?.on('message', (request: DecodeRequest) => {
   turn = turn.then(() => answer(request));
 });
 
-async function answer({ job, source, maxSide }: DecodeRequest): Promise<void> {
+async function answer({ job, source, limits }: DecodeRequest): Promise<void> {
   try {
-    const image = await produceImage(source, maxSide);
+    const image = await produceImage(source, limits);
     parentPort!.postMessage({ job, image } satisfies DecodeReply, [image.rgba.buffer as ArrayBuffer]);
   } catch (error) {
     parentPort!.postMessage({ job, failure: toFailure(error) } satisfies DecodeReply);

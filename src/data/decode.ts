@@ -1,6 +1,9 @@
 import { readFile } from 'node:fs/promises';
 import { UserError } from '../errors.js';
-import type { DecodedImage } from './types.js';
+import { resizePicture } from './resize.js';
+import type { DecodedImage, DecodeLimits } from './types.js';
+
+const UNLIMITED: DecodeLimits = { maxSide: Infinity };
 
 /** A picture that cannot be used, through no fault of ours; `--skip-bad-images` passes over it. */
 export class BadImageError extends UserError {
@@ -17,10 +20,10 @@ export class BadImageError extends UserError {
 /**
  * Reads and decodes a picture (JPEG, PNG, GIF, BMP, TIFF; grey, CMYK, palette and 16 bit included) to upright
  * 8-bit RGB. Transparency is dropped, not blended, as PIL's convert('RGB') does; EXIF orientation is applied.
- * maxSide: if the shorter side is at least twice as long, the picture is shrunk by a whole factor.
+ * Pictures beyond the limits are shrunk.
  * Throws {@link BadImageError}.
  */
-export async function decodeFile(path: string, maxSide = Infinity): Promise<DecodedImage> {
+export async function decodeFile(path: string, limits: DecodeLimits = UNLIMITED): Promise<DecodedImage> {
   let bytes: Buffer;
   try {
     bytes = await readFile(path);
@@ -28,32 +31,32 @@ export async function decodeFile(path: string, maxSide = Infinity): Promise<Deco
     const code = (error as NodeJS.ErrnoException).code;
     throw new BadImageError(path, code === 'ENOENT' ? 'is not on disk' : `could not be read (${code})`);
   }
-  return decodeBytes(bytes, path, maxSide);
+  return decodeBytes(bytes, path, limits);
 }
 
 /** As {@link decodeFile}, from the file's bytes. */
-export async function decodeBytes(bytes: Buffer, path: string, maxSide = Infinity): Promise<DecodedImage> {
+export async function decodeBytes(bytes: Buffer, path: string, limits: DecodeLimits = UNLIMITED): Promise<DecodedImage> {
   const { data, width, height } = await decodeBitmap(bytes, path);
   if (!(width > 0 && height > 0) || data.length !== 4 * width * height) throw new BadImageError(path, 'has no pixels');
   // A view of a shared buffer could not be handed over to another thread.
   const whole = data.byteOffset === 0 && data.byteLength === data.buffer.byteLength;
   const rgba = whole ? new Uint8Array(data.buffer as ArrayBuffer) : Uint8Array.from(data);
   for (let i = 3; i < rgba.length; i += 4) rgba[i] = 255;
-  return shrinkImage({ rgba, width, height, shrink: 1 }, maxSide);
+  return shrinkImage({ rgba, width, height, shrink: [1, 1] }, limits);
 }
 
 async function decodeBitmap(bytes: Buffer, path: string): Promise<{ data: Buffer; width: number; height: number }> {
   if (bytes.length === 0) throw new BadImageError(path, 'is empty (0 bytes)');
   // Loaded on first use: runs on the embedded dataset never need it.
-  const { Jimp } = await import('jimp');
+  const { PictureReader } = await import('./jpeg.js');
   try {
-    return (await Jimp.fromBuffer(bytes, { 'image/jpeg': { tolerantDecoding: false, ...JPEG_LIMITS } })).bitmap;
+    return (await PictureReader.fromBuffer(bytes, { 'image/jpeg': { tolerantDecoding: false, ...JPEG_LIMITS } })).bitmap;
   } catch (error) {
     // Strict decoding is what finds truncated JPEGs. Whole ones with harmless flaws get a second, lenient try.
     if (!endsLikeJpeg(bytes)) throw new BadImageError(path, reasonOf(error, bytes));
   }
   try {
-    return (await Jimp.fromBuffer(bytes, { 'image/jpeg': { tolerantDecoding: true, ...JPEG_LIMITS } })).bitmap;
+    return (await PictureReader.fromBuffer(bytes, { 'image/jpeg': { tolerantDecoding: true, ...JPEG_LIMITS } })).bitmap;
   } catch (error) {
     throw new BadImageError(path, reasonOf(error, bytes));
   }
@@ -84,13 +87,15 @@ function reasonOf(error: unknown, bytes: Buffer): string {
   return `could not be decoded (${message})`;
 }
 
-/**
- * Averages whole k×k blocks, k = floor(shorter side / maxSide); what does not fill a block at the right or lower
- * edge is cut off. Worth it where pictures are much larger than the network input: less memory, less to upload.
- */
-export function shrinkImage(image: DecodedImage, maxSide: number): DecodedImage {
+/** Brings a picture within the limits: less memory, less to upload. */
+export function shrinkImage(image: DecodedImage, { maxSide, square }: DecodeLimits): DecodedImage {
   const factor = Math.floor(Math.min(image.width, image.height) / maxSide);
   if (factor < 2) return image;
+  return square === undefined ? averageBlocks(image, factor) : resizePicture(image, square, square);
+}
+
+/** Averages whole blocks; what does not fill a block at the right or lower edge is cut off. */
+function averageBlocks(image: DecodedImage, factor: number): DecodedImage {
   const width = Math.floor(image.width / factor);
   const height = Math.floor(image.height / factor);
   const rgba = new Uint8Array(4 * width * height).fill(255);
@@ -100,7 +105,7 @@ export function shrinkImage(image: DecodedImage, maxSide: number): DecodedImage 
       for (let c = 0; c < 3; c++) rgba[4 * (y * width + x) + c] = Math.round(blockSum(image, x * factor, y * factor, c, factor) / area);
     }
   }
-  return { rgba, width, height, shrink: image.shrink * factor };
+  return { rgba, width, height, shrink: [image.shrink[0] * factor, image.shrink[1] * factor] };
 }
 
 function blockSum({ rgba, width }: DecodedImage, left: number, top: number, channel: number, side: number): number {

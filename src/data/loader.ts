@@ -166,12 +166,12 @@ function nextGood(slots: Slot[], at: number): Slot {
   }
 }
 
-function shrinkBox(box: Box | undefined, { shrink, width, height }: DecodedImage): Box | undefined {
-  if (!box || shrink === 1) return box;
+function shrinkBox(box: Box | undefined, { shrink: [x, y], width, height }: DecodedImage): Box | undefined {
+  if (!box || (x === 1 && y === 1)) return box;
   return {
-    x0: Math.min(width, Math.floor(box.x0 / shrink)),
-    y0: Math.min(height, Math.floor(box.y0 / shrink)),
-    x1: Math.min(width, Math.ceil(box.x1 / shrink)),
-    y1: Math.min(height, Math.ceil(box.y1 / shrink)),
+    x0: Math.min(width, Math.floor(box.x0 / x)),
+    y0: Math.min(height, Math.floor(box.y0 / y)),
+    x1: Math.min(width, Math.ceil(box.x1 / x)),
+    y1: Math.min(height, Math.ceil(box.y1 / y)),
   };
 }

@@ -1,14 +1,14 @@
 import { fail } from '../errors.js';
 import { BadImageError, decodeFile } from './decode.js';
 import { generateImage } from './synthetic.js';
-import type { DecodedImage, Sample, SyntheticSource } from './types.js';
+import type { DecodedImage, DecodeLimits, Sample, SyntheticSource } from './types.js';
 
 /** The part of a sample that says where its picture comes from. */
 export type ImageSource = Pick<Sample, 'path' | 'synthetic'>;
 
 /** Decodes or draws a picture; what a worker does for each job, and the main thread where there are no workers. */
-export async function produceImage(source: ImageSource, maxSide: number): Promise<DecodedImage> {
-  if (source.path !== undefined) return decodeFile(source.path, maxSide);
+export async function produceImage(source: ImageSource, limits: DecodeLimits): Promise<DecodedImage> {
+  if (source.path !== undefined) return decodeFile(source.path, limits);
   if (source.synthetic) return drawSynthetic(source.synthetic);
   return fail('a sample has neither a file nor a recipe; give it a path');
 }
@@ -29,7 +29,7 @@ function drawSynthetic({ seed, split, index, options }: SyntheticSource): Decode
     rgba[to + 2] = pixels[from + 2];
     rgba[to + 3] = 255;
   }
-  return { rgba, width, height, shrink: 1, box };
+  return { rgba, width, height, shrink: [1, 1], box };
 }
 
 /** A failure in a form that survives the way between threads. */

@@ -33,13 +33,24 @@ export interface Split {
   samples: Sample[];
 }
 
+/** What becomes of pictures much larger than the network's input, to bound memory and uploads. */
+export interface DecodeLimits {
+  /** Pictures whose shorter side is at least twice this long are shrunk; Infinity: none. */
+  readonly maxSide: number;
+  /**
+   * They are then resized to this square, as the network's transform would do it (to the bit as PIL does). Without it, for
+   * transforms that choose a window of the picture, whole blocks of pixels are averaged.
+   */
+  readonly square?: number;
+}
+
 /** A decoded picture: 4 bytes a pixel (R, G, B, 255), rows from the top, upright (EXIF applied). */
 export interface DecodedImage {
   rgba: Uint8Array;
   width: number;
   height: number;
-  /** Integer factor by which the picture was shrunk after decoding (1 = not). */
-  shrink: number;
+  /** Factors by which the picture was shrunk after decoding, across and down (1 = not). */
+  shrink: readonly [x: number, y: number];
   /** The true object box where drawing the picture is what reveals it (embedded dataset). */
   box?: Box;
 }

@@ -24,7 +24,7 @@ const syncFolder = (folder: string): void => {
   }
 };
 
-const writeSynced = (path: string, parts: readonly Uint8Array[]): void => {
+const writeSynced = (path: string, parts: Iterable<Uint8Array>): void => {
   const file = openSync(path, 'w');
   try {
     for (const part of parts) writeAll(file, part);
@@ -32,6 +32,14 @@ const writeSynced = (path: string, parts: readonly Uint8Array[]): void => {
   } finally {
     closeSync(file);
   }
+};
+
+const temporaryFor = (path: string): string => join(dirname(path), `.${basename(path)}.${process.pid}-${serial++}.tmp`);
+
+/** The temporary file takes the place of the old one. */
+const putInPlace = (temporary: string, path: string): void => {
+  renameSync(temporary, path);
+  syncFolder(dirname(path));
 };
 
 /** Readable reasons for what commonly goes wrong when writing. */
@@ -50,22 +58,42 @@ const explain = (path: string, error: NodeJS.ErrnoException): never => {
   throw new UserError(`${path} cannot be written: ${reason}.`);
 };
 
+const giveUp = (temporary: string, path: string, error: unknown): never => {
+  if (existsSync(temporary)) rmSync(temporary);
+  return explain(path, error as NodeJS.ErrnoException);
+};
+
 /**
  * Replaces a file in one step: writes a temporary file beside it, forces it to disk, renames it, forces the rename.
  * A reader sees the old content or the new one, never a part.
  *
- * @param content text (UTF-8), bytes, or several pieces of bytes to be joined
+ * @param content text (UTF-8), bytes, or pieces of bytes to be joined; each piece is asked for when the one before is written
  * @throws UserError naming the file when the folder is missing, full or not writable
  */
-export const writeFileAtomic = (path: string, content: string | Uint8Array | readonly Uint8Array[]): void => {
+export const writeFileAtomic = (path: string, content: string | Uint8Array | Iterable<Uint8Array>): void => {
   const parts = typeof content === 'string' ? [Buffer.from(content)] : content instanceof Uint8Array ? [content] : content;
-  const temporary = join(dirname(path), `.${basename(path)}.${process.pid}-${serial++}.tmp`);
+  const temporary = temporaryFor(path);
   try {
     writeSynced(temporary, parts);
-    renameSync(temporary, path);
-    syncFolder(dirname(path));
+    putInPlace(temporary, path);
   } catch (error) {
-    if (existsSync(temporary)) rmSync(temporary);
-    explain(path, error as NodeJS.ErrnoException);
+    giveUp(temporary, path, error);
+  }
+};
+
+/** As {@link writeFileAtomic}, for pieces that come one by one. */
+export const writeStreamAtomic = async (path: string, pieces: AsyncIterable<Uint8Array>): Promise<void> => {
+  const temporary = temporaryFor(path);
+  try {
+    const file = openSync(temporary, 'w');
+    try {
+      for await (const piece of pieces) writeAll(file, piece);
+      fsyncSync(file);
+    } finally {
+      closeSync(file);
+    }
+    putInPlace(temporary, path);
+  } catch (error) {
+    giveUp(temporary, path, error);
   }
 };

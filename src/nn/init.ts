@@ -24,7 +24,24 @@ const generator = (): (() => number) => {
   return () => (mix(mix(counter++ ^ key) + Math.imul(counter, 0x9e3779b9)) + 0.5) / 2 ** 32;
 };
 
-const filled = (shape: Shape, next: () => number): Float32Array => Float32Array.from({ length: numel(shape) }, next);
+let skipping = false;
+
+/** Runs `fn` without drawing initial weights (they are zeros): for networks whose weights are loaded right after, or never needed. */
+export const withoutInit = <T>(fn: () => T): T => {
+  const before = skipping;
+  skipping = true;
+  try {
+    return fn();
+  } finally {
+    skipping = before;
+  }
+};
+
+const filled = (shape: Shape, next: () => number): Float32Array => {
+  const values = new Float32Array(numel(shape));
+  if (!skipping) for (let i = 0; i < values.length; i++) values[i] = next();
+  return values;
+};
 
 /** Inputs that meet in one output: all axes but the last. Weights are [..., in, out]. */
 const fanIn = (shape: Shape): number => numel(shape.slice(0, -1));

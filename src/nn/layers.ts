@@ -12,6 +12,8 @@ export interface Conv2dLayerOptions {
   bias?: boolean;
   /** Initial weights for a shape [KH, KW, in / groups, out]; default PyTorch's uniform ±1 / sqrt(fan in). */
   init?: (shape: readonly number[]) => Float32Array;
+  /** Initial bias; default likewise. */
+  initBias?: (shape: readonly number[]) => Float32Array;
 }
 
 /** Convolution: [N, H, W, in] → [N, OH, OW, out]. */
@@ -24,7 +26,8 @@ export class Conv2d extends Module {
     const [kh, kw] = typeof kernelSize === 'number' ? [kernelSize, kernelSize] : kernelSize;
     const shape = [kh, kw, inChannels / (options.groups ?? 1), outChannels];
     this.weight = parameter(shape, (options.init ?? defaultUniform)(shape));
-    this.bias = options.bias === false ? null : parameter([outChannels], defaultUniform([outChannels], kh * kw * shape[2]!));
+    const initBias = options.initBias ?? ((s) => defaultUniform(s, kh * kw * shape[2]!));
+    this.bias = options.bias === false ? null : parameter([outChannels], initBias([outChannels]));
   }
 
   protected override forward(x: Tensor): Tensor {
@@ -54,9 +57,12 @@ export class BatchNorm2d extends Module {
   readonly bias: Tensor;
   readonly running_mean: Tensor;
   readonly running_var: Tensor;
+  /** What is fused behind it. */
+  readonly activation: 'none' | 'relu';
 
   constructor(channels: number, private readonly options: { eps?: number; momentum?: number; activation?: 'none' | 'relu' } = {}) {
     super();
+    this.activation = options.activation ?? 'none';
     this.weight = parameter([channels], constant([channels], 1));
     this.bias = parameter([channels], constant([channels], 0));
     this.running_mean = buffer([channels], constant([channels], 0));
@@ -118,17 +124,27 @@ export class Dropout extends Module {
   }
 }
 
-/** Children one after the other; they are named by their positions. */
+/** Children one after the other, named by their positions or as given. */
 export class Sequential extends Module {
-  constructor(private readonly layers: readonly AnyModule[]) {
+  private readonly layers: readonly Named<AnyModule>[];
+
+  constructor(layers: readonly (AnyModule | Named<AnyModule>)[]) {
     super();
+    this.layers = layers.map((layer, i) => (layer instanceof Module ? [String(i), layer] : layer));
   }
 
   override namedChildren(): Named<AnyModule>[] {
-    return this.layers.map((layer, i) => [String(i), layer] as const);
+    return [...this.layers];
   }
 
   protected override forward(x: Tensor): Tensor {
-    return this.layers.reduce((value: Tensor, layer) => layer.call(value) as Tensor, x);
+    let value = x;
+    for (const [, layer] of this.layers) {
+      const next = layer.call(value) as Tensor;
+      // The tape has handles of its own on what it needs; without it, a layer's input would stay until the last layer is done.
+      if (value !== x && value !== next) value.release();
+      value = next;
+    }
+    return value;
   }
 }

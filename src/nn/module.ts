@@ -1,5 +1,5 @@
 import { fail } from '../errors.js';
-import { popModule, pushModule } from '../tensor/context.js';
+import { modulePath, popModule, pushModule } from '../tensor/context.js';
 import { defaultRuntime, write } from '../tensor/create.js';
 import { keep, scope } from '../tensor/scope.js';
 import { formatShape, sameShape, type Shape } from '../tensor/shape.js';
@@ -9,6 +9,25 @@ import { Tensor } from '../tensor/tensor.js';
 export type Named<T> = readonly [name: string, value: T];
 
 const parameters = new WeakSet<Tensor>();
+
+/** Sees what every module returns; the path is relative to the outermost module. */
+export type ModuleHook = (path: string, module: AnyModule, output: unknown) => void;
+
+let hook: ModuleHook | null = null;
+
+/** Runs `fn` with a view on the output of every module called in it. What the hook wants to keep, it must alias and `keep`. */
+export const withModuleHook = <T>(seen: ModuleHook, fn: () => T): T => {
+  const before = hook;
+  hook = seen;
+  try {
+    return fn();
+  } finally {
+    hook = before;
+  }
+};
+
+/** The path without the outermost module, which has no name of its own. */
+const relativePath = (): string => modulePath().split('.').slice(1).join('.');
 
 /** Makes a tensor that training changes. It belongs to its module and outlives scopes. */
 export const parameter = (shape: Shape, values: Float32Array): Tensor => {
@@ -46,7 +65,11 @@ export abstract class Module<Inputs extends readonly unknown[] = [Tensor], Outpu
   call(...inputs: Inputs): Output {
     pushModule(this.label || this.constructor.name);
     try {
-      return scope(() => this.forward(...inputs));
+      return scope(() => {
+        const output = this.forward(...inputs);
+        hook?.(relativePath(), this as unknown as AnyModule, output);
+        return output;
+      });
     } finally {
       popModule();
     }

@@ -85,6 +85,17 @@ export const installTape = (hook: TapeHook): void => {
   tape = hook;
 };
 
+/** Shows the ops that `fn` calls to another recorder instead of the tape. */
+export const withTape = <T>(hook: TapeHook, fn: () => T): T => {
+  const before = tape;
+  tape = hook;
+  try {
+    return fn();
+  } finally {
+    tape = before;
+  }
+};
+
 export const installOutputHook = (hook: OutputHook | null): void => {
   inspect = hook;
 };

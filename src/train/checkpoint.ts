@@ -1,15 +1,16 @@
 import { existsSync } from 'node:fs';
 import { fail } from '../errors.js';
-import { readSafetensors, type StoredTensor, writeSafetensors } from '../io/safetensors.js';
-import type { Module } from '../nn/module.js';
-import { sameShape } from '../tensor/shape.js';
+import { openSafetensors, type StoredTensor, writeSafetensors } from '../io/safetensors.js';
+import { type Fact, type TensorFile, toFloat32 } from '../io/tensor-file.js';
 import type { EpochRecord } from './history.js';
 import type { ModelSession } from './session.js';
-import { fromFileLayout, stateToFile } from './state-layout.js';
+import { stateToFile } from './state-layout.js';
+import { loadWeights, type Target } from './weights/load-weights.js';
+import { CENTERS, interpret, OPTIMIZER } from './weights/read-weights.js';
 
 const FORMAT = 1;
-const OPTIMIZER = 'optimizer.';
-const CENTERS = 'feature_center';
+/** Where a checkpoint keeps what is no tensor. */
+export const META = 'pipit';
 
 /** Where a run stands; with the weights it decides everything that follows. */
 export interface Position {
@@ -33,7 +34,9 @@ export interface Checkpoint {
   readonly options: Readonly<Record<string, unknown>>;
   readonly classes: readonly string[];
   readonly position: Position;
-  readonly tensors: ReadonlyMap<string, StoredTensor>;
+  readonly optimizerStep: number;
+  /** The tensors, read when asked. */
+  readonly file: TensorFile;
 }
 
 /** Writes weights (PyTorch's names and layout), centers, optimiser and position, atomically. */
@@ -45,7 +48,7 @@ export const saveCheckpoint = async (path: string, model: ModelSession, options:
   const optimizer = await model.optimizer.stateDict();
   for (const [name, data] of optimizer.vectors) tensors.set(OPTIMIZER + name, stored([data.length], data));
   const meta: Meta = { format: FORMAT, options, classes, position, optimizerStep: optimizer.step };
-  writeSafetensors(path, tensors, { pipit: JSON.stringify(meta) });
+  writeSafetensors(path, tensors, { [META]: JSON.stringify(meta) });
 };
 
 const stored = (shape: readonly number[], data: ArrayLike<number>): StoredTensor => ({ dtype: 'F32', shape, data: Float32Array.from(data) });
@@ -58,8 +61,8 @@ interface Meta {
   optimizerStep: number;
 }
 
-const readMeta = (path: string, text: string | undefined): Meta => {
-  if (text === undefined) fail(`${path}: this safetensors file was not written by Pipit's training (its metadata lacks "pipit")`);
+const readMeta = (path: string, text: Fact | undefined): Meta => {
+  if (typeof text !== 'string') return fail(`${path}: this safetensors file was not written by Pipit's training (its metadata lacks "pipit")`);
   let meta: Meta;
   try {
     meta = JSON.parse(text) as Meta;
@@ -70,50 +73,28 @@ const readMeta = (path: string, text: string | undefined): Meta => {
   return meta;
 };
 
-/** Reads a checkpoint; the weights go to a model with {@link restore}. */
-export const readCheckpoint = (path: string): Checkpoint & { optimizerStep: number } => {
+/** What a run wrote about itself into an opened file. */
+export const checkpointIn = (file: TensorFile): Checkpoint => {
+  const { options, classes, position, optimizerStep } = readMeta(file.path, file.facts.get(META));
+  return { options, classes, position, optimizerStep, file };
+};
+
+/** Opens a checkpoint; the weights go to a model with {@link restore}. */
+export const readCheckpoint = (path: string): Checkpoint => {
   if (!existsSync(path)) fail(`${path}: there is no such checkpoint; train first, or name the run's folder with --out`);
-  const { tensors, metadata } = readSafetensors(path);
-  const meta = readMeta(path, metadata.pipit);
-  return { options: meta.options, classes: meta.classes, position: meta.position, optimizerStep: meta.optimizerStep, tensors };
+  return checkpointIn(openSafetensors(path));
 };
 
-const isState = (name: string): boolean => name !== CENTERS && !name.startsWith(OPTIMIZER);
-
-/** Puts the weights and running statistics of a checkpoint into a module. */
-export const restoreWeights = (module: Pick<Module, 'loadStateDict'>, checkpoint: Checkpoint): void => {
-  const state = [...checkpoint.tensors].filter(([name]) => isState(name))
-    .map(([name, { shape, data }]) => [name, fromFileLayout(name, { shape, data: data as Float32Array })] as const);
-  module.loadStateDict(new Map(state));
-};
-
-/**
- * Starts a network from another run's weights: tensors whose name and shape match are taken, the others (the classifier of another
- * set of classes, usually) keep their fresh values.
- *
- * @throws UserError when nothing matches
- */
-export const initializeFrom = async (module: Pick<Module, 'loadStateDict' | 'stateDict'>, path: string): Promise<{ taken: number; fresh: string[] }> => {
-  const { tensors } = readCheckpoint(path);
-  const fresh: string[] = [];
-  const state = await module.stateDict();
-  for (const [name, own] of state) {
-    const stored = tensors.get(name);
-    const theirs = stored && fromFileLayout(name, { shape: stored.shape, data: stored.data as Float32Array });
-    if (theirs && sameShape(theirs.shape, own.shape)) state.set(name, theirs);
-    else fresh.push(name);
-  }
-  if (fresh.length === state.size) fail(`${path}: none of its tensors fits this model; --init needs a checkpoint of the same --model`);
-  module.loadStateDict(state);
-  return { taken: state.size - fresh.length, fresh };
+/** Puts weights, running statistics and centers into a network. */
+export const restoreWeights = (target: Target, { file }: Checkpoint): void => {
+  loadWeights(target, interpret(file));
 };
 
 /** Puts everything back, so that training goes on to the bit. */
-export const restore = (model: ModelSession, checkpoint: Checkpoint & { optimizerStep: number }): void => {
-  restoreWeights(model.method.module, checkpoint);
-  const centers = checkpoint.tensors.get(CENTERS);
-  if (centers) model.method.centers?.load(centers.data as Float32Array);
-  const vectors = [...checkpoint.tensors].filter(([name]) => name.startsWith(OPTIMIZER)).map(([name, { data }]) => [name.slice(OPTIMIZER.length), data as Float32Array] as const);
+export const restore = (model: ModelSession, checkpoint: Checkpoint): void => {
+  restoreWeights(model.method, checkpoint);
+  const vectors = [...checkpoint.file.tensors].filter(([name]) => name.startsWith(OPTIMIZER))
+    .map(([name, { dtype, read }]) => [name.slice(OPTIMIZER.length), toFloat32(dtype, read())] as const);
   model.optimizer.loadStateDict({ step: checkpoint.optimizerStep, vectors: new Map(vectors) });
   model.method.metrics.restore(checkpoint.position.sums);
 };

@@ -18,8 +18,12 @@ export interface TrainConfig {
   /** `plain` trains the same backbone with pooling and a linear classifier, for comparison. */
   readonly method: 'wsdan' | 'plain';
   readonly model: string;
-  /** Checkpoint whose matching tensors the network starts from; empty: fresh weights. */
-  readonly init: string;
+  /** Inception's weights from Google want pixels in −1 … 1; off in the reference, on in torchvision. */
+  readonly transformInput: boolean;
+  /** File of weights the network starts from; empty: fresh weights. */
+  readonly weights: string;
+  /** Patterns of names that may be missing there, or of another shape. */
+  readonly weightsIgnore: readonly string[];
   readonly batchSize: number;
   readonly evalBatchSize: number;
   readonly epochs: number;

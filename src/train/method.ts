@@ -1,6 +1,7 @@
 import { backward } from '../autograd/backward.js';
 import { noGrad } from '../autograd/tape.js';
 import type { Runtime } from '../kernels/runtime.js';
+import type { Backbone } from '../nn/models/backbone.js';
 import { createBackbone } from '../nn/models/index.js';
 import type { AnyModule } from '../nn/module.js';
 import { affine, crossEntropy, softmax } from '../ops/index.js';
@@ -19,6 +20,8 @@ export type Evaluated = Pick<Prediction, 'raw'> & Partial<Prediction>;
 /** What is trained: WS-DAN, or the plain classifier it is compared with. */
 export interface Method {
   readonly module: AnyModule;
+  /** Name of the backbone. */
+  readonly model: string;
   readonly metricNames: readonly string[];
   readonly metrics: MetricSums<string>;
   readonly centers: FeatureCenters | null;
@@ -32,12 +35,14 @@ export interface Method {
 
 class WsdanMethod implements Method {
   readonly module: WSDAN;
+  readonly model: string;
   readonly centers: FeatureCenters;
   readonly metricNames = stepMetrics;
   readonly metrics: MetricSums<StepMetric>;
 
   constructor(runtime: Runtime, private readonly config: TrainConfig, classes: number) {
-    this.module = new WSDAN(createBackbone(config.model, config.wsdan.bnMomentum), classes, config.wsdan);
+    this.model = config.model;
+    this.module = new WSDAN(backboneOf(config), classes, config.wsdan);
     this.centers = new FeatureCenters(runtime, classes, this.module.featureSize, config.wsdan);
     this.metrics = new MetricSums(runtime, stepMetrics);
   }
@@ -59,12 +64,14 @@ const plainMetrics = ['lossRaw', 'rawTop1', 'rawTop5'] as const;
 
 class PlainMethod implements Method {
   readonly module: PlainClassifier;
+  readonly model: string;
   readonly centers = null;
   readonly metricNames = plainMetrics;
   readonly metrics: MetricSums<(typeof plainMetrics)[number]>;
 
   constructor(runtime: Runtime, private readonly config: TrainConfig, classes: number) {
-    this.module = new PlainClassifier(createBackbone(config.model, config.wsdan.bnMomentum), classes);
+    this.model = config.model;
+    this.module = new PlainClassifier(backboneOf(config), classes);
     this.metrics = new MetricSums(runtime, plainMetrics);
   }
 
@@ -86,6 +93,8 @@ class PlainMethod implements Method {
     return scope(() => noGrad(() => ({ raw: softmax(this.module.call(images)) })));
   }
 }
+
+const backboneOf = ({ model, transformInput, wsdan: { bnMomentum } }: TrainConfig): Backbone => createBackbone(model, { bnMomentum, transformInput });
 
 /** Builds the network and what belongs to it; initial weights follow from `seedInit`. */
 export const createMethod = (runtime: Runtime, config: TrainConfig, classes: number): Method => {

@@ -4,7 +4,7 @@ import { fail } from '../errors.js';
 import { writeFileAtomic } from '../io/atomic.js';
 import type { Runtime } from '../kernels/runtime.js';
 import { accuracies, accuracyTable } from './accuracy-table.js';
-import { type Checkpoint, initializeFrom, readCheckpoint, restore } from './checkpoint.js';
+import { type Checkpoint, readCheckpoint, restore } from './checkpoint.js';
 import type { RunOptions, TrainConfig } from './config.js';
 import { type Evaluation, evaluate } from './evaluate.js';
 import { selectionScore } from './history.js';
@@ -14,6 +14,8 @@ import type { EpochPoint, ReportData } from './report/types.js';
 import { writeReport } from './report/write-report.js';
 import { checkBatchSize, createModel, type DataSession, type ModelSession, openData } from './session.js';
 import { START, Trainer } from './trainer.js';
+import { describeLoad, loadWeights } from './weights/load-weights.js';
+import { readWeights } from './weights/read-weights.js';
 import { weightsHash } from './weights-hash.js';
 
 /** The next unused `runs/NAME-N`. */
@@ -23,7 +25,7 @@ export const freeRunFolder = (name: string): string => {
 };
 
 /** The checkpoint a resumed run starts from. */
-export const lastCheckpoint = (out: string): Checkpoint & { optimizerStep: number } => readCheckpoint(join(out, 'last.safetensors'));
+export const lastCheckpoint = (out: string): Checkpoint => readCheckpoint(join(out, 'last.safetensors'));
 
 /** Refuses to overwrite a run. */
 export const prepareFolder = (out: string, resume: boolean): void => {
@@ -51,7 +53,7 @@ export interface RunResult {
  * @param onTrainer is given the trainer before the first step, so that Ctrl-C can stop it
  */
 export const runTraining = async (
-  runtime: Runtime, config: TrainConfig, run: RunOptions, checkpoint: (Checkpoint & { optimizerStep: number }) | null, onTrainer: (trainer: Trainer) => void,
+  runtime: Runtime, config: TrainConfig, run: RunOptions, checkpoint: Checkpoint | null, onTrainer: (trainer: Trainer) => void,
 ): Promise<RunResult> => {
   const data = await openData(config, run);
   try {
@@ -60,16 +62,16 @@ export const runTraining = async (
       `${dataset.val ? `, ${dataset.val.samples.length} held-out` : ''} and ${dataset.test.samples.length} test images`);
     for (const note of dataset.notes) console.log(`Note: ${note}`);
     checkBatchSize(dataset.train, config.batchSize);
-    if (config.method === 'wsdan' && !config.init && config.wsdan.scale >= PRETRAINED_SCALE) {
+    if (config.method === 'wsdan' && !config.weights && config.wsdan.scale >= PRETRAINED_SCALE) {
       console.log(`Note: a feature scale of ${config.wsdan.scale} is made for pretrained weights; from scratch little is learned with it. Use --scale 10 --attention-rim 1 --optimizer adamw --lr 0.005 --weight-decay 0.02`);
     }
     if (config.batchSize < 8) console.log(`Note: batch norm sees only ${config.batchSize} images at a time; results suffer below about 8`);
     const model = createModel(runtime, config, dataset.classes.length);
     if (checkpoint) {
       restore(model, checkpoint);
-    } else if (config.init) {
-      const { taken, fresh } = await initializeFrom(model.method.module, config.init);
-      console.log(`Start: ${taken} tensors from ${config.init}${fresh.length ? `; fresh: ${fresh.join(', ')}` : ''}`);
+    } else if (config.weights) {
+      const weights = await readWeights(config.weights);
+      console.log(describeLoad(weights, loadWeights(model.method, weights, config.weightsIgnore)));
     }
     console.log(reportPlan(planStep(runtime, model, config), runtime, config, run.memoryBudgetMegabytes));
     const start = checkpoint?.position ?? START;

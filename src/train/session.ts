@@ -1,8 +1,9 @@
-import { type AugmentOptions, evalTransform } from '../data/augment.js';
+import { type AugmentOptions, evalTransform, resizedSide } from '../data/augment.js';
 import { type Dataset, openDataset, type Sample, type Split } from '../data/dataset.js';
 import { DecodePool } from '../data/decode-pool.js';
 import { ImageCache } from '../data/image-cache.js';
 import { Loader } from '../data/loader.js';
+import type { DecodeLimits } from '../data/types.js';
 import { fail } from '../errors.js';
 import type { Runtime } from '../kernels/runtime.js';
 import { seedInit } from '../nn/init.js';
@@ -11,8 +12,12 @@ import { manualSeed } from '../ops/index.js';
 import type { RunOptions, TrainConfig } from './config.js';
 import { createMethod, type Method } from './method.js';
 
-/** Decoded pictures are shrunk by whole factors beyond this multiple of the training resize, to bound memory. */
+/** Decoded pictures are shrunk beyond twice this multiple of the training resize. */
 const DECODE_SIDE_FACTOR = 4;
+
+/** What the decoding threads do with large pictures. Only random windows need more of a picture than the training resize. */
+export const decodeLimits = (augment: AugmentOptions): DecodeLimits =>
+  ({ maxSide: resizedSide(augment) * DECODE_SIDE_FACTOR, ...(augment.randomResizedCrop ? {} : { square: resizedSide(augment) }) });
 const PREFETCH_BATCHES = 3;
 
 /** Data and decoding of a run, shared by training, evaluation and prediction. */
@@ -33,8 +38,7 @@ export const openData = async (config: TrainConfig, run: Pick<RunOptions, 'worke
     limitTrain: config.limitTrain || undefined, limitTest: config.limitTest || undefined, skipBadImages: config.skipBadImages,
     synthetic: { trainCount: config.embedded.train, testCount: config.embedded.test },
   });
-  const side = Math.floor(config.augment.imageSize / config.augment.resizeRatio);
-  const pool = new DecodePool({ ...(run.workers >= 0 ? { workers: run.workers } : {}), maxSide: side * DECODE_SIDE_FACTOR });
+  const pool = new DecodePool({ ...(run.workers >= 0 ? { workers: run.workers } : {}), ...decodeLimits(config.augment) });
   const cache = new ImageCache(run.cacheMegabytes * 2 ** 20);
   const bad: string[] = [];
   const onBad = (sample: Sample, error: Error): void => {
@@ -57,7 +61,7 @@ export const createModel = (runtime: Runtime, config: TrainConfig, classes: numb
   manualSeed(config.seed);
   const method = createMethod(runtime, config, classes);
   const { lr, momentum, nesterov, weightDecay, clipGradNorm } = config;
-  const parameters = method.module.parameters();
+  const parameters = method.module.parameters().filter((p) => p.requiresGrad);
   const optimizer = config.optimizer === 'sgd'
     ? new SGD(parameters, { lr, momentum, nesterov, weightDecay, clipGradNorm })
     : new AdamW(parameters, { lr, weightDecay, clipGradNorm });

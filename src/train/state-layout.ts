@@ -13,7 +13,7 @@ export interface FileTensor {
 const isLinear = (name: string, shape: Shape): boolean => shape.length === 2 && name.endsWith('weight');
 
 /** out[o][...rest] = in[...rest][o] for the given order of axes. */
-const permuted = (data: ArrayLike<number>, shape: Shape, axes: readonly number[]): FileTensor => {
+export const permuted = (data: ArrayLike<number>, shape: Shape, axes: readonly number[]): FileTensor => {
   const to = axes.map((axis) => shape[axis]!);
   const strides = shape.map((_, i) => shape.slice(i + 1).reduce((a, b) => a * b, 1));
   const out = new Float32Array(data.length);
@@ -27,10 +27,16 @@ const permuted = (data: ArrayLike<number>, shape: Shape, axes: readonly number[]
   return { shape: to, data: out };
 };
 
+/** The axis of ours that each axis in files shows; null where both agree. */
+const fileAxes = (name: string, shape: Shape): readonly number[] | null => (shape.length === 4 ? [3, 2, 0, 1] : isLinear(name, shape) ? [1, 0] : null);
+
+/** The shape a tensor of ours has in files. */
+export const toFileShape = (name: string, shape: Shape): Shape => fileAxes(name, shape)?.map((axis) => shape[axis]!) ?? shape;
+
 /** From Pipit's layout to PyTorch's. */
 export const toFileLayout = (name: string, { shape, data }: { shape: Shape; data: Float32Array }): FileTensor => {
-  if (shape.length === 4) return permuted(data, shape, [3, 2, 0, 1]);
-  return isLinear(name, shape) ? permuted(data, shape, [1, 0]) : { shape, data };
+  const axes = fileAxes(name, shape);
+  return axes ? permuted(data, shape, axes) : { shape, data };
 };
 
 /** From PyTorch's layout to Pipit's. */

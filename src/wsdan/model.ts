@@ -1,15 +1,11 @@
 import { fail } from '../errors.js';
 import { BatchNorm2d, Conv2d, GlobalAvgPool2d, Linear } from '../nn/layers.js';
+import type { Backbone } from '../nn/models/backbone.js';
 import { Module } from '../nn/module.js';
 import { affine, cat, mul, ones, slice, zeros } from '../ops/index.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { WsdanOptions } from './options.js';
 import { bilinearAttentionPooling } from './pooling.js';
-
-/** A backbone that ends in a feature map [B, h, w, channels]. */
-export interface FeatureExtractor extends Module {
-  readonly channels: number;
-}
 
 /** 1×1 convolution without bias, batch norm (eps 0.001) and ReLU: features to attention maps. */
 class AttentionHead extends Module {
@@ -41,13 +37,15 @@ export class WSDAN extends Module<[Tensor], WsdanOutput> {
   readonly attentions: AttentionHead;
   readonly fc: Linear;
 
-  constructor(readonly features: FeatureExtractor, readonly classes: number, private readonly options: WsdanOptions) {
+  constructor(readonly features: Backbone, readonly classes: number, private readonly options: WsdanOptions) {
     super();
     if (classes < 2) fail(`WSDAN: at least two classes are needed, got ${classes}`);
     if (options.attentionSource === 'features' && options.attentions > features.channels) {
       fail(`WSDAN: ${options.attentions} attention maps cannot be taken from ${features.channels} feature channels; use fewer, or attention source "head"`);
     }
     this.attentions = new AttentionHead(features.channels, options.attentions, options.bnMomentum);
+    // As in the reference, the head is in the checkpoint even where the maps are feature channels; nothing may move it then.
+    if (options.attentionSource === 'features') for (const p of this.attentions.parameters()) p.requiresGrad_(false);
     this.fc = new Linear(this.featureSize, classes, { bias: options.classifierBias });
   }
 
@@ -84,7 +82,7 @@ export class PlainClassifier extends Module {
   private readonly pool = new GlobalAvgPool2d();
   readonly fc: Linear;
 
-  constructor(readonly features: FeatureExtractor, readonly classes: number) {
+  constructor(readonly features: Backbone, readonly classes: number) {
     super();
     this.fc = new Linear(features.channels, classes);
   }

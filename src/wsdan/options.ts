@@ -4,7 +4,7 @@ export interface WsdanOptions {
   readonly attentions: number;
   /** Pooling of part features: mean (`GAP`, all published recipes) or maximum (`GMP`) over positions. */
   readonly pooling: 'GAP' | 'GMP';
-  /** `head`: a 1×1 convolution with batch norm and ReLU (GuYuc); `features`: the first M feature channels (Dogs recipe). */
+  /** `head`: a 1×1 convolution with batch norm and ReLU (GuYuc); `features`: the first M feature channels (GuYuc with Mixed_7c). */
   readonly attentionSource: 'head' | 'features';
   /**
    * Outermost rings of the maps that are set to 0. Zero padding makes the border recognisable whatever the picture shows, and in

@@ -46,6 +46,8 @@ export interface StepResult {
   readonly logits: { readonly raw: Tensor; readonly crop: Tensor; readonly drop: Tensor };
   /** Crop boxes [B, 4] in pixels: y0, x0, y1, x1, half-open. */
   readonly boxes: Tensor;
+  /** The images [B, H, W, 3] without their attended pixels. */
+  readonly dropped: Tensor;
 }
 
 /**
@@ -73,7 +75,7 @@ export const trainStep = (
     rawTop1: raw.top.top1, rawTop5: raw.top.top5, cropTop1: cropped.top.top1, cropTop5: cropped.top.top5, dropTop1: dropped.top.top1, dropTop5: dropped.top.top5,
     degenerateCrop: count(crop.degenerate), degenerateDrop: count(drop.degenerate),
   });
-  return { logits: { raw: raw.logits, crop: cropped.logits, drop: dropped.logits }, boxes: crop.boxes };
+  return { logits: { raw: raw.logits, crop: cropped.logits, drop: dropped.logits }, boxes: crop.boxes, dropped: drop.images };
 });
 
 const count = (flags: Tensor): Tensor => sum(cast(flags, 'float32'));

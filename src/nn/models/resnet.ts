@@ -3,6 +3,7 @@ import type { Tensor } from '../../tensor/tensor.js';
 import { kaimingNormal } from '../init.js';
 import { BatchNorm2d, Conv2d, MaxPool2d, Sequential } from '../layers.js';
 import { type AnyModule, Module } from '../module.js';
+import type { Backbone, BackboneRecord } from './backbone.js';
 
 const conv = (from: number, to: number, kernel: number, stride = 1): Conv2d =>
   new Conv2d(from, to, kernel, { stride, padding: (kernel - 1) / 2, bias: false, init: kaimingNormal });
@@ -98,7 +99,7 @@ export interface ResNetOptions {
  * Residual network without its classifier: [N, H, W, 3] → [N, H / stride, W / stride, channels].
  * Parameter names are torchvision's (He et al., arXiv 1512.03385; stride placement of torchvision).
  */
-export class ResNet extends Module {
+export class ResNet extends Module implements Backbone {
   readonly conv1: Conv2d;
   readonly bn1: BatchNorm2d;
   private readonly pool: MaxPool2d | null;
@@ -106,9 +107,7 @@ export class ResNet extends Module {
   readonly layer2: Sequential | null = null;
   readonly layer3: Sequential | null = null;
   readonly layer4: Sequential | null = null;
-  /** Channels of the result. */
   readonly channels: number;
-  /** Input pixels per output pixel. */
   readonly stride: number;
 
   /** @param bnMomentum weight of new batch statistics in the running averages */
@@ -139,3 +138,19 @@ export class ResNet extends Module {
     return [this.layer1, this.layer2, this.layer3, this.layer4].reduce((value, stage) => (stage ? stage.call(value) : value), first);
   }
 }
+
+const record = (options: ResNetOptions): BackboneRecord => ({ create: ({ bnMomentum }) => new ResNet(options, bnMomentum) });
+
+const standard = (block: ResNetOptions['block'], depths: number[]): BackboneRecord => record({
+  block, depths, widths: [64, 128, 256, 512], strides: [1, 2, 2, 2], stem: { kind: 'imagenet', width: 64 },
+});
+
+export const resnets = {
+  /** Small residual network for 64–128 px: the default of the embedded data set. */
+  resnet_small: record({ block: BasicBlock, depths: [1, 1], widths: [32, 64], strides: [2, 2], stem: { kind: 'small', width: 16, stride: 2 } }),
+  resnet18: standard(BasicBlock, [2, 2, 2, 2]),
+  resnet34: standard(BasicBlock, [3, 4, 6, 3]),
+  resnet50: standard(Bottleneck, [3, 4, 6, 3]),
+  resnet101: standard(Bottleneck, [3, 4, 23, 3]),
+  resnet152: standard(Bottleneck, [3, 8, 36, 3]),
+};
