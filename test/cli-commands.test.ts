@@ -15,12 +15,14 @@ const small = ['--train-images', '32', '--test-images', '16', '--epochs', '1', '
 
 /** Options each command must have; the help must give each exactly one line with an explanation. */
 const promised: Record<string, string[]> = {
-  train: ['dataset', 'data', 'model', 'attentions', 'image-size', 'batch-size', 'epochs', 'lr', 'seed', 'out', 'resume', 'eval-every', 'val-fraction', 'limit-train', 'limit-test', 'config'],
-  eval: ['checkpoint', 'out', 'data', 'split', 'test-theta', 'test-padding', 'average', 'batch-size', 'limit-test', 'workers', 'adapter', 'json'],
+  train: ['dataset', 'data', 'model', 'attentions', 'image-size', 'batch-size', 'epochs', 'lr', 'weights', 'weights-ignore', 'seed', 'out', 'resume', 'eval-every', 'val-fraction', 'limit-train', 'limit-test', 'config'],
+  eval: ['checkpoint', 'out', 'weights', 'trained-with', 'classes', 'data', 'split', 'test-theta', 'test-padding', 'average', 'batch-size', 'limit-test', 'workers', 'adapter', 'json'],
   predict: ['checkpoint', 'out', 'pictures', 'top', 'json', 'synthetic', 'adapter'],
   info: ['adapter', 'json'],
   bench: ['ops', 'json', 'compare', 'repeats', 'adapter'],
   gradcheck: ['ops', 'adapter', 'json', 'markdown'],
+  convert: ['names', 'trained-with', 'classes', 'image-size', 'adapter'],
+  inspect: ['json'],
   backbones: ['markdown', 'adapter'],
   parity: ['weights', 'fixture', 'tolerance', 'gradient-tolerance', 'adapter'],
 };

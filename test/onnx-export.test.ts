@@ -94,6 +94,8 @@ const networks: [name: string, side: number, args: string[]][] = [
   ['maxima, feature channels as maps', 49, ['--pooling', 'GMP', '--attention-source', 'features', '--attentions', '8', '--attention-rim', '0', '--classifier-bias']],
   ['a plain classifier', 64, ['--method', 'plain']],
   ['ResNet-18 at the published scale', 64, ['--model', 'resnet18', '--scale', '100', '--attention-rim', '0']],
+  ['Inception, its input transformed', 96, ['--model', 'inception_mixed_6e', '--transform-input', '--attentions', '4', '--scale', '100', '--attention-rim', '0']],
+  ['VGG', 64, ['--model', 'vgg19', '--attentions', '4', '--attention-rim', '0']],
   ['ResNet-50', 64, ['--model', 'resnet50', '--attentions', '4', '--attention-rim', '0']],
 ];
 

@@ -1,4 +1,5 @@
 import type { Module } from '../module.js';
+import type { NameTable } from './names.js';
 
 /** A network that ends in a feature map: images [N, H, W, 3] → [N, h, w, channels]. */
 export interface Backbone extends Module {
@@ -19,6 +20,8 @@ export interface BackboneOptions {
 export interface BackboneRecord {
   /** Builds it with fresh weights; parameter names are torchvision's. */
   readonly create: (options: BackboneOptions) => Backbone;
+  /** How other programs call its weights. */
+  readonly names: NameTable;
   /** Where WS-DAN takes its attention maps from unless told otherwise; default `head`. */
   readonly attentionSource?: 'head' | 'features';
   /** Whether it knows {@link BackboneOptions.transformInput}. */

@@ -6,6 +6,7 @@ import { truncatedNormal } from '../init.js';
 import { BatchNorm2d, Conv2d, MaxPool2d, Sequential } from '../layers.js';
 import { type AnyModule, Module, type Named } from '../module.js';
 import type { Backbone, BackboneRecord } from './backbone.js';
+import { inceptionNames } from './names.js';
 
 // ---------------------------------------------------------------- the description
 
@@ -186,7 +187,7 @@ class Inception extends Sequential implements Backbone {
 }
 
 const record = (stages: readonly Stage[], stride: number): BackboneRecord =>
-  ({ create: ({ bnMomentum, transformInput }) => new Inception(stages, stride, bnMomentum, transformInput), transformsInput: true });
+  ({ create: ({ bnMomentum, transformInput }) => new Inception(stages, stride, bnMomentum, transformInput), names: inceptionNames, transformsInput: true });
 
 export const inceptions = {
   inception_mixed_6e: record(to6e, 16),

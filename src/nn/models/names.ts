@@ -20,7 +20,7 @@ export interface NameTable {
 const numbered = (first: number, names: readonly string[]): (readonly [string, string])[] => names.map((name, i) => [name, String(first + i)] as const);
 
 /** Numbers 3 and 6 are max pools. */
-const inception: NameTable = {
+export const inceptionNames: NameTable = {
   family: 'Inception-v3',
   stages: [
     ...numbered(0, ['Conv2d_1a_3x3', 'Conv2d_2a_3x3', 'Conv2d_2b_3x3']),
@@ -33,7 +33,7 @@ const inception: NameTable = {
 };
 
 /** Numbers 2 and 3 are ReLU and max pool. */
-const resnet: NameTable = {
+export const resnetNames: NameTable = {
   family: 'ResNet',
   stages: [...numbered(0, ['conv1', 'bn1']), ...numbered(4, ['layer1', 'layer2', 'layer3', 'layer4'])],
   classifiers: ['fc'],
@@ -42,14 +42,12 @@ const resnet: NameTable = {
 };
 
 /** torchvision's own `features` is numbered, and WS-DAN.PyTorch takes it as it is. */
-const vgg: NameTable = {
+export const vggNames: NameTable = {
   family: 'VGG',
   stages: [['features', null]],
   classifiers: ['classifier'],
   signature: ['features.0.bias', '0.bias'],
 };
 
-export const nameTables: readonly NameTable[] = [inception, resnet, vgg];
-
-/** The table of a backbone. */
-export const nameTableOf = (model: string): NameTable => (model.startsWith('inception') ? inception : model.startsWith('vgg') ? vgg : resnet);
+/** Files are compared with these in turn. */
+export const nameTables: readonly NameTable[] = [inceptionNames, resnetNames, vggNames];

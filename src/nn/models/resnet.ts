@@ -4,6 +4,7 @@ import { kaimingNormal } from '../init.js';
 import { BatchNorm2d, Conv2d, MaxPool2d, Sequential } from '../layers.js';
 import { type AnyModule, Module } from '../module.js';
 import type { Backbone, BackboneRecord } from './backbone.js';
+import { resnetNames } from './names.js';
 
 const conv = (from: number, to: number, kernel: number, stride = 1): Conv2d =>
   new Conv2d(from, to, kernel, { stride, padding: (kernel - 1) / 2, bias: false, init: kaimingNormal });
@@ -139,7 +140,7 @@ export class ResNet extends Module implements Backbone {
   }
 }
 
-const record = (options: ResNetOptions): BackboneRecord => ({ create: ({ bnMomentum }) => new ResNet(options, bnMomentum) });
+const record = (options: ResNetOptions): BackboneRecord => ({ create: ({ bnMomentum }) => new ResNet(options, bnMomentum), names: resnetNames });
 
 const standard = (block: ResNetOptions['block'], depths: number[]): BackboneRecord => record({
   block, depths, widths: [64, 128, 256, 512], strides: [1, 2, 2, 2], stem: { kind: 'imagenet', width: 64 },

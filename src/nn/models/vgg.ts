@@ -3,6 +3,7 @@ import { BatchNorm2d, Conv2d, MaxPool2d, ReLU, Sequential } from '../layers.js';
 import { type AnyModule, Module, type Named } from '../module.js';
 import type { Tensor } from '../../tensor/tensor.js';
 import type { Backbone, BackboneRecord } from './backbone.js';
+import { vggNames } from './names.js';
 
 /** Channels of 3×3 convolutions with padding and bias; `pool` halves the size. */
 type Layers = readonly (number | 'pool')[];
@@ -51,6 +52,6 @@ class Vgg extends Module implements Backbone {
 }
 
 const record = (description: Layers, batchNorm: boolean): BackboneRecord =>
-  ({ create: ({ bnMomentum }) => new Vgg(description, batchNorm, bnMomentum) });
+  ({ create: ({ bnMomentum }) => new Vgg(description, batchNorm, bnMomentum), names: vggNames });
 
 export const vggs = { vgg19: record(vgg19, false), vgg19_bn: record(vgg19, true) };

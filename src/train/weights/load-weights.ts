@@ -1,6 +1,6 @@
 import { fail } from '../../errors.js';
 import { toFloat32 } from '../../io/tensor-file.js';
-import { nameTableOf } from '../../nn/models/names.js';
+import { backboneRecord } from '../../nn/models/index.js';
 import type { AnyModule } from '../../nn/module.js';
 import { write } from '../../tensor/create.js';
 import { formatShape, sameShape, type Shape } from '../../tensor/shape.js';
@@ -48,12 +48,12 @@ const wantedBy = (target: Target, weights: Weights): Map<string, { tensor: Tenso
   const { model } = target;
   const all = tensorsOf(target).map(([name, tensor]) => [name, { tensor, shape: toFileShape(name, tensor.shape) }] as const);
   const { recognised, file: { path } } = weights;
-  const table = nameTableOf(model);
+  const { names: table } = backboneRecord(model);
   if (recognised && recognised.table !== table) fail(`${path} holds a network of the family ${recognised.table.family} with ${namingTitles[recognised.naming]}'s names, but the model is ${model} (${table.family}). Choose its backbone with --model`);
   return new Map(recognised?.naming === 'torchvision' ? all.filter(([name]) => name.startsWith(BACKBONE)) : all);
 };
 
-const stagesOf = (names: Iterable<string>, model: string): Set<string> => new Set([...names].flatMap((name) => stageOf(name, nameTableOf(model)) ?? []));
+const stagesOf = (names: Iterable<string>, model: string): Set<string> => new Set([...names].flatMap((name) => stageOf(name, backboneRecord(model).names) ?? []));
 
 /** What does not fit, before anything is ignored. */
 const compare = (target: Target, weights: Weights, wanted: ReturnType<typeof wantedBy>): Misfit[] => {
