@@ -17,7 +17,7 @@ import { configOf } from './support/default-training.js';
 import { fillPortable, portableImages, summarise } from './support/portable.js';
 import { openRuntime } from './support/runtime.js';
 
-const runtime = await openRuntime();
+const runtime = await openRuntime({ winograd: 'off' });
 
 interface Features { size: number; order: string[]; shape: number[]; features: [norm: number, projection: number]; head: number[] }
 interface Logits { logits: number[]; float32: number }
