@@ -3,7 +3,7 @@ import { fail } from '../errors.js';
 import { Shader } from '../kernels/shader.js';
 import { formatShape, numel, quadCount, quadsPerRow, rowWidth, type Shape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { distinct, type Fill, type OpCase } from './cases.js';
+import { closeBy, distinct, type OpCase } from './cases.js';
 import { type Nd, nd } from './nd.js';
 import { allocate, type BackwardCall, bytesOf, type Call, dispatch, gridFor, type Op, run } from './op.js';
 import { mean } from './reduce.js';
@@ -199,9 +199,6 @@ const windowCases = (max: boolean): OpCase<Window>[] => {
   const padded = windowRows.filter(([, , o]) => o.padding).map(([name, shape, options]) => ({ name: `${name}, padding not counted`, shapes: [shape], attrs: windowOf(options, false) }));
   return [...rows, ...padded, ...branches.map((shape) => bench(`${shape.join('×')} 3×3, padded`, shape, windowOf({ kernelSize: 3, stride: 1, padding: 1 })))];
 };
-
-/** Different values of −4 … 4 in any number: far apart, millions of them would be too large to take small differences. */
-const closeBy = (shape: Shape): Fill => distinct(8 / numel(shape));
 
 const bench = <A>(name: string, shape: Shape, attrs: A): OpCase<A> => ({ name, shapes: [shape], attrs, bench: true });
 

@@ -4,7 +4,7 @@ import { Shader } from '../kernels/shader.js';
 import { normalizeAxes, normalizeAxis, numel, quadCount, quadsPerRow, rowWidth, sameShape, type Shape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { eq, mul, spread, div } from './binary.js';
-import { distinct, type OpCase } from './cases.js';
+import { closeBy, distinct, type Fill, type OpCase } from './cases.js';
 import { forEachIndex, type Nd, nd, strides } from './nd.js';
 import { allocate, bytesOf, dispatch, gridFor, type Op, run } from './op.js';
 import { reshape } from './reshape.js';
@@ -91,15 +91,18 @@ const groupsOf = (x: Nd, { axes, keepdim }: Attrs, visit: (out: number, value: n
 
 const kept = (shape: Shape, axes: readonly number[]): Shape => withAxes(shape, axes, true);
 
-const cases = (fill?: OpCase['fill']): OpCase<Attrs>[] => {
+const REAL: Shape = [2, 73, 73, 192];
+
+const cases = (kind: 'linear' | 'extremum'): OpCase<Attrs>[] => {
+  const filled = (fill: Fill) => (kind === 'extremum' ? { fill: [fill] } : {});
   const rows: [string, Shape, number[], boolean][] = [
     ['all', [3, 4, 5], [0, 1, 2], false], ['last', [3, 4, 5], [2], false], ['last kept', [3, 6], [1], true], ['first', [7, 3], [0], false],
     ['middle', [2, 3, 2, 5], [1, 2], false], ['first and last', [3, 2, 5], [0, 2], false], ['spread apart', [2, 3, 2, 3], [0, 2], true],
     ['size-1 axes', [1, 4, 1], [0, 2], false], ['many rows', [300, 6], [0], false], ['long row', [3, 517], [1], false],
   ];
   return [
-    ...rows.map(([name, shape, axes, keepdim]) => ({ name, shapes: [shape], attrs: { axes, keepdim }, ...(fill ? { fill } : {}) })),
-    { name: '2×73×73×192 to channels', shapes: [[2, 73, 73, 192]], attrs: { axes: [0, 1, 2], keepdim: false }, bench: true, ...(fill ? { fill } : {}) },
+    ...rows.map(([name, shape, axes, keepdim]) => ({ name, shapes: [shape], attrs: { axes, keepdim }, ...filled(distinct()) })),
+    { name: `${REAL.join('×')} to channels`, shapes: [REAL], attrs: { axes: [0, 1, 2], keepdim: false }, bench: true, ...filled(closeBy(REAL)) },
   ];
 };
 
@@ -107,7 +110,7 @@ const cost: Op<Attrs>['cost'] = ([shape], _, out) => ({ flops: numel(shape!), by
 const infer: Op<Attrs>['infer'] = ([shape], { axes, keepdim }) => withAxes(shape!, axes, keepdim);
 
 const linearOp = (name: string, mean: boolean): Op<Attrs> => ({
-  name, group: 'Reduction', infer, cost, cases: cases(),
+  name, group: 'Reduction', infer, cost, cases: cases('linear'),
   forward: forwardOf('sum', mean),
   backward: ({ grad, attrs: { axes }, shapes: [shape] }) => {
     const scale = mean ? 1 / numel(axes.map((axis) => shape![axis]!)) : 1;
@@ -123,7 +126,7 @@ const linearOp = (name: string, mean: boolean): Op<Attrs> => ({
 });
 
 const extremumOp = (name: 'max' | 'min', better: (a: number, b: number) => boolean): Op<Attrs> => ({
-  name, group: 'Reduction', infer, cost, cases: cases([distinct()]),
+  name, group: 'Reduction', infer, cost, cases: cases('extremum'),
   forward: forwardOf(name, false),
   keeps: { inputs: [0], output: true },
   // Ties share the gradient equally, as PyTorch's amax and amin do.
