@@ -78,11 +78,12 @@ export { type Op, run } from './ops/op.js';
 export { ops } from './ops/registry.js';
 
 export { backward, retainGrad } from './autograd/backward.js';
-export { enableGrad, isGradEnabled, noGrad } from './autograd/tape.js';
+export { checkpoint } from './autograd/checkpoint.js';
+export { enableGrad, isGradEnabled, isRecomputing, noGrad } from './autograd/tape.js';
 export { gradcheck, type GradcheckInput, type GradcheckOptions, type GradcheckReport } from './autograd/gradcheck.js';
 
 export { buffer, Module, type ModuleHook, parameter, type StateDict, withModuleHook } from './nn/module.js';
-export { AvgPool2d, BatchNorm2d, Conv2d, type Conv2dLayerOptions, Dropout, GlobalAvgPool2d, Linear, MaxPool2d, ReLU, Sequential } from './nn/layers.js';
+export { AvgPool2d, BatchNorm2d, Conv2d, type Conv2dLayerOptions, Dropout, freezeBatchNorm, GlobalAvgPool2d, Linear, MaxPool2d, ReLU, Sequential } from './nn/layers.js';
 export { defaultUniform, kaimingNormal, seedInit, truncatedNormal, withoutInit } from './nn/init.js';
 export { AdamW, type AdamWOptions, Optimizer, SGD, type SgdOptions } from './nn/optimizer.js';
 export { learningRate, type ScheduleOptions } from './nn/schedule.js';

@@ -2,11 +2,11 @@ import { fail } from '../errors.js';
 import { accumulate, add } from '../ops/binary.js';
 import { full } from '../ops/fill.js';
 import { inspectOutput } from '../ops/op.js';
-import { popModule, pushModule } from '../tensor/context.js';
-import { scope, trackOutermost, trackWith } from '../tensor/scope.js';
+import { inModule } from '../tensor/context.js';
+import { scope, trackOutermost, trackWith, untrack } from '../tensor/scope.js';
 import { formatShape, sameShape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { type Node, noGrad } from './tape.js';
+import { isRecomputing, type Node, noGrad } from './tape.js';
 
 /**
  * Computes gradients of `loss` with respect to all leaves that require them and adds them to their `grad`.
@@ -40,7 +40,7 @@ const propagate = (root: Node, seed: Tensor): void => {
     const grad = pending.get(node);
     if (!grad) continue;
     pending.delete(node);
-    if (node.retained) addToLeaf(node.retained, grad.alias());
+    if (node.retained) retain(node.retained, grad.alias());
     const results = scope(() => distinctHandles(gradientsOf(node, grad), grad));
     grad.release();
     results.forEach((result, i) => {
@@ -54,15 +54,18 @@ const propagate = (root: Node, seed: Tensor): void => {
 };
 
 /** Runs a node's backward in the name of the module that made it, and shows its gradients to the debug mode. */
-const gradientsOf = (node: Node, grad: Tensor): readonly (Tensor | null)[] => {
-  pushModule(node.module);
-  try {
-    const results = node.backward(grad);
-    for (const result of results) if (result) inspectOutput(`${node.op} (backward)`, result);
-    return results;
-  } finally {
-    popModule();
-  }
+const gradientsOf = (node: Node, grad: Tensor): readonly (Tensor | null)[] => inModule(node.module, () => {
+  const results = node.backward(grad);
+  for (const result of results) if (result) inspectOutput(`${node.op} (backward)`, result);
+  return results;
+});
+
+/** Gives a tensor the gradient that was asked for. One computed again ends with backward; its gradient must not. */
+const retain = (tensor: Tensor, grad: Tensor): void => {
+  addToLeaf(tensor, grad);
+  if (!isRecomputing()) return;
+  untrack(tensor.grad!);
+  trackOutermost(tensor.grad!);
 };
 
 /** All nodes the root depends on, consumers before producers: nodes are numbered in order of creation. */

@@ -6,7 +6,13 @@ import { formatShape, type Shape } from '../tensor/shape.js';
 import type { GradientNode, Tensor } from '../tensor/tensor.js';
 
 let nextOrder = 0;
-let recording = true;
+/** `notice`: nothing is recorded, but whether there would have been anything to record is. */
+let mode: 'record' | 'notice' | 'off' = 'record';
+let noticed = false;
+let recomputations = 0;
+
+/** What the tape needs to know of an op. */
+export type Recorded = Pick<Op<unknown>, 'name' | 'keeps' | 'backward'>;
 
 /** A leaf that collects a gradient, or the node that produced an input. */
 type Source = { readonly leaf: Tensor } | { readonly node: Node } | null;
@@ -26,7 +32,7 @@ export class Node implements GradientNode, Scoped {
   private readonly inputs: readonly (Tensor | null)[];
   private readonly output: Tensor | null;
 
-  constructor(private readonly record: Op<unknown>, private readonly call: Call<unknown>, output: Tensor, private readonly saved: Record<string, Tensor>) {
+  constructor(private readonly record: Recorded, private readonly call: Call<unknown>, output: Tensor, private readonly saved: Record<string, Tensor>) {
     this.op = record.name;
     this.shape = call.shape;
     this.shapes = call.inputs.map((t) => t.shape);
@@ -84,28 +90,67 @@ const sourceOf = (input: Tensor): Source => {
   return input.gradNode ? { node: input.gradNode as Node } : { leaf: input };
 };
 
+/** Puts a call on the tape: backward will reach its inputs through `output`. */
+export const recordCall = (record: Recorded, call: Call<unknown>, output: Tensor, saved: Record<string, Tensor> = {}): void => {
+  output.requiresGrad = true;
+  output.gradNode = new Node(record, call, output, saved);
+};
+
 installTape({
   record(op, call, output, saved) {
-    if (!recording || op.backward === null || !call.inputs.some((t) => t.requiresGrad)) return false;
-    output.requiresGrad = true;
-    output.gradNode = new Node(op as unknown as Op<unknown>, call as Call<unknown>, output, saved);
+    if (mode === 'off' || op.backward === null || !call.inputs.some((t) => t.requiresGrad)) return false;
+    if (mode === 'notice') {
+      noticed = true;
+      refuseCaptured(op.name, call.inputs.find((t) => t.gradNode));
+      return false;
+    }
+    recordCall(op as unknown as Recorded, call as Call<unknown>, output, saved);
     return true;
   },
 });
 
+/** What is computed again must begin a graph of its own: one that led out of it would be used up before its turn. */
+const refuseCaptured = (op: string, captured: Tensor | undefined): void => {
+  if (captured) fail(`checkpoint: "${op}" reads tensor "${captured.label}" ${formatShape(captured.shape)}, which was computed outside of the checkpointed function; pass it as one of its inputs`);
+};
+
 /** Whether ops are being recorded. */
-export const isGradEnabled = (): boolean => recording;
+export const isGradEnabled = (): boolean => mode === 'record';
+
+/** Whether backward is running a checkpointed function again: what must happen once per step has happened already. */
+export const isRecomputing = (): boolean => recomputations > 0;
+
+/** Runs `fn` as the repetition of what ran before. */
+export const recomputing = <T>(fn: () => T): T => {
+  recomputations++;
+  try {
+    return fn();
+  } finally {
+    recomputations--;
+  }
+};
+
+/** Runs `fn` without recording. @returns its result, and whether anything in it wanted a gradient */
+export const noticingGradients = <T>(fn: () => T): { result: T; wanted: boolean } => {
+  const before = noticed;
+  noticed = false;
+  try {
+    return { result: withMode('notice', fn), wanted: noticed };
+  } finally {
+    noticed = before;
+  }
+};
 
 /** Runs `fn` (also an async one) without recording: no graph, no memory kept for backward. */
-export const noGrad = <T>(fn: () => T): T => withRecording(false, fn);
+export const noGrad = <T>(fn: () => T): T => withMode('off', fn);
 
 /** Runs `fn` with recording on, inside a `noGrad`. */
-export const enableGrad = <T>(fn: () => T): T => withRecording(true, fn);
+export const enableGrad = <T>(fn: () => T): T => withMode('record', fn);
 
-const withRecording = <T>(on: boolean, fn: () => T): T => {
-  const before = recording;
-  recording = on;
-  const restore = (): void => { recording = before; };
+const withMode = <T>(wanted: typeof mode, fn: () => T): T => {
+  const before = mode;
+  mode = wanted;
+  const restore = (): void => { mode = before; };
   let result: T;
   try {
     result = fn();

@@ -1,6 +1,8 @@
+import { checkpoint } from '../autograd/checkpoint.js';
+import { isRecomputing } from '../autograd/tape.js';
 import { avgPool2d, batchNorm2d, conv2d, dropout, globalAvgPool2d, linear, maxPool2d, relu } from '../ops/index.js';
 import type { Pair } from '../ops/conv-shape.js';
-import type { Tensor } from '../tensor/tensor.js';
+import { Tensor } from '../tensor/tensor.js';
 import { constant, defaultUniform } from './init.js';
 import { type AnyModule, buffer, Module, type Named, parameter } from './module.js';
 
@@ -57,6 +59,8 @@ export class BatchNorm2d extends Module {
   readonly bias: Tensor;
   readonly running_mean: Tensor;
   readonly running_var: Tensor;
+  /** Uses and keeps the running statistics in training, too (PyTorch: `bn.eval()` in the training loop). Weight and bias go on learning. */
+  frozen = false;
   /** What is fused behind it. */
   readonly activation: 'none' | 'relu';
 
@@ -70,9 +74,18 @@ export class BatchNorm2d extends Module {
   }
 
   protected override forward(x: Tensor): Tensor {
-    return batchNorm2d(x, this.weight, this.bias, this.running_mean, this.running_var, { ...this.options, training: this.training });
+    const training = this.training && !this.frozen;
+    // Backward that calls a checkpointed function again must not count its batch a second time.
+    const statistics = [this.running_mean, this.running_var].map((s) => (training && isRecomputing() ? Tensor.allocate(s.runtime, s.shape, 'float32', 'unused statistics') : s));
+    return batchNorm2d(x, this.weight, this.bias, statistics[0]!, statistics[1]!, { ...this.options, training });
   }
 }
+
+/** Sets whether the batch norms in a module keep their running statistics; see {@link BatchNorm2d.frozen}. */
+export const freezeBatchNorm = (module: AnyModule, frozen = true): void => {
+  if (module instanceof BatchNorm2d) module.frozen = frozen;
+  for (const [, child] of module.namedChildren()) freezeBatchNorm(child, frozen);
+};
 
 export class ReLU extends Module {
   protected override forward(x: Tensor): Tensor {
@@ -124,11 +137,26 @@ export class Dropout extends Module {
   }
 }
 
+/** Layers one after the other. */
+const chain = (layers: readonly Named<AnyModule>[], x: Tensor): Tensor => {
+  let value = x;
+  for (const [, layer] of layers) {
+    const next = layer.call(value) as Tensor;
+    // The tape has handles of its own on what it needs; without it, a layer's input would stay until the last layer is done.
+    if (value !== x && value !== next) value.release();
+    value = next;
+  }
+  return value;
+};
+
 /** Children one after the other, named by their positions or as given. */
 export class Sequential extends Module {
   private readonly layers: readonly Named<AnyModule>[];
+  /** Keeps only what enters each segment; backward computes the rest again (see `checkpoint`). */
+  checkpointing = false;
 
-  constructor(layers: readonly (AnyModule | Named<AnyModule>)[]) {
+  /** @param endsSegment which layers are the last of a segment; default: each is a segment of its own */
+  constructor(layers: readonly (AnyModule | Named<AnyModule>)[], private readonly endsSegment: (name: string, layer: AnyModule) => boolean = () => true) {
     super();
     this.layers = layers.map((layer, i) => (layer instanceof Module ? [String(i), layer] : layer));
   }
@@ -138,13 +166,22 @@ export class Sequential extends Module {
   }
 
   protected override forward(x: Tensor): Tensor {
+    if (!this.checkpointing) return chain(this.layers, x);
     let value = x;
-    for (const [, layer] of this.layers) {
-      const next = layer.call(value) as Tensor;
-      // The tape has handles of its own on what it needs; without it, a layer's input would stay until the last layer is done.
+    for (const segment of this.segments()) {
+      const next = checkpoint((start) => chain(segment, start), value);
       if (value !== x && value !== next) value.release();
       value = next;
     }
     return value;
+  }
+
+  private segments(): Named<AnyModule>[][] {
+    const segments: Named<AnyModule>[][] = [[]];
+    this.layers.forEach((layer, i) => {
+      segments.at(-1)!.push(layer);
+      if (i + 1 < this.layers.length && this.endsSegment(...layer)) segments.push([]);
+    });
+    return segments;
   }
 }

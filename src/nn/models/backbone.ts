@@ -7,6 +7,8 @@ export interface Backbone extends Module {
   readonly channels: number;
   /** Input pixels per output pixel, roughly: convolutions without padding eat the border besides. */
   readonly stride: number;
+  /** Keeps only what enters each stage for backward, which computes the rest again (see `checkpoint`). */
+  checkpointing: boolean;
 }
 
 export interface BackboneOptions {

@@ -170,13 +170,16 @@ const layersOf = (stages: readonly Stage[], momentum: number): { layers: Named<A
   return { layers, channels };
 };
 
+/** Checkpoints lie where few numbers pass, and in the middle of the first convolutions, whose maps are the largest. */
+const endsSegment = (name: string): boolean => name === 'Conv2d_2a_3x3' || /^(maxpool|Mixed)/.test(name);
+
 /** Inception-v3 without its classifiers (Szegedy et al., arXiv 1512.00567), up to one of its last blocks. */
 class Inception extends Sequential implements Backbone {
   readonly channels: number;
 
   constructor(stages: readonly Stage[], readonly stride: number, momentum: number, private readonly transformInput: boolean) {
     const { layers, channels } = layersOf(stages, momentum);
-    super(layers);
+    super(layers, endsSegment);
     this.channels = channels;
   }
 

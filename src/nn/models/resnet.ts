@@ -1,3 +1,4 @@
+import { checkpoint } from '../../autograd/checkpoint.js';
 import { add, relu } from '../../ops/index.js';
 import type { Tensor } from '../../tensor/tensor.js';
 import { kaimingNormal } from '../init.js';
@@ -133,10 +134,26 @@ export class ResNet extends Module implements Backbone {
     this.stride = options.strides.reduce((product, s) => product * s, big ? 4 : stem.kind === 'small' ? stem.stride : 1);
   }
 
+  private get stages(): Sequential[] {
+    return [this.layer1, this.layer2, this.layer3, this.layer4].filter((stage) => stage !== null);
+  }
+
+  get checkpointing(): boolean {
+    return this.stages.some((stage) => stage.checkpointing);
+  }
+
+  set checkpointing(on: boolean) {
+    for (const stage of this.stages) stage.checkpointing = on;
+  }
+
+  private stem(x: Tensor): Tensor {
+    const value = this.bn1.call(this.conv1.call(x));
+    return this.pool ? this.pool.call(value) : value;
+  }
+
   protected override forward(x: Tensor): Tensor {
-    const stem = this.bn1.call(this.conv1.call(x));
-    const first = this.pool ? this.pool.call(stem) : stem;
-    return [this.layer1, this.layer2, this.layer3, this.layer4].reduce((value, stage) => (stage ? stage.call(value) : value), first);
+    const first = this.checkpointing ? checkpoint((images) => this.stem(images), x) : this.stem(x);
+    return this.stages.reduce((value, stage) => stage.call(value), first);
   }
 }
 

@@ -41,9 +41,17 @@ class Vgg extends Module implements Backbone {
 
   constructor(description: Layers, batchNorm: boolean, momentum: number) {
     super();
-    this.features = new Sequential(layersOf(description, batchNorm, momentum));
+    this.features = new Sequential(layersOf(description, batchNorm, momentum), (_, layer) => layer instanceof MaxPool2d);
     this.channels = description.filter((item) => item !== 'pool').at(-1)!;
     this.stride = 2 ** description.filter((item) => item === 'pool').length;
+  }
+
+  get checkpointing(): boolean {
+    return this.features.checkpointing;
+  }
+
+  set checkpointing(on: boolean) {
+    this.features.checkpointing = on;
   }
 
   protected override forward(x: Tensor): Tensor {
