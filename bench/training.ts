@@ -8,7 +8,7 @@ import { CaseRandom } from '../src/ops/cases.js';
 import { setRandomStep } from '../src/ops/index.js';
 import { scope } from '../src/tensor/scope.js';
 import type { TrainConfig } from '../src/train/config.js';
-import { uploadBatch } from '../src/train/image-batch.js';
+import { batchSource } from '../src/train/image-batch.js';
 import { createModel } from '../src/train/session.js';
 import type { BenchOptions } from './options.js';
 
@@ -48,9 +48,8 @@ export const prepareTraining = (runtime: Runtime, options: readonly string[]): T
   const step = (): void => {
     setRandomStep(number++);
     scope(() => {
-      const { images, labels } = uploadBatch(runtime, batch, transforms, config.augment);
       optimizer.zeroGrad();
-      method.step(images, labels);
+      method.step(batchSource(runtime, batch, transforms, config.augment), config.microBatch || config.batchSize);
       optimizer.step();
     });
   };

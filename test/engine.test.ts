@@ -94,7 +94,7 @@ const fakeDevice = (limit: number) => {
   return { gpu: gpu as unknown as GPUDevice, destroyed };
 };
 
-t.test('pool: reuse within a class, the cap, what is destroyed and when', async (t) => {
+t.test('pool: reuse, the cap, what is destroyed and when', async (t) => {
   const { gpu, destroyed } = fakeDevice(1 << 20);
   const forgotten: number[] = [];
   const small = new BufferPool(gpu, 4096, () => {}, (id) => forgotten.push(id));
@@ -103,14 +103,39 @@ t.test('pool: reuse within a class, the cap, what is destroyed and when', async 
   small.release(first);
   t.same(small.statistics(), { liveBuffers: 0, liveBytes: 0, idleBuffers: 1, idleBytes: 1024, created: 1 });
   t.equal(small.acquire(900, 'second').id, first.id, 'a buffer of the same class comes back');
-  const large = small.acquire(8000, 'large');
-  small.release(large);
-  t.same(destroyed, [], 'what exceeds the cap survives until the commands naming it were submitted');
-  small.destroyDoomed();
-  t.same([destroyed, forgotten], [['large'], [large.id]], 'then it goes, and caches are told');
   small.release(first);
+  t.equal(small.acquire(512, 'half').id, first.id, 'or one of up to twice the size');
+  small.release(first);
+  const tiny = small.acquire(256, 'tiny');
+  t.not(tiny.id, first.id, 'but no larger one');
+  const other = small.acquire(700, 'other');
+  t.same([other.id, other.size, small.statistics().liveBytes], [first.id, 1024, 256 + 1024], 'its whole size counts as in use');
+  // In use at once were 1280 bytes at most; with a cap of 4096 that much may be idle.
+  const idle = [4096, 1024 + 256].map((bytes) => small.acquire(bytes, `${bytes}`));
+  t.same(destroyed, []);
+  [...idle, tiny, other].forEach((buffer) => small.release(buffer));
+  t.equal(small.statistics().idleBytes, 4096 + 1280 + 256 + 1024, 'twice what was in use at once may be idle, whatever the cap');
   small.trim();
-  t.same([small.statistics().idleBuffers, destroyed], [0, ['large', 'first']]);
+  t.same([small.statistics().idleBuffers, destroyed.length, forgotten.length], [0, 4, 4], 'trimming destroys all, and caches are told');
+});
+
+t.test('pool: what exceeds the cap goes, but not before the commands naming it were submitted', async (t) => {
+  const { gpu, destroyed } = fakeDevice(1 << 20);
+  const forgotten: number[] = [];
+  const pool = new BufferPool(gpu, 0, () => {}, (id) => forgotten.push(id));
+  pool.release(pool.acquire(8192, 'large'));
+  const middle = [0, 1].map(() => pool.acquire(3584, 'middle'));
+  middle.forEach((buffer) => pool.release(buffer));
+  const many = Array.from({ length: 5 }, () => pool.acquire(1536, 'many'));
+  many.forEach((buffer) => pool.release(buffer));
+  t.same(destroyed, [], '8192 were in use at once, so that 16384 may be idle');
+  const last = pool.acquire(512, 'last');
+  t.equal(pool.statistics().idleBytes, 8192 + 2 * 3584);
+  pool.release(last);
+  t.same(destroyed, []);
+  pool.destroyDoomed();
+  t.same(destroyed, [...new Array<string>(5).fill('many')]);
+  t.equal(forgotten.length, 5);
 });
 
 t.test('pool: a tensor beyond the limit is refused with name, size, limit and remedy', async (t) => {
@@ -229,8 +254,13 @@ t.test('planMemory: a dry run touches nothing and predicts the peak exactly', (t
   accumulator.release();
 }));
 
+t.test('planMemory: no size is too large for a plan, which tells it', (t) => scope(async () => {
+  const { largestBytes, largestLabel } = runtime.planMemory(() => scope(() => { for (const rows of [5, 2 ** 36, 7]) Tensor.allocate(runtime, [rows, 4], 'float32', 'giant'); }));
+  t.same([largestBytes, largestLabel], [2 ** 40, `giant [${2 ** 36}, 4]`]);
+}));
+
 t.test('planMemory: an error inside leaves the runtime usable', (t) => scope(async () => {
-  t.throws(() => runtime.planMemory(() => scope(() => { Tensor.allocate(runtime, [2 ** 40], 'float32', 'giant'); })), /giant/);
+  t.throws(() => runtime.planMemory(() => scope(() => { Tensor.allocate(runtime, [16], 'float32', 'inside'); throw new Error('midway'); })), /midway/);
   t.same(await affine(tensor([1, 2]), 2).data(), [2, 4]);
 }));
 

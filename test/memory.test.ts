@@ -1,6 +1,7 @@
 /** Memory over many steps, whom it belongs to, and how rarely a training step talks to the device. */
 import t from 'tap';
-import { sizeClass } from '../src/device/buffers.js';
+import { evalTransform, resizedSide } from '../src/data/augment.js';
+import { readableBytes, sizeClass } from '../src/device/buffers.js';
 import { backward } from '../src/autograd/backward.js';
 import { Linear } from '../src/nn/layers.js';
 import { Module } from '../src/nn/module.js';
@@ -11,7 +12,12 @@ import { tensor } from '../src/tensor/create.js';
 import { scope } from '../src/tensor/scope.js';
 import { memoryReport } from '../src/tensor/storage.js';
 import type { Tensor } from '../src/tensor/tensor.js';
-import { planStep, reportPlan } from '../src/train/memory-plan.js';
+import { withoutInit } from '../src/nn/init.js';
+import type { TrainConfig } from '../src/train/config.js';
+import { batchSource } from '../src/train/image-batch.js';
+import { checkEvaluation, planEvaluation, planRun, planStep, reportPlan } from '../src/train/memory-plan.js';
+import { createModel } from '../src/train/session.js';
+import type { BatchSource } from '../src/wsdan/micro-batches.js';
 import { configOf, fixedTraining } from './support/default-training.js';
 import { portableSigned } from './support/portable.js';
 import { openRuntime } from './support/runtime.js';
@@ -78,25 +84,126 @@ t.test('memoryReport names the owners, and between steps nothing else is alive',
   t.ok(inside > 4 * owners.activations!.bytes, 'during a step they are many more');
 });
 
-t.test('the memory plan equals what a step takes', async (t) => {
-  const before = footprint();
-  const plan = planStep(runtime, small.session, config);
-  t.same(footprint(), before, 'planning allocates nothing');
-  const base = pool.statistics().liveBytes;
-  let peak = 0;
-  const acquire = pool.acquire.bind(pool);
+/** Pictures as decoding hands them on, of noise. */
+const pictures = (count: number): BatchSource => {
+  const edge = resizedSide(config.augment);
+  const rgba = Uint8Array.from({ length: edge * edge * 4 }, (_, i) => (i * 2654435761) >>> 24);
+  return batchSource(runtime, { images: Array.from({ length: count }, () => ({ rgba, width: edge, height: edge })), labels: Int32Array.from({ length: count }, (_, i) => i) },
+    Array.from({ length: count }, () => evalTransform(config.augment, edge, edge)), config.augment);
+};
+
+/** Most bytes in use at once while `work` runs, by size class, beyond what was in use before. */
+const peakOf = (work: () => void): number => {
+  const sizes = new Map<number, number>();
+  let [now, peak] = [0, 0];
+  const [acquire, release] = [pool.acquire.bind(pool), pool.release.bind(pool)];
   pool.acquire = (bytes, label) => {
     const buffer = acquire(bytes, label);
-    peak = Math.max(peak, pool.statistics().liveBytes - base);
+    sizes.set(buffer.id, sizeClass(bytes));
+    peak = Math.max(peak, now += sizeClass(bytes));
     return buffer;
   };
-  await small.step(51);
-  pool.acquire = acquire;
-  // The plan counts the batch itself, which lives outside of this test's steps.
-  const batch = sizeClass(2 * side * side * 4 * 4) + 256;
-  t.equal(plan.activations - batch, peak);
-  t.match(reportPlan(plan, runtime, config, 0), /^Memory: parameters .* optimiser .* activations and workspace .*; largest tensor .*\[.*\].* of .* allowed$/);
-  t.throws(() => reportPlan(plan, runtime, config, 1), /a step needs .* of device memory, above the budget of 1\.0 MiB/);
+  pool.release = (buffer) => {
+    now -= sizes.get(buffer.id) ?? 0;
+    release(buffer);
+  };
+  work();
+  Object.assign(pool, { acquire, release });
+  return peak;
+};
+
+const run = { checkpointing: false, memoryBudgetMegabytes: 0 };
+const { method } = small.session;
+
+for (const [most, checkpointing] of [[2, false], [1, false], [2, true]] as const) {
+  t.test(`the memory plan equals what a step takes: ${most} images at a time${checkpointing ? ', checkpointing' : ''}`, async (t) => {
+    const before = footprint();
+    const plan = planStep(runtime, method, config, { most, checkpointing });
+    t.same(footprint(), before, 'planning allocates nothing');
+    method.module.features.checkpointing = checkpointing;
+    await runtime.idle();
+    pool.trim();
+    const { liveBytes } = pool.statistics();
+    const step = async (): Promise<number> => {
+      const peak = peakOf(() => scope(() => method.step(pictures(2), most)));
+      await runtime.endStep();
+      return peak;
+    };
+    t.equal(await step(), plan.peakBytes, 'in use at once');
+    await step();
+    const { idleBytes, liveBytes: after } = pool.statistics();
+    t.equal(after, liveBytes);
+    t.equal(idleBytes, plan.reservedBytes, 'and what the pool holds for the next step');
+    method.module.features.checkpointing = false;
+  });
+}
+
+t.test('the plan of a run in words', async (t) => {
+  const { fixed, step, evaluation } = planRun(runtime, method, config, run);
+  const needed = Object.values(fixed).reduce((sum, bytes) => sum + bytes, 0) + Math.max(step.reservedBytes, evaluation.reservedBytes);
+  const lines = reportPlan(runtime, method, config, run).split('\n');
+  t.equal(lines[0], `Memory: ${readableBytes(needed)}`);
+  t.match(lines[1], /^ {2}kept: .*buffers .* KiB, centers .*, gradients .*, metrics .*, optimiser .*, parameters /);
+  t.match(lines[2], /^ {2}step of 2 images at once, checkpointing off: activations and workspace .* MiB \(.* MiB in use at once\)$/);
+  t.match(lines[3], /^ {2}evaluation of 4 images at once: .* MiB/);
+  t.match(lines[4], /^ {2}largest tensor: .*iB of .* MiB that this adapter binds \(.*\[.*\]\)$/);
+  const cut = reportPlan(runtime, method, { ...config, batchSize: 5, microBatch: 2 }, { ...run, checkpointing: true, memoryBudgetMegabytes: 4000 });
+  t.match(cut, /^Memory: .* of a budget of 4000\.0 MiB\n/);
+  t.match(cut, /step of 5 images in 3 micro-batches of 2, checkpointing on:/);
+});
+
+/** A limit or a budget that this adapter may not have. */
+const refusal = (limits: { binding?: number; budget?: number }, config: TrainConfig, checkpointing = false): string => {
+  if (limits.binding) Object.defineProperty(pool, 'largestBuffer', { value: limits.binding, configurable: true });
+  try {
+    reportPlan(runtime, method, config, { checkpointing, memoryBudgetMegabytes: (limits.budget ?? 0) / 2 ** 20 });
+    return '';
+  } catch (error) {
+    return (error as Error).message;
+  } finally {
+    if (limits.binding) delete (pool as unknown as Record<string, unknown>).largestBuffer;
+  }
+};
+
+t.test('what does not fit is refused, with the largest sizes that do', async (t) => {
+  const large = { ...config, batchSize: 12, evalBatchSize: 7 };
+  const largestOf = (most: number): number => planStep(runtime, method, large, { most, checkpointing: false }).largestBytes;
+  const binding = largestOf(4);
+  t.ok(largestOf(6) > binding && largestOf(12) > largestOf(6), 'micro-batches of 6 exceed it, those of 4 just fit');
+  const tight = refusal({ binding }, large);
+  t.match(tight, /a step of 12 images at once needs .*iB in one buffer \(.*\[.*\]\), but this adapter binds at most .*iB\. --micro-batch 4 is the largest that fits \(12 images in 3 micro-batches of 4\)\./);
+  t.notMatch(tight, /--checkpointing/, 'which would not make tensors smaller');
+  t.equal(refusal({ binding }, { ...large, microBatch: 4, evalBatchSize: 2 }), '', 'and it does fit');
+  t.match(refusal({ binding }, { ...large, microBatch: 6 }), /a step of 12 images in 2 micro-batches of 6 needs/);
+  t.match(refusal({ binding: 4096 }, large), /Not even one image at a time fits, with --checkpointing either: use a smaller --image-size or another --model\./);
+
+  const evaluation = (n: number): number => planEvaluation(runtime, method, large, n).largestBytes;
+  t.match(refusal({ binding: evaluation(7) - 1 }, { ...large, microBatch: 1 }), /evaluation of 7 images at once needs .* in one buffer .*--eval-batch-size 6 is the largest that fits\./);
+  t.throws(() => {
+    Object.defineProperty(pool, 'largestBuffer', { value: evaluation(5), configurable: true });
+    try { checkEvaluation(runtime, method, large, '--batch-size'); } finally { delete (pool as unknown as Record<string, unknown>).largestBuffer; }
+  }, /^7 images at once: this needs .* in one buffer .*--batch-size 5 is the largest that fits\.$/);
+});
+
+t.test('a budget: smaller micro-batches, or checkpointing where that leaves larger ones', async (t) => {
+  const large = { ...config, batchSize: 12, evalBatchSize: 1 };
+  const { fixed } = planRun(runtime, method, large, run);
+  const kept = Object.values(fixed).reduce((sum, bytes) => sum + bytes, 0);
+  const needed = (most: number, checkpointing: boolean): number => kept + planStep(runtime, method, large, { most, checkpointing }).reservedBytes;
+  t.ok(needed(6, true) < needed(6, false), 'checkpointing saves memory');
+  const message = refusal({ budget: needed(6, true) }, large);
+  t.match(message, /a step of 12 images at once needs .* of device memory, above the budget of .*\. --micro-batch 4 is the largest that fits \(12 images in 3 micro-batches of 4\); --checkpointing --micro-batch 6 fits \(12 images in 2 micro-batches of 6\)\./);
+  t.match(refusal({ budget: needed(12, true) }, large), /; --checkpointing fits \(12 images at once\)\./);
+  t.match(refusal({ budget: needed(4, true) }, large, true), /a step of 12 images at once with checkpointing needs .*\. --micro-batch 4 fits \(12 images in 3 micro-batches of 4\)\./);
+});
+
+t.test('Inception at 448 pixels and batch 12 on an adapter that binds 128 MiB', async (t) => {
+  const published = configOf('--dataset', 'cub', '--data', 'unused');
+  const session = withoutInit(() => createModel(runtime, published, 200));
+  Object.defineProperty(pool, 'largestBuffer', { value: 128 * 2 ** 20, configurable: true });
+  t.throws(() => reportPlan(runtime, session.method, published, run),
+    /a step of 12 images at once needs 143\.\d MiB in one buffer .*binds at most 128\.0 MiB\. --micro-batch 6 is the largest that fits .*\n.*evaluation of 24 images at once needs .*--eval-batch-size 10 is the largest that fits/);
+  delete (pool as unknown as Record<string, unknown>).largestBuffer;
 });
 
 t.test('a step of the default model: few submits, no read-back', async (t) => {

@@ -10,9 +10,9 @@ import { readSafetensors } from '../src/io/safetensors.js';
 import type { EpochRecord } from '../src/train/history.js';
 
 const TRAIN = join(dirname(fileURLToPath(import.meta.url)), '..', 'train.js');
-/** Seven steps an epoch. */
+/** Seven steps an epoch, each in two micro-batches. */
 const SMALL = [
-  '--train-images', '28', '--test-images', '16', '--image-size', '32', '--batch-size', '4', '--attentions', '8', '--optimizer', 'adamw', '--lr', '0.002',
+  '--train-images', '28', '--test-images', '16', '--image-size', '32', '--batch-size', '4', '--micro-batch', '3', '--attentions', '8', '--optimizer', 'adamw', '--lr', '0.002',
   '--epochs', '4', '--eval-every', '2', '--report-images', '0', '--seed', '5',
 ];
 
@@ -75,10 +75,11 @@ t.test('kill −9 in the third epoch, then --resume', async (t) => {
   t.same([killed.code, killed.signal], [null, 'SIGKILL']);
   t.notOk(existsSync(join(out, 'summary.json')), 'it did not come to the end');
   t.ok(positionOf(out).epoch >= 2, `the last checkpoint is of epoch ${positionOf(out).epoch}`);
-  const resumed = await train(['--out', out, '--resume']);
+  const resumed = await train(['--out', out, '--resume', '--checkpointing']);
   t.equal(resumed.code, 0, resumed.output);
+  t.match(resumed.output, /step of 4 images in 2 micro-batches of 2, checkpointing on:/);
   t.notMatch(resumed.output, /Epoch [12]\/4/, 'epochs that were saved are not repeated');
-  t.equal(hashOf(out), hashOf(whole), 'the same weights, also with another number of decoding threads');
+  t.equal(hashOf(out), hashOf(whole), 'the same weights, also with another number of decoding threads, and with checkpointing');
   t.same(numbersOf(out), numbersOf(whole), 'the same history');
   t.same(readSafetensors(join(out, 'last.safetensors')).tensors, readSafetensors(join(whole, 'last.safetensors')).tensors, 'optimiser and centers too');
 });
@@ -115,6 +116,7 @@ t.test('what cannot be meant is refused in a sentence', async (t) => {
   await refused(t, [...SMALL, '--out', whole], /already holds a run\. Add --resume to go on with it, or choose another folder with --out/);
   await refused(t, ['--out', whole, '--resume', '--lr', '0.5'], /the run was started with --lr 0\.002, not 0\.5; leave the option out, or start a new run with another --out/);
   await refused(t, ['--out', whole, '--resume', '--attentions', '4'], /--attentions 8, not 4/);
+  await refused(t, ['--out', whole, '--resume', '--micro-batch', '4'], /--micro-batch 3, not 4/);
   await refused(t, ['--resume'], /--resume needs the folder of the run: add --out DIR/);
   await refused(t, ['--out', join(root, 'nothing'), '--resume'], /nothing.*there is no such checkpoint; train first/);
   t.ok(before.equals(readFileSync(join(whole, 'last.safetensors'))), 'the run is untouched');

@@ -3,13 +3,14 @@ import t from 'tap';
 import { backward } from '../src/autograd/backward.js';
 import { seedInit } from '../src/nn/init.js';
 import { BasicBlock, ResNet } from '../src/nn/models/resnet.js';
-import { affine, manualSeed, mean, ones, permute, sum } from '../src/ops/index.js';
+import { affine, manualSeed, mean, nextRandomKey, ones, permute, sum } from '../src/ops/index.js';
 import { tensor, write } from '../src/tensor/create.js';
 import { scope } from '../src/tensor/scope.js';
 import type { Tensor } from '../src/tensor/tensor.js';
 import { attentionCrop, attentionDrop, chooseAttentionMaps, drawTheta, meanMap } from '../src/wsdan/augment.js';
 import { FeatureCenters } from '../src/wsdan/centers.js';
 import { localiseAndRefine } from '../src/wsdan/localise.js';
+import { wholeBatch } from '../src/wsdan/micro-batches.js';
 import { MetricSums } from '../src/wsdan/metric-sums.js';
 import { PlainClassifier, WSDAN } from '../src/wsdan/model.js';
 import { defaultWsdan, type WsdanOptions } from '../src/wsdan/options.js';
@@ -116,7 +117,7 @@ t.test('choice of maps: weight sqrt of the sum, two independent draws', (t) => s
 }));
 
 t.test('thresholds: one uniform draw per image', (t) => scope(async () => {
-  const drawn = [...(await drawTheta(ones([4000, 1, 1, 3]), [0.4, 0.6]).data())];
+  const drawn = [...(await drawTheta(nextRandomKey(), wholeBatch(4000), [0.4, 0.6]).data())];
   t.ok(drawn.every((x) => x >= 0.4 && x < 0.6));
   const average = drawn.reduce((a, b) => a + b, 0) / 4000;
   t.ok(Math.abs(average - 0.5) < 4 * 0.2 / Math.sqrt(12 * 4000), `mean ${average}`);

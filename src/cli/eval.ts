@@ -3,6 +3,7 @@ import { fail } from '../errors.js';
 import { writeFileAtomic } from '../io/atomic.js';
 import { accuracies, accuracyTable } from '../train/accuracy-table.js';
 import { type Evaluation, evaluate } from '../train/evaluate.js';
+import { checkEvaluation } from '../train/memory-plan.js';
 import { openData } from '../train/session.js';
 import { openRuntime } from './open-runtime.js';
 import { choice, flag, int, parseOptions, text } from './options.js';
@@ -66,6 +67,7 @@ const evaluateCommand = async (): Promise<void> => {
     console.log(`Data: ${dataset.name}, ${split.samples.length} ${titles[values.split].toLowerCase()} images`);
     for (const note of dataset.notes) console.log(`Note: ${note}`);
     const method = buildSaved(runtime, saved);
+    checkEvaluation(runtime, method, saved.config, '--batch-size');
     const start = performance.now();
     const result = await evaluate(runtime, data, method, saved.config, split, { withDrop: true, onBatch: progress });
     const seconds = (performance.now() - start) / 1000;

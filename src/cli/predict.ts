@@ -2,6 +2,7 @@ import { DecodePool } from '../data/decode-pool.js';
 import { fail } from '../errors.js';
 import type { Runtime } from '../kernels/runtime.js';
 import type { Method } from '../train/method.js';
+import { checkEvaluation } from '../train/memory-plan.js';
 import { describeBatch } from '../train/report-cases.js';
 import { decodeLimits } from '../train/session.js';
 import type { Guess } from '../train/report/types.js';
@@ -102,7 +103,9 @@ const predict = async (): Promise<number> => {
   const runtime = await openRuntime(values.adapter, values.json);
   if (!values.json) console.log(describeSaved(saved));
   try {
-    const { predictions, failed } = await predictAll(runtime, buildSaved(runtime, saved), saved, requests, values);
+    const method = buildSaved(runtime, saved);
+    checkEvaluation(runtime, method, { ...saved.config, evalBatchSize: Math.min(saved.config.evalBatchSize, requests.length) }, '--batch-size');
+    const { predictions, failed } = await predictAll(runtime, method, saved, requests, values);
     if (values.json) console.log(JSON.stringify([...predictions, ...failed.map(({ request, error }) => ({ file: request.name, error }))], null, 2));
     return failed.length === 0 ? 0 : 1;
   } finally {

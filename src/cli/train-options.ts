@@ -23,6 +23,8 @@ export const resultOptions = {
   weightsIgnore: texts({ help: 'names in --weights that may be missing or of another shape, such as fc.weight or "fc.*"; fresh values stand there then' }),
   imageSize: int({ help: 'side of the square network input in pixels', min: 16, max: 2048, defaultText: preset }),
   batchSize: int({ help: 'images per step', min: 2, max: 4096, defaultText: preset }),
+  microBatch: int({ help: 'most images on the device at a time; the gradients of a step add up to those of the whole batch', min: 1, max: 4096, defaultText: 'the whole batch' }),
+  freezeBn: flag({ help: 'batch norm uses and keeps its running statistics in training: for small batches and pretrained weights' }),
   evalBatchSize: int({ help: 'images per step of evaluation', min: 1, max: 4096, defaultText: 'twice the batch size' }),
   epochs: int({ help: 'passes over the training images', min: 1, defaultText: preset }),
   optimizer: choice(['sgd', 'adamw'], { help: 'optimiser', default: 'sgd' }),
@@ -77,6 +79,7 @@ export const runOptions = {
   saveEvery: number({ help: 'minutes between checkpoints within an epoch', min: 0.1, default: 10 }),
   workers: int({ help: 'decoding threads; 0 decodes in the main thread', min: 0, max: 64, defaultText: 'cores − 1' }),
   cacheMb: int({ help: 'memory for decoded images in MiB', min: 0, default: 1024 }),
+  checkpointing: flag({ help: 'keep only what enters each stage of the backbone and compute the rest again in backward: a third of the memory for a third more time, and the same numbers' }),
   memoryBudget: int({ help: 'refuse a step that needs more device memory than this, in MiB; 0: never', min: 0, default: 0 }),
   reportImages: int({ help: 'test images shown in the report', min: 0, max: 200, default: 12 }),
   adapter: text({ help: 'lavapipe, swiftshader, or a part of the adapter’s name', defaultText: 'the best one' }),
@@ -113,7 +116,7 @@ export const toTrainConfig = (options: ResultOptions): TrainConfig => {
   return {
     dataset: o.dataset, data: o.data ?? '', level: o.level, embedded: { train: o.trainImages, test: o.testImages },
     limitTrain: o.limitTrain ?? 0, limitTest: o.limitTest ?? 0, valFraction: o.valFraction, skipBadImages: o.skipBadImages,
-    method: o.method, model: o.model, transformInput: o.transformInput, weights: o.weights ?? '', weightsIgnore: o.weightsIgnore ?? [], batchSize: o.batchSize, evalBatchSize: o.evalBatchSize ?? 2 * o.batchSize, epochs: o.epochs,
+    method: o.method, model: o.model, transformInput: o.transformInput, weights: o.weights ?? '', weightsIgnore: o.weightsIgnore ?? [], batchSize: o.batchSize, microBatch: o.microBatch ?? 0, freezeBn: o.freezeBn, evalBatchSize: o.evalBatchSize ?? 2 * o.batchSize, epochs: o.epochs,
     optimizer: o.optimizer, lr: o.lr, momentum: o.momentum, nesterov: o.nesterov, weightDecay: o.weightDecay, clipGradNorm: o.clipGradNorm,
     schedule: { kind: o.schedule, stepSize: o.lrStep, gamma: o.lrGamma, warmupEpochs: o.warmupEpochs }, seed: o.seed, evalEvery: o.evalEvery,
     augment: {

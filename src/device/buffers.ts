@@ -1,4 +1,9 @@
 import { fail, UserError } from '../errors.js';
+import { DryPool, type MemoryPlan } from './dry-pool.js';
+import { IdleStock, sizeClass } from './idle-stock.js';
+
+export type { MemoryPlan } from './dry-pool.js';
+export { sizeClass } from './idle-stock.js';
 
 /** A buffer of the pool. `id` is unique for the life of the process, so caches may key on it. */
 export interface PooledBuffer {
@@ -16,55 +21,27 @@ export interface PoolStatistics {
   created: number;
 }
 
-/** What a dry run would have needed; see {@link BufferPool.beginPlan}. */
-export interface MemoryPlan {
-  peakBytes: number;
-  largestBytes: number;
-  largestLabel: string;
-}
-
 const KIB = 1024;
 const MIB = KIB * KIB;
 
-/**
- * Rounds up to one of eight classes per power of two, so a buffer wastes at most an eighth
- * and tensors of almost equal size share buffers.
- */
-export const sizeClass = (bytes: number): number => {
-  if (bytes <= 256) return 256;
-  const power = 2 ** Math.floor(Math.log2(bytes));
-  const stepBytes = Math.max(256, power / 8);
-  return Math.ceil(bytes / stepBytes) * stepBytes;
-};
-
 export const readableBytes = (bytes: number): string => (bytes >= MIB ? `${(bytes / MIB).toFixed(1)} MiB` : `${(bytes / KIB).toFixed(1)} KiB`);
-
-/**
- * Keeps the oldest buffer last, where it is taken next. A step that repeats the same requests then gets the same
- * buffers each time, whatever the order of their return, and cached bind groups fit again.
- */
-const insertByAge = (list: PooledBuffer[], buffer: PooledBuffer): void => {
-  let at = list.length;
-  while (at > 0 && list[at - 1]!.id < buffer.id) at--;
-  list.splice(at, 0, buffer);
-};
 
 /**
  * Hands out storage buffers and takes them back by size class. Work is executed in the order
  * of recording, so a buffer may be reused at once after its last reader was recorded.
  */
 export class BufferPool {
-  private readonly idle = new Map<number, PooledBuffer[]>();
+  private readonly idle = new IdleStock<PooledBuffer>();
   private doomed: PooledBuffer[] = [];
   private nextId = 1;
   private liveBuffers = 0;
   private liveBytes = 0;
-  private idleBytes = 0;
+  private peakBytes = 0;
   private created = 0;
-  private plan: (MemoryPlan & { liveBytes: number }) | null = null;
+  private dry: DryPool | null = null;
 
   /**
-   * @param idleCap most bytes kept for reuse; what is returned beyond it is destroyed
+   * @param idleCap bytes that may be kept for reuse in any case; twice what was ever in use at once may be, too. What is returned beyond it is destroyed
    * @param onDestroy told of each destroyed buffer, so that bind groups naming it can go too
    */
   constructor(
@@ -74,37 +51,36 @@ export class BufferPool {
     private readonly onDestroy: (id: number) => void = () => {},
   ) {}
 
+  /** Most bytes that this adapter takes in one buffer. */
+  get largestBuffer(): number {
+    return Math.min(this.device.limits.maxStorageBufferBindingSize, this.device.limits.maxBufferSize);
+  }
+
   /** A buffer of at least `bytes`; contents are unspecified. `label` names it in errors. */
   acquire(bytes: number, label: string): PooledBuffer {
-    const limit = Math.min(this.device.limits.maxStorageBufferBindingSize, this.device.limits.maxBufferSize);
-    if (bytes > limit) {
+    const limit = this.largestBuffer;
+    if (bytes > limit && !this.dry) {
       fail(`${label} needs ${readableBytes(bytes)} in one buffer, but this adapter binds at most ${readableBytes(limit)}. ` +
         'Use a smaller batch size or image size, or an adapter with a larger maxStorageBufferBindingSize.');
     }
     const size = Math.min(sizeClass(bytes), Math.max(limit - (limit % 256), bytes));
-    if (this.plan) return this.pretend(this.plan, size, label);
-    const buffer = this.idle.get(size)?.pop();
-    if (buffer) this.idleBytes -= size;
+    if (this.dry) return { id: -1 - this.dry.acquire(size, bytes, label), gpu: null as unknown as GPUBuffer, size };
+    const buffer = this.idle.take(size) ?? this.create(size, label);
     this.liveBuffers++;
-    this.liveBytes += size;
-    return buffer ?? this.create(size, label);
+    this.liveBytes += buffer.size;
+    this.peakBytes = Math.max(this.peakBytes, this.liveBytes);
+    return buffer;
   }
 
   release(buffer: PooledBuffer): void {
     if (buffer.id < 0) {
-      if (this.plan) this.plan.liveBytes -= buffer.size;
+      this.dry?.release(-1 - buffer.id);
       return;
     }
     this.liveBuffers--;
     this.liveBytes -= buffer.size;
-    if (this.idleBytes + buffer.size > this.idleCap) {
-      this.doomed.push(buffer);
-      return;
-    }
-    this.idleBytes += buffer.size;
-    const list = this.idle.get(buffer.size);
-    if (list) insertByAge(list, buffer);
-    else this.idle.set(buffer.size, [buffer]);
+    if (this.idle.bytes + buffer.size > Math.max(this.idleCap, 2 * this.peakBytes)) this.doomed.push(buffer);
+    else this.idle.put(buffer);
   }
 
   /** Destroys what exceeded the cap. Call only after the commands naming those buffers were submitted. */
@@ -116,37 +92,26 @@ export class BufferPool {
     this.doomed = [];
   }
 
-  /** Destroys every idle buffer, for example between training and a larger evaluation. */
+  /** Destroys every idle buffer: between two kinds of work of which each needs its own. Call only when all work is done. */
   trim(): void {
-    for (const list of this.idle.values()) this.doomed.push(...list);
-    this.idle.clear();
-    this.idleBytes = 0;
+    this.doomed.push(...this.idle.drain());
     this.destroyDoomed();
   }
 
   statistics(): PoolStatistics {
-    let idleBuffers = 0;
-    for (const list of this.idle.values()) idleBuffers += list.length;
-    return { liveBuffers: this.liveBuffers, liveBytes: this.liveBytes, idleBuffers, idleBytes: this.idleBytes, created: this.created };
+    return { liveBuffers: this.liveBuffers, liveBytes: this.liveBytes, idleBuffers: this.idle.count, idleBytes: this.idle.bytes, created: this.created };
   }
 
-  /** From now on buffers are only counted, not made; limits are checked as always. No work may be recorded meanwhile. */
+  /** From now on buffers are only counted, not made, and may be of any size. No work may be recorded meanwhile. */
   beginPlan(): void {
-    this.plan = { liveBytes: 0, peakBytes: 0, largestBytes: 0, largestLabel: '' };
+    this.dry = new DryPool();
   }
 
   /** Ends the dry run and tells what it would have needed beyond what was in use before. */
   endPlan(): MemoryPlan {
-    const { peakBytes, largestBytes, largestLabel } = this.plan!;
-    this.plan = null;
-    return { peakBytes, largestBytes, largestLabel };
-  }
-
-  private pretend(plan: MemoryPlan & { liveBytes: number }, size: number, label: string): PooledBuffer {
-    plan.liveBytes += size;
-    plan.peakBytes = Math.max(plan.peakBytes, plan.liveBytes);
-    if (size > plan.largestBytes) Object.assign(plan, { largestBytes: size, largestLabel: label });
-    return { id: -this.nextId++, gpu: null as unknown as GPUBuffer, size };
+    const plan = this.dry!.finish();
+    this.dry = null;
+    return plan;
   }
 
   private create(size: number, label: string): PooledBuffer {

@@ -25,6 +25,10 @@ export interface TrainConfig {
   /** Patterns of names that may be missing there, or of another shape. */
   readonly weightsIgnore: readonly string[];
   readonly batchSize: number;
+  /** Most images on the device at a time; 0: the whole batch. */
+  readonly microBatch: number;
+  /** Batch norm uses and keeps its running statistics in training. */
+  readonly freezeBn: boolean;
   readonly evalBatchSize: number;
   readonly epochs: number;
   readonly optimizer: 'sgd' | 'adamw';
@@ -52,6 +56,8 @@ export interface RunOptions {
   readonly cacheMegabytes: number;
   /** 0: only reported. */
   readonly memoryBudgetMegabytes: number;
+  /** Stages keep what enters them and compute the rest again in backward. */
+  readonly checkpointing: boolean;
   readonly reportImages: number;
   readonly debugNan: boolean;
 }

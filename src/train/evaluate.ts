@@ -46,6 +46,7 @@ export const evaluate = async (
   const score = new LocalisationScore();
   method.module.eval();
   let seen = 0;
+  await emptyPool(runtime);
   try {
     for await (const batch of loader.epoch(0)) {
       const transforms = evalTransforms(config.augment, batch.images);
@@ -65,7 +66,14 @@ export const evaluate = async (
   } finally {
     method.module.train();
     sums.release();
+    await emptyPool(runtime);
   }
+};
+
+/** Training and evaluation need buffers of other sizes: neither keeps its idle ones while the other works. */
+const emptyPool = async (runtime: Runtime): Promise<void> => {
+  await runtime.idle();
+  runtime.device.pool.trim();
 };
 
 const addCounts = (sums: MetricSums<string>, result: Evaluated, labels: Tensor, images: Tensor): void => {

@@ -5,6 +5,7 @@ import { cat, imageTransform, type ImageRow } from '../ops/index.js';
 import { tensor } from '../tensor/create.js';
 import { scope } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
+import type { BatchSource } from '../wsdan/micro-batches.js';
 
 type Pixels = Batch['images'][number];
 
@@ -46,7 +47,7 @@ const pack = (images: readonly Pixels[]): { words: Uint32Array; offsets: number[
  *
  * @returns images [B, S, S, 3] and labels int32 [B]
  */
-export const uploadBatch = (runtime: Runtime, batch: Batch, transforms: readonly ImageTransform[], augment: AugmentOptions): { images: Tensor; labels: Tensor } =>
+export const uploadBatch = (runtime: Runtime, batch: Pick<Batch, 'images' | 'labels'>, transforms: readonly ImageTransform[], augment: AugmentOptions): { images: Tensor; labels: Tensor } =>
   scope(() => {
     const limit = Math.min(UPLOAD_BYTES, runtime.device.limits.maxStorageBufferBindingSize);
     const parts = groupsOf(batch.images, limit).map(([from, to]) => {
@@ -58,3 +59,9 @@ export const uploadBatch = (runtime: Runtime, batch: Batch, transforms: readonly
     const labels = tensor(batch.labels, [batch.labels.length], { runtime, dtype: 'int32', label: 'labels' });
     return { images: parts.length === 1 ? parts[0]! : cat(parts, 0), labels };
   });
+
+/** A batch that is uploaded part by part, as a step asks for it. */
+export const batchSource = (runtime: Runtime, { images, labels }: Pick<Batch, 'images' | 'labels'>, transforms: readonly ImageTransform[], augment: AugmentOptions): BatchSource => ({
+  size: labels.length,
+  rows: ({ from, to }) => uploadBatch(runtime, { images: images.slice(from, to), labels: labels.subarray(from, to) }, transforms.slice(from, to), augment),
+});

@@ -1,52 +1,172 @@
-import { readableBytes } from '../device/buffers.js';
+import { evalTransform, resizedSide } from '../data/augment.js';
+import { type MemoryPlan, readableBytes } from '../device/buffers.js';
 import { fail } from '../errors.js';
 import type { Runtime } from '../kernels/runtime.js';
-import { zeros } from '../ops/index.js';
 import { scope } from '../tensor/scope.js';
 import { memoryReport } from '../tensor/storage.js';
-import type { TrainConfig } from './config.js';
-import type { ModelSession } from './session.js';
+import { type BatchSource, microBatches, wholeBatch } from '../wsdan/micro-batches.js';
+import type { RunOptions, TrainConfig } from './config.js';
+import { batchSource } from './image-batch.js';
+import type { Method } from './method.js';
 
-/** What a training step needs, found by a dry run of it before anything is computed. */
-export interface StepPlan {
-  readonly parameters: number;
-  readonly gradients: number;
-  readonly optimizer: number;
-  readonly other: number;
-  /** Most bytes alive at once during a step: activations, their gradients, temporaries. */
-  readonly activations: number;
-  readonly largest: { readonly bytes: number; readonly label: string };
+/** What a run needs, found by dry runs before anything is computed. */
+export interface RunPlan {
+  /** Bytes of what lives as long as the run, by owner: parameters, gradients, optimiser, centers … */
+  readonly fixed: Readonly<Record<string, number>>;
+  readonly step: MemoryPlan;
+  readonly evaluation: MemoryPlan;
 }
 
-export const planStep = (runtime: Runtime, { method }: ModelSession, config: TrainConfig): StepPlan => {
-  const { batchSize, augment: { imageSize } } = config;
-  const step = runtime.planMemory(() => scope(() => {
-    const images = zeros([batchSize, imageSize, imageSize, 3], { runtime, label: 'images' });
-    const labels = zeros([batchSize], { runtime, dtype: 'int32', label: 'labels' });
-    method.module.train();
-    method.step(images, labels);
-  }));
-  const { owners } = memoryReport(runtime);
-  const bytes = (owner: string): number => owners[owner]?.bytes ?? 0;
-  const known = ['parameters', 'gradients', 'optimiser'];
-  const other = Object.keys(owners).filter((owner) => !known.includes(owner)).reduce((sum, owner) => sum + bytes(owner), 0);
-  return {
-    parameters: bytes('parameters'), gradients: bytes('gradients'), optimizer: bytes('optimiser'), other, activations: step.peakBytes,
-    largest: { bytes: step.largestBytes, label: step.largestLabel },
-  };
+/** How a step is carried out. */
+export interface Manner {
+  /** Most images on the device at a time. */
+  readonly most: number;
+  readonly checkpointing: boolean;
+}
+
+type Chosen = Pick<RunOptions, 'checkpointing' | 'memoryBudgetMegabytes'>;
+
+/** A batch of pictures of the size that decoding hands on; their pixels do not matter. */
+const blankBatch = (runtime: Runtime, { augment }: TrainConfig, size: number): BatchSource => {
+  const side = resizedSide(augment);
+  const image = { rgba: new Uint8Array(side * side * 4), width: side, height: side };
+  const transforms = Array.from({ length: size }, () => evalTransform(augment, side, side));
+  return batchSource(runtime, { images: new Array<typeof image>(size).fill(image), labels: new Int32Array(size) }, transforms, augment);
 };
 
-/** The plan in words, and a refusal where it exceeds the budget (MiB; 0: none). */
-export const reportPlan = (plan: StepPlan, runtime: Runtime, config: TrainConfig, budgetMegabytes: number): string => {
-  const fixed = plan.parameters + plan.gradients + plan.optimizer + plan.other;
-  const total = fixed + plan.activations;
-  const budget = budgetMegabytes * 2 ** 20;
-  if (budget > 0 && total > budget) {
-    const fitting = Math.floor((config.batchSize * (budget - fixed)) / plan.activations);
-    fail(`a step needs ${readableBytes(total)} of device memory, above the budget of ${readableBytes(budget)}. ` +
-      (fitting >= 2 ? `--batch-size ${fitting} would fit.` : 'Use a smaller --image-size or --model.'));
+/** A training step without the optimiser's update, which works in place. */
+export const planStep = (runtime: Runtime, method: Method, config: TrainConfig, { most, checkpointing }: Manner): MemoryPlan => {
+  const { features } = method.module;
+  const before = features.checkpointing;
+  features.checkpointing = checkpointing;
+  method.module.train();
+  try {
+    return runtime.planMemory(() => scope(() => method.step(blankBatch(runtime, config, config.batchSize), most)));
+  } finally {
+    features.checkpointing = before;
   }
-  return `Memory: parameters ${readableBytes(plan.parameters)}, gradients ${readableBytes(plan.gradients)}, optimiser ${readableBytes(plan.optimizer)}, ` +
-    `centers and buffers ${readableBytes(plan.other)}, activations and workspace ${readableBytes(plan.activations)}; ` +
-    `largest tensor ${readableBytes(plan.largest.bytes)} (${plan.largest.label}) of ${readableBytes(runtime.device.limits.maxStorageBufferBindingSize)} allowed`;
+};
+
+/** One batch of evaluation, with all branches. */
+export const planEvaluation = (runtime: Runtime, method: Method, config: TrainConfig, size = config.evalBatchSize): MemoryPlan => {
+  method.module.eval();
+  try {
+    return runtime.planMemory(() => scope(() => {
+      method.evaluate(blankBatch(runtime, config, size).rows(wholeBatch(size)).images, true);
+    }));
+  } finally {
+    method.module.train();
+  }
+};
+
+const fixedMemory = (runtime: Runtime): RunPlan['fixed'] => Object.fromEntries(Object.entries(memoryReport(runtime).owners).map(([owner, { bytes }]) => [owner, bytes]));
+
+const total = (fixed: RunPlan['fixed']): number => Object.values(fixed).reduce((sum, bytes) => sum + bytes, 0);
+
+const mannerOf = ({ batchSize, microBatch }: TrainConfig, { checkpointing }: Chosen): Manner => ({ most: microBatch || batchSize, checkpointing });
+
+/** Dry runs of a step and of an evaluation batch. Between the two the pool is emptied, so they share the adapter's memory. */
+export const planRun = (runtime: Runtime, method: Method, config: TrainConfig, run: Chosen): RunPlan =>
+  ({ fixed: fixedMemory(runtime), step: planStep(runtime, method, config, mannerOf(config, run)), evaluation: planEvaluation(runtime, method, config) });
+
+/** Why work cannot be done here; '' where it can. */
+const obstacle = (runtime: Runtime, fixed: number, { reservedBytes, largestBytes, largestLabel }: MemoryPlan, budgetMegabytes: number): string => {
+  const { largestBuffer } = runtime.device.pool;
+  if (largestBytes > largestBuffer) return `needs ${readableBytes(largestBytes)} in one buffer (${largestLabel}), but this adapter binds at most ${readableBytes(largestBuffer)}`;
+  const budget = budgetMegabytes * 2 ** 20;
+  if (budget > 0 && fixed + reservedBytes > budget) return `needs ${readableBytes(fixed + reservedBytes)} of device memory, above the budget of ${readableBytes(budget)}`;
+  return '';
+};
+
+/** The first of descending sizes that fits; memory falls with the size, so that halving the list finds it. */
+const firstFitting = (sizes: readonly number[], fits: (size: number) => boolean): number | undefined => {
+  let [from, to] = [0, sizes.length];
+  while (from < to) {
+    const middle = (from + to) >> 1;
+    if (fits(sizes[middle]!)) to = middle;
+    else from = middle + 1;
+  }
+  return sizes[from];
+};
+
+/** The sizes that micro-batches of a batch can have, the largest first: parts are equal or differ by one. */
+const microBatchSizes = (batch: number): number[] => [...new Set(Array.from({ length: batch }, (_, i) => Math.ceil(batch / (i + 1))))];
+
+const partsOf = (batch: number, most: number): string => {
+  const parts = microBatches(batch, most);
+  return parts.length === 1 ? `${batch} images at once` : `${batch} images in ${parts.length} micro-batches of ${parts[parts.length - 1]!.to - parts[parts.length - 1]!.from}`;
+};
+
+/** What would let a step fit, found by dry runs. */
+const stepRemedy = (runtime: Runtime, method: Method, config: TrainConfig, run: Chosen, fixed: number): string => {
+  const chosen = mannerOf(config, run);
+  const fitting = (checkpointing: boolean): number | undefined => firstFitting(microBatchSizes(config.batchSize).filter((size) => size <= chosen.most),
+    (most) => !obstacle(runtime, fixed, planStep(runtime, method, config, { most, checkpointing }), run.memoryBudgetMegabytes));
+  const advice = (most: number): string => (most === config.batchSize ? '' : ` --micro-batch ${most}`);
+  const plain = chosen.checkpointing ? undefined : fitting(false);
+  const spared = plain === chosen.most ? undefined : fitting(true);
+  const found: string[] = [];
+  if (plain !== undefined) found.push(`--micro-batch ${plain} is the largest that fits (${partsOf(config.batchSize, plain)})`);
+  if (spared !== undefined && (plain === undefined || spared > plain)) {
+    found.push(`${chosen.checkpointing ? '' : '--checkpointing'}${advice(spared)} fits (${partsOf(config.batchSize, spared)})`.trim());
+  }
+  return found.length ? `${found.join('; ')}.` : `Not even one image at a time fits${chosen.checkpointing ? '' : ', with --checkpointing either'}: use a smaller --image-size or another --model.`;
+};
+
+const evaluationRemedy = (runtime: Runtime, method: Method, config: TrainConfig, fixed: number, budget: number, option: string): string => {
+  const sizes = Array.from({ length: config.evalBatchSize }, (_, i) => config.evalBatchSize - i);
+  const size = firstFitting(sizes, (n) => !obstacle(runtime, fixed, planEvaluation(runtime, method, config, n), budget));
+  return size === undefined ? 'Not even one image at a time fits: use a smaller --image-size or another --model.' : `${option} ${size} is the largest that fits.`;
+};
+
+/** @throws UserError where a step or an evaluation batch does not fit this adapter or the budget; it names the largest sizes that do */
+const checkPlan = (runtime: Runtime, method: Method, config: TrainConfig, run: Chosen, { fixed, step, evaluation }: RunPlan): void => {
+  const bytes = total(fixed);
+  const [training, evaluating] = [step, evaluation].map((plan) => obstacle(runtime, bytes, plan, run.memoryBudgetMegabytes)) as [string, string];
+  const complaints: string[] = [];
+  if (training) {
+    const { most, checkpointing } = mannerOf(config, run);
+    complaints.push(`a step of ${partsOf(config.batchSize, most)}${checkpointing ? ' with checkpointing' : ''} ${training}. ${stepRemedy(runtime, method, config, run, bytes)}`);
+  }
+  if (evaluating) {
+    complaints.push(`evaluation of ${config.evalBatchSize} images at once ${evaluating}. ${evaluationRemedy(runtime, method, config, bytes, run.memoryBudgetMegabytes, '--eval-batch-size')}`);
+  }
+  if (complaints.length) fail(`the run does not fit:\n  ${complaints.join('\n  ')}`);
+};
+
+/** For commands that only evaluate: refuses a batch that does not fit the adapter. */
+export const checkEvaluation = (runtime: Runtime, method: Method, config: TrainConfig, option: string): void => {
+  const why = obstacle(runtime, 0, planEvaluation(runtime, method, config), 0);
+  method.module.eval();
+  if (why) fail(`${config.evalBatchSize} images at once: this ${why}. ${evaluationRemedy(runtime, method, config, 0, 0, option)}`);
+};
+
+const list = (fixed: RunPlan['fixed']): string => Object.entries(fixed).map(([owner, bytes]) => `${owner} ${readableBytes(bytes)}`).join(', ');
+
+const work = ({ reservedBytes, peakBytes }: MemoryPlan): string => `${readableBytes(reservedBytes)} (${readableBytes(peakBytes)} in use at once)`;
+
+/** The plan in words. */
+export const describePlan = (runtime: Runtime, config: TrainConfig, run: Chosen, { fixed, step, evaluation }: RunPlan): string => {
+  const { most, checkpointing } = mannerOf(config, run);
+  const largest = step.largestBytes > evaluation.largestBytes ? step : evaluation;
+  const needed = total(fixed) + Math.max(step.reservedBytes, evaluation.reservedBytes);
+  return [
+    `Memory: ${readableBytes(needed)}${run.memoryBudgetMegabytes > 0 ? ` of a budget of ${readableBytes(run.memoryBudgetMegabytes * 2 ** 20)}` : ''}`,
+    `  kept: ${list(fixed)}`,
+    `  step of ${partsOf(config.batchSize, most)}, checkpointing ${checkpointing ? 'on' : 'off'}: activations and workspace ${work(step)}`,
+    `  evaluation of ${config.evalBatchSize} images at once: ${work(evaluation)}`,
+    `  largest tensor: ${readableBytes(largest.largestBytes)} of ${readableBytes(runtime.device.pool.largestBuffer)} that this adapter binds (${largest.largestLabel})`,
+  ].join('\n');
+};
+
+/**
+ * Plans a run by dry runs of its steps; nothing is computed.
+ *
+ * @returns the plan in words
+ * @throws UserError where it exceeds the adapter's limit for one buffer, or the budget
+ */
+export const reportPlan = (runtime: Runtime, method: Method, config: TrainConfig, run: Chosen): string => {
+  const plan = planRun(runtime, method, config, run);
+  checkPlan(runtime, method, config, run, plan);
+  return describePlan(runtime, config, run, plan);
 };

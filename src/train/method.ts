@@ -1,6 +1,7 @@
 import { backward } from '../autograd/backward.js';
 import { noGrad } from '../autograd/tape.js';
 import type { Runtime } from '../kernels/runtime.js';
+import { freezeBatchNorm } from '../nn/layers.js';
 import type { Backbone } from '../nn/models/backbone.js';
 import { createBackbone } from '../nn/models/index.js';
 import type { AnyModule } from '../nn/module.js';
@@ -10,8 +11,9 @@ import type { Tensor } from '../tensor/tensor.js';
 import { FeatureCenters } from '../wsdan/centers.js';
 import { localiseAndRefine, type Prediction } from '../wsdan/localise.js';
 import { MetricSums } from '../wsdan/metric-sums.js';
+import { type BatchSource, microBatches, shareOf } from '../wsdan/micro-batches.js';
 import { PlainClassifier, WSDAN } from '../wsdan/model.js';
-import { correct, type StepMetric, stepMetrics, trainStep } from '../wsdan/train-step.js';
+import { correct, type StepMetric, stepMetrics, trainMicroBatches } from '../wsdan/train-step.js';
 import type { TrainConfig } from './config.js';
 
 /** Predictions of the branches; a plain classifier has only the first. */
@@ -19,14 +21,14 @@ export type Evaluated = Pick<Prediction, 'raw'> & Partial<Prediction>;
 
 /** What is trained: WS-DAN, or the plain classifier it is compared with. */
 export interface Method {
-  readonly module: AnyModule;
+  readonly module: AnyModule & { readonly features: Backbone };
   /** Name of the backbone. */
   readonly model: string;
   readonly metricNames: readonly string[];
   readonly metrics: MetricSums<string>;
   readonly centers: FeatureCenters | null;
-  /** Forward and backward of a batch; gradients are added to the parameters'. */
-  step(images: Tensor, labels: Tensor): void;
+  /** Forward and backward of a batch, at most `most` images at a time; gradients are added to the parameters'. */
+  step(batch: BatchSource, most?: number): void;
   /** Mean loss and terms from the sums of an epoch. */
   meanLoss(sums: Readonly<Record<string, number>>, samples: number): number;
   /** In evaluation mode. */
@@ -47,8 +49,8 @@ class WsdanMethod implements Method {
     this.metrics = new MetricSums(runtime, stepMetrics);
   }
 
-  step(images: Tensor, labels: Tensor): void {
-    trainStep(this.module, this.centers, images, labels, this.config.wsdan, this.metrics);
+  step(batch: BatchSource, most = batch.size): void {
+    trainMicroBatches(this.module, this.centers, batch, most, this.config.wsdan, this.metrics);
   }
 
   meanLoss(sums: Readonly<Record<StepMetric, number>>, samples: number): number {
@@ -75,14 +77,17 @@ class PlainMethod implements Method {
     this.metrics = new MetricSums(runtime, plainMetrics);
   }
 
-  step(images: Tensor, labels: Tensor): void {
-    scope(() => {
-      const logits = this.module.call(images);
-      const loss = crossEntropy(logits, labels, { labelSmoothing: this.config.wsdan.labelSmoothing });
-      backward(loss);
-      const { top1, top5 } = correct(logits, labels);
-      this.metrics.add({ lossRaw: affine(loss.detach(), images.shape[0]!), rawTop1: top1, rawTop5: top5 });
-    });
+  step(batch: BatchSource, most = batch.size): void {
+    for (const rows of microBatches(batch.size, most)) {
+      scope(() => {
+        const { images, labels } = batch.rows(rows);
+        const logits = this.module.call(images);
+        const loss = crossEntropy(logits, labels, { labelSmoothing: this.config.wsdan.labelSmoothing });
+        backward(affine(loss, shareOf(rows)));
+        const { top1, top5 } = correct(logits, labels);
+        this.metrics.add({ lossRaw: affine(loss.detach(), rows.to - rows.from), rawTop1: top1, rawTop5: top5 });
+      });
+    }
   }
 
   meanLoss(sums: Readonly<Record<string, number>>, samples: number): number {
@@ -100,5 +105,6 @@ const backboneOf = ({ model, transformInput, wsdan: { bnMomentum } }: TrainConfi
 export const createMethod = (runtime: Runtime, config: TrainConfig, classes: number): Method => {
   const method: Method = config.method === 'wsdan' ? new WsdanMethod(runtime, config, classes) : new PlainMethod(runtime, config, classes);
   method.module.nameAll();
+  if (config.freezeBn) freezeBatchNorm(method.module);
   return method;
 };

@@ -3,12 +3,13 @@ import { join } from 'node:path';
 import { fail } from '../errors.js';
 import { writeFileAtomic } from '../io/atomic.js';
 import type { Runtime } from '../kernels/runtime.js';
+import { microBatches } from '../wsdan/micro-batches.js';
 import { accuracies, accuracyTable } from './accuracy-table.js';
 import { type Checkpoint, readCheckpoint, restore } from './checkpoint.js';
 import type { RunOptions, TrainConfig } from './config.js';
 import { type Evaluation, evaluate } from './evaluate.js';
 import { selectionScore } from './history.js';
-import { planStep, reportPlan } from './memory-plan.js';
+import { reportPlan } from './memory-plan.js';
 import { reportCases } from './report-cases.js';
 import type { EpochPoint, ReportData } from './report/types.js';
 import { writeReport } from './report/write-report.js';
@@ -65,15 +66,16 @@ export const runTraining = async (
     if (config.method === 'wsdan' && !config.weights && config.wsdan.scale >= PRETRAINED_SCALE) {
       console.log(`Note: a feature scale of ${config.wsdan.scale} is made for pretrained weights; from scratch little is learned with it. Use --scale 10 --attention-rim 1 --optimizer adamw --lr 0.005 --weight-decay 0.02`);
     }
-    if (config.batchSize < 8) console.log(`Note: batch norm sees only ${config.batchSize} images at a time; results suffer below about 8`);
+    for (const note of batchNormNotes(config)) console.log(`Note: ${note}`);
     const model = createModel(runtime, config, dataset.classes.length);
+    model.method.module.features.checkpointing = run.checkpointing;
     if (checkpoint) {
       restore(model, checkpoint);
     } else if (config.weights) {
       const weights = await readWeights(config.weights);
       console.log(describeLoad(weights, loadWeights(model.method, weights, config.weightsIgnore)));
     }
-    console.log(reportPlan(planStep(runtime, model, config), runtime, config, run.memoryBudgetMegabytes));
+    console.log(reportPlan(runtime, model.method, config, run));
     const start = checkpoint?.position ?? START;
     writeFileAtomic(join(run.out, 'config.json'), `${JSON.stringify(run.options, null, 2)}\n`);
     writeFileAtomic(join(run.out, 'metrics.jsonl'), start.history.map((record) => `${JSON.stringify(record)}\n`).join(''));
@@ -85,6 +87,13 @@ export const runTraining = async (
   } finally {
     await data.close();
   }
+};
+
+/** What batch norm makes of few images at a time. */
+const batchNormNotes = ({ batchSize, microBatch, freezeBn, weights }: TrainConfig): string[] => {
+  if (freezeBn) return weights ? [] : ['frozen batch norm keeps the statistics of fresh weights, mean 0 and variance 1; it is made for pretrained weights (--weights)'];
+  const [smallest] = microBatches(batchSize, microBatch || batchSize).map(({ from, to }) => to - from) as [number];
+  return smallest < 8 ? [`batch norm sees only ${smallest} images at a time; results suffer below about 8, unless it starts from pretrained statistics and keeps them (--freeze-bn)`] : [];
 };
 
 const bestEpoch = (trainer: Trainer) => trainer.records.filter((r) => r.eval)

@@ -12,7 +12,7 @@ import { type Position, saveCheckpoint } from './checkpoint.js';
 import type { RunOptions, TrainConfig } from './config.js';
 import { type Evaluation, evaluate } from './evaluate.js';
 import { type EpochRecord, selectionScore, trainMetrics } from './history.js';
-import { uploadBatch } from './image-batch.js';
+import { batchSource } from './image-batch.js';
 import { EpochProgress, type ProgressMetrics } from './progress.js';
 import type { DataSession, ModelSession } from './session.js';
 
@@ -102,9 +102,8 @@ export class Trainer {
     optimizer.lr = learningRate(config.lr, at, { ...config.schedule, epochs: config.epochs });
     const transforms = batch.images.map(({ width, height }, i) => drawTrainTransform(config.augment, config.seed, this.epoch, batch.indices[i]!, width, height));
     scope(() => {
-      const { images, labels } = uploadBatch(this.runtime, batch, transforms, config.augment);
       optimizer.zeroGrad();
-      method.step(images, labels);
+      method.step(batchSource(this.runtime, batch, transforms, config.augment), config.microBatch || config.batchSize);
       optimizer.step();
     });
     await this.tracer?.check(this.step);

@@ -1,7 +1,8 @@
 import { noGrad } from '../autograd/tape.js';
 import { tensor } from '../tensor/create.js';
-import { add, affine, attentionBox, chooseMaps, cropResize, dropMask, mapWeights, maskedMultiply, mean, mul, multinomial, nextRandomKey, uniformPerRow } from '../ops/index.js';
+import { add, affine, attentionBox, cat, chooseMaps, cropResize, dropMask, mapWeights, maskedMultiply, mean, mul, multinomial, nextRandomKey, slice, uniformPerRow, zeros } from '../ops/index.js';
 import type { Tensor } from '../tensor/tensor.js';
+import { isWhole, type Rows, wholeBatch } from './micro-batches.js';
 import type { WsdanOptions } from './options.js';
 
 const imageSize = (images: Tensor): [number, number] => [images.shape[1]!, images.shape[2]!];
@@ -14,8 +15,19 @@ export interface ChosenMaps {
   readonly indices: Tensor;
 }
 
-/** Draws two map numbers per image, with replacement, with probability proportional to sqrt(Σ A + 1e-12): int32 [B, 2]. */
-export const drawMaps = (maps: Tensor): Tensor => noGrad(() => multinomial(mapWeights(maps), 2, nextRandomKey()));
+/**
+ * Draws two map numbers per image, with replacement, with probability proportional to sqrt(Σ A + 1e-12): int32 [B, 2].
+ *
+ * @param rows which images of the batch these are: each gets the numbers that it gets when the whole batch is drawn for at once
+ */
+export const drawMaps = (maps: Tensor, key = nextRandomKey(), rows = wholeBatch(maps.shape[0]!)): Tensor => noGrad(() => {
+  const weights = mapWeights(maps);
+  if (isWhole(rows)) return multinomial(weights, 2, key);
+  // A draw depends on its position in the batch, so the images around these keep their places.
+  const others = (count: number): Tensor[] => (count > 0 ? [zeros([count, weights.shape[1]!], { runtime: maps.runtime })] : []);
+  const { from, to, of } = rows;
+  return slice(multinomial(cat([...others(from), weights, ...others(of - to)], 0), 2, key), [from, 0], [to, 2]);
+});
 
 /** The maps to crop and to drop by; without `indices` they are drawn. */
 export const chooseAttentionMaps = (maps: Tensor, indices = drawMaps(maps)): ChosenMaps => noGrad(() => {
@@ -58,5 +70,8 @@ export const attentionDrop = (images: Tensor, map: Tensor, theta: Tensor | numbe
     return { images: add(kept, mul(affine(mask, -1, 1), colour)), degenerate };
   });
 
-/** The thresholds of a batch in training: one uniform draw per image. */
-export const drawTheta = (images: Tensor, [low, high]: readonly [number, number]): Tensor => uniformPerRow(nextRandomKey(), images.shape[0]!, low, high);
+/** Thresholds in training: one uniform draw per image, by its place in the batch. */
+export const drawTheta = (key: number, rows: Rows, [low, high]: readonly [number, number]): Tensor => {
+  const drawn = uniformPerRow(key, rows.of, low, high);
+  return isWhole(rows) ? drawn : slice(drawn, [rows.from], [rows.to]);
+};

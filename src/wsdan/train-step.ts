@@ -1,11 +1,12 @@
 import { backward } from '../autograd/backward.js';
 import { noGrad } from '../autograd/tape.js';
-import { add, affine, cast, crossEntropy, slice, sum, topKCorrect } from '../ops/index.js';
+import { add, affine, cast, cat, crossEntropy, nextRandomKey, slice, sum, topKCorrect } from '../ops/index.js';
 import { scope } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { attentionCrop, attentionDrop, chooseAttentionMaps, drawMaps, drawTheta } from './augment.js';
 import type { FeatureCenters } from './centers.js';
 import type { MetricSums } from './metric-sums.js';
+import { type BatchSource, microBatches, type Rows, shareOf, wholeBatch } from './micro-batches.js';
 import type { WSDAN } from './model.js';
 import type { WsdanOptions } from './options.js';
 
@@ -24,21 +25,24 @@ interface Branch {
 
 const THIRD = 1 / 3;
 
-/** The random choices of a step. */
+/** The random choices of a step, for some of its images. */
 export interface Draws {
-  /** Map numbers per image, the first for cropping and the second for dropping: int32 [B, 2] from maps [B, h, w, M]. */
-  maps(maps: Tensor): Tensor;
-  /** Thresholds per image, [B], or one for all. */
-  cropTheta(images: Tensor): Tensor | number;
-  dropTheta(images: Tensor): Tensor | number;
+  /** Map numbers per image, the first for cropping and the second for dropping: int32 [n, 2] from maps [n, h, w, M]. */
+  maps(maps: Tensor, rows: Rows): Tensor;
+  /** Thresholds per image, [n], or one for all. */
+  cropTheta(rows: Rows): Tensor | number;
+  dropTheta(rows: Rows): Tensor | number;
 }
 
-/** Draws from the step's random keys, as the options say. */
-export const randomDraws = (options: WsdanOptions): Draws => ({
-  maps: drawMaps,
-  cropTheta: (images) => drawTheta(images, options.cropTheta),
-  dropTheta: (images) => drawTheta(images, options.dropTheta),
-});
+/** Draws from the next random keys of the step, as the options say: what an image gets does not depend on how the batch is cut. */
+export const randomDraws = (options: WsdanOptions): Draws => {
+  const [maps, crop, drop] = [nextRandomKey(), nextRandomKey(), nextRandomKey()];
+  return {
+    maps: (from, rows) => drawMaps(from, maps, rows),
+    cropTheta: (rows) => drawTheta(crop, rows, options.cropTheta),
+    dropTheta: (rows) => drawTheta(drop, rows, options.dropTheta),
+  };
+};
 
 /** What a step computed, cut off from the tape. */
 export interface StepResult {
@@ -48,6 +52,15 @@ export interface StepResult {
   readonly boxes: Tensor;
   /** The images [B, H, W, 3] without their attended pixels. */
   readonly dropped: Tensor;
+}
+
+/** What a step reads besides its images. */
+interface Setting {
+  readonly model: WSDAN;
+  readonly centers: FeatureCenters;
+  readonly options: WsdanOptions;
+  readonly metrics: MetricSums<StepMetric>;
+  readonly draws: Draws;
 }
 
 /**
@@ -64,44 +77,70 @@ export interface StepResult {
 export const trainStep = (
   model: WSDAN, centers: FeatureCenters, images: Tensor, labels: Tensor, options: WsdanOptions, metrics: MetricSums<StepMetric>, draws = randomDraws(options),
 ): StepResult => scope(() => {
-  const raw = rawBranch(model, centers, images, labels, options, draws);
-  const crop = attentionCrop(images, raw.cropMap, draws.cropTheta(images), options.cropPadding, options);
-  const cropped = augmentedBranch(model, crop.images, labels, options);
-  const drop = attentionDrop(images, raw.dropMap, draws.dropTheta(images), options);
-  const dropped = augmentedBranch(model, drop.images, labels, options);
-  const batch = images.shape[0]!;
-  metrics.add({
-    lossRaw: affine(raw.loss, batch), lossCrop: affine(cropped.loss, batch), lossDrop: affine(dropped.loss, batch), lossCenter: affine(raw.centerLoss, batch),
-    rawTop1: raw.top.top1, rawTop5: raw.top.top5, cropTop1: cropped.top.top1, cropTop5: cropped.top.top5, dropTop1: dropped.top.top1, dropTop5: dropped.top.top5,
-    degenerateCrop: count(crop.degenerate), degenerateDrop: count(drop.degenerate),
-  });
-  return { logits: { raw: raw.logits, crop: cropped.logits, drop: dropped.logits }, boxes: crop.boxes, dropped: drop.images };
+  const { featureMatrix, ...result } = threeBranches({ model, centers, options, metrics, draws }, images, labels, wholeBatch(images.shape[0]!));
+  centers.update(featureMatrix, labels);
+  return result;
 });
 
-const count = (flags: Tensor): Tensor => sum(cast(flags, 'float32'));
+/**
+ * The same step with at most `most` images on the device at a time. Losses, and so the gradients, add up to those of the
+ * whole batch; all micro-batches see the centers from before the step, which are updated once, at the end. Only batch norm, unless it is frozen, notices:
+ * it normalises with the statistics of a micro-batch, and updates the running ones with each of them.
+ */
+export const trainMicroBatches = (
+  model: WSDAN, centers: FeatureCenters, batch: BatchSource, most: number, options: WsdanOptions, metrics: MetricSums<StepMetric>, draws = randomDraws(options),
+): void => scope(() => {
+  const parts = microBatches(batch.size, most).map((rows) => scope(() => {
+    const { images, labels } = batch.rows(rows);
+    return { labels, featureMatrix: threeBranches({ model, centers, options, metrics, draws }, images, labels, rows).featureMatrix };
+  }));
+  centers.update(joined(parts.map((p) => p.featureMatrix)), joined(parts.map((p) => p.labels)));
+});
+
+const joined = (parts: readonly Tensor[]): Tensor => (parts.length === 1 ? parts[0]! : cat(parts, 0));
+
+/** Forward and backward of some rows of a batch. */
+const threeBranches = (setting: Setting, images: Tensor, labels: Tensor, rows: Rows): StepResult & { featureMatrix: Tensor } => scope(() => {
+  const { options, draws, metrics } = setting;
+  const raw = rawBranch(setting, images, labels, rows);
+  const crop = attentionCrop(images, raw.cropMap, draws.cropTheta(rows), options.cropPadding, options);
+  const cropped = augmentedBranch(setting, crop.images, labels, rows);
+  const drop = attentionDrop(images, raw.dropMap, draws.dropTheta(rows), options);
+  const dropped = augmentedBranch(setting, drop.images, labels, rows);
+  const count = images.shape[0]!;
+  metrics.add({
+    lossRaw: affine(raw.loss, count), lossCrop: affine(cropped.loss, count), lossDrop: affine(dropped.loss, count), lossCenter: affine(raw.centerLoss, count),
+    rawTop1: raw.top.top1, rawTop5: raw.top.top5, cropTop1: cropped.top.top1, cropTop5: cropped.top.top5, dropTop1: dropped.top.top1, dropTop5: dropped.top.top5,
+    degenerateCrop: countOf(crop.degenerate), degenerateDrop: countOf(drop.degenerate),
+  });
+  return { logits: { raw: raw.logits, crop: cropped.logits, drop: dropped.logits }, boxes: crop.boxes, dropped: drop.images, featureMatrix: raw.featureMatrix };
+});
+
+const countOf = (flags: Tensor): Tensor => sum(cast(flags, 'float32'));
 
 interface RawBranch extends Branch {
   readonly centerLoss: Tensor;
+  readonly featureMatrix: Tensor;
   readonly cropMap: Tensor;
   readonly dropMap: Tensor;
 }
 
-const rawBranch = (
-  model: WSDAN, centers: FeatureCenters, images: Tensor, labels: Tensor, options: WsdanOptions, draws: Draws,
-): RawBranch => scope(() => {
+const rawBranch = ({ model, centers, options, draws }: Setting, images: Tensor, labels: Tensor, rows: Rows): RawBranch => scope(() => {
   const { logits, featureMatrix, maps } = model.call(images);
   const loss = crossEntropy(logits, labels, { labelSmoothing: options.labelSmoothing });
   const centerLoss = centers.loss(featureMatrix, labels);
-  centers.update(featureMatrix, labels);
-  const { cropMap, dropMap } = chooseAttentionMaps(maps, draws.maps(maps));
-  backward(add(affine(loss, THIRD), affine(centerLoss, options.centerWeight)));
-  return { logits: logits.detach(), loss: loss.detach(), centerLoss: centerLoss.detach(), cropMap, dropMap, top: correct(logits, labels) };
+  const { cropMap, dropMap } = chooseAttentionMaps(maps, draws.maps(maps, rows));
+  const share = shareOf(rows);
+  backward(add(affine(loss, THIRD * share), affine(centerLoss, options.centerWeight * share)));
+  return {
+    logits: logits.detach(), loss: loss.detach(), centerLoss: centerLoss.detach(), featureMatrix: featureMatrix.detach(), cropMap, dropMap, top: correct(logits, labels),
+  };
 });
 
-const augmentedBranch = (model: WSDAN, images: Tensor, labels: Tensor, options: WsdanOptions): Branch => scope(() => {
+const augmentedBranch = ({ model, options }: Setting, images: Tensor, labels: Tensor, rows: Rows): Branch => scope(() => {
   const { logits } = model.call(images);
   const loss = crossEntropy(logits, labels, { labelSmoothing: options.labelSmoothing });
-  backward(affine(loss, THIRD));
+  backward(affine(loss, THIRD * shareOf(rows)));
   return { logits: logits.detach(), loss: loss.detach(), top: correct(logits, labels) };
 });
 

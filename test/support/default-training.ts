@@ -6,6 +6,7 @@ import { tensor } from '../../src/tensor/create.js';
 import { keep, scope } from '../../src/tensor/scope.js';
 import type { TrainConfig } from '../../src/train/config.js';
 import { createModel, type ModelSession } from '../../src/train/session.js';
+import { batchOf } from '../../src/wsdan/micro-batches.js';
 import { portableImages, portableUniform } from './portable.js';
 
 /** The config of `node dist/train.js` with these options. */
@@ -28,7 +29,7 @@ export const fixedTraining = (runtime: Runtime, config: TrainConfig, classes: nu
     setRandomStep(number);
     scope(() => {
       session.optimizer.zeroGrad();
-      session.method.step(images, labels);
+      session.method.step(batchOf(images, labels), config.microBatch || batchSize);
       session.optimizer.step();
     });
     await runtime.endStep();
