@@ -197,7 +197,10 @@ t.test('a budget: smaller micro-batches, or checkpointing where that leaves larg
   t.match(refusal({ budget: needed(4, true) }, large, true), /a step of 12 images at once with checkpointing needs .*\. --micro-batch 4 fits \(12 images in 3 micro-batches of 4\)\./);
 });
 
-t.test('Inception at 448 pixels and batch 12 on an adapter that binds 128 MiB', async (t) => {
+/** How large workspaces are depends on the kernels: these figures are those of software adapters. */
+const kernels = runtime.gemm.kind === 'broadcast' ? '' : 'the figures are those of the broadcast kernels';
+
+t.test('Inception at 448 pixels and batch 12 on an adapter that binds 128 MiB', { skip: kernels }, async (t) => {
   const published = configOf('--dataset', 'cub', '--data', 'unused');
   const session = withoutInit(() => createModel(runtime, published, 200));
   Object.defineProperty(pool, 'largestBuffer', { value: 128 * 2 ** 20, configurable: true });

@@ -12,15 +12,17 @@ const LIMIT_MIB = 60;
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const HERE = fileURLToPath(new URL('.', import.meta.url));
 const DAWN = 'dist/linux-x64/dawn.node';
-/** Packages of which the built commands read files. */
-const WHOLE_PACKAGES = ['uplot'];
+/** Packages of which the built commands read files: those that stay packages, and those that are only read. */
+const KEPT_PACKAGES = ['@cwasm/jpeg-turbo', '@canvas/image-data'];
+const WHOLE_PACKAGES = ['uplot', ...KEPT_PACKAGES];
 /** Part of every Linux system with glibc, and bound to the system's own version of it. */
 const SYSTEM_LIBRARIES = /^(lib(c|m|dl|rt|pthread|resolv)\.so|ld-linux)/;
 
 const output = (command, args) => execFileSync(command, args, { cwd: ROOT, encoding: 'utf8', maxBuffer: 2 ** 26 });
 
-/** Tests that open the adapter: those of files, data and commands prove nothing about a GPU. */
-const adapterTests = () => readdirSync(join(ROOT, 'test')).filter((name) => name.endsWith('.test.ts') && readFileSync(join(ROOT, 'test', name), 'utf8').includes('support/runtime.js'));
+/** Tests that open the adapter: those of files, data and commands prove nothing about a GPU. What they need besides must be in the folder. */
+const isAdapterTest = (text) => text.includes('support/runtime.js') && !['onnxruntime-node', 'support/command.js'].some((absent) => text.includes(absent));
+const adapterTests = () => readdirSync(join(ROOT, 'test')).filter((name) => name.endsWith('.test.ts') && isAdapterTest(readFileSync(join(ROOT, 'test', name), 'utf8')));
 
 /** An optional part of the test library that is looked for at run time, and would be missed in a bundle. */
 const withoutReact = {
@@ -28,9 +30,9 @@ const withoutReact = {
   setup: ({ onLoad }) => onLoad({ filter: /tcompare\/dist\/esm\/react-element-to-jsx-string\.js$/ }, () => ({ contents: 'export default String;' })),
 };
 
-/** Bundled with all packages but `webgpu`, whose binary must be a file of its own. */
+/** Bundled with all packages but `webgpu`, whose binary must be a file of its own, and those that look for files beside them. */
 const bundle = (entryPoints, to) => build({
-  absWorkingDir: ROOT, bundle: true, splitting: true, platform: 'node', target: 'node20', format: 'esm', external: ['webgpu'], loader: { '.wgsl': 'text' }, logLevel: 'warning',
+  absWorkingDir: ROOT, bundle: true, splitting: true, platform: 'node', target: 'node20', format: 'esm', external: ['webgpu', ...KEPT_PACKAGES], loader: { '.wgsl': 'text' }, logLevel: 'warning',
   plugins: [withoutReact], entryPoints, outdir: to, entryNames: '[name]',
   // Bundled packages that are not ES modules still ask for Node's own through require.
   banner: { js: "import { createRequire as requireFrom } from 'node:module'; const require = requireFrom(import.meta.url);" },
@@ -38,7 +40,7 @@ const bundle = (entryPoints, to) => build({
 
 /** In the folders where they also lie here: both look for files beside them. */
 const bundleAll = async (dist) => {
-  await bundle(['src/index.ts', 'src/cli/info.ts', 'src/cli/gradcheck.ts', 'bench/bench.ts'], dist);
+  await bundle(['src/index.ts', 'src/cli/info.ts', 'src/cli/gradcheck.ts', 'src/cli/train.ts', 'src/data/decode-worker.ts', 'bench/bench.ts'], dist);
   await bundle(adapterTests().map((name) => `test/${name}`), join(dist, 'test'));
 };
 

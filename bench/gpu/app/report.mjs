@@ -77,6 +77,23 @@ const steps = ({ results: { step, pytorch } }) => {
   ].filter(Boolean).join('\n\n');
 };
 
+const runRow = ({ name, steps: count, batch, imagesPerSecond, plan, cardMegabytes, loss, problem }) => (problem === undefined
+  ? [`${name}, batch ${batch}`, count, number(imagesPerSecond), plan ?? '–', cardMegabytes === null ? '–' : `${cardMegabytes} MiB`, loss.toFixed(4)]
+  : [name, problem, '–', '–', '–', '–']);
+
+/** Published for the PyTorch program of this method at batch 12 and 448 pixels. */
+const REFERENCE = 'PyTorch\'s published 23–28 images/s of this recipe are those of an RTX 4090';
+
+const runs = ({ results: { run, pytorch } }) => {
+  if (!run?.runs) return 'Not measured.';
+  const theirs = MODES.map(([mode, title]) => [title, pytorch?.[mode]?.steps?.inception_mixed_6e]).filter(([, ms]) => typeof ms === 'number');
+  const here = theirs.map(([title, ms]) => `${title} ${number((1000 * pytorch.batches.inception_mixed_6e) / ms)} images/s`);
+  return [
+    table(['', 'steps', 'images/s', 'planned memory', 'taken on the card', 'mean loss'], run.runs.map(runRow)),
+    `Inception-v3 to Mixed_6e at 448 pixels by \`node dist/train.js\`, drawing and uploading its pictures included. ${REFERENCE}${here.length ? `; on this GPU: ${here.join(', ')}, pictures on the GPU already` : ''}.`,
+  ].join('\n\n');
+};
+
 /** Kernels below this share of a step are left to results.json. */
 const WORTH_A_LINE = 0.005;
 
@@ -102,6 +119,7 @@ export const markdown = (report) => {
     '## Checks', checks(report.results) || 'None was run.',
     '## Matrix product and convolutions', products(report, rate),
     '## A whole WS-DAN training step', steps(report),
+    '## Training by the command', runs(report),
     '## PyTorch', pytorch ? (pytorch.version ? `PyTorch ${pytorch.version}${pytorch.device ? ` on ${pytorch.device}` : ' on the CPU'}; convolutions in the faster of its two layouts, cuDNN's benchmark mode on.` : verdictLine('PyTorch', pytorch)) : 'Not measured.',
     ...(report.results.step?.models ? ['## The step by kernel', profiles(report) || 'No profile.'] : []),
   ].join('\n\n') + '\n';

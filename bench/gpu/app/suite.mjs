@@ -5,10 +5,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { driverChoices, nvidiaTraces } from './driver.mjs';
+import { startRuns } from './runs.mjs';
 import { markdown } from './report.mjs';
 
 const HELP = `Usage: sh run.sh [options]       results go to $OUT, or to ./results
-  --only PART,...    of gradcheck, kernels, step, pytorch, variants, tests (default: all, in this order)
+  --only PART,...    of gradcheck, kernels, step, run, pytorch, variants, tests (default: all, in this order)
   --small            tiny sizes, to see that everything runs (also without a GPU)
   --adapter NAME     lavapipe, swiftshader or a part of the adapter's name (default: a GPU)
   --limit SECONDS    longest time for one part (default 600)`;
@@ -107,6 +108,12 @@ const step = async () => {
   return { ok: models.every(({ batch }) => batch), models };
 };
 
+/** Training by the command, at the batch size that the profiled step found to fit. */
+const trainingRuns = async ({ step: profiled }) => {
+  const fitting = profiled?.models.find(({ model, batch }) => model === 'inception_mixed_6e' && batch)?.batch;
+  return startRuns({ node, temporary, small, batch: fitting ?? BATCHES[0] });
+};
+
 /** The same work for PyTorch: the layers come from the op records. */
 const pytorchWork = async (results) => {
   const { ops } = await import('./dist/index.js');
@@ -147,7 +154,7 @@ const tests = async () => {
   return { ok: outcomes.every(({ ok }) => ok), outcomes };
 };
 
-const parts = { gradcheck, kernels, step, pytorch, variants, tests };
+const parts = { gradcheck, kernels, step, run: trainingRuns, pytorch, variants, tests };
 
 const chosenParts = () => {
   const names = values.only?.split(',') ?? Object.keys(parts);
