@@ -3,6 +3,7 @@ import { appendFileSync, readdirSync, readFileSync, rmSync, truncateSync, writeF
 import { join } from 'node:path';
 import { openSafetensors, readSafetensors, type StoredTensor, writeSafetensors } from '../src/io/safetensors.js';
 import { type Dtype, toFloat32 } from '../src/io/tensor-file.js';
+import { portableUniform } from './support/portable.js';
 
 const example = (): Map<string, StoredTensor> => new Map<string, StoredTensor>([
   ['u8', { dtype: 'U8', shape: [3], data: Uint8Array.of(1, 2, 255) }],
@@ -108,6 +109,36 @@ for (const [what, bytes, message] of damaged) {
     t.throws(() => readSafetensors(path), new RegExp('bad\\.safetensors'), 'names the file');
   });
 }
+
+t.test('flipped bits and scrambled stretches are read or refused, never more', async (t) => {
+  const path = join(t.testdir(), 'fuzzed.safetensors');
+  writeSafetensors(path, example(), { note: 'a' });
+  const whole = readFileSync(path);
+  const before = process.resourceUsage().maxRSS;
+  const header = 8 + Number(whole.readBigUInt64LE(0));
+  let refused = 0;
+  for (let round = 0; round < 3000; round++) {
+    const copy = Buffer.from(whole);
+    const [flips, longest] = [1 + Math.floor(portableUniform(1, round) * 4), round % 5 === 0 ? 30 : 1];
+    for (let flip = 0; flip < flips; flip++) {
+      // Nine in ten hit the length or the header: numbers may be any.
+      const reach = portableUniform(2 + flip, round) < 0.9 ? header : copy.length;
+      const from = Math.floor(portableUniform(7 + flip, round) * reach);
+      for (let i = from; i < Math.min(reach, from + longest); i++) copy[i]! ^= 1 << Math.floor(portableUniform(12 + flip, round + i) * 8);
+    }
+    writeFileSync(path, copy);
+    try {
+      for (const { read } of openSafetensors(path).tensors.values()) read();
+    } catch (error) {
+      if ((error as Error).name !== 'UserError' || !(error as Error).message.includes(path)) throw error;
+      refused++;
+    }
+  }
+  t.ok(refused > 1500, `${refused} of 3000 refused`);
+  const grown = (process.resourceUsage().maxRSS - before) / 1024;
+  // The file has some hundred bytes; what is left is garbage that was not collected yet.
+  t.ok(grown < 200, `the process grew by ${grown.toFixed(0)} MiB`);
+});
 
 t.test('missing file, folder, and wrong tensors', async (t) => {
   const folder = t.testdir();

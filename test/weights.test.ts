@@ -16,7 +16,7 @@ import { createMethod, type Method } from '../src/train/method.js';
 import { createModel } from '../src/train/session.js';
 import { toFileShape } from '../src/train/state-layout.js';
 import { START } from '../src/train/trainer.js';
-import { describeLoad, loadWeights } from '../src/train/weights/load-weights.js';
+import { describeLoad, inputNotes, loadWeights } from '../src/train/weights/load-weights.js';
 import { type Naming, recognise, toPipit } from '../src/train/weights/naming.js';
 import { interpret, readWeights, type Weights } from '../src/train/weights/read-weights.js';
 import { renamed, writeWeights } from '../src/train/weights/write-weights.js';
@@ -166,8 +166,24 @@ t.test('wvinzh’s checkpoints: module names, fc_new, and attention from the nex
   t.same([...await method.centers!.table.data()].slice(0, 9), [...numbers(file.tensors.get('center')!)].slice(0, 9));
   const without = build('--model', 'inception_mixed_6e');
   t.throws(() => loadWeights(without, weights, []), /1 unexpected:\n {4}fc\.bias, found \[5\]\nIts classifier has a bias: add --classifier-bias\./);
+  const inception = (...args: string[]) => inputNotes(weights, configOf('--model', 'inception_mixed_6e', ...args));
+  t.same(inception(), ['WS_DAN_PyTorch (wvinzh) brings the pixels of its Inception to −1 … 1; its weights need --transform-input'], 'which no shape would tell');
+  t.same([inception('--transform-input'), inception('--normalize', 'inception')], [[], []]);
   release(method);
   release(without);
+});
+
+t.test('wvinzh’s ResNet, whose maps lie in the middle of a stage', async (t) => {
+  const trunk = Object.entries(plannedShapes('--model', 'resnet50')).filter(([name]) => name.startsWith('features.'));
+  const state = [...trunk.map(([name, shape]) => [name.replace('features.', 'module.'), shape]), ['module.fc_new.weight', [CLASSES, 4 * 512]], ['module.fc_new.bias', [CLASSES]]];
+  const weights = interpret(fileOf(Object.fromEntries(state) as Shapes, 'resnet.pth.tar'));
+  t.equal(weights.recognised?.naming, 'wvinzh');
+  const method = build('--model', 'resnet50');
+  t.throws(() => loadWeights(method, weights, []), /WS_DAN_PyTorch \(wvinzh\) takes the features and maps of a ResNet out of the middle of its last stage, which Pipit does not: only the backbone fits, with --weights-ignore "attentions\.\*,fc\.\*"\./);
+  const { taken, fresh } = loadWeights(method, weights, ['attentions.*', 'fc.*']);
+  t.same([taken, [...new Set(fresh.map((name) => name.split('.')[0]))]], [trunk.length, ['attentions', 'fc']], 'and so it does');
+  t.same(inputNotes(weights, configOf('--model', 'resnet50')), []);
+  release(method);
 });
 
 // ---------------------------------------------------------------- refusals
@@ -203,6 +219,9 @@ t.test('weights of another network are refused by its name', async (t) => {
   const six = build('--model', 'inception_mixed_6e');
   const seven = interpret(fileOf(plannedShapes('--model', 'inception_mixed_7c'), '7c.safetensors'));
   t.throws(() => loadWeights(six, seven), { name: 'UserError', message: /^7c\.safetensors \(names of Pipit\) does not fit inception_mixed_6e:\n {2}\d+ unexpected:\n.*fc\.weight: expected \[5, 3072\], found \[5, 8192\]\n.*The file's network has Mixed_7a, Mixed_7b, Mixed_7c, which inception_mixed_6e has not/s });
+  const { tensors } = renamed(seven, { naming: 'reference', table: backboneRecord('inception_mixed_7c').names });
+  t.throws(() => loadWeights(six, interpret({ ...fileOf({}, 'model.ckpt'), tensors }), []),
+    { name: 'UserError', message: /^model\.ckpt \(names of WS-DAN\.PyTorch\) does not fit inception_mixed_6e:.*attentions\.conv\.weight: expected \[4, 768, 1, 1\], found \[4, 2048, 1, 1\].*has Mixed_7a, Mixed_7b, Mixed_7c/s }, 'nor the reference’s own');
   const resnet = interpret(fileOf(smallShapes, 'small.safetensors'));
   t.throws(() => loadWeights(six, resnet), { name: 'UserError', message: /small\.safetensors holds a network of the family ResNet with Pipit's names, but the model is inception_mixed_6e \(Inception-v3\)\. Choose its backbone with --model/ });
   const deeper = interpret(fileOf({ 'conv1.weight': [16, 3, 3, 3], 'layer1.0.conv1.weight': [32, 16, 3, 3], 'layer1.7.conv1.weight': [32, 32, 3, 3] }, 'deep.pth'));

@@ -8,7 +8,7 @@ import { withoutInit } from '../nn/init.js';
 import { type Checkpoint, checkpointIn, META, readCheckpoint } from '../train/checkpoint.js';
 import type { TrainConfig } from '../train/config.js';
 import { createMethod, type Method } from '../train/method.js';
-import { loadWeights } from '../train/weights/load-weights.js';
+import { inputNotes, loadWeights } from '../train/weights/load-weights.js';
 import { namingTitles } from '../train/weights/naming.js';
 import { interpret, type Weights } from '../train/weights/read-weights.js';
 import { choice, flag, int, number, type OptionValues, parseOptions, text } from './options.js';
@@ -123,8 +123,14 @@ export const buildSaved = (runtime: Runtime, { weights, config, classes }: Saved
   return method;
 };
 
-/** One line about the weights. */
-export const describeSaved = ({ path, classes, epochs, steps, weights: { recognised }, config: { method, model, augment } }: SavedModel): string =>
-  `Checkpoint: ${path}, ${method === 'wsdan' ? 'WS-DAN' : 'plain classifier'} on ${model}, ${augment.imageSize} px, ${classes.length} classes` +
-  `${recognised && recognised.naming !== 'pipit' ? `, names of ${namingTitles[recognised.naming]}` : ''}` +
-  `${epochs === null ? '' : `, after ${epochs} epochs`}${steps === null ? '' : ` (${steps} steps)`}`;
+/** A line about the weights, and what to know about them. */
+export const describeSaved = ({ path, classes, epochs, steps, weights, config }: SavedModel): string => {
+  const { recognised } = weights;
+  const { method, model, augment } = config;
+  return [
+    `Checkpoint: ${path}, ${method === 'wsdan' ? 'WS-DAN' : 'plain classifier'} on ${model}, ${augment.imageSize} px, ${classes.length} classes` +
+      `${recognised && recognised.naming !== 'pipit' ? `, names of ${namingTitles[recognised.naming]}` : ''}` +
+      `${epochs === null ? '' : `, after ${epochs} epochs`}${steps === null ? '' : ` (${steps} steps)`}`,
+    ...inputNotes(weights, config).map((note) => `Note: ${note}`),
+  ].join('\n');
+};

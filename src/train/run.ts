@@ -15,7 +15,7 @@ import type { EpochPoint, ReportData } from './report/types.js';
 import { writeReport } from './report/write-report.js';
 import { checkBatchSize, createModel, type DataSession, type ModelSession, openData } from './session.js';
 import { START, Trainer } from './trainer.js';
-import { describeLoad, loadWeights } from './weights/load-weights.js';
+import { describeLoad, inputNotes, loadWeights } from './weights/load-weights.js';
 import { readWeights } from './weights/read-weights.js';
 import { weightsHash } from './weights-hash.js';
 
@@ -74,6 +74,7 @@ export const runTraining = async (
     } else if (config.weights) {
       const weights = await readWeights(config.weights);
       console.log(describeLoad(weights, loadWeights(model.method, weights, config.weightsIgnore)));
+      for (const note of inputNotes(weights, config)) console.log(`Note: ${note}`);
     }
     console.log(reportPlan(runtime, model.method, config, run));
     const start = checkpoint?.position ?? START;

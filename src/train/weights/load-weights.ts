@@ -5,8 +5,9 @@ import type { AnyModule } from '../../nn/module.js';
 import { write } from '../../tensor/create.js';
 import { formatShape, sameShape, type Shape } from '../../tensor/shape.js';
 import type { Tensor } from '../../tensor/tensor.js';
+import type { TrainConfig } from '../config.js';
 import { fromFileLayout, toFileShape } from '../state-layout.js';
-import { BACKBONE, namingTitles, stageOf } from './naming.js';
+import { BACKBONE, namingTitles, type Recognised, stageOf } from './naming.js';
 import { CENTERS, type Weights } from './read-weights.js';
 
 /** A network that takes weights. */
@@ -83,7 +84,7 @@ const list = (title: string, lines: readonly string[]): string[] =>
   (lines.length === 0 ? [] : [`  ${lines.length} ${title}:`, ...lines.slice(0, SHOWN).map((line) => `    ${line}`), ...(lines.length > SHOWN ? [`    … and ${lines.length - SHOWN} more`] : [])]);
 
 /** What a person who knows networks would guess from the misfits. */
-const hints = (misfits: readonly Misfit[], own: ReadonlySet<string>, theirs: ReadonlySet<string>, model: string): string[] => {
+const hints = (misfits: readonly Misfit[], own: ReadonlySet<string>, theirs: ReadonlySet<string>, model: string, { naming, table }: Recognised): string[] => {
   const classifier = misfits.find(({ kind, name }) => kind === 'shape' && name === 'fc.weight');
   const [longer, shorter] = [[...theirs].filter((stage) => !own.has(stage)), [...own].filter((stage) => !theirs.has(stage))];
   const [expected, found] = [classifier?.expected ?? [], classifier?.found ?? []];
@@ -93,6 +94,7 @@ const hints = (misfits: readonly Misfit[], own: ReadonlySet<string>, theirs: Rea
     ...(classifier && expected[0] !== found[0] ? [`The file's network tells ${found[0]} classes apart, this one ${expected[0]}.`] : []),
     ...(classifier && expected[1] !== found[1] ? [`Its classifier sees ${found[1]} features (maps × channels), this one ${expected[1]}: another --attentions?`] : []),
     ...(misfits.some(({ kind, name }) => kind === 'unexpected' && name === 'fc.bias') ? ['Its classifier has a bias: add --classifier-bias.'] : []),
+    ...(naming === 'wvinzh' && !table.attentionUnit ? [`${namingTitles.wvinzh} takes the features and maps of a ${table.family} out of the middle of its last stage, which Pipit does not: only the backbone fits, with --weights-ignore "attentions.*,fc.*".`] : []),
   ];
 };
 
@@ -104,7 +106,7 @@ const refuse = (misfits: readonly Misfit[], weights: Weights, own: ReadonlySet<s
     ...list('missing', by('missing').map(({ name, expected }) => `${name}, expected ${formatShape(expected!)}`)),
     ...list('unexpected', by('unexpected').map(({ name, found }) => `${name}, found ${formatShape(found!)}`)),
     ...list('of another shape', by('shape').map(({ name, expected, found }) => `${name}: expected ${formatShape(expected!)}, found ${formatShape(found!)}`)),
-    ...(recognised ? hints(misfits, own, stagesOf(weights.tensors.keys(), model), model) : []),
+    ...(recognised ? hints(misfits, own, stagesOf(weights.tensors.keys(), model), model, recognised) : []),
     ...(mayIgnore ? [misfits.length <= SHOWN ? `To go on without them: --weights-ignore ${misfits.map(({ name }) => name).join(',')}` : 'Names that may be left out are given with --weights-ignore, such as --weights-ignore "fc.*".'] : []),
   ];
   return fail(lines.join('\n'));
@@ -157,3 +159,10 @@ export const describeLoad = ({ file: { path }, recognised }: Weights, { taken, f
   ...(fresh.length ? [`fresh: ${brief(fresh)}`] : []),
   ...(left.length ? [`left out: ${brief(left)}`] : []),
 ].join('; ');
+
+/** What the program that wrote a file does with pictures, where these options do something else. */
+export const inputNotes = ({ recognised }: Weights, { model, transformInput, augment }: Pick<TrainConfig, 'model' | 'transformInput' | 'augment'>): string[] => {
+  const transforms = transformInput || augment.mean.every((mean) => mean === 0.5);
+  if (recognised?.naming !== 'wvinzh' || !backboneRecord(model).transformsInput || transforms) return [];
+  return [`${namingTitles.wvinzh} brings the pixels of its Inception to −1 … 1; its weights need --transform-input`];
+};
