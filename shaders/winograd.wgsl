@@ -2,13 +2,12 @@
 // as EDGE * EDGE matrix products (src/ops/gemm.ts), and the products transformed back. EDGE = RESULT + 2 pixels of
 // input give RESULT pixels of output along each axis. Per result, 9 products become (EDGE / RESULT)^2.
 //# include divide
+//# include epilogue
 //# include grid
 //# include tail
 //# include transforms
 
 @group(0) @binding(0) var<storage, read> source: array<vec4f>;
-@group(0) @binding(1) var<storage, read> bias: array<vec4f>;
-@group(0) @binding(2) var<storage, read_write> y: array<vec4f>;
 
 struct Params {
   inH: u32, inW: u32,     // input pixels
@@ -19,10 +18,13 @@ struct Params {
   padY: i32, padX: i32,
   channels: u32,          // of input (input), of output (output); rows of the weight matrix (weights)
   quads: u32,             // vec4f in a row
+  scale: f32,             // the epilogue's, from here on
+  biased: u32,
+  adds: u32,
+  relu: u32,
 }
 @group(1) @binding(0) var<uniform> P: Params;
 
-override BIAS: bool = false;
 override FLIP: bool = false;   // taps in reverse order, for the gradient of the input
 
 const RESULT = u32($RESULT);
@@ -97,7 +99,7 @@ fn weights(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
   //# end
 }
 
-// y[pixels of the tile][channel] = At m A for the products m, plus bias.
+// y[pixels of the tile][channel] = At m A for the products m, and what the epilogue adds.
 @compute @workgroup_size(64)
 fn output(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
   let item = linearWorkgroup(group, groups) * 64u + lane;
@@ -115,8 +117,7 @@ fn output(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: 
   //# end
   let h$r = outputLine(m$r);
   //# end
-  var shift = vec4f(0.0);
-  if (BIAS) { shift = bias[channel]; }
+  let shift = shiftOf(channel);
   //# for c in 0..$RESULT
   {
     var line: array<vec4f, EDGE>;
@@ -126,7 +127,7 @@ fn output(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: 
     let v = outputLine(line);
     //# for r in 0..$RESULT
     if (y0 + u32($r) < P.outH && x0 + u32($c) < P.outW) {
-      y[((image + y0 + u32($r)) * P.outW + x0 + u32($c)) * P.quads + channel] = maskTail(v[$r] + shift, channel, P.channels);
+      store(((image + y0 + u32($r)) * P.outW + x0 + u32($c)) * P.quads + channel, channel, P.channels, v[$r], shift);
     }
     //# end
   }

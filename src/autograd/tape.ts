@@ -39,12 +39,12 @@ export class Node implements GradientNode, Scoped {
     trackOutermost(this);
   }
 
-  /** Gradients of the inputs; frees what was kept for it. */
-  backward(grad: Tensor): readonly (Tensor | null)[] {
+  /** Gradients of the inputs, where they were not added to those in `into`; frees what was kept for it. */
+  backward(grad: Tensor, into: readonly (Tensor | null)[]): readonly (Tensor | null)[] {
     if (this.state !== 'live') this.refuse();
     const grads = this.record.backward!({
       runtime: this.call.runtime, grad, attrs: this.call.attrs as never, inputs: this.inputs, output: this.output, saved: this.saved,
-      shapes: this.shapes, shape: this.shape, needs: this.sources.map((s) => s !== null),
+      shapes: this.shapes, shape: this.shape, needs: this.sources.map((s) => s !== null), into,
     });
     this.free('consumed');
     return grads;

@@ -10,7 +10,7 @@ import { nd, type Nd } from './nd.js';
 import { allocate, bytesOf, dispatch, gridFor, type Op, run } from './op.js';
 import { add } from './binary.js';
 import { matmul } from './matmul.js';
-import { sum } from './reduce.js';
+import { sumInto } from './reduce.js';
 import { suitsWinograd, winograd } from './winograd.js';
 
 const shader = new Shader('conv2d', source);
@@ -90,20 +90,28 @@ const gradInput = (grad: Tensor, w: Tensor, x: Shape, a: ConvAttrs): Tensor => {
   return result;
 };
 
-const gradWeight = (grad: Tensor, x: Tensor, w: Shape, a: ConvAttrs): Tensor => {
+/** What is in `into` plus the weight's gradient stays there, and null is returned; without `into` the gradient. */
+const gradWeight = (grad: Tensor, x: Tensor, w: Shape, a: ConvAttrs, into: Tensor | null): Tensor | null => {
+  const result = into ?? allocate(x.runtime, w, 'conv2d weight gradient');
+  const accumulate = into !== null;
   if (!isDense(w, a)) {
     const parts = allocate(x.runtime, [x.shape[0]!, ...w], 'conv2d weight gradient parts');
     dispatch(x.runtime, shader.kernel('gradWeight'), { x, gradient: grad, result: parts }, plainParams(x.shape, w, grad.shape, a), gridFor(quadCount(parts.shape) * 4));
-    return sum(parts, 0);
+    sumInto(parts, result, { accumulate });
+  } else if (suitsPatches(x.runtime, w, grad.shape, a)) {
+    patchesGradWeight(x, grad, result, a, { accumulate });
+  } else {
+    const e = extentsOf(x.shape, w, grad.shape, a);
+    const extents = { ...e, wPitch: e.yPitch, wBatch: e.yBatch, yPitch: e.wPitch, yBatch: e.wBatch };
+    gemmWeights(x, grad, result, forwardGeometry(x.shape, w, grad.shape, a), extents, { accumulate });
   }
-  const result = allocate(x.runtime, w, 'conv2d weight gradient');
-  if (suitsPatches(x.runtime, w, grad.shape, a)) {
-    patchesGradWeight(x, grad, result, a);
-    return result;
-  }
-  const e = extentsOf(x.shape, w, grad.shape, a);
-  gemmWeights(x, grad, result, forwardGeometry(x.shape, w, grad.shape, a), { ...e, wPitch: e.yPitch, wBatch: e.yBatch, yPitch: e.wPitch, yBatch: e.wBatch });
-  return result;
+  return into ? null : result;
+};
+
+const gradBias = (grad: Tensor, into: Tensor | null): Tensor | null => {
+  const result = into ?? allocate(grad.runtime, grad.shape.slice(-1), 'conv2d bias gradient');
+  sumInto(grad, result, { accumulate: into !== null });
+  return into ? null : result;
 };
 
 /** Plain loops over the definition. */
@@ -152,10 +160,10 @@ export const conv2dOp: Op<ConvAttrs> = {
     return bias ? add(y, bias) : y;
   },
   keeps: { inputs: [0, 1] },
-  backward: ({ grad, attrs, inputs: [x, w], shapes, needs }) => [
+  backward: ({ grad, attrs, inputs: [x, w], shapes, needs, into = [] }) => [
     needs[0] ? gradInput(grad, w!, shapes[0]!, attrs) : null,
-    needs[1] ? gradWeight(grad, x!, shapes[1]!, attrs) : null,
-    ...(shapes.length > 2 ? [needs[2] ? sum(grad, [0, 1, 2]) : null] : []),
+    needs[1] ? gradWeight(grad, x!, shapes[1]!, attrs, into[1] ?? null) : null,
+    ...(shapes.length > 2 ? [needs[2] ? gradBias(grad, into[2] ?? null) : null] : []),
   ],
   reference,
   cost: (shapes, _, shape) => ({ flops: 2 * numel(shape) * numel(shapes[1]!.slice(0, 3)), bytes: bytesOf(...shapes, shape) }),

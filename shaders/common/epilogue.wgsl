@@ -1,0 +1,24 @@
+// The last steps of a product: y = relu(scale * sum + bias + residual), or y + scale * sum + bias. Parameters decide, which
+// are the same for all invocations: one kernel serves every combination, and none is compiled that is not needed.
+@group(0) @binding(2) var<storage, read> bias: array<vec4f>;
+@group(0) @binding(3) var<storage, read_write> y: array<vec4f>;
+@group(0) @binding(4) var<storage, read> residual: array<vec4f>;
+
+fn shiftOf(column: u32) -> vec4f {
+  if (P.biased == 0u) { return vec4f(0.0); }
+  return bias[column];
+}
+
+fn earlier(at: u32) -> vec4f {
+  if (P.adds == 1u) { return residual[at]; }
+  return y[at];
+}
+
+// Stores one vec4f of a row of `width` columns.
+fn store(at: u32, column: u32, width: u32, sum: vec4f, shift: vec4f) {
+  var v = sum * P.scale + shift;
+  if (P.adds != 0u) { v += earlier(at); }
+  // A NaN must come through ReLU; max(NaN, 0) is 0 on some drivers.
+  v = select(v, vec4f(0.0), vec4<bool>(P.relu == 1u) & (v < vec4f(0.0)));
+  y[at] = maskTail(v, column, width);
+}
