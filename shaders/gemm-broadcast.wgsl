@@ -94,10 +94,10 @@ fn rows(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) la
     }
   }
   if (column >= P.width4) { return; }
-  let shift = shiftOf(column);
+  let line = lineOf(column, P.width4);
   for (var i = 0u; i < P.tileRows; i++) {
     let row = row0 + i / COLUMNS * LANES + first + i % COLUMNS;
-    if (row < P.rows) { store(batch * P.yBatch + placeOf(row) + column, column, P.width, sum[i], shift); }
+    if (row < P.rows) { store(batch * P.yBatch + placeOf(row) + column, column, P.width, sum[i], line); }
   }
 }
 
@@ -170,6 +170,6 @@ fn weights(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
   let base = split * P.ySplit + batch * P.yBatch + tap * P.tapX + column;
   for (var i = 0u; i < P.tileRows; i++) {
     let c = block * 4u + i;
-    if (c < P.depth) { store(base + c * P.yPitch, column, P.width, sum[i], vec4f(0.0)); }
+    if (c < P.depth) { store(base + c * P.yPitch, column, P.width, sum[i], Line(vec4f(P.scale), vec4f(0.0))); }
   }
 }

@@ -46,9 +46,9 @@ fn rows(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
       }
     }
   }
-  let shift = shiftOf(column);
+  let line = lineOf(column, P.width4);
   for (var i = 0u; i < P.tileRows; i++) {
-    if (row0 + i < P.rows) { store(batch * P.yBatch + placeOf(row0 + i) + column, column, P.width, sum[i], shift); }
+    if (row0 + i < P.rows) { store(batch * P.yBatch + placeOf(row0 + i) + column, column, P.width, sum[i], line); }
   }
 }
 
@@ -94,6 +94,6 @@ fn weights(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
   let base = (part % P.splits) * P.ySplit + batch * P.yBatch + tap * P.tapX + column;
   for (var i = 0u; i < P.tileRows; i++) {
     let c = block * 4u + i;
-    if (c < P.depth) { store(base + c * P.yPitch, column, P.width, sum[i], vec4f(0.0)); }
+    if (c < P.depth) { store(base + c * P.yPitch, column, P.width, sum[i], Line(vec4f(P.scale), vec4f(0.0))); }
   }
 }

@@ -86,11 +86,11 @@ fn rows(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
   {
     let column = column0 + tx + u32($j) * 16u;
     if (column < P.width4) {
-      let shift = shiftOf(column);
+      let line = lineOf(column, P.width4);
       //# for i in 0..$ROWS
       for (var c = 0u; c < 4u; c++) {
         let row = row0 + (ty + u32($i) * 16u) * 4u + c;
-        if (row < P.rows) { store(batch * P.yBatch + placeOf(row) + column, column, P.width, sum[($i * $COLUMNS + $j) * 4 + c], shift); }
+        if (row < P.rows) { store(batch * P.yBatch + placeOf(row) + column, column, P.width, sum[($i * $COLUMNS + $j) * 4 + c], line); }
       }
       //# end
     }
@@ -158,7 +158,7 @@ fn weights(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
       //# for i in 0..$ROWS
       for (var q = 0u; q < 4u; q++) {
         let c = (block + ty + u32($i) * 16u) * 4u + q;
-        if (c < P.depth) { store(base + c * P.yPitch + column, column, P.width, sum[($i * $COLUMNS + $j) * 4 + q], vec4f(0.0)); }
+        if (c < P.depth) { store(base + c * P.yPitch + column, column, P.width, sum[($i * $COLUMNS + $j) * 4 + q], Line(vec4f(P.scale), vec4f(0.0))); }
       }
       //# end
     }

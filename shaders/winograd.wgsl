@@ -117,17 +117,17 @@ fn output(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: 
   //# end
   let h$r = outputLine(m$r);
   //# end
-  let shift = shiftOf(channel);
+  let line = lineOf(channel, P.quads);
   //# for c in 0..$RESULT
   {
-    var line: array<vec4f, EDGE>;
+    var strip: array<vec4f, EDGE>;
     //# for r in 0..$EDGE
-    line[$r] = h$r[$c];
+    strip[$r] = h$r[$c];
     //# end
-    let v = outputLine(line);
+    let v = outputLine(strip);
     //# for r in 0..$RESULT
     if (y0 + u32($r) < P.outH && x0 + u32($c) < P.outW) {
-      store(((image + y0 + u32($r)) * P.outW + x0 + u32($c)) * P.quads + channel, channel, P.channels, v[$r], shift);
+      store(((image + y0 + u32($r)) * P.outW + x0 + u32($c)) * P.quads + channel, channel, P.channels, v[$r], line);
     }
     //# end
   }

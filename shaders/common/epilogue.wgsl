@@ -1,12 +1,19 @@
-// The last steps of a product: y = relu(scale * sum + bias + residual), or y + scale * sum + bias. Parameters decide, which
+// The last steps of a product: y = relu(scale * sum + shift + residual), or y + scale * sum + shift. Parameters decide, which
 // are the same for all invocations: one kernel serves every combination, and none is compiled that is not needed.
-@group(0) @binding(2) var<storage, read> bias: array<vec4f>;
+@group(0) @binding(2) var<storage, read> bias: array<vec4f>;      // a row of shifts; of two rows, the first are scales
 @group(0) @binding(3) var<storage, read_write> y: array<vec4f>;
 @group(0) @binding(4) var<storage, read> residual: array<vec4f>;
 
-fn shiftOf(column: u32) -> vec4f {
-  if (P.biased == 0u) { return vec4f(0.0); }
-  return bias[column];
+struct Line {
+  scale: vec4f,
+  shift: vec4f,
+}
+
+// What the sums of a column of vec4f are multiplied with and what is added; rows of `bias` have `quads` vec4f.
+fn lineOf(column: u32, quads: u32) -> Line {
+  if (P.biased == 2u) { return Line(bias[column], bias[quads + column]); }
+  if (P.biased == 1u) { return Line(vec4f(P.scale), bias[column]); }
+  return Line(vec4f(P.scale), vec4f(0.0));
 }
 
 fn earlier(at: u32) -> vec4f {
@@ -15,8 +22,8 @@ fn earlier(at: u32) -> vec4f {
 }
 
 // Stores one vec4f of a row of `width` columns.
-fn store(at: u32, column: u32, width: u32, sum: vec4f, shift: vec4f) {
-  var v = sum * P.scale + shift;
+fn store(at: u32, column: u32, width: u32, sum: vec4f, line: Line) {
+  var v = sum * line.scale + line.shift;
   if (P.adds != 0u) { v += earlier(at); }
   // A NaN must come through ReLU; max(NaN, 0) is 0 on some drivers.
   v = select(v, vec4f(0.0), vec4<bool>(P.relu == 1u) & (v < vec4f(0.0)));

@@ -44,7 +44,7 @@ struct Params {
   ySplit: u32,        // between their results
   tileRows: u32,      // a loop bound the compiler must not know, so that it does not unroll
   scale: f32,         // the epilogue's, from here on
-  biased: u32,        // 1: bias is added
+  biased: u32,        // rows of bias
   adds: u32,          // 1: residual is added, 2: what y holds
   relu: u32,
 }

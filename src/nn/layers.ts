@@ -1,8 +1,15 @@
-import { avgPool2d, batchNorm2d, conv2d, dropout, globalAvgPool2d, linear, maxPool2d, relu } from '../ops/index.js';
+import { isGradEnabled } from '../autograd/tape.js';
+import { add, avgPool2d, batchNorm2d, conv2d, convBatchNorm2d, dropout, type FrozenNorm, globalAvgPool2d, linear, maxPool2d, relu } from '../ops/index.js';
 import type { Pair } from '../ops/conv-shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { constant, defaultUniform } from './init.js';
-import { type AnyModule, buffer, Module, type Named, parameter } from './module.js';
+import { type AnyModule, buffer, isObserved, Module, type Named, parameter } from './module.js';
+
+/** What a layer may compute on the way, instead of in a pass of its own: a sum with something, then a ReLU. */
+export interface Behind {
+  readonly residual?: Tensor | null;
+  readonly activation?: 'none' | 'relu';
+}
 
 export interface Conv2dLayerOptions {
   stride?: number | Pair;
@@ -17,11 +24,11 @@ export interface Conv2dLayerOptions {
 }
 
 /** Convolution: [N, H, W, in] → [N, OH, OW, out]. */
-export class Conv2d extends Module {
+export class Conv2d extends Module<[Tensor, Behind?]> {
   readonly weight: Tensor;
   readonly bias: Tensor | null;
 
-  constructor(inChannels: number, outChannels: number, kernelSize: number | Pair, private readonly options: Conv2dLayerOptions = {}) {
+  constructor(inChannels: number, outChannels: number, kernelSize: number | Pair, readonly options: Conv2dLayerOptions = {}) {
     super();
     const [kh, kw] = typeof kernelSize === 'number' ? [kernelSize, kernelSize] : kernelSize;
     const shape = [kh, kw, inChannels / (options.groups ?? 1), outChannels];
@@ -30,8 +37,8 @@ export class Conv2d extends Module {
     this.bias = options.bias === false ? null : parameter([outChannels], initBias([outChannels]));
   }
 
-  protected override forward(x: Tensor): Tensor {
-    return conv2d(x, this.weight, this.bias, this.options);
+  protected override forward(x: Tensor, behind: Behind = {}): Tensor {
+    return conv2d(x, this.weight, this.bias, { ...this.options, ...behind });
   }
 }
 
@@ -52,7 +59,7 @@ export class Linear extends Module {
 }
 
 /** Batch normalisation over all axes but the last, optionally with a ReLU fused behind it. */
-export class BatchNorm2d extends Module {
+export class BatchNorm2d extends Module<[Tensor, Behind?]> {
   readonly weight: Tensor;
   readonly bias: Tensor;
   readonly running_mean: Tensor;
@@ -69,10 +76,31 @@ export class BatchNorm2d extends Module {
     this.running_var = buffer([channels], constant([channels], 1));
   }
 
-  protected override forward(x: Tensor): Tensor {
-    return batchNorm2d(x, this.weight, this.bias, this.running_mean, this.running_var, { ...this.options, training: this.training });
+  protected override forward(x: Tensor, behind: Behind = {}): Tensor {
+    return batchNorm2d(x, this.weight, this.bias, this.running_mean, this.running_var, { ...this.options, ...behind, training: this.training });
+  }
+
+  /** What evaluation reads of it. */
+  get frozen(): FrozenNorm {
+    return { mean: this.running_mean, variance: this.running_var, weight: this.weight, bias: this.bias, eps: this.options.eps ?? 1e-5 };
   }
 }
+
+/**
+ * A convolution and the batch norm behind it, then a sum with a residual and a ReLU (default: the norm's own). In evaluation this
+ * is one kernel; while somebody looks at the single modules, each is computed by itself.
+ */
+export const convNorm = (conv: Conv2d, norm: BatchNorm2d, x: Tensor, behind: Behind = {}): Tensor => {
+  const { residual = null, activation = norm.activation } = behind;
+  if (isObserved() && norm.activation === 'none') {
+    const y = norm.call(conv.call(x));
+    const sum = residual ? add(y, residual) : y;
+    return activation === 'relu' ? relu(sum) : sum;
+  }
+  const { groups = 1, ...options } = conv.options;
+  if (norm.training || groups > 1 || isGradEnabled() || isObserved()) return norm.call(conv.call(x), { residual, activation });
+  return convBatchNorm2d(x, conv.weight, conv.bias, norm.frozen, { ...options, residual, activation });
+};
 
 export class ReLU extends Module {
   protected override forward(x: Tensor): Tensor {
@@ -139,12 +167,21 @@ export class Sequential extends Module {
 
   protected override forward(x: Tensor): Tensor {
     let value = x;
-    for (const [, layer] of this.layers) {
-      const next = layer.call(value) as Tensor;
+    for (let i = 0; i < this.layers.length;) {
+      const { next, taken } = this.step(i, value);
+      i += taken;
       // The tape has handles of its own on what it needs; without it, a layer's input would stay until the last layer is done.
       if (value !== x && value !== next) value.release();
       value = next;
     }
     return value;
+  }
+
+  /** Computes the layer at `i`, together with the one behind it where one kernel does both. */
+  private step(i: number, x: Tensor): { readonly next: Tensor; readonly taken: number } {
+    const [layer, behind] = [this.layers[i]![1], this.layers[i + 1]?.[1]];
+    if (layer instanceof Conv2d && behind instanceof BatchNorm2d) return { next: convNorm(layer, behind, x), taken: 2 };
+    if (layer instanceof Conv2d && behind instanceof ReLU && !isObserved()) return { next: layer.call(x, { activation: 'relu' }), taken: 2 };
+    return { next: layer.call(x) as Tensor, taken: 1 };
   }
 }

@@ -1,5 +1,5 @@
 import { fail } from '../errors.js';
-import { BatchNorm2d, Conv2d, GlobalAvgPool2d, Linear } from '../nn/layers.js';
+import { BatchNorm2d, Conv2d, convNorm, GlobalAvgPool2d, Linear } from '../nn/layers.js';
 import type { Backbone } from '../nn/models/backbone.js';
 import { Module } from '../nn/module.js';
 import { affine, cat, mul, ones, slice, zeros } from '../ops/index.js';
@@ -19,7 +19,7 @@ class AttentionHead extends Module {
   }
 
   protected override forward(features: Tensor): Tensor {
-    return this.bn.call(this.conv.call(features));
+    return convNorm(this.conv, this.bn, features);
   }
 }
 
