@@ -80,23 +80,26 @@ const inputGradientPhases = (x: Shape, w: Shape, y: Shape, a: ConvAttrs): Geomet
   })));
 };
 
-const gradInput = (grad: Tensor, w: Tensor, x: Shape, a: ConvAttrs): Tensor => {
-  const result = allocate(grad.runtime, x, 'conv2d input gradient');
+/** Adds the input's gradient to what is in `into` and returns null; without `into`, or where no kernel adds, returns the gradient. */
+const gradInput = (grad: Tensor, w: Tensor, x: Shape, a: ConvAttrs, into: Tensor | null): Tensor | null => {
   if (!isDense(w.shape, a)) {
+    const result = allocate(grad.runtime, x, 'conv2d input gradient');
     dispatch(grad.runtime, shader.kernel('gradInput'), { w, gradient: grad, result }, plainParams(x, w.shape, grad.shape, a), gridFor(quadCount(x) * 4));
     return result;
   }
+  const result = into ?? allocate(grad.runtime, x, 'conv2d input gradient');
+  const accumulate = into !== null;
   if (suitsWinograd(grad.runtime, w.shape, a)) {
-    winograd(grad, w, result, { padding: [2 - a.padding[0], 2 - a.padding[1]], flip: true });
-    return result;
+    winograd(grad, w, result, { padding: [2 - a.padding[0], 2 - a.padding[1]], flip: true, accumulate });
+  } else {
+    const e = extentsOf(x, w.shape, grad.shape, a);
+    const extents = { ...e, depth: e.width, width: e.depth, xPitch: e.yPitch, yPitch: e.xPitch, xBatch: e.yBatch, yBatch: e.xBatch };
+    for (const geometry of inputGradientPhases(x, w.shape, grad.shape, a)) gemmRows(grad, w, result, geometry, extents, { transposed: true, accumulate });
   }
-  const e = extentsOf(x, w.shape, grad.shape, a);
-  const extents = { ...e, depth: e.width, width: e.depth, xPitch: e.yPitch, yPitch: e.xPitch, xBatch: e.yBatch, yBatch: e.xBatch };
-  for (const geometry of inputGradientPhases(x, w.shape, grad.shape, a)) gemmRows(grad, w, result, geometry, extents, { transposed: true });
-  return result;
+  return into ? null : result;
 };
 
-/** What is in `into` plus the weight's gradient stays there, and null is returned; without `into` the gradient. */
+/** Likewise for the weight. */
 const gradWeight = (grad: Tensor, x: Tensor, w: Shape, a: ConvAttrs, into: Tensor | null): Tensor | null => {
   const result = into ?? allocate(x.runtime, w, 'conv2d weight gradient');
   const accumulate = into !== null;
@@ -186,7 +189,7 @@ export const conv2dOp: Op<ConvAttrs> = {
   backward: ({ grad, attrs, inputs: [x, w], saved, shapes, needs, into = [] }) => {
     const gradient = saved.output ? reluGradient(grad, saved.output) : grad;
     const added = shapes.slice(2).map((shape, i) => (shape.length === 4 ? gradient : needs[i + 2] ? gradBias(gradient, into[i + 2] ?? null) : null));
-    return [needs[0] ? gradInput(gradient, w!, shapes[0]!, attrs) : null, needs[1] ? gradWeight(gradient, x!, shapes[1]!, attrs, into[1] ?? null) : null, ...added];
+    return [needs[0] ? gradInput(gradient, w!, shapes[0]!, attrs, into[0] ?? null) : null, needs[1] ? gradWeight(gradient, x!, shapes[1]!, attrs, into[1] ?? null) : null, ...added];
   },
   reference,
   cost: (shapes, _, shape) => ({ flops: 2 * numel(shape) * numel(shapes[1]!.slice(0, 3)), bytes: bytesOf(...shapes, shape) }),

@@ -4,7 +4,7 @@ import type { Runtime } from '../kernels/runtime.js';
 import type { Backbone } from '../nn/models/backbone.js';
 import { createBackbone } from '../nn/models/index.js';
 import type { AnyModule } from '../nn/module.js';
-import { affine, crossEntropy, softmax } from '../ops/index.js';
+import { crossEntropy, softmax } from '../ops/index.js';
 import { scope } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { FeatureCenters } from '../wsdan/centers.js';
@@ -81,7 +81,7 @@ class PlainMethod implements Method {
       const loss = crossEntropy(logits, labels, { labelSmoothing: this.config.wsdan.labelSmoothing });
       backward(loss);
       const { top1, top5 } = correct(logits, labels);
-      this.metrics.add({ lossRaw: affine(loss.detach(), images.shape[0]!), rawTop1: top1, rawTop5: top5 });
+      this.metrics.add({ lossRaw: [loss.detach(), images.shape[0]!], rawTop1: top1, rawTop5: top5 });
     });
   }
 

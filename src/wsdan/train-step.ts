@@ -71,7 +71,7 @@ export const trainStep = (
   const dropped = augmentedBranch(model, drop.images, labels, options);
   const batch = images.shape[0]!;
   metrics.add({
-    lossRaw: affine(raw.loss, batch), lossCrop: affine(cropped.loss, batch), lossDrop: affine(dropped.loss, batch), lossCenter: affine(raw.centerLoss, batch),
+    lossRaw: [raw.loss, batch], lossCrop: [cropped.loss, batch], lossDrop: [dropped.loss, batch], lossCenter: [raw.centerLoss, batch],
     rawTop1: raw.top.top1, rawTop5: raw.top.top5, cropTop1: cropped.top.top1, cropTop5: cropped.top.top5, dropTop1: dropped.top.top1, dropTop5: dropped.top.top5,
     degenerateCrop: count(crop.degenerate), degenerateDrop: count(drop.degenerate),
   });
