@@ -58,8 +58,8 @@ const transformWeights = (w: Tensor, { result, shader }: Size, flip: boolean): T
   const edge = result + 2;
   const transformed = allocate(w.runtime, [edge * edge, rows, columns], 'Winograd weights');
   const quads = quadsPerRow(w.shape);
-  const params = { inH: 0, inW: 0, outH: 0, outW: 0, tilesY: 0, tilesX: 0, firstTile: 0, tiles: 0, padY: 0, padX: 0, channels: rows, quads, ...epilogueParams({}) };
-  dispatch(w.runtime, shader.kernel('weights', { RESULT: result, EDGE: edge, FLIP: flip ? 1 : 0 }), { source: w, y: transformed }, params, gridFor(rows * quads));
+  const params = { inH: 0, inW: 0, outH: 0, outW: 0, tilesY: 0, tilesX: 0, firstTile: 0, tiles: 0, padY: 0, padX: 0, channels: rows, lanes: 4 * quads, ...epilogueParams({}) };
+  dispatch(w.runtime, shader.kernel('weights', { RESULT: result, EDGE: edge, FLIP: flip ? 1 : 0 }), { source: w, y: transformed }, params, gridFor(rows * quads * 4));
   return transformed;
 };
 
@@ -75,11 +75,11 @@ const computePart = (x: Tensor, weights: Tensor, y: Tensor, size: Size, part: { 
     firstTile: part.first, tiles: part.tiles, padY: padding[0], padX: padding[1], channels: width, ...epilogueParams(epilogue),
   };
   const tiles = allocate(runtime, [edge * edge, part.tiles, depth], 'Winograd input');
-  dispatch(runtime, shader.kernel('input', constants), { source: x, y: tiles }, { ...params, quads: inQuads }, gridFor(part.tiles * inQuads));
+  dispatch(runtime, shader.kernel('input', constants), { source: x, y: tiles }, { ...params, lanes: 4 * inQuads }, gridFor(part.tiles * inQuads * 4));
   const multiplied = allocate(runtime, [edge * edge, part.tiles, width], 'Winograd products');
   gemmRows(tiles, weights, multiplied, rowsGeometry(part.tiles), {
     depth, width, xPitch: inQuads, wPitch: quadsPerRow(weights.shape), wTap: 0, yPitch: outQuads, batches: edge * edge,
     xBatch: part.tiles * inQuads, wBatch: weights.shape[1]! * quadsPerRow(weights.shape), yBatch: part.tiles * outQuads,
   }, { transposed: flip ?? false });
-  dispatch(runtime, shader.kernel('output', constants), { source: multiplied, ...epilogueBindings(epilogue, multiplied), y }, { ...params, quads: outQuads }, gridFor(part.tiles * outQuads));
+  dispatch(runtime, shader.kernel('output', constants), { source: multiplied, ...epilogueBindings(epilogue, multiplied), y }, { ...params, lanes: 4 * outQuads }, gridFor(part.tiles * outQuads * 4));
 });
