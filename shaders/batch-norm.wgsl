@@ -5,6 +5,7 @@
 //# include tail
 
 override RELU: bool = false;
+override RESIDUAL: bool = false;    // is added before the ReLU
 
 struct Params {
   rows: u32,
@@ -15,6 +16,7 @@ struct Params {
   fan: u32,           // input blocks combined into one
   momentum: f32,
   eps: f32,
+  accumulate: u32,    // 1: gradients of weight and bias are added to what is there
 }
 @group(0) @binding(0) var<storage, read> x: array<vec4f>;
 @group(0) @binding(1) var<storage, read> inputParts: array<vec4f>;
@@ -27,28 +29,33 @@ struct Params {
 @group(0) @binding(8) var<storage, read> bias: array<vec4f>;
 @group(0) @binding(9) var<storage, read_write> y: array<vec4f>;
 @group(0) @binding(10) var<storage, read> gradient: array<vec4f>;
-@group(0) @binding(11) var<storage, read> gradBias: array<vec4f>;
-@group(0) @binding(12) var<storage, read> gradWeight: array<vec4f>;
+@group(0) @binding(11) var<storage, read> sums: array<vec4f>;               // of dy, and of dy times the normalised input
+@group(0) @binding(12) var<storage, read_write> sumsOut: array<vec4f>;
 @group(0) @binding(13) var<storage, read_write> biasOut: array<vec4f>;
 @group(0) @binding(14) var<storage, read_write> weightOut: array<vec4f>;
 @group(0) @binding(15) var<storage, read> frozenMean: array<vec4f>;
 @group(0) @binding(16) var<storage, read> frozenVariance: array<vec4f>;
+@group(0) @binding(17) var<storage, read> residual: array<vec4f>;
 @group(1) @binding(0) var<uniform> P: Params;
+
+// Rows that are summed apart from the rest: long chains of additions would gather rounding errors.
+const CHUNK = 32u;
 
 struct Moments {
   mean: vec4f,
   squares: vec4f,     // sum of squared distances from the mean
 }
 
-// Statistics of a block of rows. Sums are taken relative to the block's first row, so that a mean far
-// from zero costs no digits of the variance.
-@compute @workgroup_size(64)
-fn blockMoments(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let i = linearWorkgroup(group, groups) * 64u + lane;
-  if (i >= P.blocks * P.quads) { return; }
-  let quad = i % P.quads;
-  let first = (i / P.quads) * P.per;
-  let last = min(first + P.per, P.rows);
+// Two groups of rows as one (Chan, Golub and LeVeque's update).
+fn joined(a: Moments, countA: f32, b: Moments, countB: f32) -> Moments {
+  let away = b.mean - a.mean;
+  let share = countB / (countA + countB);
+  return Moments(a.mean + away * share, a.squares + b.squares + away * away * (countA * share));
+}
+
+// Statistics of a few rows. Sums are taken relative to the first of them, so that a mean far from zero costs no
+// digits of the variance.
+fn momentsOf(first: u32, last: u32, quad: u32) -> Moments {
   let shift = x[first * P.quads + quad];
   var sum = vec4f(0.0);
   var squares = vec4f(0.0);
@@ -67,10 +74,25 @@ fn blockMoments(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gr
     sum += a;
     squares += a * a;
   }
-  let count = f32(last - first);
-  let away = sum / count;
-  parts[i] = shift + away;
-  parts[P.blocks * P.quads + i] = max(squares - sum * away, vec4f(0.0));
+  let away = sum / f32(last - first);
+  return Moments(shift + away, max(squares - sum * away, vec4f(0.0)));
+}
+
+// Statistics of a block of rows.
+@compute @workgroup_size(64)
+fn blockMoments(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let i = linearWorkgroup(group, groups) * 64u + lane;
+  if (i >= P.blocks * P.quads) { return; }
+  let quad = i % P.quads;
+  let first = (i / P.quads) * P.per;
+  let last = min(first + P.per, P.rows);
+  var total = Moments(vec4f(0.0), vec4f(0.0));
+  for (var start = first; start < last; start += CHUNK) {
+    let end = min(start + CHUNK, last);
+    total = joined(total, f32(start - first), momentsOf(start, end, quad), f32(end - start));
+  }
+  parts[i] = total.mean;
+  parts[P.blocks * P.quads + i] = total.squares;
 }
 
 // Rows that the input blocks from `block` on, `count` of them, hold together.
@@ -78,16 +100,13 @@ fn rowsOf(block: u32, count: u32) -> f32 {
   return f32(min((block + count) * P.per, P.rows) - min(block * P.per, P.rows));
 }
 
-// Combines input blocks (Chan, Golub and LeVeque's update for groups of any size).
+// Combines input blocks.
 fn combined(first: u32, quad: u32) -> Moments {
   var total = Moments(inputParts[first * P.quads + quad], inputParts[(P.blocks + first) * P.quads + quad]);
   var count = rowsOf(first, 1u);
   for (var block = first + 1u; block < min(first + P.fan, P.blocks); block++) {
     let more = rowsOf(block, 1u);
-    let away = inputParts[block * P.quads + quad] - total.mean;
-    let share = more / (count + more);
-    total.mean += away * share;
-    total.squares += inputParts[(P.blocks + block) * P.quads + quad] + away * away * (count * share);
+    total = joined(total, count, Moments(inputParts[block * P.quads + quad], inputParts[(P.blocks + block) * P.quads + quad]), more);
     count += more;
   }
   return total;
@@ -141,7 +160,9 @@ fn normalize(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) group
   let shift = bias[quad];
   for (var r = first; r < last; r++) {
     let at = r * P.quads + quad;
-    y[at] = activated((x[at] - mean) * scale + shift);
+    var v = (x[at] - mean) * scale + shift;
+    if (RESIDUAL) { v += residual[at]; }
+    y[at] = activated(v);
   }
 }
 
@@ -166,22 +187,29 @@ fn blockGradients(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) 
   let shift = bias[quad];
   var sum = vec4f(0.0);
   var weighted = vec4f(0.0);
-  var r = first;
-  for (; r + 2u <= last; r += 2u) {
-    let at = r * P.quads + quad;
-    let c0 = x[at] - mean;
-    let c1 = x[at + P.quads] - mean;
-    let g0 = passed(at, c0, scale, shift);
-    let g1 = passed(at + P.quads, c1, scale, shift);
-    sum += g0 + g1;
-    weighted += g0 * c0 + g1 * c1;
-  }
-  if (r < last) {
-    let at = r * P.quads + quad;
-    let c0 = x[at] - mean;
-    let g0 = passed(at, c0, scale, shift);
-    sum += g0;
-    weighted += g0 * c0;
+  for (var start = first; start < last; start += CHUNK) {
+    let end = min(start + CHUNK, last);
+    var partSum = vec4f(0.0);
+    var partWeighted = vec4f(0.0);
+    var r = start;
+    for (; r + 2u <= end; r += 2u) {
+      let at = r * P.quads + quad;
+      let c0 = x[at] - mean;
+      let c1 = x[at + P.quads] - mean;
+      let g0 = passed(at, c0, scale, shift);
+      let g1 = passed(at + P.quads, c1, scale, shift);
+      partSum += g0 + g1;
+      partWeighted += g0 * c0 + g1 * c1;
+    }
+    if (r < end) {
+      let at = r * P.quads + quad;
+      let c0 = x[at] - mean;
+      let g0 = passed(at, c0, scale, shift);
+      partSum += g0;
+      partWeighted += g0 * c0;
+    }
+    sum += partSum;
+    weighted += partWeighted;
   }
   parts[i] = sum;
   parts[P.blocks * P.quads + i] = weighted * inverse;
@@ -211,8 +239,17 @@ fn finishGradients(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups)
   let quad = linearWorkgroup(group, groups) * 64u + lane;
   if (quad >= P.quads) { return; }
   let total = added(0u, quad);
-  biasOut[quad] = maskTail(total.mean, quad, P.width);
-  weightOut[quad] = maskTail(total.squares, quad, P.width);
+  let toBias = maskTail(total.mean, quad, P.width);
+  let toWeight = maskTail(total.squares, quad, P.width);
+  sumsOut[quad] = toBias;
+  sumsOut[P.quads + quad] = toWeight;
+  if (P.accumulate == 1u) {
+    biasOut[quad] = biasOut[quad] + toBias;
+    weightOut[quad] = weightOut[quad] + toWeight;
+  } else {
+    biasOut[quad] = toBias;
+    weightOut[quad] = toWeight;
+  }
 }
 
 @compute @workgroup_size(64)
@@ -226,8 +263,8 @@ fn inputGradient(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) g
   let inverse = moments[P.quads + quad];
   let scale = inverse * weight[quad];
   let shift = bias[quad];
-  let common1 = gradBias[quad] / f32(P.rows);
-  let common2 = inverse * (gradWeight[quad] / f32(P.rows));
+  let common1 = sums[quad] / f32(P.rows);
+  let common2 = inverse * (sums[P.quads + quad] / f32(P.rows));
   for (var r = first; r < last; r++) {
     let at = r * P.quads + quad;
     let centred = x[at] - mean;

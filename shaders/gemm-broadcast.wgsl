@@ -4,6 +4,7 @@ enable subgroups;
 // hold different rows of x and share them, while each lane owns four columns of the result. Where the result
 // has few columns, the lanes form GROUPS groups that own the same columns of different rows.
 //# include divide
+//# include epilogue
 //# include gemm
 //# include grid
 //# include tail
@@ -14,8 +15,6 @@ const COLUMNS = LANES / GROUPS;        // lanes side by side
 
 //# include x
 //# include w
-@group(0) @binding(2) var<storage, read> bias: array<vec4f>;
-@group(0) @binding(3) var<storage, read_write> y: array<vec4f>;
 @group(1) @binding(0) var<uniform> P: Params;
 
 // A tile of (LANES * BLOCKS) rows by (COLUMNS * 4) columns.
@@ -95,13 +94,10 @@ fn rows(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) la
     }
   }
   if (column >= P.width4) { return; }
-  var shift = vec4f(0.0);
-  if (BIAS) { shift = bias[column]; }
+  let line = lineOf(column, P.width4);
   for (var i = 0u; i < P.tileRows; i++) {
     let row = row0 + i / COLUMNS * LANES + first + i % COLUMNS;
-    if (row < P.rows) {
-      y[batch * P.yBatch + placeOf(row) + column] = maskTail(sum[i] + shift, column, P.width);
-    }
+    if (row < P.rows) { store(batch * P.yBatch + placeOf(row) + column, column, P.width, sum[i], line); }
   }
 }
 
@@ -174,6 +170,6 @@ fn weights(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
   let base = split * P.ySplit + batch * P.yBatch + tap * P.tapX + column;
   for (var i = 0u; i < P.tileRows; i++) {
     let c = block * 4u + i;
-    if (c < P.depth) { y[base + c * P.yPitch] = maskTail(sum[i], column, P.width); }
+    if (c < P.depth) { store(base + c * P.yPitch, column, P.width, sum[i], Line(vec4f(P.scale), vec4f(0.0))); }
   }
 }

@@ -1,14 +1,13 @@
 // Matrix products and convolutions from registers alone: 8 rows by one vec4f of columns per invocation. For software
 // adapters without subgroups, where workgroup memory costs more than it saves.
 //# include divide
+//# include epilogue
 //# include gemm
 //# include grid
 //# include tail
 //# include x
 //# include w
 
-@group(0) @binding(2) var<storage, read> bias: array<vec4f>;
-@group(0) @binding(3) var<storage, read_write> y: array<vec4f>;
 @group(1) @binding(0) var<uniform> P: Params;
 
 // A tile of 8 rows by 64 vec4f of columns.
@@ -47,10 +46,9 @@ fn rows(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
       }
     }
   }
-  var shift = vec4f(0.0);
-  if (BIAS) { shift = bias[column]; }
+  let line = lineOf(column, P.width4);
   for (var i = 0u; i < P.tileRows; i++) {
-    if (row0 + i < P.rows) { y[batch * P.yBatch + placeOf(row0 + i) + column] = maskTail(sum[i] + shift, column, P.width); }
+    if (row0 + i < P.rows) { store(batch * P.yBatch + placeOf(row0 + i) + column, column, P.width, sum[i], line); }
   }
 }
 
@@ -96,6 +94,6 @@ fn weights(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
   let base = (part % P.splits) * P.ySplit + batch * P.yBatch + tap * P.tapX + column;
   for (var i = 0u; i < P.tileRows; i++) {
     let c = block * 4u + i;
-    if (c < P.depth) { y[base + c * P.yPitch] = maskTail(sum[i], column, P.width); }
+    if (c < P.depth) { store(base + c * P.yPitch, column, P.width, sum[i], Line(vec4f(P.scale), vec4f(0.0))); }
   }
 }

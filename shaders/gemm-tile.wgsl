@@ -1,14 +1,13 @@
 // Matrix products and convolutions for GPUs, with tiles in workgroup memory: (64 ROWS) by (64 COLUMNS) results per
 // workgroup of 256, (4 ROWS) by (4 COLUMNS) per invocation, 16 products deep. Needs no optional feature.
 //# include divide
+//# include epilogue
 //# include gemm
 //# include grid
 //# include tail
 //# include x
 //# include w
 
-@group(0) @binding(2) var<storage, read> bias: array<vec4f>;
-@group(0) @binding(3) var<storage, read_write> y: array<vec4f>;
 @group(1) @binding(0) var<uniform> P: Params;
 
 const ROWS = u32($ROWS);
@@ -87,12 +86,11 @@ fn rows(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
   {
     let column = column0 + tx + u32($j) * 16u;
     if (column < P.width4) {
-      var shift = vec4f(0.0);
-      if (BIAS) { shift = bias[column]; }
+      let line = lineOf(column, P.width4);
       //# for i in 0..$ROWS
       for (var c = 0u; c < 4u; c++) {
         let row = row0 + (ty + u32($i) * 16u) * 4u + c;
-        if (row < P.rows) { y[batch * P.yBatch + placeOf(row) + column] = maskTail(sum[($i * $COLUMNS + $j) * 4 + c] + shift, column, P.width); }
+        if (row < P.rows) { store(batch * P.yBatch + placeOf(row) + column, column, P.width, sum[($i * $COLUMNS + $j) * 4 + c], line); }
       }
       //# end
     }
@@ -160,7 +158,7 @@ fn weights(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
       //# for i in 0..$ROWS
       for (var q = 0u; q < 4u; q++) {
         let c = (block + ty + u32($i) * 16u) * 4u + q;
-        if (c < P.depth) { y[base + c * P.yPitch + column] = maskTail(sum[($i * $COLUMNS + $j) * 4 + q], column, P.width); }
+        if (c < P.depth) { store(base + c * P.yPitch + column, column, P.width, sum[($i * $COLUMNS + $j) * 4 + q], Line(vec4f(P.scale), vec4f(0.0))); }
       }
       //# end
     }

@@ -12,6 +12,7 @@ struct Params {
   splits: u32,        // the reduced rows are cut into this many partial results
   width: u32,         // logical row length
   scale: f32,
+  accumulate: u32,    // columns kernel: 1 adds to y instead of replacing it
 }
 @group(0) @binding(0) var<storage, read> x: array<vec4f>;
 @group(0) @binding(1) var<storage, read_write> y: array<vec4f>;
@@ -51,7 +52,9 @@ fn columns(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
     total = x[base + first * P.quads];
     for (var r = first + 1u; r < last; r++) { total = combine(total, x[base + r * P.quads]); }
   }
-  y[i] = maskTail(total * P.scale, quad % ((P.width + 3u) / 4u), P.width);
+  var result = maskTail(total * P.scale, quad % ((P.width + 3u) / 4u), P.width);
+  if (P.accumulate == 1u) { result += y[i]; }
+  y[i] = result;
 }
 
 var<workgroup> lanes: array<vec4f, 64>;

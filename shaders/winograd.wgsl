@@ -2,13 +2,11 @@
 // as EDGE * EDGE matrix products (src/ops/gemm.ts), and the products transformed back. EDGE = RESULT + 2 pixels of
 // input give RESULT pixels of output along each axis. Per result, 9 products become (EDGE / RESULT)^2.
 //# include divide
+//# include epilogue
 //# include grid
-//# include tail
 //# include transforms
 
-@group(0) @binding(0) var<storage, read> source: array<vec4f>;
-@group(0) @binding(1) var<storage, read> bias: array<vec4f>;
-@group(0) @binding(2) var<storage, read_write> y: array<vec4f>;
+@group(0) @binding(0) var<storage, read> source: array<f32>;
 
 struct Params {
   inH: u32, inW: u32,     // input pixels
@@ -18,31 +16,38 @@ struct Params {
   tiles: u32,             // in this part
   padY: i32, padX: i32,
   channels: u32,          // of input (input), of output (output); rows of the weight matrix (weights)
-  quads: u32,             // vec4f in a row
+  lanes: u32,             // numbers in a row as it is stored
+  scale: f32,             // the epilogue's, from here on
+  biased: u32,
+  adds: u32,
+  relu: u32,
 }
 @group(1) @binding(0) var<uniform> P: Params;
 
-override BIAS: bool = false;
+// Single numbers: four at once would be hardly faster on software adapters, and take four times as long to compile.
+alias Value = f32;
+fn masked(v: Value, column: u32, width: u32) -> Value { return select(v, 0.0, column >= width); }
+
 override FLIP: bool = false;   // taps in reverse order, for the gradient of the input
 
 const RESULT = u32($RESULT);
 const EDGE = u32($EDGE);
 
 // Column, row and image of an item's tile, and its channel.
-fn tileOf(item: u32) -> vec4u {
-  let place = quotient(item, P.quads);
+fn tileOf(item: u32, width: u32) -> vec4u {
+  let place = quotient(item, width);
   let tile = P.firstTile + place;
   let line = quotient(tile, P.tilesX);
   let image = quotient(line, P.tilesY);
-  return vec4u(tile - line * P.tilesX, line - image * P.tilesY, image, item - place * P.quads);
+  return vec4u(tile - line * P.tilesX, line - image * P.tilesY, image, item - place * width);
 }
 
 // y[e][tile][channel] = (Bt d B)[e] for the EDGE * EDGE pixels d of each tile.
 @compute @workgroup_size(64)
 fn input(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
   let item = linearWorkgroup(group, groups) * 64u + lane;
-  if (item >= P.tiles * P.quads) { return; }
-  let t = tileOf(item);
+  if (item >= P.tiles * P.lanes) { return; }
+  let t = tileOf(item, P.lanes);
   let x0 = i32(t.x * RESULT) - P.padX;
   let y0 = i32(t.y * RESULT) - P.padY;
   let image = t.z * P.inH;
@@ -54,21 +59,21 @@ fn input(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: v
   //# for r in 0..$EDGE
   let within$r = y0 + $r >= 0 && y0 + $r < i32(P.inH);
   let row$r = (image + u32(clamp(y0 + $r, 0, i32(P.inH) - 1))) * P.inW;
-  var d$r: array<vec4f, EDGE>;
+  var d$r: array<f32, EDGE>;
   //# for c in 0..$EDGE
-  d$r[$c] = select(vec4f(0.0), source[(row$r + column$c) * P.quads + channel], within$r && inside$c);
+  d$r[$c] = select(f32(0.0), source[(row$r + column$c) * P.lanes + channel], within$r && inside$c);
   //# end
   let h$r = inputLine(d$r);
   //# end
   //# for c in 0..$EDGE
   {
-    var line: array<vec4f, EDGE>;
+    var line: array<f32, EDGE>;
     //# for r in 0..$EDGE
     line[$r] = h$r[$c];
     //# end
     let v = inputLine(line);
     //# for r in 0..$EDGE
-    y[(u32($r) * EDGE + u32($c)) * P.tiles * P.quads + item] = v[$r];
+    y[(u32($r) * EDGE + u32($c)) * P.tiles * P.lanes + item] = v[$r];
     //# end
   }
   //# end
@@ -78,10 +83,10 @@ fn input(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: v
 @compute @workgroup_size(64)
 fn weights(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
   let item = linearWorkgroup(group, groups) * 64u + lane;
-  let items = P.channels * P.quads;
+  let items = P.channels * P.lanes;
   if (item >= items) { return; }
   //# for r in 0..3
-  var g$r: array<vec4f, 3>;
+  var g$r: array<f32, 3>;
   //# for c in 0..3
   g$r[$c] = source[select(u32($r * 3 + $c), u32(8 - $r * 3 - $c), FLIP) * items + item];
   //# end
@@ -89,7 +94,7 @@ fn weights(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
   //# end
   //# for c in 0..$EDGE
   {
-    let u = weightLine(array<vec4f, 3>(h0[$c], h1[$c], h2[$c]));
+    let u = weightLine(array<f32, 3>(h0[$c], h1[$c], h2[$c]));
     //# for r in 0..$EDGE
     y[(u32($r) * EDGE + u32($c)) * items + item] = u[$r];
     //# end
@@ -97,37 +102,49 @@ fn weights(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
   //# end
 }
 
-// y[pixels of the tile][channel] = At m A for the products m, plus bias.
+// y[pixels of the tile][channel] = At m A for the products m, and what the epilogue adds.
 @compute @workgroup_size(64)
 fn output(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
   let item = linearWorkgroup(group, groups) * 64u + lane;
-  let items = P.tiles * P.quads;
+  let items = P.tiles * P.lanes;
   if (item >= items) { return; }
-  let t = tileOf(item);
+  let t = tileOf(item, P.lanes);
   let x0 = t.x * RESULT;
   let y0 = t.y * RESULT;
   let image = t.z * P.outH;
   let channel = t.w;
   //# for r in 0..$EDGE
-  var m$r: array<vec4f, EDGE>;
+  var m$r: array<f32, EDGE>;
   //# for c in 0..$EDGE
   m$r[$c] = source[u32($r * $EDGE + $c) * items + item];
   //# end
   let h$r = outputLine(m$r);
   //# end
-  var shift = vec4f(0.0);
-  if (BIAS) { shift = bias[channel]; }
+  //# for r in 0..$RESULT
+  //# for c in 0..$RESULT
+  let inside$r$c = y0 + u32($r) < P.outH && x0 + u32($c) < P.outW;
+  let at$r$c = ((image + min(y0 + u32($r), P.outH - 1u)) * P.outW + min(x0 + u32($c), P.outW - 1u)) * P.lanes + channel;
+  //# end
+  //# end
+  // One branch for all: one around each load makes the kernel slow to compile.
+  var more: array<f32, RESULT * RESULT>;
+  if (P.adds != 0u) {
+    //# for r in 0..$RESULT
+    //# for c in 0..$RESULT
+    more[$r * RESULT + $c] = earlier(at$r$c);
+    //# end
+    //# end
+  }
+  let line = lineOf(channel, P.lanes);
   //# for c in 0..$RESULT
   {
-    var line: array<vec4f, EDGE>;
+    var strip: array<f32, EDGE>;
     //# for r in 0..$EDGE
-    line[$r] = h$r[$c];
+    strip[$r] = h$r[$c];
     //# end
-    let v = outputLine(line);
+    let v = outputLine(strip);
     //# for r in 0..$RESULT
-    if (y0 + u32($r) < P.outH && x0 + u32($c) < P.outW) {
-      y[((image + y0 + u32($r)) * P.outW + x0 + u32($c)) * P.quads + channel] = maskTail(v[$r] + shift, channel, P.channels);
-    }
+    if (inside$r$c) { y[at$r$c] = finished(channel, P.channels, v[$r], line, more[$r * RESULT + $c]); }
     //# end
   }
   //# end

@@ -43,9 +43,15 @@ struct Params {
   splits: u32,        // weights form: parts into which the pixels are cut
   ySplit: u32,        // between their results
   tileRows: u32,      // a loop bound the compiler must not know, so that it does not unroll
+  scale: f32,         // the epilogue's, from here on
+  biased: u32,        // rows of bias
+  adds: u32,          // 1: residual is added, 2: what y holds
+  relu: u32,
 }
 
-override BIAS: bool = false;
+alias Value = vec4f;
+fn masked(v: Value, column: u32, width: u32) -> Value { return maskTail(v, column, width); }
+
 override TRANSPOSED: bool = false;     // w is [n][k] instead of [k][n]
 override PLAIN: bool = false;          // x is a matrix of P.rows rows: no pixels to find
 override SCATTER: bool = false;        // the rows of y are not one behind the other

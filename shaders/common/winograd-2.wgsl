@@ -1,12 +1,12 @@
 // F(2x2, 3x3): tiles of 2 by 2 results from 4 by 4 pixels. Matrices of Lavin and Gray, arXiv 1509.09308, section 4.1.
-fn inputLine(d: array<vec4f, 4>) -> array<vec4f, 4> {
-  return array<vec4f, 4>(d[0] - d[2], d[1] + d[2], d[2] - d[1], d[1] - d[3]);
+fn inputLine(d: array<f32, 4>) -> array<f32, 4> {
+  return array<f32, 4>(d[0] - d[2], d[1] + d[2], d[2] - d[1], d[1] - d[3]);
 }
 
-fn weightLine(g: array<vec4f, 3>) -> array<vec4f, 4> {
-  return array<vec4f, 4>(g[0], 0.5 * (g[0] + g[1] + g[2]), 0.5 * (g[0] - g[1] + g[2]), g[2]);
+fn weightLine(g: array<f32, 3>) -> array<f32, 4> {
+  return array<f32, 4>(g[0], 0.5 * (g[0] + g[1] + g[2]), 0.5 * (g[0] - g[1] + g[2]), g[2]);
 }
 
-fn outputLine(m: array<vec4f, 4>) -> array<vec4f, 2> {
-  return array<vec4f, 2>(m[0] + m[1] + m[2], m[1] - m[2] - m[3]);
+fn outputLine(m: array<f32, 4>) -> array<f32, 2> {
+  return array<f32, 2>(m[0] + m[1] + m[2], m[1] - m[2] - m[3]);
 }

@@ -1,22 +1,22 @@
 // F(4x4, 3x3): tiles of 4 by 4 results from 6 by 6 pixels. Matrices of Lavin and Gray, arXiv 1509.09308, section 4.2.
-fn inputLine(d: array<vec4f, 6>) -> array<vec4f, 6> {
+fn inputLine(d: array<f32, 6>) -> array<f32, 6> {
   let even = d[4] - 4.0 * d[2];
   let odd = d[3] - 4.0 * d[1];
   let outer = d[4] - d[2];
   let inner = 2.0 * (d[3] - d[1]);
-  return array<vec4f, 6>(4.0 * d[0] - 5.0 * d[2] + d[4], even + odd, even - odd, outer + inner, outer - inner, 4.0 * d[1] - 5.0 * d[3] + d[5]);
+  return array<f32, 6>(4.0 * d[0] - 5.0 * d[2] + d[4], even + odd, even - odd, outer + inner, outer - inner, 4.0 * d[1] - 5.0 * d[3] + d[5]);
 }
 
-fn weightLine(g: array<vec4f, 3>) -> array<vec4f, 6> {
+fn weightLine(g: array<f32, 3>) -> array<f32, 6> {
   let near = (g[0] + g[2]) * (-1.0 / 6.0);
   let far = g[0] * (1.0 / 24.0) + g[2] * (1.0 / 6.0);
-  return array<vec4f, 6>(0.25 * g[0], near - g[1] * (1.0 / 6.0), near + g[1] * (1.0 / 6.0), far + g[1] * (1.0 / 12.0), far - g[1] * (1.0 / 12.0), g[2]);
+  return array<f32, 6>(0.25 * g[0], near - g[1] * (1.0 / 6.0), near + g[1] * (1.0 / 6.0), far + g[1] * (1.0 / 12.0), far - g[1] * (1.0 / 12.0), g[2]);
 }
 
-fn outputLine(m: array<vec4f, 6>) -> array<vec4f, 4> {
+fn outputLine(m: array<f32, 6>) -> array<f32, 4> {
   let sumNear = m[1] + m[2];
   let sumFar = m[3] + m[4];
   let near = m[1] - m[2];
   let far = m[3] - m[4];
-  return array<vec4f, 4>(m[0] + sumNear + sumFar, near + 2.0 * far, sumNear + 4.0 * sumFar, near + 8.0 * far + m[5]);
+  return array<f32, 4>(m[0] + sumNear + sumFar, near + 2.0 * far, sumNear + 4.0 * sumFar, near + 8.0 * far + m[5]);
 }

@@ -41,7 +41,8 @@ const propagate = (root: Node, seed: Tensor): void => {
     if (!grad) continue;
     pending.delete(node);
     if (node.retained) retain(node.retained, grad.alias());
-    const results = scope(() => distinctHandles(gradientsOf(node, grad), grad));
+    const into = node.sources.map((source) => changeable(source && ('leaf' in source ? source.leaf.grad : pending.get(source.node))));
+    const results = scope(() => distinctHandles(gradientsOf(node, grad, into), grad));
     grad.release();
     results.forEach((result, i) => {
       const source = node.sources[i];
@@ -53,10 +54,16 @@ const propagate = (root: Node, seed: Tensor): void => {
   }
 };
 
+/** A sum of gradients if nobody else sees it, so that it may be changed in place. */
+const changeable = (sum: Tensor | null | undefined): Tensor | null => (sum && !sum.storage.shared ? sum : null);
+
 /** Runs a node's backward in the name of the module that made it, and shows its gradients to the debug mode. */
-const gradientsOf = (node: Node, grad: Tensor): readonly (Tensor | null)[] => inModule(node.module, () => {
-  const results = node.backward(grad);
-  for (const result of results) if (result) inspectOutput(`${node.op} (backward)`, result);
+const gradientsOf = (node: Node, grad: Tensor, into: readonly (Tensor | null)[]): readonly (Tensor | null)[] => inModule(node.module, () => {
+  const results = node.backward(grad, into);
+  results.forEach((result, i) => {
+    const seen = result ?? into[i];
+    if (seen) inspectOutput(`${node.op} (backward)`, seen);
+  });
   return results;
 });
 
@@ -97,7 +104,7 @@ const distinctHandles = (results: readonly (Tensor | null)[], grad: Tensor): (Te
 /** Sum of two gradients: in place where nobody else sees the first. */
 const merge = (sum: Tensor | undefined, more: Tensor): Tensor => {
   if (!sum) return more;
-  if (!sum.storage.shared) {
+  if (changeable(sum)) {
     accumulate(sum, more);
     more.release();
     return sum;

@@ -5,7 +5,7 @@ import { scope } from '../tensor/scope.js';
 import { formatShape, sameShape, type Shape } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
 import { backward } from './backward.js';
-import { enableGrad, isGradEnabled, noticingGradients, recomputing, recordCall } from './tape.js';
+import { enableGrad, isRecording, noticingGradients, recomputing, recordCall } from './tape.js';
 
 type Fn = (...inputs: Tensor[]) => Tensor;
 
@@ -23,7 +23,7 @@ type Fn = (...inputs: Tensor[]) => Tensor;
  *   when it is called again
  */
 export const checkpoint = <Inputs extends Tensor[]>(fn: (...inputs: NoInfer<Inputs>) => Tensor, ...inputs: Inputs): Tensor => {
-  if (!isGradEnabled()) return fn(...inputs);
+  if (!isRecording()) return fn(...inputs);
   const run = fn as unknown as Fn;
   const random = getRandomState();
   const { result, wanted } = noticingGradients(() => scope(() => detachedCall(run, inputs)));

@@ -45,12 +45,12 @@ export class Node implements GradientNode, Scoped {
     trackOutermost(this);
   }
 
-  /** Gradients of the inputs; frees what was kept for it. */
-  backward(grad: Tensor): readonly (Tensor | null)[] {
+  /** Gradients of the inputs, where they were not added to those in `into`; frees what was kept for it. */
+  backward(grad: Tensor, into: readonly (Tensor | null)[]): readonly (Tensor | null)[] {
     if (this.state !== 'live') this.refuse();
     const grads = this.record.backward!({
       runtime: this.call.runtime, grad, attrs: this.call.attrs as never, inputs: this.inputs, output: this.output, saved: this.saved,
-      shapes: this.shapes, shape: this.shape, needs: this.sources.map((s) => s !== null),
+      shapes: this.shapes, shape: this.shape, needs: this.sources.map((s) => s !== null), into,
     });
     this.free('consumed');
     return grads;
@@ -114,8 +114,11 @@ const refuseCaptured = (op: string, captured: Tensor | undefined): void => {
   if (captured) fail(`checkpoint: "${op}" reads tensor "${captured.label}" ${formatShape(captured.shape)}, which was computed outside of the checkpointed function; pass it as one of its inputs`);
 };
 
+/** Whether gradients are wanted of what is computed now, be it recorded at once or when backward computes it again. */
+export const isGradEnabled = (): boolean => mode !== 'off';
+
 /** Whether ops are being recorded. */
-export const isGradEnabled = (): boolean => mode === 'record';
+export const isRecording = (): boolean => mode === 'record';
 
 /** Whether backward is running a checkpointed function again: what must happen once per step has happened already. */
 export const isRecomputing = (): boolean => recomputations > 0;

@@ -1,4 +1,5 @@
 import divide from '../../shaders/common/divide.wgsl';
+import epilogue from '../../shaders/common/epilogue.wgsl';
 import float from '../../shaders/common/float.wgsl';
 import gemm from '../../shaders/common/gemm.wgsl';
 import grid from '../../shaders/common/grid.wgsl';
@@ -15,6 +16,6 @@ import xImage from '../../shaders/common/x-image.wgsl';
 
 /** What `//# include NAME` in a shader stands for. */
 export const includes: Readonly<Record<string, string>> = {
-  divide, float, gemm, grid, random, rows, tail, taps, 'w-buffer': wBuffer, 'w-image': wImage,
+  divide, epilogue, float, gemm, grid, random, rows, tail, taps, 'w-buffer': wBuffer, 'w-image': wImage,
   'winograd-2': winograd2, 'winograd-4': winograd4, 'x-buffer': xBuffer, 'x-image': xImage,
 };

@@ -2,54 +2,73 @@ import type { Device } from '../device/device.js';
 import { packParams, PARAM_SLOT_BYTES, type ParamField, type ParamValues } from './params.js';
 
 const SLOTS = 4096;
+const SLOT_WORDS = PARAM_SLOT_BYTES / 4;
+
+const hashOf = (words: Uint32Array, count: number): number => {
+  let hash = count;
+  for (let i = 0; i < count; i++) {
+    hash = Math.imul(hash ^ words[i]!, 0x9e3779b1);
+    hash ^= hash >>> 15;
+  }
+  return hash;
+};
 
 /**
  * One uniform buffer that holds the parameters of all dispatches. Equal contents share a slot, so a
- * training step, which repeats the same shapes, writes almost nothing after the first time.
+ * training step, which repeats the same shapes, writes almost nothing after the first time. Each slot has a bind
+ * group of its own: with one group at dynamic offsets a dispatch takes 20 µs longer on lavapipe.
  */
 export class ParamArena {
   private readonly buffer: GPUBuffer;
-  private readonly shadow = new Uint8Array(SLOTS * PARAM_SLOT_BYTES);
+  private readonly shadow = new Uint32Array(SLOTS * SLOT_WORDS);
   private readonly scratch = new DataView(new ArrayBuffer(PARAM_SLOT_BYTES));
-  private readonly words = new Uint16Array(this.scratch.buffer);
-  private readonly slots = new Map<string, number>();
+  private readonly words = new Uint32Array(this.scratch.buffer);
+  /** By hash; contents that share a hash stand at the next free number. */
+  private readonly slots = new Map<number, number>();
+  private readonly groups: GPUBindGroup[] = [];
   private used = 0;
   private uploaded = 0;
-  readonly bindGroup: GPUBindGroup;
 
-  constructor(private readonly device: Device, layout: GPUBindGroupLayout) {
+  constructor(private readonly device: Device, private readonly layout: GPUBindGroupLayout) {
     this.buffer = device.gpu.createBuffer({ label: 'params', size: SLOTS * PARAM_SLOT_BYTES, usage: GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST });
-    this.bindGroup = device.gpu.createBindGroup({
-      label: 'params', layout, entries: [{ binding: 0, resource: { buffer: this.buffer, size: PARAM_SLOT_BYTES } }],
-    });
   }
 
   get full(): boolean {
     return this.used === SLOTS;
   }
 
-  /** Byte offset of a slot with these values. The arena must not be {@link full}. */
-  place(label: string, fields: readonly ParamField[], values: ParamValues): number {
+  /** Bind group of a slot with these values. The arena must not be {@link full}. */
+  place(label: string, fields: readonly ParamField[], values: ParamValues): GPUBindGroup {
     this.words.fill(0);
-    packParams(label, fields, values, this.scratch);
-    const last = fields.length ? fields[fields.length - 1]! : null;
-    const length = last ? (last.offset + 4 * last.count) / 2 : 0;
-    const key = String.fromCharCode(...this.words.subarray(0, length));
-    let slot = this.slots.get(key);
+    const count = packParams(label, fields, values, this.scratch);
+    let hash = hashOf(this.words, count);
+    let slot = this.slots.get(hash);
+    while (slot !== undefined && !this.holds(slot)) slot = this.slots.get(++hash);
     if (slot === undefined) {
       slot = this.used++;
-      this.shadow.set(new Uint8Array(this.scratch.buffer), slot * PARAM_SLOT_BYTES);
-      this.slots.set(key, slot);
+      this.shadow.set(this.words, slot * SLOT_WORDS);
+      this.slots.set(hash, slot);
     }
-    return slot * PARAM_SLOT_BYTES;
+    return this.groups[slot] ??= this.bind(slot);
   }
 
   /** Sends what is new to the adapter; call right before a submit. */
   upload(): void {
     if (this.uploaded === this.used) return;
-    const from = this.uploaded * PARAM_SLOT_BYTES;
-    this.device.gpu.queue.writeBuffer(this.buffer, from, this.shadow, from, this.used * PARAM_SLOT_BYTES - from);
+    const from = this.uploaded * SLOT_WORDS;
+    this.device.gpu.queue.writeBuffer(this.buffer, from * 4, this.shadow, from, this.used * SLOT_WORDS - from);
     this.uploaded = this.used;
+  }
+
+  private holds(slot: number): boolean {
+    const from = slot * SLOT_WORDS;
+    for (let i = 0; i < SLOT_WORDS; i++) if (this.shadow[from + i] !== this.words[i]) return false;
+    return true;
+  }
+
+  private bind(slot: number): GPUBindGroup {
+    const resource = { buffer: this.buffer, offset: slot * PARAM_SLOT_BYTES, size: PARAM_SLOT_BYTES };
+    return this.device.gpu.createBindGroup({ label: 'params', layout: this.layout, entries: [{ binding: 0, resource }] });
   }
 
   /** Forgets all slots; allowed once the commands that use them were submitted, as later writes are ordered after them. */

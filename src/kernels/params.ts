@@ -34,19 +34,23 @@ export const parseParams = (source: string): ParamField[] => {
   return fields;
 };
 
-/** Writes values by member name; every member must be given, and nothing else. */
-export const packParams = (label: string, fields: readonly ParamField[], values: ParamValues, out: DataView): void => {
+/** Writes values by member name; every member must be given, and nothing else. @returns the number of words written, gaps included */
+export const packParams = (label: string, fields: readonly ParamField[], values: ParamValues, out: DataView): number => {
+  let end = 0;
   for (const field of fields) {
     const value = values[field.name];
     if (value === undefined) throw new Error(`${label}: parameter ${field.name} is missing`);
-    for (let i = 0; i < field.count; i++) {
-      writeScalar(out, field, field.offset + 4 * i, field.count === 1 ? (value as number) : ((value as readonly number[])[i] ?? 0));
-    }
+    if (typeof value === 'number') writeScalar(out, field, field.offset, value);
+    else for (let i = 0; i < field.count; i++) writeScalar(out, field, field.offset + 4 * i, value[i] ?? 0);
+    end = field.offset + 4 * field.count;
   }
-  if (Object.keys(values).length !== fields.length) {
+  let given = 0;
+  for (const _ in values) given++;
+  if (given !== fields.length) {
     const known = new Set(fields.map((f) => f.name));
     throw new Error(`${label}: unknown parameter ${Object.keys(values).filter((k) => !known.has(k)).join(', ')}`);
   }
+  return end / 4;
 };
 
 const writeScalar = (out: DataView, field: ParamField, offset: number, value: number): void => {

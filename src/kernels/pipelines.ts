@@ -17,7 +17,7 @@ export class PipelineCache {
   constructor(private readonly device: Device) {
     this.paramsLayout = device.gpu.createBindGroupLayout({
       label: 'params',
-      entries: [{ binding: 0, visibility: GPUShaderStage.COMPUTE, buffer: { type: 'uniform', hasDynamicOffset: true } }],
+      entries: [{ binding: 0, visibility: GPUShaderStage.COMPUTE, buffer: { type: 'uniform' } }],
     });
   }
 

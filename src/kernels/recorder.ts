@@ -57,6 +57,8 @@ export class Recorder {
   private readonly groupsOfBuffer = new Map<number, string[]>();
   private encoder: GPUCommandEncoder | null = null;
   private pass: GPUComputePassEncoder | null = null;
+  /** The pipeline that the open pass has set last. */
+  private current: CompiledKernel | null = null;
   private pending = 0;
   private observer: RecorderObserver | null = null;
   /** While set, nothing is recorded: a dry run that only counts memory. */
@@ -78,12 +80,13 @@ export class Recorder {
     }
     const names = Object.keys(ranges);
     const compiled = this.pipelines.get(kernel, names);
-    const offset = this.arena.place(kernel.key, kernel.shader.params, params);
+    const parameters = this.arena.place(kernel.key, kernel.shader.params, params);
     const images = this.fillImages(compiled, ranges);
     const pass = this.openPass(this.observer?.dispatching({ kernel, ranges, params, grid }, !this.pass) ?? null);
-    pass.setPipeline(compiled.pipeline);
+    if (compiled !== this.current) pass.setPipeline(compiled.pipeline);
+    this.current = compiled;
     pass.setBindGroup(0, this.bindGroup(kernel, compiled, ranges, images));
-    pass.setBindGroup(1, this.arena.bindGroup, [offset]);
+    pass.setBindGroup(1, parameters);
     pass.dispatchWorkgroups(grid[0], grid[1], grid[2]);
     this.statistics.dispatches++;
     if (++this.pending >= DISPATCHES_PER_SUBMIT) this.flush();
@@ -138,6 +141,7 @@ export class Recorder {
     if (this.pass && !own) return this.pass;
     this.pass?.end();
     this.pass = this.openEncoder().beginComputePass(own ?? {});
+    this.current = null;
     return this.pass;
   }
 

@@ -1,10 +1,16 @@
 import { checkpoint } from '../autograd/checkpoint.js';
-import { isRecomputing } from '../autograd/tape.js';
-import { avgPool2d, batchNorm2d, conv2d, dropout, globalAvgPool2d, linear, maxPool2d, relu } from '../ops/index.js';
+import { isGradEnabled, isRecomputing } from '../autograd/tape.js';
+import { add, avgPool2d, batchNorm2d, conv2d, convBatchNorm2d, dropout, type FrozenNorm, globalAvgPool2d, linear, maxPool2d, relu } from '../ops/index.js';
 import type { Pair } from '../ops/conv-shape.js';
 import { Tensor } from '../tensor/tensor.js';
 import { constant, defaultUniform } from './init.js';
-import { type AnyModule, buffer, Module, type Named, parameter } from './module.js';
+import { type AnyModule, buffer, isObserved, Module, type Named, parameter } from './module.js';
+
+/** What a layer may compute on the way, instead of in a pass of its own: a sum with something, then a ReLU. */
+export interface Behind {
+  readonly residual?: Tensor | null;
+  readonly activation?: 'none' | 'relu';
+}
 
 export interface Conv2dLayerOptions {
   stride?: number | Pair;
@@ -19,11 +25,11 @@ export interface Conv2dLayerOptions {
 }
 
 /** Convolution: [N, H, W, in] → [N, OH, OW, out]. */
-export class Conv2d extends Module {
+export class Conv2d extends Module<[Tensor, Behind?]> {
   readonly weight: Tensor;
   readonly bias: Tensor | null;
 
-  constructor(inChannels: number, outChannels: number, kernelSize: number | Pair, private readonly options: Conv2dLayerOptions = {}) {
+  constructor(inChannels: number, outChannels: number, kernelSize: number | Pair, readonly options: Conv2dLayerOptions = {}) {
     super();
     const [kh, kw] = typeof kernelSize === 'number' ? [kernelSize, kernelSize] : kernelSize;
     const shape = [kh, kw, inChannels / (options.groups ?? 1), outChannels];
@@ -32,8 +38,8 @@ export class Conv2d extends Module {
     this.bias = options.bias === false ? null : parameter([outChannels], initBias([outChannels]));
   }
 
-  protected override forward(x: Tensor): Tensor {
-    return conv2d(x, this.weight, this.bias, this.options);
+  protected override forward(x: Tensor, behind: Behind = {}): Tensor {
+    return conv2d(x, this.weight, this.bias, { ...this.options, ...behind });
   }
 }
 
@@ -54,13 +60,13 @@ export class Linear extends Module {
 }
 
 /** Batch normalisation over all axes but the last, optionally with a ReLU fused behind it. */
-export class BatchNorm2d extends Module {
+export class BatchNorm2d extends Module<[Tensor, Behind?]> {
   readonly weight: Tensor;
   readonly bias: Tensor;
   readonly running_mean: Tensor;
   readonly running_var: Tensor;
   /** Uses and keeps the running statistics in training, too (PyTorch: `bn.eval()` in the training loop). Weight and bias go on learning. */
-  frozen = false;
+  keepsStatistics = false;
   /** What is fused behind it. */
   readonly activation: 'none' | 'relu';
 
@@ -73,18 +79,39 @@ export class BatchNorm2d extends Module {
     this.running_var = buffer([channels], constant([channels], 1));
   }
 
-  protected override forward(x: Tensor): Tensor {
-    const training = this.training && !this.frozen;
+  protected override forward(x: Tensor, behind: Behind = {}): Tensor {
+    const training = this.training && !this.keepsStatistics;
     // Backward that calls a checkpointed function again must not count its batch a second time.
     const statistics = [this.running_mean, this.running_var].map((s) => (training && isRecomputing() ? Tensor.allocate(s.runtime, s.shape, 'float32', 'unused statistics') : s));
-    return batchNorm2d(x, this.weight, this.bias, statistics[0]!, statistics[1]!, { ...this.options, training });
+    return batchNorm2d(x, this.weight, this.bias, statistics[0]!, statistics[1]!, { ...this.options, ...behind, training });
+  }
+
+  /** What evaluation reads of it. */
+  get frozen(): FrozenNorm {
+    return { mean: this.running_mean, variance: this.running_var, weight: this.weight, bias: this.bias, eps: this.options.eps ?? 1e-5 };
   }
 }
 
-/** Sets whether the batch norms in a module keep their running statistics; see {@link BatchNorm2d.frozen}. */
+/** Sets whether the batch norms in a module keep their running statistics; see {@link BatchNorm2d.keepsStatistics}. */
 export const freezeBatchNorm = (module: AnyModule, frozen = true): void => {
-  if (module instanceof BatchNorm2d) module.frozen = frozen;
+  if (module instanceof BatchNorm2d) module.keepsStatistics = frozen;
   for (const [, child] of module.namedChildren()) freezeBatchNorm(child, frozen);
+};
+
+/**
+ * A convolution and the batch norm behind it, then a sum with a residual and a ReLU (default: the norm's own). In evaluation this
+ * is one kernel; while somebody looks at the single modules, each is computed by itself.
+ */
+export const convNorm = (conv: Conv2d, norm: BatchNorm2d, x: Tensor, behind: Behind = {}): Tensor => {
+  const { residual = null, activation = norm.activation } = behind;
+  if (isObserved() && norm.activation === 'none') {
+    const y = norm.call(conv.call(x));
+    const sum = residual ? add(y, residual) : y;
+    return activation === 'relu' ? relu(sum) : sum;
+  }
+  const { groups = 1, ...options } = conv.options;
+  if (norm.training || groups > 1 || isGradEnabled() || isObserved()) return norm.call(conv.call(x), { residual, activation });
+  return convBatchNorm2d(x, conv.weight, conv.bias, norm.frozen, { ...options, residual, activation });
 };
 
 export class ReLU extends Module {
@@ -137,11 +164,20 @@ export class Dropout extends Module {
   }
 }
 
+/** Computes the layer at `i`, together with the one behind it where one kernel does both. */
+const stepOf = (layers: readonly Named<AnyModule>[], i: number, x: Tensor): { readonly next: Tensor; readonly taken: number } => {
+  const [layer, behind] = [layers[i]![1], layers[i + 1]?.[1]];
+  if (layer instanceof Conv2d && behind instanceof BatchNorm2d) return { next: convNorm(layer, behind, x), taken: 2 };
+  if (layer instanceof Conv2d && behind instanceof ReLU && !isObserved()) return { next: layer.call(x, { activation: 'relu' }), taken: 2 };
+  return { next: layer.call(x) as Tensor, taken: 1 };
+};
+
 /** Layers one after the other. */
 const chain = (layers: readonly Named<AnyModule>[], x: Tensor): Tensor => {
   let value = x;
-  for (const [, layer] of layers) {
-    const next = layer.call(value) as Tensor;
+  for (let i = 0; i < layers.length;) {
+    const { next, taken } = stepOf(layers, i, value);
+    i += taken;
     // The tape has handles of its own on what it needs; without it, a layer's input would stay until the last layer is done.
     if (value !== x && value !== next) value.release();
     value = next;

@@ -26,6 +26,9 @@ export const withModuleHook = <T>(seen: ModuleHook, fn: () => T): T => {
   }
 };
 
+/** Whether somebody looks at what each module returns: then modules must not be computed as one. */
+export const isObserved = (): boolean => hook !== null;
+
 /** The path without the outermost module, which has no name of its own. */
 const relativePath = (): string => modulePath().split('.').slice(1).join('.');
 

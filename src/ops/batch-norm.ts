@@ -8,7 +8,7 @@ import { div, mul } from './binary.js';
 import { type OpCase, uniform } from './cases.js';
 import { type Nd, nd } from './nd.js';
 import { allocate, type BackwardCall, bytesOf, type Call, dispatch, gridFor, type Op, run } from './op.js';
-import { affine, pow } from './unary.js';
+import { affine, pow, reluGradient } from './unary.js';
 
 const shader = new Shader('batch-norm', source);
 
@@ -21,11 +21,13 @@ interface Attrs {
 
 /** Rows that an invocation of the pointwise kernels handles: enough to pay for loading the channel's values. */
 const ROWS_PER_INVOCATION = 8;
-/** Invocations that fill a device; fewer rows than this per block cost more to combine than they give. */
+/** Invocations that fill a GPU; fewer rows than this per block cost more to combine than they give. */
 const TARGET_INVOCATIONS = 16384;
 const ROWS_PER_BLOCK = 32;
-/** Partial results that one invocation combines one after the other; more are combined in two steps. */
+/** Partial results that one invocation combines into one. */
 const FAN = 32;
+/** Partial results that the last step takes. More are combined before, which on a software adapter costs more than they give. */
+const MOST_PARTS = 2 * FAN;
 
 interface Launch {
   readonly runtime: Runtime;
@@ -33,18 +35,31 @@ interface Launch {
   readonly quads: number;
   readonly width: number;
   readonly attrs: Attrs;
+  /** Forward: something is added behind the normalisation. */
+  readonly residual: boolean;
 }
 
-const launchOf = (runtime: Runtime, shape: Shape, attrs: Attrs): Launch =>
-  ({ runtime, rows: rowCount(shape), quads: quadsPerRow(shape), width: rowWidth(shape), attrs });
+const launchOf = (runtime: Runtime, shape: Shape, attrs: Attrs, residual = false): Launch =>
+  ({ runtime, rows: rowCount(shape), quads: quadsPerRow(shape), width: rowWidth(shape), attrs, residual });
 
-const record = (l: Launch, entry: string, tensors: Record<string, Tensor>, split: { per: number; blocks: number; fan?: number }, items: number): void => {
-  const readsRelu = ['normalize', 'blockGradients', 'inputGradient', 'frozenInputGradient'].includes(entry);
-  dispatch(l.runtime, shader.kernel(entry, readsRelu ? { RELU: l.attrs.activation === 'relu' ? 1 : 0 } : {}), tensors, {
-    rows: l.rows, quads: l.quads, width: l.width, per: split.per, blocks: split.blocks, fan: split.fan ?? split.blocks,
-    momentum: l.attrs.momentum, eps: l.attrs.eps,
-  }, gridFor(items));
+interface Split {
+  readonly per: number;
+  readonly blocks: number;
+  readonly fan?: number;
+  readonly accumulate?: boolean;
+}
+
+/** What an entry point is compiled for. */
+const constantsOf = ({ attrs, residual }: Launch, entry: string): Record<string, number> => {
+  const RELU = attrs.activation === 'relu' ? 1 : 0;
+  if (entry === 'normalize') return { RELU, RESIDUAL: residual ? 1 : 0 };
+  return ['blockGradients', 'inputGradient', 'frozenInputGradient'].includes(entry) ? { RELU } : {};
 };
+
+const record = (l: Launch, entry: string, tensors: Record<string, Tensor>, { per, blocks, fan = blocks, accumulate }: Split, items: number): void =>
+  dispatch(l.runtime, shader.kernel(entry, constantsOf(l, entry)), tensors, {
+    rows: l.rows, quads: l.quads, width: l.width, per, blocks, fan, momentum: l.attrs.momentum, eps: l.attrs.eps, accumulate: accumulate ? 1 : 0,
+  }, gridFor(items));
 
 /** One invocation per channel quad and block of a few rows. */
 const pointwise = (l: Launch, entry: string, tensors: Record<string, Tensor>): void => {
@@ -52,17 +67,21 @@ const pointwise = (l: Launch, entry: string, tensors: Record<string, Tensor>): v
   record(l, entry, tensors, { per: ROWS_PER_INVOCATION, blocks }, blocks * l.quads);
 };
 
+const blocksOf = ({ runtime, rows, quads }: Launch): number => {
+  const most = runtime.device.report.software ? MOST_PARTS : Math.floor(TARGET_INVOCATIONS / quads);
+  return Math.max(1, Math.min(Math.ceil(rows / ROWS_PER_BLOCK), most));
+};
+
 /**
  * Reduces over rows in two or three steps: blocks of rows, blocks combined by FAN where they are many, and `finish`,
- * which combines the rest. The cut depends on shapes alone, so each bit repeats.
+ * which combines the rest. The cut depends on shapes and the kind of adapter alone, so each bit repeats.
  */
-const reduceRows = (l: Launch, step: 'Moments' | 'Gradients', inputs: Record<string, Tensor>, outputs: Record<string, Tensor>): void => {
-  const wanted = Math.max(1, Math.min(Math.ceil(l.rows / ROWS_PER_BLOCK), Math.floor(TARGET_INVOCATIONS / l.quads)));
-  let per = Math.ceil(l.rows / wanted);
+const reduceRows = (l: Launch, step: 'Moments' | 'Gradients', inputs: Record<string, Tensor>, outputs: Record<string, Tensor>, accumulate = false): void => {
+  let per = Math.ceil(l.rows / blocksOf(l));
   let blocks = Math.ceil(l.rows / per);
   let parts = allocate(l.runtime, [2 * blocks, l.width], 'batchNorm parts');
   record(l, `block${step}`, { ...inputs, parts }, { per, blocks }, blocks * l.quads);
-  while (blocks > 2 * FAN) {
+  while (blocks > MOST_PARTS) {
     const fewer = Math.ceil(blocks / FAN);
     const combined = allocate(l.runtime, [2 * fewer, l.width], 'batchNorm parts');
     record(l, `combine${step}`, { inputParts: parts, parts: combined }, { per, blocks, fan: FAN }, fewer * l.quads);
@@ -70,38 +89,56 @@ const reduceRows = (l: Launch, step: 'Moments' | 'Gradients', inputs: Record<str
     blocks = fewer;
     parts = combined;
   }
-  record(l, `finish${step}`, { inputParts: parts, ...outputs }, { per, blocks }, l.quads);
+  record(l, `finish${step}`, { inputParts: parts, ...outputs }, { per, blocks, accumulate }, l.quads);
 };
 
 const forward = ({ runtime, inputs, attrs, shape }: Call<Attrs>) => {
-  const [x, weight, bias, runningMean, runningVariance] = inputs as [Tensor, Tensor, Tensor, Tensor, Tensor];
-  const l = launchOf(runtime, shape, attrs);
+  const [x, weight, bias, runningMean, runningVariance, residual] = inputs as [Tensor, Tensor, Tensor, Tensor, Tensor, Tensor?];
+  const l = launchOf(runtime, shape, attrs, residual !== undefined);
   const statistics = allocate(runtime, [2, l.width], 'batchNorm statistics');
   if (attrs.training) reduceRows(l, 'Moments', { x }, { statistics, runningMean, runningVariance });
   else record(l, 'frozenStatistics', { statistics, frozenMean: runningMean, frozenVariance: runningVariance }, { per: 1, blocks: 1 }, l.quads);
   const y = allocate(runtime, shape, 'batchNorm2d');
-  pointwise(l, 'normalize', { x, moments: statistics, weight, bias, y });
-  return { output: y, saved: { statistics } };
+  // Where nothing is added, the binding is not read: any tensor will do.
+  pointwise(l, 'normalize', { x, moments: statistics, weight, bias, y, residual: residual ?? x });
+  // With a residual the sign of what ReLU saw cannot be computed again from x alone.
+  const saved: Record<string, Tensor> = residual && attrs.activation === 'relu' ? { statistics, output: y.alias() } : { statistics };
+  return { output: y, saved };
 };
 
-const backward = ({ runtime, grad, attrs, inputs, saved, needs, shape }: BackwardCall<Attrs>) => {
+/** Gradients of weight and bias, and the sums over rows that the input's gradient needs. */
+const parameterGradients = (l: Launch, read: Record<string, Tensor>, into: readonly (Tensor | null)[]) => {
+  const both = into[1] && into[2] ? { weightOut: into[1], biasOut: into[2] } : null;
+  const made = both ?? { weightOut: allocate(l.runtime, [l.width], 'batchNorm weight gradient'), biasOut: allocate(l.runtime, [l.width], 'batchNorm bias gradient') };
+  const sums = allocate(l.runtime, [2, l.width], 'batchNorm gradient sums');
+  reduceRows(l, 'Gradients', read, { sumsOut: sums, ...made }, both !== null);
+  return { sums, weight: both ? null : made.weightOut, bias: both ? null : made.biasOut };
+};
+
+const backward = (call: BackwardCall<Attrs>) => {
+  const { runtime, attrs, inputs, saved, needs, shape, into = [] } = call;
   const [x, weight, bias, , runningVariance] = inputs as [Tensor, Tensor, Tensor, null, Tensor];
   const moments = saved.statistics!;
-  const l = launchOf(runtime, shape, attrs);
-  const read = { x, gradient: grad, moments, weight, bias };
-  const [gradBias, gradWeight] = [allocate(runtime, [l.width], 'batchNorm bias gradient'), allocate(runtime, [l.width], 'batchNorm weight gradient')];
-  if (attrs.training || needs.slice(1).some(Boolean)) reduceRows(l, 'Gradients', read, { biasOut: gradBias, weightOut: gradWeight });
+  const gradient = saved.output ? reluGradient(call.grad, saved.output) : call.grad;
+  const l = launchOf(runtime, shape, saved.output ? { ...attrs, activation: 'none' } : attrs);
+  const read = { x, gradient, moments, weight, bias };
+  const ofStatistics = !attrs.training && (needs[3] === true || needs[4] === true);
+  const own = attrs.training || needs.slice(1, 5).some(Boolean) ? parameterGradients(l, read, ofStatistics ? [] : into) : null;
   let y: Tensor | null = null;
   if (needs[0]) {
     y = allocate(runtime, shape, 'batchNorm input gradient');
-    if (attrs.training) pointwise(l, 'inputGradient', { ...read, gradBias, gradWeight, y });
+    if (attrs.training) pointwise(l, 'inputGradient', { ...read, sums: own!.sums, y });
     else pointwise(l, 'frozenInputGradient', { ...read, y });
   }
-  if (attrs.training || !(needs[3] || needs[4])) return [y, gradWeight, gradBias, null, null];
-  // y = w (x − m) / s + b with s = sqrt(v + eps), so dm = −w/s · Σdy and dv = −w/(2 s²) · Σ dy (x − m)/s.
-  const deviation = pow(affine(runningVariance, 1, attrs.eps), 0.5);
+  const statistics = ofStatistics ? statisticsGradients(weight, runningVariance, attrs.eps, own!.weight!, own!.bias!) : [null, null];
+  return [y, own?.weight ?? null, own?.bias ?? null, ...statistics, ...(needs.length > 5 ? [gradient] : [])];
+};
+
+/** y = w (x − m) / s + b with s = sqrt(v + eps), so dm = −w/s · Σdy and dv = −w/(2 s²) · Σ dy (x − m)/s. */
+const statisticsGradients = (weight: Tensor, variance: Tensor, eps: number, gradWeight: Tensor, gradBias: Tensor): [Tensor, Tensor] => {
+  const deviation = pow(affine(variance, 1, eps), 0.5);
   const perStep = affine(div(weight, deviation), -1);
-  return [y, gradWeight, gradBias, needs[3] ? mul(perStep, gradBias) : null, needs[4] ? affine(div(mul(perStep, gradWeight), deviation), 0.5) : null];
+  return [mul(perStep, gradBias), affine(div(mul(perStep, gradWeight), deviation), 0.5)];
 };
 
 const infer: Op<Attrs>['infer'] = (shapes, { training, activation }) => {
@@ -113,6 +150,7 @@ const infer: Op<Attrs>['infer'] = (shapes, { training, activation }) => {
       fail(`batchNorm2d: input ${formatShape(x)} has ${rowWidth(x)} channels but ${name} has shape ${formatShape(shapes[i + 1]!)}; expected [${rowWidth(x)}]`);
     }
   });
+  if (shapes.length > 5 && !sameShape(shapes[5]!, x)) fail(`batchNorm2d: the residual ${formatShape(shapes[5]!)} must have the shape of the input, ${formatShape(x)}`);
   if (training && rowCount(x) === 1) fail(`batchNorm2d: Expected more than 1 value per channel when training, got input size ${formatShape(x)}; use a larger batch or image, or eval mode`);
   if (activation !== 'none' && activation !== 'relu') fail(`batchNorm2d: activation must be 'none' or 'relu', got '${String(activation)}'`);
   return x;
@@ -126,25 +164,25 @@ const referenceStatistics = (x: Nd, c: number, channel: number): [number, number
   return [sum / rows, squares / rows];
 };
 
-const reference: Op<Attrs>['reference'] = ([x, weight, bias, runningMean, runningVar], { training, eps, activation }) => {
+const reference: Op<Attrs>['reference'] = ([x, weight, bias, runningMean, runningVar, residual], { training, eps, activation }) => {
   const out = nd(x!.shape);
   const c = rowWidth(x!.shape);
   for (let channel = 0; channel < c; channel++) {
     const [mean, variance] = training ? referenceStatistics(x!, c, channel) : [runningMean!.data[channel]!, runningVar!.data[channel]!];
     for (let i = channel; i < out.data.length; i += c) {
-      const v = ((x!.data[i]! - mean) / Math.sqrt(variance + eps)) * weight!.data[channel]! + bias!.data[channel]!;
+      const v = ((x!.data[i]! - mean) / Math.sqrt(variance + eps)) * weight!.data[channel]! + bias!.data[channel]! + (residual?.data[i] ?? 0);
       out.data[i] = activation === 'relu' ? Math.max(v, 0) : v;
     }
   }
   return out;
 };
 
-const opCase = (name: string, shape: Shape, options: Partial<Attrs> & { bench?: boolean; seed?: number }): OpCase<Attrs> => {
-  const { bench, seed = 1, ...attrs } = options;
+const opCase = (name: string, shape: Shape, options: Partial<Attrs> & { bench?: boolean; seed?: number; residual?: boolean }): OpCase<Attrs> => {
+  const { bench, seed = 1, residual, ...attrs } = options;
   const unchecked = bench && attrs.activation === 'relu' ? { gradient: 'none' as const } : {};
   const c = [rowWidth(shape)];
   return {
-    name, shapes: [shape, c, c, c, c], attrs: { training: true, momentum: 0.1, eps: 1e-5, activation: 'none', ...attrs },
+    name, shapes: [shape, c, c, c, c, ...(residual ? [shape] : [])], attrs: { training: true, momentum: 0.1, eps: 1e-5, activation: 'none', ...attrs },
     fill: [undefined, uniform(0.5, 1.5), undefined, undefined, uniform(0.5, 1.5)], seed, ...(bench ? { bench } : {}), ...unchecked,
   };
 };
@@ -158,6 +196,9 @@ const cases: OpCase<Attrs>[] = [
   opCase('training, ragged blocks', [5, 7, 11, 6], {}),
   opCase('training, three steps', [4, 33, 33, 3], {}),
   opCase('training, relu, many channels', [2, 5, 5, 130], { activation: 'relu', seed: 3 }),
+  opCase('training, residual', [2, 3, 2, 5], { residual: true }),
+  opCase('training, residual, relu', [3, 2, 2, 5], { residual: true, activation: 'relu', seed: 2 }),
+  opCase('eval, residual, relu', [2, 2, 3, 3], { training: false, residual: true, activation: 'relu' }),
   opCase('rows alone', [9, 7], {}),
   opCase('eval', [2, 3, 2, 5], { training: false }),
   opCase('eval, relu', [2, 2, 3, 3], { training: false, activation: 'relu' }),
@@ -171,7 +212,7 @@ export const batchNorm2dOp: Op<Attrs> = {
   name: 'batchNorm2d', group: 'Normalisation', infer, forward, backward, reference, cases,
   // The running variance serves the gradients with respect to running statistics in eval mode.
   keeps: { inputs: [0, 1, 2, 4] },
-  cost: ([x], { training }) => ({ flops: (training ? 7 : 2) * numel(x!), bytes: (training ? 3 : 2) * bytesOf(x!) }),
+  cost: ([x, , , , , residual], { training }) => ({ flops: (training ? 7 : 2) * numel(x!), bytes: ((training ? 3 : 2) + (residual ? 1 : 0)) * bytesOf(x!) }),
   // The sums over x and the gradient must be known before either is read for the result.
   backwardBytes: ([x], { training }) => (training ? 5 : 3) * bytesOf(x!),
   tolerance: { forward: 4e-6, gradient: 2e-5, reason: 'division by the deviation and square root (2.5 ulp each in WGSL) multiply the rounding of the sums' },
@@ -184,10 +225,12 @@ export interface BatchNormOptions {
   readonly eps?: number;
   /** `relu` applies max(·, 0) in the same pass. */
   readonly activation?: 'none' | 'relu';
+  /** Of x's shape: added behind the normalisation and before the activation, in the same pass. */
+  readonly residual?: Tensor | null;
 }
 
 /**
- * Batch normalisation over all axes but the last, with optional fused ReLU (PyTorch's `batch_norm`).
+ * Batch normalisation over all axes but the last (PyTorch's `batch_norm`), with optional fused sum with a residual and ReLU.
  * Training normalises by the batch's mean and biased variance and updates the running statistics in place,
  * outside the tape: running = (1 − momentum) · running + momentum · batch, with the unbiased variance.
  * Otherwise the running statistics are used.
@@ -197,5 +240,5 @@ export interface BatchNormOptions {
  */
 export const batchNorm2d = (
   x: Tensor, weight: Tensor, bias: Tensor, runningMean: Tensor, runningVar: Tensor,
-  { training, momentum = 0.1, eps = 1e-5, activation = 'none' }: BatchNormOptions,
-): Tensor => run(batchNorm2dOp, [x, weight, bias, runningMean, runningVar], { training, momentum, eps, activation });
+  { training, momentum = 0.1, eps = 1e-5, activation = 'none', residual = null }: BatchNormOptions,
+): Tensor => run(batchNorm2dOp, [x, weight, bias, runningMean, runningVar, ...(residual ? [residual] : [])], { training, momentum, eps, activation });

@@ -7,6 +7,7 @@ import { scope } from '../tensor/scope.js';
 import { quadsPerRow, type Shape, storageBytes } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { ConvAttrs } from './conv-shape.js';
+import type { Epilogue } from './epilogue.js';
 import { type Extents, gemmRows, gemmWeights, rowsGeometry } from './gemm.js';
 import { allocate, dispatch, WORKGROUP } from './op.js';
 
@@ -41,14 +42,14 @@ const unfold = (x: Tensor, w: Shape, y: Shape, a: ConvAttrs): Tensor => {
 const extents = (depth: number, width: number, pitches: Pick<Extents, 'xPitch' | 'wPitch' | 'yPitch'>): Extents =>
   ({ depth, width, ...pitches, wTap: 0, batches: 1, xBatch: 0, wBatch: 0, yBatch: 0 });
 
-export const patchesForward = (x: Tensor, w: Tensor, y: Tensor, a: ConvAttrs, bias: Tensor | null): void => scope(() => {
+export const patchesForward = (x: Tensor, w: Tensor, y: Tensor, a: ConvAttrs, epilogue: Epilogue): void => scope(() => {
   const rows = unfold(x, w.shape, y.shape, a);
   gemmRows(rows, w, y, rowsGeometry(rows.shape[0]!),
-    extents(rows.shape[1]!, w.shape[3]!, { xPitch: quadsPerRow(rows.shape), wPitch: quadsPerRow(w.shape), yPitch: quadsPerRow(y.shape) }), { bias });
+    extents(rows.shape[1]!, w.shape[3]!, { xPitch: quadsPerRow(rows.shape), wPitch: quadsPerRow(w.shape), yPitch: quadsPerRow(y.shape) }), epilogue);
 });
 
-export const patchesGradWeight = (x: Tensor, grad: Tensor, result: Tensor, a: ConvAttrs): void => scope(() => {
+export const patchesGradWeight = (x: Tensor, grad: Tensor, result: Tensor, a: ConvAttrs, epilogue: Pick<Epilogue, 'accumulate'>): void => scope(() => {
   const rows = unfold(x, result.shape, grad.shape, a);
   gemmWeights(rows, grad, result, rowsGeometry(rows.shape[0]!),
-    extents(rows.shape[1]!, grad.shape[3]!, { xPitch: quadsPerRow(rows.shape), wPitch: quadsPerRow(grad.shape), yPitch: quadsPerRow(result.shape) }));
+    extents(rows.shape[1]!, grad.shape[3]!, { xPitch: quadsPerRow(rows.shape), wPitch: quadsPerRow(grad.shape), yPitch: quadsPerRow(result.shape) }), epilogue);
 });

@@ -1,5 +1,5 @@
 import { fail } from '../errors.js';
-import { formatShape, type Shape } from '../tensor/shape.js';
+import { formatShape, sameShape, type Shape } from '../tensor/shape.js';
 
 export type Pair = readonly [number, number];
 
@@ -11,6 +11,8 @@ export interface ConvAttrs {
   readonly padding: Pair;
   readonly dilation: Pair;
   readonly groups: number;
+  /** Applied in the same pass; default none. */
+  readonly activation?: 'none' | 'relu';
 }
 
 /** Pixels along one axis after a window has moved over it. */
@@ -23,7 +25,7 @@ const gcd = (a: number, b: number): number => (b === 0 ? a : gcd(b, a % b));
 export const tapsBetween = (stride: number, dilation: number): number => stride / gcd(dilation, stride);
 
 /** Output shape [N, OH, OW, Cout] of a convolution of x [N, H, W, Cin] with w [KH, KW, Cin / groups, Cout]. */
-export const convShape = (x: Shape, w: Shape, a: ConvAttrs, bias?: Shape): Shape => {
+export const convShape = (x: Shape, w: Shape, a: ConvAttrs, { bias, residual }: { readonly bias?: Shape | undefined; readonly residual?: Shape | undefined } = {}): Shape => {
   const what = `conv2d: input ${formatShape(x)} (N, H, W, C) and weight ${formatShape(w)} (KH, KW, C / groups, out), groups=${a.groups}`;
   if (x.length !== 4 || w.length !== 4) fail(`${what}: both need four dimensions`);
   if (a.groups < 1 || x[3]! % a.groups !== 0 || w[3]! % a.groups !== 0) fail(`${what}: ${x[3]} input and ${w[3]} output channels must both be multiples of groups`);
@@ -31,5 +33,7 @@ export const convShape = (x: Shape, w: Shape, a: ConvAttrs, bias?: Shape): Shape
   if (bias && (bias.length !== 1 || bias[0] !== w[3])) fail(`${what}: bias ${formatShape(bias)} must be [${w[3]}]`);
   const out = ([1, 2] as const).map((axis) => windowCount(x[axis]!, w[axis - 1]!, a.stride[axis - 1]!, a.padding[axis - 1]!, a.dilation[axis - 1]!));
   if (out.some((size) => size < 1)) fail(`${what}: the padded input is smaller than the kernel; increase the image size or the padding`);
-  return [x[0]!, out[0]!, out[1]!, w[3]!];
+  const shape = [x[0]!, out[0]!, out[1]!, w[3]!];
+  if (residual && !sameShape(residual, shape)) fail(`${what}: the residual ${formatShape(residual)} must have the shape of the result, ${formatShape(shape)}`);
+  return shape;
 };

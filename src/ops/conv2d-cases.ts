@@ -1,6 +1,6 @@
 import type { Shape } from '../tensor/shape.js';
 import type { OpCase, Tolerance } from './cases.js';
-import type { ConvAttrs, Pair } from './conv-shape.js';
+import { type ConvAttrs, convShape, type Pair } from './conv-shape.js';
 import { inceptionLayers, inceptionLayersOfBatch12 } from './inception-shapes.js';
 
 interface Layer {
@@ -12,6 +12,9 @@ interface Layer {
   readonly dilation?: Pair;
   readonly groups?: number;
   readonly bias?: boolean;
+  readonly residual?: boolean;
+  readonly activation?: 'relu';
+  readonly seed?: number;
   readonly bench?: OpCase['bench'];
 }
 
@@ -19,15 +22,16 @@ interface Layer {
  * F(4×4, 3×3) adds terms that are larger than their sum: along an axis the row sums of |Aᵀ|·|G|·|Bᵀ| reach 48 where those of
  * the direct sum are 3. At worst, errors grow by the square of 16, on average by an order of magnitude.
  */
-const WINOGRAD: Tolerance = { forward: 1e-5, gradient: 2e-5, reason: 'Winograd F(4×4, 3×3) sums terms up to 16 times as large along each axis' };
+export const WINOGRAD: Tolerance = { forward: 1e-5, gradient: 2e-5, reason: 'Winograd F(4×4, 3×3) sums terms up to 16 times as large along each axis' };
 
 /** The layers that may go through Winograd's algorithm on some adapter, or when it is forced. */
 const mayBeWinograd = ({ w, stride, dilation, groups = 1 }: Layer): boolean => w[0] === 3 && w[1] === 3 && w[2]! >= 8 && !stride && !dilation && groups === 1;
 
 const toCase = (layer: Layer): OpCase<ConvAttrs> => {
-  const { name, x, w, stride = [1, 1], padding = [0, 0], dilation = [1, 1], groups = 1, bias, bench } = layer;
+  const { name, x, w, stride = [1, 1], padding = [0, 0], dilation = [1, 1], groups = 1, bias, residual, activation, seed, bench } = layer;
+  const attrs = { stride, padding, dilation, groups, ...(activation ? { activation } : {}) };
   return {
-    name, shapes: bias ? [x, w, [w[3]!]] : [x, w], attrs: { stride, padding, dilation, groups },
+    name, shapes: [x, w, ...(bias ? [[w[3]!]] : []), ...(residual ? [convShape(x, w, attrs)] : [])], attrs, ...(seed ? { seed } : {}),
     ...(mayBeWinograd(layer) ? { tolerance: WINOGRAD } : {}), ...(bench ? { bench } : {}),
   };
 };
@@ -48,6 +52,11 @@ const small: readonly Layer[] = [
   { name: 'several tiles', x: [2, 13, 11, 40], w: [3, 3, 40, 68], padding: [1, 1] },
   { name: 'groups of vec4f', x: [1, 6, 5, 16], w: [3, 3, 8, 24], padding: [1, 1], groups: 2, bias: true },
   { name: 'ragged groups', x: [1, 6, 5, 6], w: [3, 3, 2, 9], padding: [1, 1], groups: 3, bias: true },
+  { name: '1×1, bias, ReLU', x: [1, 3, 2, 5], w: [1, 1, 5, 3], bias: true, activation: 'relu' },
+  { name: '1×1, residual', x: [2, 3, 2, 8], w: [1, 1, 8, 6], residual: true },
+  { name: '3×3, bias, residual, ReLU', x: [1, 4, 3, 9], w: [3, 3, 9, 5], padding: [1, 1], bias: true, residual: true, activation: 'relu' },
+  { name: '3×3 of few channels, bias, residual, ReLU', x: [1, 5, 4, 3], w: [3, 3, 3, 6], padding: [1, 1], bias: true, residual: true, activation: 'relu' },
+  { name: 'groups, bias, residual, ReLU', x: [1, 3, 3, 8], w: [1, 1, 4, 8], groups: 2, bias: true, residual: true, activation: 'relu' },
   { name: 'depthwise', x: [2, 8, 7, 10], w: [3, 3, 1, 10], padding: [1, 1], groups: 10 },
   { name: 'depthwise stride 2, multiplier 2', x: [1, 9, 8, 6], w: [3, 3, 1, 12], padding: [1, 1], stride: [2, 2], groups: 6 },
 ];

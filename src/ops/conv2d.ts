@@ -1,22 +1,28 @@
 import source from '../../shaders/conv2d.wgsl';
 import { Shader } from '../kernels/shader.js';
 import { numel, quadCount, quadsPerRow, type Shape } from '../tensor/shape.js';
-import type { Tensor } from '../tensor/tensor.js';
+import { Tensor } from '../tensor/tensor.js';
 import { patchesForward, patchesGradWeight, suitsPatches } from './conv-patches.js';
 import { type ConvAttrs, convShape, pair, type Pair, tapsBetween } from './conv-shape.js';
 import { convCases } from './conv2d-cases.js';
+import type { Epilogue } from './epilogue.js';
 import { type Extents, gemmRows, gemmWeights, type Geometry } from './gemm.js';
 import { nd, type Nd } from './nd.js';
 import { allocate, bytesOf, dispatch, gridFor, type Op, run } from './op.js';
 import { add } from './binary.js';
 import { matmul } from './matmul.js';
-import { sum } from './reduce.js';
+import { sumInto } from './reduce.js';
+import { relu, reluGradient } from './unary.js';
 import { suitsWinograd, winograd } from './winograd.js';
 
 const shader = new Shader('conv2d', source);
 
 /** Groups of whole vec4f (and no groups at all) go through the GEMM family. */
 const isDense = (w: Shape, { groups }: ConvAttrs): boolean => groups === 1 || (w[2]! % 4 === 0 && (w[3]! / groups) % 4 === 0);
+
+/** Behind x and w come a bias [Cout] and a residual [N, OH, OW, Cout], if any. */
+const operandsOf = <T extends { readonly shape: Shape }>([, , ...rest]: readonly T[]): { readonly bias: T | null; readonly residual: T | null } =>
+  ({ bias: rest.find(({ shape }) => shape.length === 1) ?? null, residual: rest.find(({ shape }) => shape.length === 4) ?? null });
 
 const forwardGeometry = (x: Shape, w: Shape, y: Shape, a: ConvAttrs): Geometry => ({
   rows: y[0]! * y[1]! * y[2]!, out: [y[1]!, y[2]!], source: [x[1]!, x[2]!], kernel: [w[0]!, w[1]!],
@@ -74,89 +80,117 @@ const inputGradientPhases = (x: Shape, w: Shape, y: Shape, a: ConvAttrs): Geomet
   })));
 };
 
-const gradInput = (grad: Tensor, w: Tensor, x: Shape, a: ConvAttrs): Tensor => {
-  const result = allocate(grad.runtime, x, 'conv2d input gradient');
+/** Adds the input's gradient to what is in `into` and returns null; without `into`, or where no kernel adds, returns the gradient. */
+const gradInput = (grad: Tensor, w: Tensor, x: Shape, a: ConvAttrs, into: Tensor | null): Tensor | null => {
   if (!isDense(w.shape, a)) {
+    const result = allocate(grad.runtime, x, 'conv2d input gradient');
     dispatch(grad.runtime, shader.kernel('gradInput'), { w, gradient: grad, result }, plainParams(x, w.shape, grad.shape, a), gridFor(quadCount(x) * 4));
     return result;
   }
+  const result = into ?? allocate(grad.runtime, x, 'conv2d input gradient');
+  const accumulate = into !== null;
   if (suitsWinograd(grad.runtime, w.shape, a)) {
-    winograd(grad, w, result, { padding: [2 - a.padding[0], 2 - a.padding[1]], flip: true });
-    return result;
+    winograd(grad, w, result, { padding: [2 - a.padding[0], 2 - a.padding[1]], flip: true, accumulate });
+  } else {
+    const e = extentsOf(x, w.shape, grad.shape, a);
+    const extents = { ...e, depth: e.width, width: e.depth, xPitch: e.yPitch, yPitch: e.xPitch, xBatch: e.yBatch, yBatch: e.xBatch };
+    for (const geometry of inputGradientPhases(x, w.shape, grad.shape, a)) gemmRows(grad, w, result, geometry, extents, { transposed: true, accumulate });
   }
-  const e = extentsOf(x, w.shape, grad.shape, a);
-  const extents = { ...e, depth: e.width, width: e.depth, xPitch: e.yPitch, yPitch: e.xPitch, xBatch: e.yBatch, yBatch: e.xBatch };
-  for (const geometry of inputGradientPhases(x, w.shape, grad.shape, a)) gemmRows(grad, w, result, geometry, extents, { transposed: true });
-  return result;
+  return into ? null : result;
 };
 
-const gradWeight = (grad: Tensor, x: Tensor, w: Shape, a: ConvAttrs): Tensor => {
+/** Likewise for the weight. */
+const gradWeight = (grad: Tensor, x: Tensor, w: Shape, a: ConvAttrs, into: Tensor | null): Tensor | null => {
+  const result = into ?? allocate(x.runtime, w, 'conv2d weight gradient');
+  const accumulate = into !== null;
   if (!isDense(w, a)) {
     const parts = allocate(x.runtime, [x.shape[0]!, ...w], 'conv2d weight gradient parts');
     dispatch(x.runtime, shader.kernel('gradWeight'), { x, gradient: grad, result: parts }, plainParams(x.shape, w, grad.shape, a), gridFor(quadCount(parts.shape) * 4));
-    return sum(parts, 0);
+    sumInto(parts, result, { accumulate });
+  } else if (suitsPatches(x.runtime, w, grad.shape, a)) {
+    patchesGradWeight(x, grad, result, a, { accumulate });
+  } else {
+    const e = extentsOf(x.shape, w, grad.shape, a);
+    const extents = { ...e, wPitch: e.yPitch, wBatch: e.yBatch, yPitch: e.wPitch, yBatch: e.wBatch };
+    gemmWeights(x, grad, result, forwardGeometry(x.shape, w, grad.shape, a), extents, { accumulate });
   }
-  const result = allocate(x.runtime, w, 'conv2d weight gradient');
-  if (suitsPatches(x.runtime, w, grad.shape, a)) {
-    patchesGradWeight(x, grad, result, a);
-    return result;
-  }
-  const e = extentsOf(x.shape, w, grad.shape, a);
-  gemmWeights(x, grad, result, forwardGeometry(x.shape, w, grad.shape, a), { ...e, wPitch: e.yPitch, wBatch: e.yBatch, yPitch: e.wPitch, yBatch: e.wBatch });
-  return result;
+  return into ? null : result;
+};
+
+const gradBias = (grad: Tensor, into: Tensor | null): Tensor | null => {
+  const result = into ?? allocate(grad.runtime, grad.shape.slice(-1), 'conv2d bias gradient');
+  sumInto(grad, result, { accumulate: into !== null });
+  return into ? null : result;
 };
 
 /** Plain loops over the definition. */
-const reference = ([x, w, bias]: readonly Nd[], a: ConvAttrs): Nd => {
-  const shape = convShape(x!.shape, w!.shape, a);
-  const [, height, width, channels] = x!.shape as [number, number, number, number];
-  const [kh, kw, groupIn, outs] = w!.shape as [number, number, number, number];
-  const y = nd(shape);
+const reference = (inputs: readonly Nd[], a: ConvAttrs): Nd => {
+  const [x, w] = inputs as [Nd, Nd];
+  const { bias, residual } = operandsOf(inputs);
+  const y = nd(convShape(x.shape, w.shape, a));
+  const [, height, width, channels] = x.shape as [number, number, number, number];
+  const [kh, kw, groupIn, outs] = w.shape as [number, number, number, number];
+  const [images, outHeight, outWidth] = y.shape as [number, number, number];
   let at = 0;
-  for (let n = 0; n < shape[0]!; n++) for (let oy = 0; oy < shape[1]!; oy++) for (let ox = 0; ox < shape[2]!; ox++) for (let o = 0; o < outs; o++) {
+  for (let n = 0; n < images; n++) for (let oy = 0; oy < outHeight; oy++) for (let ox = 0; ox < outWidth; ox++) for (let o = 0; o < outs; o++) {
     const first = Math.floor(o / (outs / a.groups)) * groupIn;
-    let total = bias?.data[o] ?? 0;
+    let total = (bias?.data[o] ?? 0) + (residual?.data[at] ?? 0);
     for (let r = 0; r < kh; r++) for (let s = 0; s < kw; s++) {
       const iy = oy * a.stride[0] - a.padding[0] + r * a.dilation[0];
       const ix = ox * a.stride[1] - a.padding[1] + s * a.dilation[1];
       if (iy < 0 || iy >= height || ix < 0 || ix >= width) continue;
       for (let c = 0; c < groupIn; c++) {
-        total += x!.data[((n * height + iy) * width + ix) * channels + first + c]! * w!.data[((r * kw + s) * groupIn + c) * outs + o]!;
+        total += x.data[((n * height + iy) * width + ix) * channels + first + c]! * w.data[((r * kw + s) * groupIn + c) * outs + o]!;
       }
     }
-    y.data[at++] = total;
+    y.data[at++] = a.activation === 'relu' ? Math.max(total, 0) : total;
   }
   return y;
+};
+
+/** What is added, and the activation, where no kernel does it on the way. */
+const finish = (y: Tensor, { bias, residual, relu: activated }: Epilogue): Tensor => {
+  const added = [bias, residual].reduce((sum, operand) => (operand ? add(sum!, operand) : sum), y)!;
+  return activated ? relu(added) : added;
+};
+
+/** y = x ∗ w and what the epilogue says. */
+export const convolve = (x: Tensor, w: Tensor, shape: Shape, attrs: ConvAttrs, epilogue: Epilogue): Tensor => {
+  const { runtime } = x;
+  const y = allocate(runtime, shape, 'conv2d');
+  if (suitsPatches(runtime, w.shape, shape, attrs)) {
+    patchesForward(x, w, y, attrs, epilogue);
+    return y;
+  }
+  if (suitsWinograd(runtime, w.shape, attrs)) {
+    winograd(x, w, y, { padding: attrs.padding, ...epilogue });
+    return y;
+  }
+  // Groups are batches of the product, and its epilogue knows no batches.
+  const fused = attrs.groups === 1;
+  if (isDense(w.shape, attrs)) gemmRows(x, w, y, forwardGeometry(x.shape, w.shape, shape, attrs), extentsOf(x.shape, w.shape, shape, attrs), fused ? epilogue : {});
+  else dispatch(runtime, shader.kernel('forward'), { x, w, y }, plainParams(x.shape, w.shape, shape, attrs), gridFor(quadCount(shape) * 4));
+  return fused ? y : finish(y, epilogue);
 };
 
 export const conv2dOp: Op<ConvAttrs> = {
   name: 'conv2d',
   group: 'Convolution',
-  infer: ([x, w, bias], attrs) => convShape(x!, w!, attrs, bias),
-  forward: ({ runtime, inputs: [x, w, bias], attrs, shape }) => {
-    const y = allocate(runtime, shape, 'conv2d');
-    if (suitsPatches(runtime, w!.shape, shape, attrs)) {
-      patchesForward(x!, w!, y, attrs, bias ?? null);
-      return y;
-    }
-    if (suitsWinograd(runtime, w!.shape, attrs)) {
-      winograd(x!, w!, y, { padding: attrs.padding, bias: bias ?? null });
-      return y;
-    }
-    if (isDense(w!.shape, attrs)) {
-      const ungroupedBias = attrs.groups === 1 ? bias ?? null : null;
-      gemmRows(x!, w!, y, forwardGeometry(x!.shape, w!.shape, shape, attrs), extentsOf(x!.shape, w!.shape, shape, attrs), { bias: ungroupedBias });
-      return bias && !ungroupedBias ? add(y, bias) : y;
-    }
-    dispatch(runtime, shader.kernel('forward'), { x: x!, w: w!, y }, plainParams(x!.shape, w!.shape, shape, attrs), gridFor(quadCount(shape) * 4));
-    return bias ? add(y, bias) : y;
+  infer: (shapes, attrs) => {
+    const { bias, residual } = operandsOf(shapes.map((shape) => ({ shape })));
+    return convShape(shapes[0]!, shapes[1]!, attrs, { bias: bias?.shape, residual: residual?.shape });
+  },
+  forward: ({ inputs, attrs, shape }) => {
+    const relu = attrs.activation === 'relu';
+    const y = convolve(inputs[0]!, inputs[1]!, shape, attrs, { ...operandsOf(inputs), relu });
+    return relu ? { output: y, saved: { output: y.alias() } } : y;
   },
   keeps: { inputs: [0, 1] },
-  backward: ({ grad, attrs, inputs: [x, w], shapes, needs }) => [
-    needs[0] ? gradInput(grad, w!, shapes[0]!, attrs) : null,
-    needs[1] ? gradWeight(grad, x!, shapes[1]!, attrs) : null,
-    ...(shapes.length > 2 ? [needs[2] ? sum(grad, [0, 1, 2]) : null] : []),
-  ],
+  backward: ({ grad, attrs, inputs: [x, w], saved, shapes, needs, into = [] }) => {
+    const gradient = saved.output ? reluGradient(grad, saved.output) : grad;
+    const added = shapes.slice(2).map((shape, i) => (shape.length === 4 ? gradient : needs[i + 2] ? gradBias(gradient, into[i + 2] ?? null) : null));
+    return [needs[0] ? gradInput(gradient, w!, shapes[0]!, attrs, into[0] ?? null) : null, needs[1] ? gradWeight(gradient, x!, shapes[1]!, attrs, into[1] ?? null) : null, ...added];
+  },
   reference,
   cost: (shapes, _, shape) => ({ flops: 2 * numel(shape) * numel(shapes[1]!.slice(0, 3)), bytes: bytesOf(...shapes, shape) }),
   cases: convCases,
@@ -167,6 +201,10 @@ export interface Conv2dOptions {
   padding?: number | Pair;
   dilation?: number | Pair;
   groups?: number;
+  /** `relu` applies max(·, 0) in the same pass. */
+  activation?: 'none' | 'relu';
+  /** Of the result's shape: added before the activation, in the same pass. */
+  residual?: Tensor | null;
 }
 
 /**
@@ -179,8 +217,9 @@ export interface Conv2dOptions {
  * @throws UserError when channels, groups or sizes do not fit
  */
 export const conv2d = (x: Tensor, weight: Tensor, bias: Tensor | null = null, options: Conv2dOptions = {}): Tensor =>
-  run(conv2dOp, bias ? [x, weight, bias] : [x, weight], {
+  run(conv2dOp, [x, weight, bias, options.residual].filter((t): t is Tensor => t instanceof Tensor), {
     stride: pair(options.stride ?? 1), padding: pair(options.padding ?? 0), dilation: pair(options.dilation ?? 1), groups: options.groups ?? 1,
+    activation: options.activation ?? 'none',
   });
 
 /** Fully connected layer: x [..., in] · weight [in, out] + bias [out]. */

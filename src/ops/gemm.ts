@@ -2,10 +2,11 @@
 import { linearGrid, MAX_GROUPS } from '../kernels/grid.js';
 import { quadCount } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
+import { type Epilogue, epilogueBindings, epilogueParams } from './epilogue.js';
 import { packOperands } from './gemm-pack.js';
 import { shaderFor, tilingOf } from './gemm-tiling.js';
 import { dispatch } from './op.js';
-import { sum } from './reduce.js';
+import { sumInto } from './reduce.js';
 
 /** How output pixels meet source pixels; see shaders/common/gemm.wgsl. */
 export interface Geometry {
@@ -67,8 +68,7 @@ const paramsOf = (g: Geometry, e: Extents) => ({
   xPitch: e.xPitch, xStep: 1, xPanel: 0, wPitch: e.wPitch, ...tapParams(g, e), ...placeParams(g, e), xBatch: e.xBatch, wBatch: e.wBatch, yBatch: e.yBatch, batches: e.batches,
 });
 
-export interface RowsOptions {
-  readonly bias?: Tensor | null;
+export interface RowsOptions extends Epilogue {
   /** w is stored [n][k]. */
   readonly transposed?: boolean;
 }
@@ -82,8 +82,8 @@ function* partsOf(rowTiles: number, batches: number) {
   }
 }
 
-/** y[p, n] = Σ x[pixel, k] · w[k, n] (+ bias). Fills `y` completely. */
-export const gemmRows = (x: Tensor, w: Tensor, y: Tensor, g: Geometry, e: Extents, options: RowsOptions = {}): void => {
+/** y[p, n] = Σ x[pixel, k] · w[k, n], and what the epilogue says. Fills `y` completely. */
+export const gemmRows = (x: Tensor, w: Tensor, y: Tensor, g: Geometry, e: Extents, { transposed = false, ...epilogue }: RowsOptions = {}): void => {
   const { runtime } = x;
   const tiling = tilingOf(runtime, [ceilDiv(e.width, 4)]);
   const columnTiles = ceilDiv(ceilDiv(e.width, 4), tiling.columns);
@@ -91,14 +91,13 @@ export const gemmRows = (x: Tensor, w: Tensor, y: Tensor, g: Geometry, e: Extent
   const shader = shaderFor(runtime, x, w);
   const plain = isPlain(g) && runtime.gemm.kind === 'broadcast';
   const kernel = shader.kernel('rows', {
-    ...tiling.constants, BIAS: options.bias ? 1 : 0, TRANSPOSED: options.transposed ? 1 : 0, PLAIN: plain ? 1 : 0, SCATTER: g.place ? 1 : 0,
+    ...tiling.constants, TRANSPOSED: transposed ? 1 : 0, PLAIN: plain ? 1 : 0, SCATTER: g.place ? 1 : 0,
   });
   const params = { ...paramsOf(g, e), xPanel: tiling.lanes * e.xPitch, wPanel: tiling.columns, columnTiles, rowTiles, splits: 1, ySplit: 0, tileRows: tiling.rowSums };
-  const packed = plain && !options.transposed && e.batches === 1 ? packOperands(x, w, e, tiling, params) : { x, w, params };
+  const packed = plain && !transposed && e.batches === 1 ? packOperands(x, w, e, tiling, params) : { x, w, params };
   for (const part of partsOf(rowTiles, e.batches)) {
-    // Without a bias its binding is never read; any buffer serves.
-    dispatch(runtime, kernel, { x: packed.x, w: packed.w, bias: options.bias ?? w, y },
-      { ...packed.params, firstRowTile: part.rowTile, firstBatch: part.batch }, [columnTiles, part.rowTiles, part.batches]);
+    dispatch(runtime, kernel, { x: packed.x, w: packed.w, ...epilogueBindings(epilogue, w), y },
+      { ...packed.params, ...epilogueParams(epilogue), firstRowTile: part.rowTile, firstBatch: part.batch }, [columnTiles, part.rowTiles, part.batches]);
   }
 };
 
@@ -108,8 +107,8 @@ const PIXELS_PER_SPLIT = 256;
 /** Longer parts no longer fit into the caches while all tiles pass over them. */
 const LONGEST_SPLIT = 1024;
 
-/** y[tap, c, n] = Σ_p x[pixel, c] · w[p, n]. Fills `y` completely. */
-export const gemmWeights = (x: Tensor, w: Tensor, y: Tensor, g: Geometry, e: Extents): void => {
+/** y[tap, c, n] = Σ_p x[pixel, c] · w[p, n]. Fills `y` completely, or adds to what is there. */
+export const gemmWeights = (x: Tensor, w: Tensor, y: Tensor, g: Geometry, e: Extents, { scale = 1, accumulate = false }: Pick<Epilogue, 'scale' | 'accumulate'> = {}): void => {
   const { runtime } = x;
   const tiling = tilingOf(runtime, [ceilDiv(e.width, 4), ceilDiv(e.depth, 4)]);
   const columnTiles = ceilDiv(ceilDiv(e.width, 4), tiling.columns);
@@ -121,13 +120,8 @@ export const gemmWeights = (x: Tensor, w: Tensor, y: Tensor, g: Geometry, e: Ext
   const ySplit = quadCount(y.shape);
   const target = parts === 1 ? y : Tensor.allocate(runtime, [parts, ...y.shape], 'float32', 'weight gradient parts');
   const shader = shaderFor(runtime, x, w);
-  dispatch(runtime, shader.kernel('weights', tiling.constants), { x, w, y: target },
-    { ...paramsOf(g, e), columnTiles, rowTiles, wPanel: 0, firstRowTile: 0, firstBatch: 0, splits, ySplit, tileRows: tiling.depthSums }, linearGrid(tiles * splits));
-  if (parts > 1) addParts(target, y);
-};
-
-/** The order of summation depends on shapes alone, so results repeat bit by bit. */
-const addParts = (parts: Tensor, y: Tensor): void => {
-  const total = sum(parts, 0);
-  y.rebase(total.storage.retain());
+  const epilogue = parts === 1 ? { scale, accumulate } : {};
+  dispatch(runtime, shader.kernel('weights', tiling.constants), { x, w, ...epilogueBindings(epilogue, w), y: target },
+    { ...paramsOf(g, e), ...epilogueParams(epilogue), columnTiles, rowTiles, wPanel: 0, firstRowTile: 0, firstBatch: 0, splits, ySplit, tileRows: tiling.depthSums }, linearGrid(tiles * splits));
+  if (parts > 1) sumInto(target, y, { scale, accumulate });
 };

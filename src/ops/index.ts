@@ -10,6 +10,8 @@ export * from './optimizer.js';
 export * from './pool2d.js';
 export * from './attention-pool.js';
 export * from './batch-norm.js';
+export * from './conv-batch-norm.js';
+export * from './scalar-sums.js';
 export * from './softmax.js';
 export * from './l2-normalize.js';
 export * from './layout.js';

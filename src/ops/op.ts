@@ -33,6 +33,11 @@ export interface BackwardCall<A> {
   readonly shape: Shape;
   /** Which inputs want a gradient; for the others any value, or null, may be returned. */
   readonly needs: readonly boolean[];
+  /**
+   * Gradients that inputs have from elsewhere, by position. An op may add its own to them and return null: that saves
+   * a dispatch and a pass over memory.
+   */
+  readonly into?: readonly (Tensor | null)[];
 }
 
 export interface Cost {

@@ -26,8 +26,15 @@ const ROWS_PER_SPLIT = 32;
 const withAxes = (shape: Shape, axes: readonly number[], keepdim: boolean): Shape =>
   keepdim ? shape.map((size, i) => (axes.includes(i) ? 1 : size)) : shape.filter((_, i) => !axes.includes(i));
 
+/** Where a reduction goes that makes no tensor of its own. */
+interface Target {
+  readonly y: Tensor;
+  /** Adds to what is there. */
+  readonly accumulate: boolean;
+}
+
 /** Reduces the leading or middle axes [from, to) of x; the row axis stays. */
-const reduceColumns = (kind: Kind, x: Tensor, from: number, to: number, scale: number): Tensor => {
+const reduceColumns = (kind: Kind, x: Tensor, from: number, to: number, scale: number, target?: Target): Tensor => {
   const { shape, runtime } = x;
   const outer = numel(shape.slice(0, from));
   const length = numel(shape.slice(from, to));
@@ -36,9 +43,9 @@ const reduceColumns = (kind: Kind, x: Tensor, from: number, to: number, scale: n
   const kernel = shader.kernel('columns', { OP: CODES[kind] });
   const kept = shape.map((size, i) => (i >= from && i < to ? 1 : size));
   const width = rowWidth(shape);
-  const result = allocate(runtime, kept, kind);
+  const result = target?.y ?? allocate(runtime, kept, kind);
   const launch = (input: Tensor, y: Tensor, rows: number, parts: number, factor: number): void =>
-    dispatch(runtime, kernel, { x: input, y }, { outer, length: rows, quads, splits: parts, width, scale: factor }, gridFor(outer * parts * quads));
+    dispatch(runtime, kernel, { x: input, y }, { outer, length: rows, quads, splits: parts, width, scale: factor, accumulate: y === target?.y && target.accumulate ? 1 : 0 }, gridFor(outer * parts * quads));
   if (splits === 1) {
     launch(x, result, length, 1, scale);
     return result;
@@ -56,7 +63,7 @@ const reduceRows = (kind: Kind, x: Tensor, scale: number): Tensor => {
   const y = allocate(runtime, [...shape.slice(0, -1), 1], kind);
   const outer = quadCount(shape) / quadsPerRow(shape);
   dispatch(runtime, shader.kernel('rows', { OP: CODES[kind] }), { x, y },
-    { outer, length: rowWidth(shape), quads: quadsPerRow(shape), splits: 1, width: rowWidth(shape), scale }, linearGrid(outer));
+    { outer, length: rowWidth(shape), quads: quadsPerRow(shape), splits: 1, width: rowWidth(shape), scale, accumulate: 0 }, linearGrid(outer));
   return y;
 };
 
@@ -158,7 +165,7 @@ export const argmaxOp: Op<{ axis: number; keepdim: boolean }> = {
     const outer = rowsKernel ? quadCount(from) / quadsPerRow(from) : numel(from.slice(0, axis));
     const quads = rowsKernel ? quadsPerRow(from) : quadCount(from) / (outer * from[axis]!);
     dispatch(runtime, shader.kernel(rowsKernel ? 'argmaxRows' : 'argmaxColumns'), { x: x!, indices },
-      { outer, length: from[axis]!, quads, splits: 1, width: rowWidth(from), scale: 1 }, gridFor(rowsKernel ? outer : outer * quads));
+      { outer, length: from[axis]!, quads, splits: 1, width: rowWidth(from), scale: 1, accumulate: 0 }, gridFor(rowsKernel ? outer : outer * quads));
     return reshape(indices, shape);
   },
   backward: null,
@@ -201,6 +208,11 @@ export const min = (x: Tensor, axes?: Axes, keepdim = false): Tensor => reduce(m
 /** Index (int32) of the maximum along one axis; the first of equals. */
 export const argmax = (x: Tensor, axis = -1, keepdim = false): Tensor =>
   run(argmaxOp, [x], { axis: normalizeAxis('argmax', axis, x.rank), keepdim });
+
+/** y = scale · Σ x over the leading axes that y lacks, or y + that. The order of summation depends on shapes alone, so results repeat bit by bit. */
+export const sumInto = (x: Tensor, y: Tensor, { scale = 1, accumulate = false }: { readonly scale?: number; readonly accumulate?: boolean } = {}): void => {
+  reduceColumns('sum', x, 0, x.rank - y.rank, scale, { y, accumulate });
+};
 
 /** Sums a gradient over the axes along which its operand was broadcast. */
 export const sumTo = (grad: Tensor, shape: Shape): Tensor => {

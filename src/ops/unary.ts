@@ -124,6 +124,13 @@ export const pow = (x: Tensor, exponent: number): Tensor => apply(powOp, x, expo
 export const clamp = (x: Tensor, min: number, max: number): Tensor => apply(clampOp, x, min, max);
 /** max(x, 0); NaN stays NaN, the gradient at 0 is 0. */
 export const relu = (x: Tensor): Tensor => apply(reluOp, x);
+/** The gradient of what went into a ReLU, from its result. For ops with a ReLU of their own. */
+export const reluGradient = (grad: Tensor, output: Tensor): Tensor => {
+  const [result] = reluOp.backward!({
+    runtime: grad.runtime, grad, attrs: { a: 0, b: 0 }, inputs: [null], output, saved: {}, shapes: [grad.shape], shape: grad.shape, needs: [true],
+  });
+  return result!;
+};
 export const sigmoid = (x: Tensor): Tensor => apply(sigmoidOp, x);
 export const tanh = (x: Tensor): Tensor => apply(tanhOp, x);
 /** Exact GELU, x · Φ(x). */

@@ -6,6 +6,7 @@ import { scope } from '../tensor/scope.js';
 import { quadsPerRow, type Shape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { ConvAttrs, Pair } from './conv-shape.js';
+import { type Epilogue, epilogueBindings, epilogueParams } from './epilogue.js';
 import { gemmRows, rowsGeometry } from './gemm.js';
 import { allocate, dispatch, gridFor } from './op.js';
 
@@ -32,14 +33,13 @@ const bestSize = (y: Shape): Size => SIZES.reduce((best, size) => (products(y, s
 /** The transformed tiles of a part should stay in a processor's outer cache, and far below the limit of a binding. */
 const PART_BYTES = 16 * 2 ** 20;
 
-export interface WinogradOptions {
+export interface WinogradOptions extends Epilogue {
   readonly padding: Pair;
-  readonly bias?: Tensor | null;
   /** Taps in reverse order and w [3, 3, out, in]: the gradient of the input from that of the output. */
   readonly flip?: boolean;
 }
 
-/** y = x ∗ w for x [N, H, W, C] and w [3, 3, C, D]. Fills `y` completely, a part of the tiles at a time. */
+/** y = x ∗ w for x [N, H, W, C] and w [3, 3, C, D], and what the epilogue says. Fills `y` completely, a part of the tiles at a time. */
 export const winograd = (x: Tensor, w: Tensor, y: Tensor, options: WinogradOptions): void => scope(() => {
   const size = bestSize(y.shape);
   const products = (size.result + 2) ** 2;
@@ -58,12 +58,12 @@ const transformWeights = (w: Tensor, { result, shader }: Size, flip: boolean): T
   const edge = result + 2;
   const transformed = allocate(w.runtime, [edge * edge, rows, columns], 'Winograd weights');
   const quads = quadsPerRow(w.shape);
-  const params = { inH: 0, inW: 0, outH: 0, outW: 0, tilesY: 0, tilesX: 0, firstTile: 0, tiles: 0, padY: 0, padX: 0, channels: rows, quads };
-  dispatch(w.runtime, shader.kernel('weights', { RESULT: result, EDGE: edge, FLIP: flip ? 1 : 0 }), { source: w, y: transformed }, params, gridFor(rows * quads));
+  const params = { inH: 0, inW: 0, outH: 0, outW: 0, tilesY: 0, tilesX: 0, firstTile: 0, tiles: 0, padY: 0, padX: 0, channels: rows, lanes: 4 * quads, ...epilogueParams({}) };
+  dispatch(w.runtime, shader.kernel('weights', { RESULT: result, EDGE: edge, FLIP: flip ? 1 : 0 }), { source: w, y: transformed }, params, gridFor(rows * quads * 4));
   return transformed;
 };
 
-const computePart = (x: Tensor, weights: Tensor, y: Tensor, size: Size, part: { first: number; tiles: number }, { padding, bias, flip }: WinogradOptions): void => scope(() => {
+const computePart = (x: Tensor, weights: Tensor, y: Tensor, size: Size, part: { first: number; tiles: number }, { padding, flip, ...epilogue }: WinogradOptions): void => scope(() => {
   const { runtime } = x;
   const { result, shader } = size;
   const edge = result + 2;
@@ -72,14 +72,14 @@ const computePart = (x: Tensor, weights: Tensor, y: Tensor, size: Size, part: { 
   const constants = { RESULT: result, EDGE: edge };
   const params = {
     inH: x.shape[1]!, inW: x.shape[2]!, outH: y.shape[1]!, outW: y.shape[2]!, tilesY: tilesAlong(y.shape[1]!, size), tilesX: tilesAlong(y.shape[2]!, size),
-    firstTile: part.first, tiles: part.tiles, padY: padding[0], padX: padding[1], channels: width,
+    firstTile: part.first, tiles: part.tiles, padY: padding[0], padX: padding[1], channels: width, ...epilogueParams(epilogue),
   };
   const tiles = allocate(runtime, [edge * edge, part.tiles, depth], 'Winograd input');
-  dispatch(runtime, shader.kernel('input', constants), { source: x, y: tiles }, { ...params, quads: inQuads }, gridFor(part.tiles * inQuads));
+  dispatch(runtime, shader.kernel('input', constants), { source: x, y: tiles }, { ...params, lanes: 4 * inQuads }, gridFor(part.tiles * inQuads * 4));
   const multiplied = allocate(runtime, [edge * edge, part.tiles, width], 'Winograd products');
   gemmRows(tiles, weights, multiplied, rowsGeometry(part.tiles), {
     depth, width, xPitch: inQuads, wPitch: quadsPerRow(weights.shape), wTap: 0, yPitch: outQuads, batches: edge * edge,
     xBatch: part.tiles * inQuads, wBatch: weights.shape[1]! * quadsPerRow(weights.shape), yBatch: part.tiles * outQuads,
   }, { transposed: flip ?? false });
-  dispatch(runtime, shader.kernel('output', { ...constants, BIAS: bias ? 1 : 0 }), { source: multiplied, bias: bias ?? multiplied, y }, { ...params, quads: outQuads }, gridFor(part.tiles * outQuads));
+  dispatch(runtime, shader.kernel('output', constants), { source: multiplied, ...epilogueBindings(epilogue, multiplied), y }, { ...params, lanes: 4 * outQuads }, gridFor(part.tiles * outQuads * 4));
 });

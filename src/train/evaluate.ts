@@ -2,7 +2,7 @@ import { boxToOutput, type ImageTransform } from '../data/augment.js';
 import type { Box, Split } from '../data/dataset.js';
 import type { Batch } from '../data/loader.js';
 import type { Runtime } from '../kernels/runtime.js';
-import { affine, cast, clamp, crossEntropy, log, sum, zeros } from '../ops/index.js';
+import { cast, clamp, crossEntropy, log, sum, type Weighted, zeros } from '../ops/index.js';
 import { scope } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { MetricSums } from '../wsdan/metric-sums.js';
@@ -81,8 +81,8 @@ const addCounts = (sums: MetricSums<string>, result: Evaluated, labels: Tensor, 
   const zero = zeros([1], { runtime: images.runtime });
   const final = result.refined ?? result.raw;
   // Probabilities may underflow to 0; PyTorch's users would see infinity there, a bound keeps the mean readable.
-  const loss = affine(crossEntropy(log(clamp(final, 1e-12, 1)), labels), batch);
-  const values: Record<string, Tensor> = { loss, degenerate: result.degenerate ? sum(cast(result.degenerate, 'float32')) : zero };
+  const loss: Weighted = [crossEntropy(log(clamp(final, 1e-12, 1)), labels), batch];
+  const values: Record<string, Tensor | Weighted> = { loss, degenerate: result.degenerate ? sum(cast(result.degenerate, 'float32')) : zero };
   for (const name of branches) {
     const probabilities = result[name];
     const top = probabilities ? correct(probabilities, labels) : { top1: zero, top5: zero };

@@ -85,7 +85,7 @@ class PlainMethod implements Method {
         const loss = crossEntropy(logits, labels, { labelSmoothing: this.config.wsdan.labelSmoothing });
         backward(affine(loss, shareOf(rows)));
         const { top1, top5 } = correct(logits, labels);
-        this.metrics.add({ lossRaw: affine(loss.detach(), rows.to - rows.from), rawTop1: top1, rawTop5: top5 });
+        this.metrics.add({ lossRaw: [loss.detach(), rows.to - rows.from], rawTop1: top1, rawTop5: top5 });
       });
     }
   }

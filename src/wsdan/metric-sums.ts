@@ -1,9 +1,9 @@
 import type { Runtime } from '../kernels/runtime.js';
-import { accumulate, cat, fill_, reshape, zeros } from '../ops/index.js';
+import { addScalars_, fill_, type Weighted, zeros } from '../ops/index.js';
 import { write } from '../tensor/create.js';
-import { keep, scope } from '../tensor/scope.js';
+import { keep } from '../tensor/scope.js';
 import { withOwner } from '../tensor/storage.js';
-import type { Tensor } from '../tensor/tensor.js';
+import { Tensor } from '../tensor/tensor.js';
 
 /**
  * Sums that stay on the device during training: a step adds to them without any read-back, and they
@@ -16,9 +16,12 @@ export class MetricSums<Name extends string> {
     this.totals = withOwner('metrics', () => keep(zeros([names.length], { runtime, label: 'metric sums' })));
   }
 
-  /** Adds one number per name; tensors of one element each, on the device. */
-  add(values: Readonly<Record<Name, Tensor>>): void {
-    scope(() => accumulate(this.totals, cat(this.names.map((name) => reshape(values[name], [1])), 0)));
+  /** Adds one number per name; tensors of one element each, on the device. A number beside it is its weight. */
+  add(values: Readonly<Record<Name, Tensor | Weighted>>): void {
+    addScalars_(this.totals, this.names.map((name) => {
+      const value: Tensor | Weighted = values[name];
+      return value instanceof Tensor ? [value, 1] as const : value;
+    }));
   }
 
   /** Reads the sums; this waits for all work so far. */

@@ -1,8 +1,11 @@
 import { fail } from '../errors.js';
-import { BatchNorm2d, Conv2d, GlobalAvgPool2d, Linear } from '../nn/layers.js';
+import { BatchNorm2d, Conv2d, convNorm, GlobalAvgPool2d, Linear } from '../nn/layers.js';
 import type { Backbone } from '../nn/models/backbone.js';
 import { Module } from '../nn/module.js';
 import { affine, cat, mul, ones, slice, zeros } from '../ops/index.js';
+import type { Runtime } from '../kernels/runtime.js';
+import { keep, scope } from '../tensor/scope.js';
+import { withOwner } from '../tensor/storage.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { WsdanOptions } from './options.js';
 import { bilinearAttentionPooling } from './pooling.js';
@@ -19,7 +22,7 @@ class AttentionHead extends Module {
   }
 
   protected override forward(features: Tensor): Tensor {
-    return this.bn.call(this.conv.call(features));
+    return convNorm(this.conv, this.bn, features);
   }
 }
 
@@ -36,9 +39,11 @@ export interface WsdanOutput {
 export class WSDAN extends Module<[Tensor], WsdanOutput> {
   readonly attentions: AttentionHead;
   readonly fc: Linear;
+  private readonly rim: Rim;
 
   constructor(readonly features: Backbone, readonly classes: number, private readonly options: WsdanOptions) {
     super();
+    this.rim = new Rim(options.attentionRim);
     if (classes < 2) fail(`WSDAN: at least two classes are needed, got ${classes}`);
     if (options.attentionSource === 'features' && options.attentions > features.channels) {
       fail(`WSDAN: ${options.attentions} attention maps cannot be taken from ${features.channels} feature channels; use fewer, or attention source "head"`);
@@ -59,23 +64,42 @@ export class WSDAN extends Module<[Tensor], WsdanOutput> {
     const everywhere = this.options.attentionSource === 'head'
       ? this.attentions.call(features)
       : slice(features, [0, 0, 0, 0], [...features.shape.slice(0, 3), this.options.attentions]);
-    const maps = this.options.attentionRim > 0 ? withoutRim(everywhere, this.options.attentionRim) : everywhere;
+    const maps = this.rim.cleared(everywhere);
     const featureMatrix = bilinearAttentionPooling(features, maps, this.options.pooling);
     const logits = this.fc.call(affine(featureMatrix, this.options.scale));
     return { logits, featureMatrix, maps };
   }
 }
 
-/** Sets the outermost rings of maps [B, h, w, M] to 0. */
-const withoutRim = (maps: Tensor, rim: number): Tensor => {
-  const [, height, width] = maps.shape as [number, number, number, number];
+/** 1 inside and 0 in the outermost rings, [1, height, width, 1]. */
+const rimMask = (runtime: Runtime, height: number, width: number, rim: number): Tensor => {
   if (2 * rim >= Math.min(height, width)) fail(`WSDAN: a rim of ${rim} leaves nothing of ${height}×${width} attention maps; use a smaller rim or larger images`);
-  const { runtime } = maps;
   const side = zeros([1, height - 2 * rim, rim, 1], { runtime });
   const edge = zeros([1, rim, width, 1], { runtime });
   const middle = cat([side, ones([1, height - 2 * rim, width - 2 * rim, 1], { runtime }), side], 2);
-  return mul(maps, cat([edge, middle, edge], 1));
+  return cat([edge, middle, edge], 1);
 };
+
+/** Sets the outermost rings of maps to 0. Masks are kept by size: making one takes more dispatches than using it. */
+class Rim {
+  private readonly masks = new Map<string, Tensor>();
+
+  constructor(private readonly rim: number) {}
+
+  /** @param maps [B, h, w, M] */
+  cleared(maps: Tensor): Tensor {
+    if (this.rim === 0) return maps;
+    const [, height, width] = maps.shape as [number, number, number, number];
+    const { runtime } = maps;
+    const size = `${height}×${width}`;
+    const known = this.masks.get(size);
+    if (known) return mul(maps, known);
+    const mask = withOwner('buffers', () => scope(() => rimMask(runtime, height, width, this.rim)));
+    // In a dry run there is nothing to keep.
+    if (!runtime.recorder.dry) this.masks.set(size, keep(mask));
+    return mul(maps, mask);
+  }
+}
 
 /** The same backbone with global average pooling and a linear classifier: what WS-DAN is compared with. */
 export class PlainClassifier extends Module {

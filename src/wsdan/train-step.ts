@@ -109,7 +109,7 @@ const threeBranches = (setting: Setting, images: Tensor, labels: Tensor, rows: R
   const dropped = augmentedBranch(setting, drop.images, labels, rows);
   const count = images.shape[0]!;
   metrics.add({
-    lossRaw: affine(raw.loss, count), lossCrop: affine(cropped.loss, count), lossDrop: affine(dropped.loss, count), lossCenter: affine(raw.centerLoss, count),
+    lossRaw: [raw.loss, count], lossCrop: [cropped.loss, count], lossDrop: [dropped.loss, count], lossCenter: [raw.centerLoss, count],
     rawTop1: raw.top.top1, rawTop5: raw.top.top5, cropTop1: cropped.top.top1, cropTop5: cropped.top.top5, dropTop1: dropped.top.top1, dropTop5: dropped.top.top5,
     degenerateCrop: countOf(crop.degenerate), degenerateDrop: countOf(drop.degenerate),
   });

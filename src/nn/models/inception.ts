@@ -3,7 +3,7 @@ import { tensor } from '../../tensor/create.js';
 import { scope } from '../../tensor/scope.js';
 import type { Tensor } from '../../tensor/tensor.js';
 import { truncatedNormal } from '../init.js';
-import { BatchNorm2d, Conv2d, MaxPool2d, Sequential } from '../layers.js';
+import { BatchNorm2d, Conv2d, convNorm, MaxPool2d, Sequential } from '../layers.js';
 import { type AnyModule, Module, type Named } from '../module.js';
 import type { Backbone, BackboneRecord } from './backbone.js';
 import { inceptionNames } from './names.js';
@@ -111,7 +111,7 @@ class BasicConv2d extends Module {
   }
 
   protected override forward(x: Tensor): Tensor {
-    return this.bn.call(this.conv.call(x));
+    return convNorm(this.conv, this.bn, x);
   }
 }
 

@@ -1,8 +1,7 @@
 import { checkpoint } from '../../autograd/checkpoint.js';
-import { add, relu } from '../../ops/index.js';
 import type { Tensor } from '../../tensor/tensor.js';
 import { kaimingNormal } from '../init.js';
-import { BatchNorm2d, Conv2d, MaxPool2d, Sequential } from '../layers.js';
+import { BatchNorm2d, Conv2d, convNorm, MaxPool2d, Sequential } from '../layers.js';
 import { type AnyModule, Module } from '../module.js';
 import type { Backbone, BackboneRecord } from './backbone.js';
 import { resnetNames } from './names.js';
@@ -23,7 +22,8 @@ abstract class Block extends Module {
     return new BatchNorm2d(channels, { activation, momentum: this.momentum });
   }
 
-  protected abstract residual(x: Tensor): Tensor;
+  /** The block without its shortcut, whose value is added behind the last norm. */
+  protected abstract residual(x: Tensor, around: Tensor): Tensor;
 
   protected shortcut(from: number, to: number, stride: number): void {
     if (stride !== 1 || from !== to) this.downsample = new Sequential([conv(from, to, 1, stride), this.norm(to)]);
@@ -31,7 +31,7 @@ abstract class Block extends Module {
 
   protected override forward(x: Tensor): Tensor {
     const around = this.downsample ? this.downsample.call(x) : x;
-    return relu(add(this.residual(x), around));
+    return this.residual(x, around);
   }
 }
 
@@ -52,8 +52,8 @@ export class BasicBlock extends Block {
     this.shortcut(from, width, stride);
   }
 
-  protected override residual(x: Tensor): Tensor {
-    return this.bn2.call(this.conv2.call(this.bn1.call(this.conv1.call(x))));
+  protected override residual(x: Tensor, around: Tensor): Tensor {
+    return convNorm(this.conv2, this.bn2, convNorm(this.conv1, this.bn1, x), { residual: around, activation: 'relu' });
   }
 }
 
@@ -79,9 +79,9 @@ export class Bottleneck extends Block {
     this.shortcut(from, out, stride);
   }
 
-  protected override residual(x: Tensor): Tensor {
-    const inner = this.bn2.call(this.conv2.call(this.bn1.call(this.conv1.call(x))));
-    return this.bn3.call(this.conv3.call(inner));
+  protected override residual(x: Tensor, around: Tensor): Tensor {
+    const inner = convNorm(this.conv2, this.bn2, convNorm(this.conv1, this.bn1, x));
+    return convNorm(this.conv3, this.bn3, inner, { residual: around, activation: 'relu' });
   }
 }
 
@@ -147,7 +147,7 @@ export class ResNet extends Module implements Backbone {
   }
 
   private stem(x: Tensor): Tensor {
-    const value = this.bn1.call(this.conv1.call(x));
+    const value = convNorm(this.conv1, this.bn1, x);
     return this.pool ? this.pool.call(value) : value;
   }
 

@@ -3,7 +3,7 @@ import { fail } from '../../errors.js';
 import type { AttributeValue } from '../../io/onnx.js';
 import { formatShape, type Shape } from '../../tensor/shape.js';
 import { type Emission, type Emitter, isImage, onnxAxis, TO_IMAGE } from './emission.js';
-import type { TracedCall } from './trace.js';
+import type { TracedCall, Value } from './trace.js';
 
 type Pair = readonly [number, number];
 
@@ -62,16 +62,38 @@ interface ConvAttrs {
   readonly padding: Pair;
   readonly dilation: Pair;
   readonly groups: number;
+  readonly activation?: 'none' | 'relu';
 }
 
 /** [kh, kw, in, out] is [out, in, kh, kw] in ONNX. */
 const OIHW = [3, 2, 0, 1];
 
-const conv2d: Emitter = (emission, call) => {
+/** The convolution alone; what is fused behind it follows in {@link behind}. */
+const convolution = (emission: Emission, call: TracedCall, bias: Value | undefined): string => {
   const { stride, padding, dilation, groups } = attrsOf<ConvAttrs>(call);
-  const [, weight, bias] = call.inputs;
-  const operands = [first(emission, call), emission.arranged(weight!, OIHW), ...(bias ? [emission.name(bias)] : [])];
-  return emission.graph.add('Conv', operands, { strides: stride, pads: pads(padding), dilations: dilation, group: groups, kernel_shape: weight!.shape.slice(0, 2) });
+  const weight = call.inputs[1]!;
+  const operands = [first(emission, call), emission.arranged(weight, OIHW), ...(bias ? [emission.name(bias)] : [])];
+  return emission.graph.add('Conv', operands, { strides: stride, pads: pads(padding), dilations: dilation, group: groups, kernel_shape: weight.shape.slice(0, 2) });
+};
+
+const behind = (emission: Emission, call: TracedCall, y: string, residual: Value | undefined): string => {
+  const sum = residual ? emission.graph.add('Add', [y, emission.name(residual)]) : y;
+  return attrsOf<ConvAttrs>(call).activation === 'relu' ? emission.graph.add('Relu', [sum]) : sum;
+};
+
+const ofRank = (values: readonly Value[], rank: number): Value | undefined => values.find(({ shape }) => shape.length === rank);
+
+const conv2d: Emitter = (emission, call) => {
+  const rest = call.inputs.slice(2);
+  return behind(emission, call, convolution(emission, call, ofRank(rest, 1)), ofRank(rest, 4));
+};
+
+/** Engines fold the norm into the weights themselves; until then both keep their names. */
+const convBatchNorm2d: Emitter = (emission, call) => {
+  const [, , mean, variance, weight, bias, ...rest] = call.inputs as [Value, Value, Value, Value, Value, Value, ...Value[]];
+  const operands = [convolution(emission, call, ofRank(rest, 1)), ...[weight, bias, mean, variance].map((value) => emission.name(value))];
+  const normalised = emission.graph.add('BatchNormalization', operands, { epsilon: { float: attrsOf<NormAttrs>(call).eps } });
+  return behind(emission, call, normalised, ofRank(rest, 4));
 };
 
 interface NormAttrs {
@@ -85,8 +107,9 @@ const batchNorm2d: Emitter = (emission, call) => {
   const { shape } = call.output;
   if (training) fail('ONNX export: batch norm is in training mode; call eval() on the network first');
   if (!isImage(shape) && shape.length !== 2) fail(`ONNX export: batch norm of ${formatShape(shape)}; only [N, H, W, C] and [N, C] are known`);
-  const normalised = emission.graph.add('BatchNormalization', call.inputs.map((value) => emission.name(value)), { epsilon: { float: eps } });
-  return activation === 'relu' ? emission.graph.add('Relu', [normalised]) : normalised;
+  const normalised = emission.graph.add('BatchNormalization', call.inputs.slice(0, 5).map((value) => emission.name(value)), { epsilon: { float: eps } });
+  const sum = call.inputs[5] ? emission.graph.add('Add', [normalised, emission.name(call.inputs[5])]) : normalised;
+  return activation === 'relu' ? emission.graph.add('Relu', [sum]) : sum;
 };
 
 /** x / max(‖x‖, eps) along our last axis. */
@@ -244,7 +267,7 @@ export const emitters: Readonly<Record<string, Emitter>> = {
   relu: unary('Relu'), neg: unary('Neg'), abs: unary('Abs'), sign: unary('Sign'), sqrt: unary('Sqrt'), exp: unary('Exp'), log: unary('Log'), sigmoid: unary('Sigmoid'), tanh: unary('Tanh'),
   affine, pow, clamp, signedSqrt, gelu,
   add: binary('Add'), sub: binary('Sub'), mul: binary('Mul'), div: binary('Div'), maximum: binary('Max'), minimum: binary('Min'),
-  conv2d, batchNorm2d, l2Normalize, softmax: alongLast('Softmax'), logSoftmax: alongLast('LogSoftmax'), matmul, attentionPool,
+  conv2d, convBatchNorm2d, batchNorm2d, l2Normalize, softmax: alongLast('Softmax'), logSoftmax: alongLast('LogSoftmax'), matmul, attentionPool,
   maxPool2d: pool2d('MaxPool', () => ({})), avgPool2d: averagePool, adaptiveAvgPool2d: adaptiveAverage, interpolate,
   sum: reduce('ReduceSum'), mean: reduce('ReduceMean'), max: reduce('ReduceMax'), min: reduce('ReduceMin'),
   reshape, cat, slice, permute,
