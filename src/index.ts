@@ -98,4 +98,5 @@ export { MetricSums } from './wsdan/metric-sums.js';
 export { PlainClassifier, WSDAN, type WsdanOutput } from './wsdan/model.js';
 export { defaultWsdan, type WsdanOptions } from './wsdan/options.js';
 export { bilinearAttentionPooling } from './wsdan/pooling.js';
-export { type StepMetric, stepMetrics, trainStep } from './wsdan/train-step.js';
+export { batchOf, type BatchSource } from './wsdan/micro-batches.js';
+export { type StepMetric, stepMetrics, trainMicroBatches, trainStep } from './wsdan/train-step.js';

@@ -16,7 +16,7 @@ const MOST_MEMBERS = 1 << 16;
 const STORED = 0;
 const CHUNK = 1 << 20;
 
-const damaged = (path: string, why: string) => new UserError(`${path} cannot be read as PyTorch's archive: ${why}. It is half-written or damaged; use another copy.`);
+const damaged = (path: string, why: string) => new UserError(`${path} cannot be read as PyTorch's archive: ${why.replace(/[.\s]+$/, '')}. It is half-written or damaged; use another copy.`);
 
 /** yauzl reports damage with errors of its own; ours pass. */
 const explained = (path: string, error: unknown): UserError => (error instanceof UserError ? error : damaged(path, (error as Error).message));

@@ -92,7 +92,7 @@ const hints = (misfits: readonly Misfit[], own: ReadonlySet<string>, theirs: Rea
     ...(longer.length ? [`The file's network has ${longer.join(', ')}, which ${model} has not: another --model?`] : []),
     ...(shorter.length ? [`The file's network lacks ${shorter.join(', ')} of ${model}: another --model?`] : []),
     ...(classifier && expected[0] !== found[0] ? [`The file's network tells ${found[0]} classes apart, this one ${expected[0]}.`] : []),
-    ...(classifier && expected[1] !== found[1] ? [`Its classifier sees ${found[1]} features (maps × channels), this one ${expected[1]}: another --attentions?`] : []),
+    ...(classifier && expected[1] !== found[1] && longer.length + shorter.length === 0 ? [`Its classifier sees ${found[1]} features (maps × channels), this one ${expected[1]}: another --attentions?`] : []),
     ...(misfits.some(({ kind, name }) => kind === 'unexpected' && name === 'fc.bias') ? ['Its classifier has a bias: add --classifier-bias.'] : []),
     ...(naming === 'wvinzh' && !table.attentionUnit ? [`${namingTitles.wvinzh} takes the features and maps of a ${table.family} out of the middle of its last stage, which Pipit does not: only the backbone fits, with --weights-ignore "attentions.*,fc.*".`] : []),
   ];
