@@ -2,7 +2,7 @@ import source from '../../shaders/conv2d.wgsl';
 import { Shader } from '../kernels/shader.js';
 import { numel, quadCount, quadsPerRow, type Shape } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
-import { patchesForward, patchesGradWeight, suitsPatches } from './conv-patches.js';
+import { patchesForward, patchesGradInput, patchesGradWeight, suitsPatches } from './conv-patches.js';
 import { type ConvAttrs, convShape, pair, type Pair, tapsBetween } from './conv-shape.js';
 import { convCases } from './conv2d-cases.js';
 import type { Epilogue } from './epilogue.js';
@@ -85,6 +85,11 @@ const gradInput = (grad: Tensor, w: Tensor, x: Shape, a: ConvAttrs, into: Tensor
   if (!isDense(w.shape, a)) {
     const result = allocate(grad.runtime, x, 'conv2d input gradient');
     dispatch(grad.runtime, shader.kernel('gradInput'), { w, gradient: grad, result }, plainParams(x, w.shape, grad.shape, a), gridFor(quadCount(x) * 4));
+    return result;
+  }
+  if (suitsPatches(grad.runtime, w.shape, grad.shape, a) && a.dilation.every((d) => d === 1)) {
+    const result = allocate(grad.runtime, x, 'conv2d input gradient');
+    patchesGradInput(grad, w, result, a);
     return result;
   }
   const result = into ?? allocate(grad.runtime, x, 'conv2d input gradient');
