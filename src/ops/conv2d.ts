@@ -13,7 +13,7 @@ import { add } from './binary.js';
 import { matmul } from './matmul.js';
 import { sumInto } from './reduce.js';
 import { relu, reluGradient } from './unary.js';
-import { suitsWinograd, winograd } from './winograd.js';
+import { suitsWinograd, winograd, winogradGradWeight } from './winograd.js';
 
 const shader = new Shader('conv2d', source);
 
@@ -114,6 +114,8 @@ const gradWeight = (grad: Tensor, x: Tensor, w: Shape, a: ConvAttrs, into: Tenso
     sumInto(parts, result, { accumulate });
   } else if (suitsPatches(x.runtime, w, grad.shape, a)) {
     patchesGradWeight(x, grad, result, a, { accumulate });
+  } else if (suitsWinograd(x.runtime, w, a)) {
+    winogradGradWeight(x, grad, result, a.padding, { accumulate });
   } else {
     const e = extentsOf(x.shape, w, grad.shape, a);
     const extents = { ...e, wPitch: e.yPitch, wBatch: e.yBatch, yPitch: e.wPitch, yBatch: e.wBatch };
