@@ -22,16 +22,16 @@ export interface Tuning {
   /** tile: vec4f of rows and of columns that an invocation keeps. */
   readonly tileRows: number;
   readonly tileColumns: number;
-  /** Fewest input and output channels for which 3×3 convolutions go through Winograd's algorithm; 0: never. */
+  /** Fewest channels (mean of input and output, times the share of the tiles that is not over the edge) for Winograd's algorithm; 0: never. */
   readonly winograd: number;
 }
 
 /** By adapter class; see {@link tuningKey}. Figures: bench/RESULTS.md. */
 const DEFAULTS = {
-  lavapipe: { kind: 'broadcast', sums: 64, images: true, tileRows: 1, tileColumns: 1, winograd: 64 },
-  swiftshader: { kind: 'broadcast', sums: 32, images: false, tileRows: 1, tileColumns: 1, winograd: 64 },
-  software: { kind: 'broadcast', sums: 64, images: false, tileRows: 1, tileColumns: 1, winograd: 64 },
-  gpu: { kind: 'tile', sums: 64, images: false, tileRows: 1, tileColumns: 1, winograd: 64 },
+  lavapipe: { kind: 'broadcast', sums: 64, images: true, tileRows: 1, tileColumns: 1, winograd: 70 },
+  swiftshader: { kind: 'broadcast', sums: 32, images: false, tileRows: 1, tileColumns: 1, winograd: 70 },
+  software: { kind: 'broadcast', sums: 64, images: false, tileRows: 1, tileColumns: 1, winograd: 70 },
+  gpu: { kind: 'tile', sums: 64, images: false, tileRows: 1, tileColumns: 1, winograd: 70 },
 } satisfies Record<string, Tuning>;
 
 /** What a tuning file holds: departures from the defaults by adapter. */

@@ -94,7 +94,7 @@ const gradInput = (grad: Tensor, w: Tensor, x: Shape, a: ConvAttrs, into: Tensor
   }
   const result = into ?? allocate(grad.runtime, x, 'conv2d input gradient');
   const accumulate = into !== null;
-  if (suitsWinograd(grad.runtime, w.shape, a)) {
+  if (suitsWinograd(grad.runtime, w.shape, grad.shape, a)) {
     winograd(grad, w, result, { padding: [2 - a.padding[0], 2 - a.padding[1]], flip: true, accumulate });
   } else {
     const e = extentsOf(x, w.shape, grad.shape, a);
@@ -114,7 +114,7 @@ const gradWeight = (grad: Tensor, x: Tensor, w: Shape, a: ConvAttrs, into: Tenso
     sumInto(parts, result, { accumulate });
   } else if (suitsPatches(x.runtime, w, grad.shape, a)) {
     patchesGradWeight(x, grad, result, a, { accumulate });
-  } else if (suitsWinograd(x.runtime, w, a)) {
+  } else if (suitsWinograd(x.runtime, w, grad.shape, a)) {
     winogradGradWeight(x, grad, result, a.padding, { accumulate });
   } else {
     const e = extentsOf(x.shape, w, grad.shape, a);
@@ -169,7 +169,7 @@ export const convolve = (x: Tensor, w: Tensor, shape: Shape, attrs: ConvAttrs, e
     patchesForward(x, w, y, attrs, epilogue);
     return y;
   }
-  if (suitsWinograd(runtime, w.shape, attrs)) {
+  if (suitsWinograd(runtime, w.shape, shape, attrs)) {
     winograd(x, w, y, { padding: attrs.padding, ...epilogue });
     return y;
   }

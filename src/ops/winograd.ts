@@ -18,17 +18,26 @@ interface Size {
 
 const SIZES: readonly Size[] = [2, 4].map((result) => ({ result, shader: new Shader(`winograd-${result}`, source, { transforms: `winograd-${result}` }) }));
 
-/** Whether a convolution may and should go this way, with both of its gradients. */
-export const suitsWinograd = ({ gemm }: Runtime, w: Shape, a: ConvAttrs): boolean =>
-  gemm.winograd > 0 && w[0] === 3 && w[1] === 3 && [...a.stride, ...a.dilation, a.groups].every((n) => n === 1) &&
-  a.padding.every((p) => p <= 2) && w[2]! >= gemm.winograd && w[3]! >= gemm.winograd;
-
 const tilesAlong = (pixels: number, { result }: Size): number => Math.ceil(pixels / result);
 
 /** Multiplications per image and channel pair: what the larger tiles save they may lose again at the edges. */
 const products = (y: Shape, size: Size): number => tilesAlong(y[1]!, size) * tilesAlong(y[2]!, size) * (size.result + 2) ** 2;
 
 const bestSize = (y: Shape): Size => SIZES.reduce((best, size) => (products(y, size) < products(y, best) ? size : best));
+
+/** Multiplications per pixel of the larger tiles, where none lies over the edge. */
+const FEWEST = 36 / 16;
+
+/** How many of the multiplications in the tiles of y are for pixels that it has. */
+const share = (y: Shape): number => (FEWEST * y[1]! * y[2]!) / products(y, bestSize(y));
+
+/**
+ * Whether a convolution to y [N, H, W, D] may and should go this way, with both of its gradients. The transforms are work per
+ * channel, what they save is work per pair of channels, and tiles over the edge lose part of it.
+ */
+export const suitsWinograd = ({ gemm }: Runtime, w: Shape, y: Shape, a: ConvAttrs): boolean =>
+  gemm.winograd > 0 && w[0] === 3 && w[1] === 3 && [...a.stride, ...a.dilation, a.groups].every((n) => n === 1) &&
+  a.padding.every((p) => p <= 2) && Math.sqrt(w[2]! * w[3]!) * share(y) >= gemm.winograd;
 
 /** The transformed tiles of a part should stay in a processor's outer cache, and far below the limit of a binding. */
 const PART_BYTES = 16 * 2 ** 20;
