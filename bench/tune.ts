@@ -43,10 +43,10 @@ const WORTHWHILE = 0.96;
 
 export const axesFor = ({ subgroupSize, imageOperands }: AdapterReport): Axis[] => [
   { name: 'kernels', applies: () => true, choices: [...(subgroupSize ? [{ kind: 'broadcast' as const }] : []), { kind: 'tile' }, { kind: 'plain' }] },
-  { name: 'sums', applies: (t) => t.kind === 'broadcast', choices: [16, 24, 32, 48].map((sums) => ({ sums })) },
+  { name: 'sums', applies: (t) => t.kind === 'broadcast', choices: [16, 32, 48, 64, 96].map((sums) => ({ sums })) },
   { name: 'images', applies: (t) => t.kind === 'broadcast' && imageOperands, choices: [true, false].map((images) => ({ images })) },
   { name: 'tile', applies: (t) => t.kind === 'tile', choices: [1, 2].flatMap((tileRows) => [1, 2].map((tileColumns) => ({ tileRows, tileColumns }))) },
-  { name: 'Winograd', applies: () => true, choices: [0, 16, 32, 64, 96].map((winograd) => ({ winograd })) },
+  { name: 'Winograd', applies: () => true, choices: [0, 32, 50, 70, 100].map((winograd) => ({ winograd })) },
 ];
 
 const sameSettings = (tuning: Tuning, change: Partial<Tuning>): boolean => Object.entries(change).every(([name, value]) => tuning[name as keyof Tuning] === value);

@@ -1,10 +1,8 @@
-// Bilinear attention pooling: maps [B, pixels, M] with features [B, pixels, C] to [B, M, C].
-// Each invocation computes 4 x 4 results, so that a load serves four multiply-adds.
+// Bilinear attention pooling by the maximum: maps [B, pixels, M] with features [B, pixels, C] to [B, M, C]. By the mean
+// it is a product of matrices (src/ops/attention-pool.ts). Each invocation computes 4 x 4 results.
 //# include float
 //# include grid
 //# include tail
-
-override GMP: bool = false;       // gradients of the maximum instead of the mean
 
 struct Params {
   batch: u32,
@@ -13,7 +11,6 @@ struct Params {
   channels: u32,
   mapQuads: u32,
   channelQuads: u32,
-  scale: f32,
 }
 @group(0) @binding(0) var<storage, read> features: array<vec4f>;
 @group(0) @binding(1) var<storage, read> maps: array<vec4f>;
@@ -23,45 +20,6 @@ struct Params {
 @group(0) @binding(5) var<storage, read> winners: array<vec4i>;
 @group(0) @binding(6) var<storage, read_write> result: array<vec4f>;
 @group(1) @binding(0) var<uniform> P: Params;
-
-// Mean over the pixels of map times feature, for 4 maps x 4 channels.
-@compute @workgroup_size(64)
-fn average(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let i = linearWorkgroup(group, groups) * 64u + lane;
-  let channel = i % P.channelQuads;
-  let map = (i / P.channelQuads) % P.mapQuads;
-  let image = i / (P.channelQuads * P.mapQuads);
-  if (image >= P.batch) { return; }
-  var featureAt = image * P.pixels * P.channelQuads + channel;
-  var mapAt = image * P.pixels * P.mapQuads + map;
-  var sum = mat4x4f();
-  // Four pixels a round: carrying the sums through a loop costs software adapters as much as the products.
-  for (var p = 0u; p + 4u <= P.pixels; p += 4u) {
-    //# for u in 0..4
-    let f$u = features[featureAt + $u * P.channelQuads];
-    let a$u = maps[mapAt + $u * P.mapQuads];
-    //# end
-    //# for u in 0..4
-    //# for k in 0..4
-    sum[$k] += a$u[$k] * f$u;
-    //# end
-    //# end
-    featureAt += 4u * P.channelQuads;
-    mapAt += 4u * P.mapQuads;
-  }
-  for (var p = P.pixels & ~3u; p < P.pixels; p++) {
-    let f = features[featureAt];
-    let a = maps[mapAt];
-    //# for k in 0..4
-    sum[$k] += a[$k] * f;
-    //# end
-    featureAt += P.channelQuads;
-    mapAt += P.mapQuads;
-  }
-  //# for k in 0..4
-  if (map * 4u + $k < P.maps) { pooled[(image * P.maps + map * 4u + $k) * P.channelQuads + channel] = maskTail(sum[$k] * P.scale, channel, P.channels); }
-  //# end
-}
 
 // Maximum over the pixels, and where it first occurs; a NaN wins over all numbers.
 @compute @workgroup_size(64)
@@ -118,21 +76,15 @@ fn toFeatures(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grou
       // The lanes of the maps behind the last one are zero, so any row may stand in for theirs.
       let row = (image * P.maps + min(m * 4u + $k, P.maps - 1u)) * P.channelQuads + channel;
       let g = gradient[row];
-      if (GMP) {
-        let winner = winners[row];
-        //# for p in 0..4
-        sum[$p] += select(vec4f(0.0), a$p[$k] * g, winner == vec4i(i32(pixel) + $p));
-        //# end
-      } else {
-        //# for p in 0..4
-        sum[$p] += a$p[$k] * g;
-        //# end
-      }
+      let winner = winners[row];
+      //# for p in 0..4
+      sum[$p] += select(vec4f(0.0), a$p[$k] * g, winner == vec4i(i32(pixel) + $p));
+      //# end
     }
     //# end
   }
   //# for p in 0..4
-  if (pixel + $p < P.pixels) { result[(image * P.pixels + pixel + $p) * P.channelQuads + channel] = maskTail(sum[$p] * P.scale, channel, P.channels); }
+  if (pixel + $p < P.pixels) { result[(image * P.pixels + pixel + $p) * P.channelQuads + channel] = maskTail(sum[$p], channel, P.channels); }
   //# end
 }
 
@@ -157,20 +109,14 @@ fn toMaps(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: 
     //# for k in 0..4
     {
       let g = gradient[row$k + c];
-      if (GMP) {
-        let winner = winners[row$k + c];
-        //# for p in 0..4
-        sum[$p][$k] += dot(select(vec4f(0.0), f$p, winner == vec4i(i32(pixel) + $p)), g);
-        //# end
-      } else {
-        //# for p in 0..4
-        sum[$p][$k] += dot(f$p, g);
-        //# end
-      }
+      let winner = winners[row$k + c];
+      //# for p in 0..4
+      sum[$p][$k] += dot(select(vec4f(0.0), f$p, winner == vec4i(i32(pixel) + $p)), g);
+      //# end
     }
     //# end
   }
   //# for p in 0..4
-  if (pixel + $p < P.pixels) { result[(image * P.pixels + pixel + $p) * P.mapQuads + map] = maskTail(sum[$p] * P.scale, map, P.maps); }
+  if (pixel + $p < P.pixels) { result[(image * P.pixels + pixel + $p) * P.mapQuads + map] = maskTail(sum[$p], map, P.maps); }
   //# end
 }

@@ -1,9 +1,12 @@
 // Convolutions of few input channels: a tap then fills less than a vec4f or two, and most of the work of an implicit
 // product would be finding pixels. The taps and channels of each output pixel are laid out as one row instead.
 // The grid is (pixels of a line, lines, images), because drivers on CPUs divide integers one lane at a time.
+//# include divide
+//# include tail
 
 @group(0) @binding(0) var<storage, read> source: array<f32>;
 @group(0) @binding(1) var<storage, read_write> y: array<vec4f>;
+@group(0) @binding(2) var<storage, read_write> result: array<vec4f>;
 
 struct Params {
   inH: u32, inW: u32,
@@ -15,7 +18,7 @@ struct Params {
   firstImage: u32,
   channels: u32,
   inStride: u32,              // elements between pixels of the convolution's input
-  quads: u32,                 // vec4f in a row of y
+  quads: u32,                 // vec4f in a row of taps and channels
 }
 @group(1) @binding(0) var<uniform> P: Params;
 
@@ -48,4 +51,35 @@ fn unfold(@builtin(global_invocation_id) at: vec3u) {
     }
   }
   if (filled > 0u) { y[slot] = lanes; }
+}
+
+// The other way, without dilation: result[input pixel][channel] = sum over the taps that reach it of
+// source[their output pixel][tap, channel]. The grid is (pixels of a line, lines, images) of the input.
+@compute @workgroup_size(64)
+fn fold(@builtin(global_invocation_id) at: vec3u) {
+  if (at.x >= P.inW) { return; }
+  let image = P.firstImage + at.z;
+  // The first tap that reaches this pixel belongs to the last output pixel, and so on by strides.
+  let y0 = quotient(at.y + P.padY, P.strideY);
+  let x0 = quotient(at.x + P.padX, P.strideX);
+  let firstR = at.y + P.padY - y0 * P.strideY;
+  let firstS = at.x + P.padX - x0 * P.strideX;
+  let slot = ((image * P.inH + at.y) * P.inW + at.x) * (P.inStride / 4u);
+  for (var q = 0u; q < P.inStride / 4u; q++) {
+    let few = P.channels - q * 4u;
+    var sum = vec4f(0.0);
+    var oy = i32(y0);
+    for (var r = firstR; r < P.kernelH; r += P.strideY) {
+      var ox = i32(x0);
+      for (var s = firstS; s < P.kernelW; s += P.strideX) {
+        let inside = oy >= 0 && oy < i32(P.outH) && ox >= 0 && ox < i32(P.outW);
+        let start = select(0u, ((image * P.outH + u32(oy)) * P.outW + u32(ox)) * P.quads * 4u + (r * P.kernelW + s) * P.channels + q * 4u, inside);
+        let v = vec4f(source[start], source[start + min(1u, few - 1u)], source[start + min(2u, few - 1u)], source[start + min(3u, few - 1u)]);
+        sum += select(vec4f(0.0), v, inside);
+        ox -= 1;
+      }
+      oy -= 1;
+    }
+    result[slot + q] = maskTail(sum, q, P.channels);
+  }
 }

@@ -1,6 +1,7 @@
 // Convolutions of 3 by 3 taps without stride by Winograd's algorithm: input and weights are transformed, multiplied
 // as EDGE * EDGE matrix products (src/ops/gemm.ts), and the products transformed back. EDGE = RESULT + 2 pixels of
-// input give RESULT pixels of output along each axis. Per result, 9 products become (EDGE / RESULT)^2.
+// input give RESULT pixels of output along each axis. Per result, 9 products become (EDGE / RESULT)^2. The gradient of
+// the weights is the transpose of the same algorithm: EDGE * EDGE products of transformed input and output gradient.
 //# include divide
 //# include epilogue
 //# include grid
@@ -145,6 +146,71 @@ fn output(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: 
     let v = outputLine(strip);
     //# for r in 0..$RESULT
     if (inside$r$c) { y[at$r$c] = finished(channel, P.channels, v[$r], line, more[$r * RESULT + $c]); }
+    //# end
+  }
+  //# end
+}
+
+// y[e][tile][channel] = (A g At)[e] for the RESULT * RESULT pixels g of each tile of the output's gradient.
+@compute @workgroup_size(64)
+fn gradient(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let item = linearWorkgroup(group, groups) * 64u + lane;
+  if (item >= P.tiles * P.lanes) { return; }
+  let t = tileOf(item, P.lanes);
+  let x0 = t.x * RESULT;
+  let y0 = t.y * RESULT;
+  let image = t.z * P.outH;
+  let channel = t.w;
+  //# for r in 0..$RESULT
+  let row$r = (image + min(y0 + u32($r), P.outH - 1u)) * P.outW;
+  var g$r: array<f32, RESULT>;
+  //# for c in 0..$RESULT
+  g$r[$c] = select(0.0, source[(row$r + min(x0 + u32($c), P.outW - 1u)) * P.lanes + channel], y0 + u32($r) < P.outH && x0 + u32($c) < P.outW);
+  //# end
+  let h$r = gradientLine(g$r);
+  //# end
+  //# for c in 0..$EDGE
+  {
+    var line: array<f32, RESULT>;
+    //# for r in 0..$RESULT
+    line[$r] = h$r[$c];
+    //# end
+    let v = gradientLine(line);
+    //# for r in 0..$EDGE
+    y[(u32($r) * EDGE + u32($c)) * P.tiles * P.lanes + item] = v[$r];
+    //# end
+  }
+  //# end
+}
+
+// y[tap][row of the weight's gradient] = (Gt m G)[tap] for the products m, or that and what y holds.
+@compute @workgroup_size(64)
+fn collect(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let item = linearWorkgroup(group, groups) * 64u + lane;
+  let items = P.channels * P.lanes;
+  if (item >= items) { return; }
+  //# for r in 0..$EDGE
+  var m$r: array<f32, EDGE>;
+  //# for c in 0..$EDGE
+  m$r[$c] = source[u32($r * $EDGE + $c) * items + item];
+  //# end
+  let h$r = collectLine(m$r);
+  //# end
+  var more: array<f32, 9>;
+  if (P.adds != 0u) {
+    //# for tap in 0..9
+    more[$tap] = y[u32($tap) * items + item];
+    //# end
+  }
+  //# for c in 0..3
+  {
+    var line: array<f32, EDGE>;
+    //# for r in 0..$EDGE
+    line[$r] = h$r[$c];
+    //# end
+    let v = collectLine(line);
+    //# for r in 0..3
+    y[u32($r * 3 + $c) * items + item] = v[$r] + more[$r * 3 + $c];
     //# end
   }
   //# end

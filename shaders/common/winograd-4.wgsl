@@ -20,3 +20,17 @@ fn outputLine(m: array<f32, 6>) -> array<f32, 4> {
   let far = m[3] - m[4];
   return array<f32, 4>(m[0] + sumNear + sumFar, near + 2.0 * far, sumNear + 4.0 * sumFar, near + 8.0 * far + m[5]);
 }
+
+fn gradientLine(g: array<f32, 4>) -> array<f32, 6> {
+  let even = g[0] + g[2];
+  let odd = g[1] + g[3];
+  let evenFar = g[0] + 4.0 * g[2];
+  let oddFar = 2.0 * g[1] + 8.0 * g[3];
+  return array<f32, 6>(g[0], even + odd, even - odd, evenFar + oddFar, evenFar - oddFar, g[3]);
+}
+
+fn collectLine(m: array<f32, 6>) -> array<f32, 3> {
+  let sumNear = (m[1] + m[2]) * (1.0 / 6.0);
+  let sumFar = m[3] + m[4];
+  return array<f32, 3>(0.25 * m[0] - sumNear + sumFar * (1.0 / 24.0), (m[2] - m[1]) * (1.0 / 6.0) + (m[3] - m[4]) * (1.0 / 12.0), sumFar * (1.0 / 6.0) - sumNear + m[5]);
+}

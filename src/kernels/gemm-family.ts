@@ -15,23 +15,23 @@ const KINDS: readonly GemmKind[] = ['broadcast', 'tile', 'plain'];
 /** What suits one class of adapters; `node dist/bench.js --tune` measures it. */
 export interface Tuning {
   readonly kind: GemmKind;
-  /** broadcast: vec4f sums that an invocation keeps. More would push the loop body out of the instruction cache. */
+  /** broadcast: vec4f sums that an invocation keeps at most. More would push the loop body out of the instruction cache. */
   readonly sums: number;
   /** broadcast: whether operands are copied to images, which some drivers read faster than buffers. */
   readonly images: boolean;
   /** tile: vec4f of rows and of columns that an invocation keeps. */
   readonly tileRows: number;
   readonly tileColumns: number;
-  /** Fewest input and output channels for which 3×3 convolutions go through Winograd's algorithm; 0: never. */
+  /** Fewest channels (mean of input and output, times the share of the tiles that is not over the edge) for Winograd's algorithm; 0: never. */
   readonly winograd: number;
 }
 
 /** By adapter class; see {@link tuningKey}. Figures: bench/RESULTS.md. */
 const DEFAULTS = {
-  lavapipe: { kind: 'broadcast', sums: 24, images: true, tileRows: 1, tileColumns: 1, winograd: 64 },
-  swiftshader: { kind: 'broadcast', sums: 16, images: false, tileRows: 1, tileColumns: 1, winograd: 64 },
-  software: { kind: 'broadcast', sums: 32, images: false, tileRows: 1, tileColumns: 1, winograd: 64 },
-  gpu: { kind: 'tile', sums: 32, images: false, tileRows: 1, tileColumns: 1, winograd: 64 },
+  lavapipe: { kind: 'broadcast', sums: 64, images: true, tileRows: 1, tileColumns: 1, winograd: 70 },
+  swiftshader: { kind: 'broadcast', sums: 32, images: false, tileRows: 1, tileColumns: 1, winograd: 70 },
+  software: { kind: 'broadcast', sums: 64, images: false, tileRows: 1, tileColumns: 1, winograd: 70 },
+  gpu: { kind: 'tile', sums: 64, images: false, tileRows: 1, tileColumns: 1, winograd: 70 },
 } satisfies Record<string, Tuning>;
 
 /** What a tuning file holds: departures from the defaults by adapter. */

@@ -4,8 +4,9 @@ import { Shader } from '../kernels/shader.js';
 import { formatShape, type Shape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { distinct, type OpCase, uniform } from './cases.js';
+import { type Extents, gemmRows, gemmWeights, rowsGeometry } from './gemm.js';
 import { nd } from './nd.js';
-import { allocate, bytesOf, dispatch, gridFor, type Op, run } from './op.js';
+import { allocate, type BackwardCall, bytesOf, dispatch, gridFor, type Op, run } from './op.js';
 
 const shader = new Shader('attention-pool', source);
 
@@ -39,13 +40,40 @@ const infer = ([features, maps]: readonly Shape[]): Shape => {
   return [features![0]!, maps![3]!, features![3]!];
 };
 
-/** Σ over the pixels of map · feature, times `scale`: [B, M, C]. Also the kernel of einsum's `ijkm,ijkn->imn`. */
-export const poolSums = (features: Tensor, maps: Tensor, scale: number): Tensor => {
+/** The matrices of a batch, one per image, as a product's operands: maps [pixels, M], features [pixels, C], pooled [M, C]. */
+const matricesOf = ({ batch, pixels, maps, mapQuads, channelQuads }: Sizes) => ({
+  batches: batch, wTap: 0,
+  maps: { pitch: mapQuads, stride: pixels * mapQuads }, features: { pitch: channelQuads, stride: pixels * channelQuads }, pooled: { pitch: channelQuads, stride: maps * channelQuads },
+});
+
+type Matrix = ReturnType<typeof matricesOf>['maps'];
+
+const extents = (depth: number, width: number, { batches, wTap }: ReturnType<typeof matricesOf>, x: Matrix, w: Matrix, y: Matrix): Extents => ({
+  depth, width, batches, wTap, xPitch: x.pitch, xBatch: x.stride, wPitch: w.pitch, wBatch: w.stride, yPitch: y.pitch, yBatch: y.stride,
+});
+
+/** Σ over the pixels of map · feature, times `scale`: [B, M, C]. */
+const poolSums = (features: Tensor, maps: Tensor, scale: number): Tensor => {
   const sizes = sizesOf([features.shape, maps.shape]);
   const pooled = allocate(features.runtime, infer([features.shape, maps.shape]), 'attentionPool');
-  const items = sizes.batch * sizes.mapQuads * sizes.channelQuads;
-  dispatch(features.runtime, shader.kernel('average'), { features, maps, pooled }, { ...sizes, scale }, gridFor(items));
+  const m = matricesOf(sizes);
+  gemmWeights(maps, features, pooled, rowsGeometry(sizes.pixels), extents(sizes.maps, sizes.channels, m, m.maps, m.features, m.pooled), { scale });
   return pooled;
+};
+
+/** Gradients of features and maps, added to those in `into`. */
+const sumGradients = ({ runtime, grad, shapes, needs, inputs: [features, maps], into = [] }: BackwardCall<Attrs>, scale: number): (Tensor | null)[] => {
+  const sizes = sizesOf(shapes);
+  const m = matricesOf(sizes);
+  const multiply = (i: 0 | 1, x: Tensor, e: Extents, transposed: boolean): Tensor | null => {
+    const result = into[i] ?? allocate(runtime, shapes[i]!, 'attentionPool gradient');
+    gemmRows(x, grad, result, rowsGeometry(sizes.pixels), e, { scale, transposed, accumulate: Boolean(into[i]) });
+    return into[i] ? null : result;
+  };
+  return [
+    needs[0] ? multiply(0, maps!, extents(sizes.maps, sizes.channels, m, m.maps, m.pooled, m.features), false) : null,
+    needs[1] ? multiply(1, features!, extents(sizes.channels, sizes.maps, m, m.features, m.pooled, m.maps), true) : null,
+  ];
 };
 
 const poolMaxima = (features: Tensor, maps: Tensor): { output: Tensor; saved: { firsts: Tensor } } => {
@@ -55,28 +83,27 @@ const poolMaxima = (features: Tensor, maps: Tensor): { output: Tensor; saved: { 
   const pooled = allocate(runtime, shape, 'attentionPool');
   const firsts = allocate(runtime, shape, 'attentionPool maxima', 'int32');
   const items = sizes.batch * sizes.mapQuads * sizes.channelQuads;
-  dispatch(runtime, shader.kernel('maximum'), { features, maps, pooled, firsts }, { ...sizes, scale: 1 }, gridFor(items));
+  dispatch(runtime, shader.kernel('maximum'), { features, maps, pooled, firsts }, { ...sizes }, gridFor(items));
   return { output: pooled, saved: { firsts } };
 };
 
-/** Gradients of features and maps. `firsts`: pixels of the maxima, for GMP. */
-export const poolGradients = (grad: Tensor, features: Tensor, maps: Tensor, scale: number, needs: readonly boolean[], firsts?: Tensor): (Tensor | null)[] => {
-  const sizes = sizesOf([features.shape, maps.shape]);
+/** Gradients of features and maps by the pixels of the maxima. */
+const maximumGradients = ({ runtime, grad, shapes, needs, inputs: [features, maps], saved }: BackwardCall<Attrs>): (Tensor | null)[] => {
+  const sizes = sizesOf(shapes);
   const pixelBlocks = sizes.batch * Math.ceil(sizes.pixels / 4);
-  // The sum needs no indices, but its kernel names them: any tensor of the gradient's size will do.
-  const winners = firsts ?? grad;
   const launch = (entry: string, operand: Record<string, Tensor>, shape: Shape, items: number): Tensor => {
-    const result = allocate(grad.runtime, shape, `attentionPool ${entry}`);
-    dispatch(grad.runtime, shader.kernel(entry, { GMP: firsts ? 1 : 0 }), { ...operand, gradient: grad, winners, result }, { ...sizes, scale }, gridFor(items));
+    const result = allocate(runtime, shape, `attentionPool ${entry}`);
+    dispatch(runtime, shader.kernel(entry), { ...operand, gradient: grad, winners: saved.firsts!, result }, { ...sizes }, gridFor(items));
     return result;
   };
   return [
-    needs[0] ? launch('toFeatures', { maps }, features.shape, pixelBlocks * sizes.channelQuads) : null,
-    needs[1] ? launch('toMaps', { features }, maps.shape, pixelBlocks * sizes.mapQuads) : null,
+    needs[0] ? launch('toFeatures', { maps: maps! }, shapes[0]!, pixelBlocks * sizes.channelQuads) : null,
+    needs[1] ? launch('toMaps', { features: features! }, shapes[1]!, pixelBlocks * sizes.mapQuads) : null,
   ];
 };
 
-const scaleOf = ({ pool }: Attrs, [features]: readonly Shape[]): number => (pool === 'GAP' ? 1 / (features![1]! * features![2]!) : 1);
+/** The mean over the pixels. */
+const scaleOf = ([features]: readonly Shape[]): number => 1 / (features![1]! * features![2]!);
 
 const reference: Op<Attrs>['reference'] = ([features, maps], { pool }) => {
   const [batch, height, width, channels] = features!.shape as [number, number, number, number];
@@ -118,10 +145,9 @@ export const attentionPoolOp: Op<Attrs> = {
   group: 'WS-DAN',
   infer,
   forward: ({ inputs: [features, maps], attrs }) =>
-    (attrs.pool === 'GMP' ? poolMaxima(features!, maps!) : poolSums(features!, maps!, scaleOf(attrs, [features!.shape]))),
+    (attrs.pool === 'GMP' ? poolMaxima(features!, maps!) : poolSums(features!, maps!, scaleOf([features!.shape]))),
   keeps: { inputs: [0, 1] },
-  backward: ({ grad, attrs, inputs: [features, maps], saved, shapes, needs }) =>
-    poolGradients(grad, features!, maps!, scaleOf(attrs, shapes), needs, saved.firsts),
+  backward: (call) => (call.attrs.pool === 'GMP' ? maximumGradients(call) : sumGradients(call, scaleOf(call.shapes))),
   reference,
   cost: (shapes, _, out) => {
     const { batch, pixels, maps, channels } = sizesOf(shapes);

@@ -28,13 +28,16 @@ const params = (x: Shape, w: Shape, y: Shape, a: ConvAttrs) => ({
   channels: w[2]!, inStride: quadsPerRow(x) * 4,
 });
 
+/** Every launch covers the pixels of some images, line by line. */
+const perPixel = (x: Tensor, entry: string, tensors: Record<string, Tensor>, values: ReturnType<typeof params> & { readonly quads: number }, [images, height, width]: Shape): void => {
+  for (let first = 0; first < images!; first += MAX_GROUPS) {
+    dispatch(x.runtime, shader.kernel(entry), tensors, { ...values, firstImage: first }, [Math.ceil(width! / WORKGROUP), height!, Math.min(MAX_GROUPS, images! - first)]);
+  }
+};
+
 const unfold = (x: Tensor, w: Shape, y: Shape, a: ConvAttrs): Tensor => {
   const rows = allocate(x.runtime, rowsShape(w, y), 'conv2d patches');
-  const values = { ...params(x.shape, w, y, a), quads: quadsPerRow(rows.shape) };
-  const [images, height, width] = y as [number, number, number, number];
-  for (let first = 0; first < images; first += MAX_GROUPS) {
-    dispatch(x.runtime, shader.kernel('unfold'), { source: x, y: rows }, { ...values, firstImage: first }, [Math.ceil(width / WORKGROUP), height, Math.min(MAX_GROUPS, images - first)]);
-  }
+  perPixel(x, 'unfold', { source: x, y: rows }, { ...params(x.shape, w, y, a), quads: quadsPerRow(rows.shape) }, y);
   return rows;
 };
 
@@ -52,4 +55,12 @@ export const patchesGradWeight = (x: Tensor, grad: Tensor, result: Tensor, a: Co
   const rows = unfold(x, result.shape, grad.shape, a);
   gemmWeights(rows, grad, result, rowsGeometry(rows.shape[0]!),
     extents(rows.shape[1]!, grad.shape[3]!, { xPitch: quadsPerRow(rows.shape), wPitch: quadsPerRow(grad.shape), yPitch: quadsPerRow(result.shape) }), epilogue);
+});
+
+/** The gradient of the input, without dilation: that of its laid-out taps is one product, and each pixel collects its own. */
+export const patchesGradInput = (grad: Tensor, w: Tensor, result: Tensor, a: ConvAttrs): void => scope(() => {
+  const rows = allocate(grad.runtime, rowsShape(w.shape, grad.shape), 'conv2d patches gradient');
+  gemmRows(grad, w, rows, rowsGeometry(rows.shape[0]!),
+    extents(grad.shape[3]!, rows.shape[1]!, { xPitch: quadsPerRow(grad.shape), wPitch: quadsPerRow(w.shape), yPitch: quadsPerRow(rows.shape) }), { transposed: true });
+  perPixel(grad, 'fold', { source: rows, result }, { ...params(result.shape, w.shape, grad.shape, a), quads: quadsPerRow(rows.shape) }, result.shape);
 });

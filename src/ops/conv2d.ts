@@ -2,7 +2,7 @@ import source from '../../shaders/conv2d.wgsl';
 import { Shader } from '../kernels/shader.js';
 import { numel, quadCount, quadsPerRow, type Shape } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
-import { patchesForward, patchesGradWeight, suitsPatches } from './conv-patches.js';
+import { patchesForward, patchesGradInput, patchesGradWeight, suitsPatches } from './conv-patches.js';
 import { type ConvAttrs, convShape, pair, type Pair, tapsBetween } from './conv-shape.js';
 import { convCases } from './conv2d-cases.js';
 import type { Epilogue } from './epilogue.js';
@@ -13,7 +13,7 @@ import { add } from './binary.js';
 import { matmul } from './matmul.js';
 import { sumInto } from './reduce.js';
 import { relu, reluGradient } from './unary.js';
-import { suitsWinograd, winograd } from './winograd.js';
+import { suitsWinograd, winograd, winogradGradWeight } from './winograd.js';
 
 const shader = new Shader('conv2d', source);
 
@@ -87,9 +87,14 @@ const gradInput = (grad: Tensor, w: Tensor, x: Shape, a: ConvAttrs, into: Tensor
     dispatch(grad.runtime, shader.kernel('gradInput'), { w, gradient: grad, result }, plainParams(x, w.shape, grad.shape, a), gridFor(quadCount(x) * 4));
     return result;
   }
+  if (suitsPatches(grad.runtime, w.shape, grad.shape, a) && a.dilation.every((d) => d === 1)) {
+    const result = allocate(grad.runtime, x, 'conv2d input gradient');
+    patchesGradInput(grad, w, result, a);
+    return result;
+  }
   const result = into ?? allocate(grad.runtime, x, 'conv2d input gradient');
   const accumulate = into !== null;
-  if (suitsWinograd(grad.runtime, w.shape, a)) {
+  if (suitsWinograd(grad.runtime, w.shape, grad.shape, a)) {
     winograd(grad, w, result, { padding: [2 - a.padding[0], 2 - a.padding[1]], flip: true, accumulate });
   } else {
     const e = extentsOf(x, w.shape, grad.shape, a);
@@ -109,6 +114,8 @@ const gradWeight = (grad: Tensor, x: Tensor, w: Shape, a: ConvAttrs, into: Tenso
     sumInto(parts, result, { accumulate });
   } else if (suitsPatches(x.runtime, w, grad.shape, a)) {
     patchesGradWeight(x, grad, result, a, { accumulate });
+  } else if (suitsWinograd(x.runtime, w, grad.shape, a)) {
+    winogradGradWeight(x, grad, result, a.padding, { accumulate });
   } else {
     const e = extentsOf(x.shape, w, grad.shape, a);
     const extents = { ...e, wPitch: e.yPitch, wBatch: e.yBatch, yPitch: e.wPitch, yBatch: e.wBatch };
@@ -162,7 +169,7 @@ export const convolve = (x: Tensor, w: Tensor, shape: Shape, attrs: ConvAttrs, e
     patchesForward(x, w, y, attrs, epilogue);
     return y;
   }
-  if (suitsWinograd(runtime, w.shape, attrs)) {
+  if (suitsWinograd(runtime, w.shape, shape, attrs)) {
     winograd(x, w, y, { padding: attrs.padding, ...epilogue });
     return y;
   }

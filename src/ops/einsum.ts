@@ -1,7 +1,6 @@
 import { fail } from '../errors.js';
 import { formatShape, numel, type Shape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { poolGradients, poolSums } from './attention-pool.js';
 import { mul, spread } from './binary.js';
 import type { OpCase } from './cases.js';
 import { permute } from './layout.js';
@@ -74,6 +73,8 @@ const elementwise = (a: Tensor, b: Tensor, { a: la, b: lb, out }: Labels): Tenso
 const asMatrices = (a: Tensor, b: Tensor, { a: la, b: lb, out }: Labels, sizes: ReadonlyMap<string, number>): Tensor => {
   const batch = shared(out, la, lb);
   const [left, right] = [without(shared(out, la), lb), without(shared(out, lb), la)];
+  // Rows and columns of the result the other way round: so are the operands, and the result need not be turned.
+  if (right && out === batch + right + left) return asMatrices(b, a, { a: lb, b: la, out }, sizes);
   const inner = without(la, out);
   const count = (labels: string): number => numel([...labels].map((label) => sizes.get(label)!));
   const matrices = (x: Tensor, labels: string, rows: string, columns: string): { matrix: Tensor; turned: boolean } => {
@@ -87,19 +88,9 @@ const asMatrices = (a: Tensor, b: Tensor, { a: la, b: lb, out }: Labels, sizes: 
   return arrange(reshape(product, [...labels].map((label) => sizes.get(label)!)), labels, out);
 };
 
-/** Which operand is the features and which the maps, where an equation is bilinear attention pooling with channels last. */
-const poolingOf = ({ a, b, out }: Labels): { features: 0 | 1; maps: 0 | 1 } | null => {
-  const pixels = a.slice(0, 3);
-  if (a.length !== 4 || b.length !== 4 || b.slice(0, 3) !== pixels || a[3] === b[3]) return null;
-  if (out === a[0]! + a[3]! + b[3]!) return { features: 1, maps: 0 };
-  return out === a[0]! + b[3]! + a[3]! ? { features: 0, maps: 1 } : null;
-};
-
 const contract = (equation: string, inputs: readonly [Tensor, Tensor]): Tensor => {
   const given = parse(equation);
   const sizes = sizesOf(equation, given, inputs.map((t) => t.shape));
-  const pooling = poolingOf(given);
-  if (pooling) return poolSums(inputs[pooling.features], inputs[pooling.maps], 1);
   const [a, la] = dropPrivate(inputs[0], given.a, given.b + given.out);
   const [b, lb] = dropPrivate(inputs[1], given.b, given.a + given.out);
   const labels = { a: la, b: lb, out: given.out };
@@ -148,12 +139,6 @@ export const einsumOp: Op<Attrs> = {
   keeps: { inputs: [0, 1] },
   backward: ({ grad, inputs: [a, b], attrs: { equation }, shapes, needs }) => {
     const { a: la, b: lb, out } = parse(equation);
-    const pooling = poolingOf({ a: la, b: lb, out });
-    if (pooling) {
-      const inputs = [a!, b!];
-      const gradients = poolGradients(grad, inputs[pooling.features]!, inputs[pooling.maps]!, 1, [needs[pooling.features]!, needs[pooling.maps]!]);
-      return pooling.features === 0 ? gradients : [gradients[1]!, gradients[0]!];
-    }
     return [needs[0] ? gradientOf(grad, out, b!, lb, la, shapes[0]!) : null, needs[1] ? gradientOf(grad, out, a!, la, lb, shapes[1]!) : null];
   },
   reference,
@@ -167,7 +152,7 @@ export const einsumOp: Op<Attrs> = {
 /**
  * Einstein summation of two tensors, `einsum('ij,jk->ik', a, b)`: a letter per axis, axes with one letter are multiplied,
  * letters absent from the result are summed over. Runs as a batched matrix product, or elementwise where nothing is
- * summed; bilinear attention pooling with channels last (`ijkm,ijkn->imn`) has a fused kernel of its own.
+ * summed; operands that lie in one of the orders of a product, as in `ijkm,ijkn->imn`, are not copied.
  *
  * @throws UserError for an equation that does not fit the shapes, or that repeats a letter within an operand
  */

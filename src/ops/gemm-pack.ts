@@ -32,18 +32,16 @@ const pack = (x: Tensor, { outer, inner, middle, ...strides }: Axes): Tensor => 
   return y;
 };
 
-/** The operands of a product of two matrices, packed where that pays, with the parameters that find them. */
-export const packOperands = (x: Tensor, w: Tensor, e: Extents, { lanes, columns }: Tiling, params: GemmParams): { x: Tensor; w: Tensor; params: GemmParams } => {
-  const packX = conflicts(e.xPitch) && params.columnTiles >= ENOUGH_READS;
-  const packW = conflicts(e.wPitch) && params.rowTiles >= ENOUGH_READS;
-  const blocks = Math.ceil(params.rows / lanes);
-  return {
-    x: packX ? pack(x, { outer: blocks, inner: lanes, middle: params.depth4, strideA: lanes * e.xPitch, strideB: e.xPitch, strideC: 1 }) : x,
-    w: packW ? pack(w, { outer: params.columnTiles, inner: columns, middle: e.depth, strideA: columns, strideB: 1, strideC: e.wPitch }) : w,
-    params: {
-      ...params,
-      ...(packX ? { xPitch: 1, xStep: lanes, xPanel: lanes * params.depth4 } : {}),
-      ...(packW ? { wPitch: columns, wPanel: e.depth * columns } : {}),
-    },
-  };
+/** The operands of a product of two matrices, packed where that pays; the parameters are changed to find them. */
+export const packOperands = (x: Tensor, w: Tensor, e: Extents, { lanes, columns }: Tiling, params: GemmParams): { x: Tensor; w: Tensor } => {
+  const packed = { x, w };
+  if (conflicts(e.xPitch) && params.columnTiles >= ENOUGH_READS) {
+    packed.x = pack(x, { outer: Math.ceil(params.rows / lanes), inner: lanes, middle: params.depth4, strideA: lanes * e.xPitch, strideB: e.xPitch, strideC: 1 });
+    Object.assign(params, { xPitch: 1, xStep: lanes, xPanel: lanes * params.depth4 });
+  }
+  if (conflicts(e.wPitch) && params.rowTiles >= ENOUGH_READS) {
+    packed.w = pack(w, { outer: params.columnTiles, inner: columns, middle: e.depth, strideA: columns, strideB: 1, strideC: e.wPitch });
+    Object.assign(params, { wPitch: columns, wPanel: e.depth * columns });
+  }
+  return packed;
 };

@@ -2,6 +2,7 @@
 import broadcastSource from '../../shaders/gemm-broadcast.wgsl';
 import plainSource from '../../shaders/gemm-plain.wgsl';
 import tileSource from '../../shaders/gemm-tile.wgsl';
+import type { GemmFamily } from '../kernels/gemm-family.js';
 import { OperandImages } from '../kernels/operand-images.js';
 import type { Runtime } from '../kernels/runtime.js';
 import { Shader } from '../kernels/shader.js';
@@ -16,51 +17,106 @@ const shaders = {
   plain: new Shader('gemm-plain', plainSource, operands('buffer')),
 };
 
+/** The two forms of a product; see shaders/common/gemm.wgsl. */
+export type Form = 'rows' | 'weights';
+
 export interface Tiling {
   /** Of a subgroup; 1 where the kernels do not use it. */
   readonly lanes: number;
-  readonly constants: Record<string, number>;
-  /** Rows of a tile of the rows form. */
+  readonly constants: Readonly<Record<string, number>>;
+  /** Elements down a tile: output pixels of the rows form, rows of the weight's gradient of the weights form. */
   readonly rows: number;
   /** Quads of columns of a tile. */
   readonly columns: number;
-  /** Rows of a tile of the weights form, in elements. */
-  readonly depth: number;
   /** Parts of the pixels that one workgroup of the weights form works on side by side. */
   readonly groups: number;
-  /** Results per invocation: the loop bounds of the epilogues. */
-  readonly rowSums: number;
-  readonly depthSums: number;
+  /** Rows per group of lanes: the loop bound of the epilogue. */
+  readonly rowsPerGroup: number;
 }
 
-/** Lanes side by side: fewer waste less of a narrow result, but need more loads per product. */
-const FEWER_PAY_BELOW = 0.85;
+// ---------------------------------------------------------------- broadcast
 
-/** Columns (in quads) that the lanes of a subgroup share out, for results of so many quads along each axis. */
-const bestColumns = (lanes: number, quads: readonly number[]): number => {
-  const covered = (columns: number): number => quads.reduce((area, q) => area * Math.ceil(q / columns) * columns, 1);
-  let best = lanes;
-  for (let columns = lanes / 2; columns >= 1; columns /= 2) if (covered(columns) <= FEWER_PAY_BELOW * covered(best)) best = columns;
-  return best;
+/** How the lanes of a subgroup share out a tile. */
+interface Share {
+  /** Lanes side by side; the groups of so many lanes own the same columns. */
+  readonly columns: number;
+  /** vec4f of columns per lane. */
+  readonly wide: number;
+  /** Rows form: rows per lane, all of which a group shares. Weights form: pixels at a time. */
+  readonly deep: number;
+}
+
+/** vec4f of columns per lane worth a kernel, by how many groups of lanes there are: others are hardly faster, and each is compiled. */
+const WIDTHS: Readonly<Record<Form, Readonly<Record<number, readonly number[]>>>> = {
+  rows: { 1: [1, 2], 2: [1, 3] },
+  weights: { 1: [1, 2, 3], 2: [1, 3, 4] },
 };
 
-/** Blocks beyond this make the text of the kernel, and the time to compile it, long. */
-const MOST_BLOCKS = 16;
+/** Rows per lane beyond this make the text of the kernel, and the time to compile it, long. */
+const MOST_ROWS = 16;
+/** Wider lanes of the weights form keep so many sums that more pixels at a time no longer fit the instruction cache. */
+const pixelsAtATime = (wide: number): number => (wide > 2 ? 2 : 4);
 
-/** @param quads of the result along each tiled axis; where they leave lanes idle, groups of lanes share the columns */
-export const tilingOf = ({ gemm }: Runtime, quads: readonly number[]): Tiling => {
-  if (gemm.kind === 'tile') {
-    const [rows, columns] = [64 * gemm.tileRows, 16 * gemm.tileColumns];
-    return { constants: { ROWS: gemm.tileRows, COLUMNS: gemm.tileColumns }, lanes: 1, rows, columns, depth: rows, groups: 1, rowSums: 0, depthSums: 0 };
+const sharesOf = (form: Form, lanes: number, sums: number): Share[] => {
+  const shares: Share[] = [];
+  for (let groups = 1; groups <= lanes; groups *= 2) {
+    const columns = lanes / groups;
+    for (const wide of WIDTHS[form][groups] ?? [1]) {
+      // Narrow lanes have nothing to gain from many sums: half of them leaves room in the registers.
+      const rows = Math.max(1, Math.min(Math.floor((wide > 1 ? sums : sums / 2) / (columns * wide)), MOST_ROWS));
+      if (form === 'rows') shares.push({ columns, wide, deep: rows });
+      else if (4 * columns * wide <= 1.5 * sums) shares.push({ columns, wide, deep: pixelsAtATime(wide) });
+    }
   }
-  if (gemm.kind === 'plain') return { constants: {}, lanes: 1, rows: 8, columns: 64, depth: 8, groups: 1, rowSums: 8, depthSums: 8 };
-  const lanes = gemm.subgroupSize;
-  const columns = bestColumns(lanes, quads);
-  const blocks = Math.max(1, Math.min(Math.floor(gemm.sums / columns), MOST_BLOCKS));
+  return shares;
+};
+
+/** Time of a multiply-add in a full tile, in that of one at the adapter's peak, and of a load; fitted to lavapipe's rates. */
+const [MULTIPLY, LOAD] = [1.3, 33];
+
+const costPerProduct = (form: Form, { columns, wide, deep }: Share): number => {
+  const [products, loads] = form === 'rows' ? [16 * deep * columns * wide, deep + 4 * wide] : [16 * columns * wide, 1 + wide];
+  return MULTIPLY + (LOAD * loads) / products;
+};
+
+const covered = (size: number, tile: number): number => Math.ceil(size / tile) * tile;
+
+/** The cheapest share for a result of `width` by (weights form) `depth` quads, with what its tiles compute beyond the edges. */
+const bestShare = (form: Form, lanes: number, sums: number, width: number, depth: number): Share => {
+  const costOf = (share: Share): number =>
+    costPerProduct(form, share) * covered(width, share.columns * share.wide) * (form === 'rows' ? 1 : covered(depth, share.columns));
+  return sharesOf(form, lanes, sums).reduce((best, share) => (costOf(share) < costOf(best) ? share : best));
+};
+
+const broadcastTiling = (form: Form, { subgroupSize: lanes, sums }: GemmFamily, width: number, depth: number): Tiling => {
+  const { columns, wide, deep } = bestShare(form, lanes, sums, width, depth);
+  // The text holds both forms: the one that is not meant stays short.
+  const shared = { LANES: lanes, GROUPS: lanes / columns, COLUMNS: columns, WIDE: wide, BLOCKS: 1, PIXELS: 1 };
+  return form === 'rows'
+    ? { constants: { ...shared, BLOCKS: deep }, lanes, rows: lanes * deep, columns: columns * wide, groups: lanes / columns, rowsPerGroup: columns * deep }
+    : { constants: { ...shared, PIXELS: deep }, lanes, rows: columns * 4, columns: columns * wide, groups: lanes / columns, rowsPerGroup: columns * 4 };
+};
+
+// ---------------------------------------------------------------- all kinds
+
+const makeTiling = (form: Form, gemm: GemmFamily, width: number, depth: number): Tiling => {
+  if (gemm.kind === 'broadcast') return broadcastTiling(form, gemm, width, depth);
+  if (gemm.kind === 'plain') return { constants: {}, lanes: 1, rows: 8, columns: 64, groups: 1, rowsPerGroup: 8 };
   return {
-    constants: { LANES: lanes, GROUPS: lanes / columns, COLUMNS: columns, BLOCKS: blocks }, lanes,
-    rows: lanes * blocks, columns, depth: columns * 4, groups: lanes / columns, rowSums: columns * blocks, depthSums: columns * 4,
+    constants: { ROWS: gemm.tileRows, COLUMNS: gemm.tileColumns }, lanes: 1, rows: 64 * gemm.tileRows, columns: 16 * gemm.tileColumns, groups: 1, rowsPerGroup: 0,
   };
+};
+
+const known = new WeakMap<GemmFamily, Map<string, Tiling>>();
+
+/** @param width and depth of the result in quads; the rows form needs no depth */
+export const tilingOf = ({ gemm }: Runtime, form: Form, width: number, depth = 0): Tiling => {
+  let tilings = known.get(gemm);
+  if (!tilings) known.set(gemm, (tilings = new Map()));
+  const key = `${form} ${width} ${depth}`;
+  let tiling = tilings.get(key);
+  if (!tiling) tilings.set(key, (tiling = makeTiling(form, gemm, width, depth)));
+  return tiling;
 };
 
 /** The shader for a product of these operands. */

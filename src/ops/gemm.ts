@@ -4,7 +4,7 @@ import { quadCount } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
 import { type Epilogue, epilogueBindings, epilogueParams } from './epilogue.js';
 import { packOperands } from './gemm-pack.js';
-import { shaderFor, tilingOf } from './gemm-tiling.js';
+import { shaderFor, type Tiling, tilingOf } from './gemm-tiling.js';
 import { dispatch } from './op.js';
 import { sumInto } from './reduce.js';
 
@@ -51,22 +51,25 @@ export interface Extents {
 
 const ceilDiv = (a: number, b: number): number => Math.ceil(a / b);
 
-const tapParams = ({ taps, kernel }: Geometry, { wTap }: Extents) => ({
-  tapBase: (taps?.first ?? 0) * wTap, tapY: (taps?.every[0] ?? kernel[1]) * wTap, tapX: (taps?.every[1] ?? 1) * wTap,
-});
+/** A launch's parameters by the names of shaders/common/gemm.wgsl; what a single dispatch adds is filled in later. */
+export type GemmParams = ReturnType<typeof paramsOf>;
 
-const placeParams = ({ place }: Geometry, { yPitch }: Extents) => ({
-  yPitch: (place?.pixel ?? 1) * yPitch, yOrigin: (place?.origin ?? 0) * yPitch, yImage: (place?.image ?? 0) * yPitch, yLine: (place?.line ?? 0) * yPitch,
-});
-
-export type GemmParams = ReturnType<typeof paramsOf> & Record<'xPanel' | 'wPanel' | 'columnTiles' | 'rowTiles' | 'splits' | 'ySplit' | 'tileRows', number>;
-
-const paramsOf = (g: Geometry, e: Extents) => ({
-  rows: g.rows, outH: g.out[0], outW: g.out[1], inH: g.source[0], inW: g.source[1], kernelH: g.kernel[0], kernelW: g.kernel[1],
-  mulY: g.mul[0], mulX: g.mul[1], offY: g.offset[0], offX: g.offset[1], stepY: g.step[0], stepX: g.step[1],
-  depth: e.depth, depth4: ceilDiv(e.depth, 4), width: e.width, width4: ceilDiv(e.width, 4),
-  xPitch: e.xPitch, xStep: 1, xPanel: 0, wPitch: e.wPitch, ...tapParams(g, e), ...placeParams(g, e), xBatch: e.xBatch, wBatch: e.wBatch, yBatch: e.yBatch, batches: e.batches,
-});
+/** One literal without spreads: a step records hundreds of these, and JavaScript's time counts beside a small kernel's. */
+const paramsOf = ({ rows, out, source, kernel, mul, offset, step, taps, place }: Geometry, e: Extents, tiling: Tiling, epilogue: Epilogue) => {
+  const { scale, biased, adds, relu } = epilogueParams(epilogue);
+  const [depth4, width4] = [ceilDiv(e.depth, 4), ceilDiv(e.width, 4)];
+  return {
+    rows, outH: out[0], outW: out[1], inH: source[0], inW: source[1], kernelH: kernel[0], kernelW: kernel[1],
+    mulY: mul[0], mulX: mul[1], offY: offset[0], offX: offset[1], stepY: step[0], stepX: step[1],
+    depth: e.depth, depth4, width: e.width, width4,
+    xPitch: e.xPitch, xStep: 1, xPanel: tiling.lanes * e.xPitch, wPitch: e.wPitch, wPanel: tiling.columns,
+    tapBase: (taps?.first ?? 0) * e.wTap, tapY: (taps?.every[0] ?? kernel[1]) * e.wTap, tapX: (taps?.every[1] ?? 1) * e.wTap,
+    yPitch: (place?.pixel ?? 1) * e.yPitch, yOrigin: (place?.origin ?? 0) * e.yPitch, yImage: (place?.image ?? 0) * e.yPitch, yLine: (place?.line ?? 0) * e.yPitch,
+    xBatch: e.xBatch, wBatch: e.wBatch, yBatch: e.yBatch,
+    columnTiles: ceilDiv(width4, tiling.columns), rowTiles: 0, batches: e.batches, firstRowTile: 0, firstBatch: 0,
+    splits: 1, ySplit: 0, tileRows: tiling.rowsPerGroup, scale, biased, adds, relu,
+  };
+};
 
 export interface RowsOptions extends Epilogue {
   /** w is stored [n][k]. */
@@ -83,45 +86,43 @@ function* partsOf(rowTiles: number, batches: number) {
 }
 
 /** y[p, n] = Σ x[pixel, k] · w[k, n], and what the epilogue says. Fills `y` completely. */
-export const gemmRows = (x: Tensor, w: Tensor, y: Tensor, g: Geometry, e: Extents, { transposed = false, ...epilogue }: RowsOptions = {}): void => {
+export const gemmRows = (x: Tensor, w: Tensor, y: Tensor, g: Geometry, e: Extents, options: RowsOptions = {}): void => {
   const { runtime } = x;
-  const tiling = tilingOf(runtime, [ceilDiv(e.width, 4)]);
-  const columnTiles = ceilDiv(ceilDiv(e.width, 4), tiling.columns);
-  const rowTiles = ceilDiv(g.rows, tiling.rows);
-  const shader = shaderFor(runtime, x, w);
+  const { transposed = false } = options;
+  const tiling = tilingOf(runtime, 'rows', ceilDiv(e.width, 4));
   const plain = isPlain(g) && runtime.gemm.kind === 'broadcast';
-  const kernel = shader.kernel('rows', {
-    ...tiling.constants, TRANSPOSED: transposed ? 1 : 0, PLAIN: plain ? 1 : 0, SCATTER: g.place ? 1 : 0,
-  });
-  const params = { ...paramsOf(g, e), xPanel: tiling.lanes * e.xPitch, wPanel: tiling.columns, columnTiles, rowTiles, splits: 1, ySplit: 0, tileRows: tiling.rowSums };
-  const packed = plain && !transposed && e.batches === 1 ? packOperands(x, w, e, tiling, params) : { x, w, params };
-  for (const part of partsOf(rowTiles, e.batches)) {
-    dispatch(runtime, kernel, { x: packed.x, w: packed.w, ...epilogueBindings(epilogue, w), y },
-      { ...packed.params, ...epilogueParams(epilogue), firstRowTile: part.rowTile, firstBatch: part.batch }, [columnTiles, part.rowTiles, part.batches]);
+  const kernel = shaderFor(runtime, x, w).kernel('rows', { ...tiling.constants, TRANSPOSED: transposed ? 1 : 0, PLAIN: plain ? 1 : 0, SCATTER: g.place ? 1 : 0 });
+  const params = paramsOf(g, e, tiling, options);
+  params.rowTiles = ceilDiv(g.rows, tiling.rows);
+  const packed = plain && !transposed && e.batches === 1 ? packOperands(x, w, e, tiling, params) : { x, w };
+  const tensors = { ...packed, ...epilogueBindings(options, w), y };
+  for (const part of partsOf(params.rowTiles, e.batches)) {
+    params.firstRowTile = part.rowTile;
+    params.firstBatch = part.batch;
+    dispatch(runtime, kernel, tensors, params, [params.columnTiles, part.rowTiles, part.batches]);
   }
 };
 
 /** Fewer workgroups than this leave cores idle; then the pixels are cut into parts that are summed afterwards. */
-const ENOUGH_WORKGROUPS = { broadcast: 16, plain: 16, tile: 256 };
+const ENOUGH_WORKGROUPS = { broadcast: 8, plain: 16, tile: 256 };
 const PIXELS_PER_SPLIT = 256;
 /** Longer parts no longer fit into the caches while all tiles pass over them. */
 const LONGEST_SPLIT = 1024;
 
 /** y[tap, c, n] = Σ_p x[pixel, c] · w[p, n]. Fills `y` completely, or adds to what is there. */
-export const gemmWeights = (x: Tensor, w: Tensor, y: Tensor, g: Geometry, e: Extents, { scale = 1, accumulate = false }: Pick<Epilogue, 'scale' | 'accumulate'> = {}): void => {
+export const gemmWeights = (x: Tensor, w: Tensor, y: Tensor, g: Geometry, e: Extents, epilogue: Pick<Epilogue, 'scale' | 'accumulate'> = {}): void => {
   const { runtime } = x;
-  const tiling = tilingOf(runtime, [ceilDiv(e.width, 4), ceilDiv(e.depth, 4)]);
-  const columnTiles = ceilDiv(ceilDiv(e.width, 4), tiling.columns);
-  const rowTiles = ceilDiv(e.depth, tiling.depth);
-  const taps = g.kernel[0] * g.kernel[1];
-  const tiles = columnTiles * rowTiles * taps * e.batches;
+  const tiling = tilingOf(runtime, 'weights', ceilDiv(e.width, 4), ceilDiv(e.depth, 4));
+  const rowTiles = ceilDiv(e.depth, tiling.rows);
+  const tiles = ceilDiv(ceilDiv(e.width, 4), tiling.columns) * rowTiles * g.kernel[0] * g.kernel[1] * e.batches;
   const splits = Math.max(1, Math.min(ceilDiv(ENOUGH_WORKGROUPS[runtime.gemm.kind], tiles), ceilDiv(g.rows, PIXELS_PER_SPLIT)), Math.floor(g.rows / LONGEST_SPLIT));
   const parts = splits * tiling.groups;
-  const ySplit = quadCount(y.shape);
   const target = parts === 1 ? y : Tensor.allocate(runtime, [parts, ...y.shape], 'float32', 'weight gradient parts');
-  const shader = shaderFor(runtime, x, w);
-  const epilogue = parts === 1 ? { scale, accumulate } : {};
-  dispatch(runtime, shader.kernel('weights', tiling.constants), { x, w, ...epilogueBindings(epilogue, w), y: target },
-    { ...paramsOf(g, e), ...epilogueParams(epilogue), columnTiles, rowTiles, wPanel: 0, firstRowTile: 0, firstBatch: 0, splits, ySplit, tileRows: tiling.depthSums }, linearGrid(tiles * splits));
-  if (parts > 1) sumInto(target, y, { scale, accumulate });
+  const own = parts === 1 ? epilogue : {};
+  const params = paramsOf(g, e, tiling, own);
+  params.rowTiles = rowTiles;
+  params.splits = splits;
+  params.ySplit = quadCount(y.shape);
+  dispatch(runtime, shaderFor(runtime, x, w).kernel('weights', tiling.constants), { x, w, ...epilogueBindings(own, w), y: target }, params, linearGrid(tiles * splits));
+  if (parts > 1) sumInto(target, y, epilogue);
 };
