@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { readJsonLines } from '../src/io/jsonl.js';
-import { readSafetensors } from '../src/io/safetensors.js';
+import { openSafetensors, readSafetensors } from '../src/io/safetensors.js';
 import type { EpochRecord } from '../src/train/history.js';
 
 const TRAIN = join(dirname(fileURLToPath(import.meta.url)), '..', 'train.js');
@@ -38,7 +38,8 @@ const train = (args: readonly string[], watch: (child: ChildProcess, output: str
 
 const hashOf = (out: string): string => (JSON.parse(readFileSync(join(out, 'summary.json'), 'utf8')) as { weightsHash: string }).weightsHash;
 const positionOf = (out: string): { epoch: number; batch: number; step: number } => {
-  const meta = JSON.parse(readSafetensors(join(out, 'last.safetensors')).metadata.pipit!) as { position: { epoch: number; batch: number; step: number } };
+  // The header alone, in one go: the run that is watched may replace the file at any time.
+  const meta = JSON.parse(openSafetensors(join(out, 'last.safetensors')).facts.get('pipit') as string) as { position: { epoch: number; batch: number; step: number } };
   return meta.position;
 };
 /** What an epoch's record says apart from durations. */

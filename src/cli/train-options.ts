@@ -79,7 +79,7 @@ export const runOptions = {
   saveEvery: number({ help: 'minutes between checkpoints within an epoch', min: 0.1, default: 10 }),
   workers: int({ help: 'decoding threads; 0 decodes in the main thread', min: 0, max: 64, defaultText: 'cores − 1' }),
   cacheMb: int({ help: 'memory for decoded images in MiB', min: 0, default: 1024 }),
-  checkpointing: flag({ help: 'keep only what enters each stage of the backbone and compute the rest again in backward: about 60 % of the memory for about 40 % more time, and the same numbers to the bit' }),
+  checkpointing: flag({ help: 'keep only what enters each stage of the backbone and compute the rest again in backward: about 60 % of the memory for about a third more time, and the same numbers to the bit' }),
   memoryBudget: int({ help: 'refuse a step that needs more device memory than this, in MiB; 0: never', min: 0, default: 0 }),
   reportImages: int({ help: 'test images shown in the report', min: 0, max: 200, default: 12 }),
   adapter: text({ help: 'lavapipe, swiftshader, or a part of the adapter’s name', defaultText: 'the best one' }),

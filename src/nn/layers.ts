@@ -202,7 +202,7 @@ export class Sequential extends Module {
   }
 
   protected override forward(x: Tensor): Tensor {
-    if (!this.checkpointing) return chain(this.layers, x);
+    if (!this.checkpointing || !isGradEnabled()) return chain(this.layers, x);
     let value = x;
     for (const segment of this.segments()) {
       const next = checkpoint((start) => chain(segment, start), value);
