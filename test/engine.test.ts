@@ -168,6 +168,12 @@ t.test('recorder: many dispatches, few submits', (t) => scope(async () => {
   t.equal(recorder.statistics.submits - before.submits, 3, 'bounded pieces of 256');
   t.same(await y.data(), [1, 2, 3, 4]);
   t.equal(recorder.statistics.submits - before.submits, 4);
+
+  scale(x, y, 1);
+  recorder.weigh(4e10);
+  t.equal(recorder.statistics.submits - before.submits, 4);
+  recorder.weigh(4e10);
+  t.equal(recorder.statistics.submits - before.submits, 5, 'much arithmetic ends a submit early');
   t.equal(recorder.statistics.readBacks - before.readBacks, 1);
 }));
 

@@ -43,8 +43,12 @@ export interface Dispatch {
 
 type ImageViews = Record<string, { readonly id: string; readonly view: GPUTextureView }>;
 
-/** So that a long run of work cannot trip a driver's watchdog or pile up in one command buffer. */
+/**
+ * So that a long run of work cannot trip a driver's watchdog (2 s on Windows) or pile up in one command buffer: so much arithmetic
+ * takes a tenth of a second at 0.5 TFLOP/s.
+ */
 const DISPATCHES_PER_SUBMIT = 256;
+const FLOPS_PER_SUBMIT = 5e10;
 const BIND_GROUP_CAP = 16384;
 
 /** Collects dispatches into one compute pass and submits them in few, bounded pieces. */
@@ -60,6 +64,7 @@ export class Recorder {
   /** The pipeline that the open pass has set last. */
   private current: CompiledKernel | null = null;
   private pending = 0;
+  private pendingFlops = 0;
   private observer: RecorderObserver | null = null;
   /** While set, nothing is recorded: a dry run that only counts memory. */
   dry = false;
@@ -92,8 +97,15 @@ export class Recorder {
     if (++this.pending >= DISPATCHES_PER_SUBMIT) this.flush();
   }
 
+  /** Tells that what was just recorded is much arithmetic: a submit then ends earlier. */
+  weigh(flops: number): void {
+    this.pendingFlops += flops;
+    if (this.pendingFlops >= FLOPS_PER_SUBMIT) this.flush();
+  }
+
   /** Submits what was recorded. */
   flush(): void {
+    this.pendingFlops = 0;
     if (!this.encoder) return;
     this.observer?.submitting?.();
     this.pass?.end();

@@ -51,6 +51,8 @@ export interface Extents {
 
 const ceilDiv = (a: number, b: number): number => Math.ceil(a / b);
 
+const flopsOf = ({ rows, kernel }: Geometry, { depth, width, batches }: Extents): number => 2 * rows * kernel[0] * kernel[1] * depth * width * batches;
+
 /** A launch's parameters by the names of shaders/common/gemm.wgsl; what a single dispatch adds is filled in later. */
 export type GemmParams = ReturnType<typeof paramsOf>;
 
@@ -101,6 +103,7 @@ export const gemmRows = (x: Tensor, w: Tensor, y: Tensor, g: Geometry, e: Extent
     params.firstBatch = part.batch;
     dispatch(runtime, kernel, tensors, params, [params.columnTiles, part.rowTiles, part.batches]);
   }
+  runtime.recorder.weigh(flopsOf(g, e));
 };
 
 /** Fewer workgroups than this leave cores idle; then the pixels are cut into parts that are summed afterwards. */
@@ -124,5 +127,6 @@ export const gemmWeights = (x: Tensor, w: Tensor, y: Tensor, g: Geometry, e: Ext
   params.splits = splits;
   params.ySplit = quadCount(y.shape);
   dispatch(runtime, shaderFor(runtime, x, w).kernel('weights', tiling.constants), { x, w, ...epilogueBindings(own, w), y: target }, params, linearGrid(tiles * splits));
+  runtime.recorder.weigh(flopsOf(g, e));
   if (parts > 1) sumInto(target, y, epilogue);
 };
