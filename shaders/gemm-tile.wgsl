@@ -1,5 +1,6 @@
 // Matrix products and convolutions for GPUs, with tiles in workgroup memory: (64 ROWS) by (64 COLUMNS) results per
-// workgroup of 256, (4 ROWS) by (4 COLUMNS) per invocation, 16 products deep. Needs no optional feature.
+// workgroup of 256, (4 ROWS) by (4 COLUMNS) per invocation, 16 products deep. What the next step needs is loaded while
+// this one is computed. Needs no optional feature.
 //# include divide
 //# include epilogue
 //# include gemm
@@ -13,26 +14,26 @@
 const ROWS = u32($ROWS);
 const COLUMNS = u32($COLUMNS);
 
-var<workgroup> left: array<array<vec4f, 16u * ROWS>, 16>;        // [depth][row / 4]
-var<workgroup> right: array<array<vec4f, 16u * COLUMNS>, 16>;    // [depth][column / 4]
+var<workgroup> left: array<vec4f, 256u * ROWS>;
+var<workgroup> right: array<vec4f, 256u * COLUMNS>;    // [depth][column / 4]
 
-// Sums of invocation (tx, ty): row quads ty + 16 i and column quads tx + 16 j of the tile, four rows each.
+// Sums of invocation (tx, ty): vec4f tx + 16 j of the tile's columns for each of its (4 ROWS) rows.
 alias Sums = array<vec4f, 4u * ROWS * COLUMNS>;
 
-fn multiply(sum: ptr<function, Sums>, tx: u32, ty: u32) {
-  for (var d = 0u; d < 16u; d++) {
-    //# for i in 0..$ROWS
-    let a$i = left[d][ty + u32($i) * 16u];
+// left is [row][depth / 4], as x lies in memory; the invocation has rows ty + 16 m.
+fn multiplyRows(sum: ptr<function, Sums>, tx: u32, ty: u32) {
+  for (var q = 0u; q < 4u; q++) {
+    //# for m in 0..$HEIGHT
+    let a$m = left[(ty + 16u * $m) * 4u + q];
     //# end
+    //# for d in 0..4
     //# for j in 0..$COLUMNS
-    let b$j = right[d][tx + u32($j) * 16u];
+    let b$d$j = right[(q * 4u + $d) * (16u * COLUMNS) + tx + 16u * $j];
     //# end
-    //# for i in 0..$ROWS
+    //# for m in 0..$HEIGHT
     //# for j in 0..$COLUMNS
-    (*sum)[($i * $COLUMNS + $j) * 4] += a$i.x * b$j;
-    (*sum)[($i * $COLUMNS + $j) * 4 + 1] += a$i.y * b$j;
-    (*sum)[($i * $COLUMNS + $j) * 4 + 2] += a$i.z * b$j;
-    (*sum)[($i * $COLUMNS + $j) * 4 + 3] += a$i.w * b$j;
+    (*sum)[$m * $COLUMNS + $j] += a$m[$d] * b$d$j;
+    //# end
     //# end
     //# end
   }
@@ -45,52 +46,72 @@ fn rows(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
   let batch = P.firstBatch + group.z;
   let row0 = (P.firstRowTile + group.y) * (64u * ROWS);
   let column0 = group.x * (16u * COLUMNS);
-  // Loads of x: this invocation brings quad lane % 4 of rows lane / 4 + 64 i.
+  // Of x this invocation brings quad lane % 4 of rows lane / 4 + 64 i.
   let loadQuad = lane % 4u;
   //# for i in 0..$ROWS
   let p$i = min(row0 + lane / 4u + u32($i) * 64u, P.rows - 1u);
   let baseX$i = i32(p$i % P.outW) * P.mulX + P.offX;
   let baseY$i = i32((p$i / P.outW) % P.outH) * P.mulY + P.offY;
   let image$i = (p$i / P.outW / P.outH) * P.inH;
+  var a$i: vec4f;
+  //# end
+  //# for j in 0..$COLUMNS
+  var b$j: vec4f;
   //# end
   var sum: Sums;
-  for (var r = 0u; r < P.kernelH; r++) {
-    for (var s = 0u; s < P.kernelW; s++) {
+  var r = 0u;
+  var s = 0u;
+  var k = 0u;
+  let steps = P.kernelH * P.kernelW * ((P.depth4 + 3u) / 4u);
+  for (var step = 0u; step <= steps; step++) {
+    if (step < steps) {
+      let quad = k + loadQuad;
+      let safe = min(quad, P.depth4 - 1u);
       //# for i in 0..$ROWS
-      let iy$i = baseY$i + i32(r) * P.stepY;
-      let ix$i = baseX$i + i32(s) * P.stepX;
-      let inside$i = within(iy$i, P.inH) && within(ix$i, P.inW);
-      let at$i = batch * P.xBatch + select(0u, ((image$i + u32(iy$i)) * P.inW + u32(ix$i)) * P.xPitch, inside$i);
+      {
+        let iy = baseY$i + i32(r) * P.stepY;
+        let ix = baseX$i + i32(s) * P.stepX;
+        let inside = within(iy, P.inH) && within(ix, P.inW);
+        let at = batch * P.xBatch + select(0u, ((image$i + u32(iy)) * P.inW + u32(ix)) * P.xPitch, inside);
+        a$i = select(vec4f(0.0), loadX(at + safe * P.xStep), inside && quad < P.depth4);
+      }
       //# end
       let tap = batch * P.wBatch + P.tapBase + r * P.tapY + s * P.tapX;
-      for (var k = 0u; k < P.depth4; k += 4u) {
-        let quad = k + loadQuad;
-        let safe = min(quad, P.depth4 - 1u);
-        //# for i in 0..$ROWS
-        {
-          let a = select(vec4f(0.0), loadX(at$i + safe * P.xStep), inside$i && quad < P.depth4);
-          let row = lane / 4u + u32($i) * 64u;
-          for (var c = 0u; c < 4u; c++) { left[loadQuad * 4u + c][row / 4u][row % 4u] = a[c]; }
+      //# for j in 0..$COLUMNS
+      b$j = ofW(k, tap, column0, lane + u32($j) * 256u);
+      //# end
+      k += 4u;
+      if (k >= P.depth4) {
+        k = 0u;
+        s += 1u;
+        if (s == P.kernelW) {
+          s = 0u;
+          r += 1u;
         }
-        //# end
-        //# for j in 0..$COLUMNS
-        loadRight(k, tap, column0, lane + u32($j) * 256u);
-        //# end
-        workgroupBarrier();
-        multiply(&sum, tx, ty);
-        workgroupBarrier();
       }
     }
+    if (step > 0u) { multiplyRows(&sum, tx, ty); }
+    workgroupBarrier();
+    if (step < steps) {
+      //# for i in 0..$ROWS
+      left[lane + u32($i) * 256u] = a$i;
+      //# end
+      //# for j in 0..$COLUMNS
+      keepW(lane + u32($j) * 256u, b$j);
+      //# end
+    }
+    workgroupBarrier();
   }
+  let place = batch * P.yBatch;
   //# for j in 0..$COLUMNS
   {
     let column = column0 + tx + u32($j) * 16u;
     if (column < P.width4) {
       let line = lineOf(column, P.width4);
-      //# for i in 0..$ROWS
-      for (var c = 0u; c < 4u; c++) {
-        let row = row0 + (ty + u32($i) * 16u) * 4u + c;
-        if (row < P.rows) { store(batch * P.yBatch + placeOf(row) + column, column, P.width, sum[($i * $COLUMNS + $j) * 4 + c], line); }
+      //# for m in 0..$HEIGHT
+      {
+        let row = row0 + ty + 16u * $m;
+        if (row < P.rows) { store(place + placeOf(row) + column, column, P.width, sum[$m * $COLUMNS + $j], line); }
       }
       //# end
     }
@@ -98,19 +119,42 @@ fn rows(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
   //# end
 }
 
-// Sixteen rows of w by (16 COLUMNS) vec4f of columns, of which this brings number `at`; rows beyond the depth are zero.
-fn loadRight(k: u32, tap: u32, column0: u32, at: u32) {
+// Number `at` of the vec4f of w that a step needs; rows beyond the depth are zero.
+fn ofW(k: u32, tap: u32, column0: u32, at: u32) -> vec4f {
   if (TRANSPOSED) {
     let n = column0 * 4u + at / 4u;
     let quad = k + at % 4u;
-    let v = select(vec4f(0.0), loadW(tap + min(n, P.width - 1u) * P.wPitch + min(quad, P.depth4 - 1u)), quad < P.depth4);
-    for (var i = 0u; i < 4u; i++) { right[(at % 4u) * 4u + i][at / 16u][(at / 4u) % 4u] = v[i]; }
+    return select(vec4f(0.0), loadW(tap + min(n, P.width - 1u) * P.wPitch + min(quad, P.depth4 - 1u)), quad < P.depth4);
+  }
+  let d = k * 4u + at / (16u * COLUMNS);
+  let column = min(column0 + at % (16u * COLUMNS), P.width4 - 1u);
+  return select(vec4f(0.0), loadW(tap + min(d, P.depth - 1u) * P.wPitch + column), d < P.depth);
+}
+
+fn keepW(at: u32, v: vec4f) {
+  if (TRANSPOSED) {
+    for (var i = 0u; i < 4u; i++) { right[((at % 4u) * 4u + i) * (16u * COLUMNS) + at / 16u][(at / 4u) % 4u] = v[i]; }
   } else {
-    let row = at / (16u * COLUMNS);
-    let d = k * 4u + row;
-    let quad = at % (16u * COLUMNS);
-    let column = min(column0 + quad, P.width4 - 1u);
-    right[row][quad] = select(vec4f(0.0), loadW(tap + min(d, P.depth - 1u) * P.wPitch + column), d < P.depth);
+    right[at] = v;
+  }
+}
+
+// left is [pixel][row / 4]; the invocation has the four rows of each quad ty + 16 i.
+fn multiplyPixels(sum: ptr<function, Sums>, tx: u32, ty: u32) {
+  for (var d = 0u; d < 16u; d++) {
+    //# for i in 0..$ROWS
+    let a$i = left[d * (16u * ROWS) + ty + 16u * $i];
+    //# end
+    //# for j in 0..$COLUMNS
+    let b$j = right[d * (16u * COLUMNS) + tx + 16u * $j];
+    //# end
+    //# for i in 0..$ROWS
+    //# for q in 0..4
+    //# for j in 0..$COLUMNS
+    (*sum)[($i * 4 + $q) * $COLUMNS + $j] += a$i[$q] * b$j;
+    //# end
+    //# end
+    //# end
   }
 }
 
@@ -132,34 +176,54 @@ fn weights(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
   let per = ((P.rows + P.splits - 1u) / P.splits + 3u) / 4u * 4u;
   let first = min(split * per, P.rows);
   let end = min(first + per, P.rows);
+  let steps = (end - first + 15u) / 16u;
+  //# for i in 0..$ROWS
+  var a$i: vec4f;
+  //# end
+  //# for j in 0..$COLUMNS
+  var b$j: vec4f;
+  //# end
   var sum: Sums;
-  for (var p0 = first; p0 < end; p0 += 16u) {
-    let p = p0 + ty;
-    let safe = min(p, P.rows - 1u);
-    let iy = i32((safe / P.outW) % P.outH) * P.mulY + tapY;
-    let ix = i32(safe % P.outW) * P.mulX + tapX;
-    let inside = p < end && within(iy, P.inH) && within(ix, P.inW);
-    let pixel = select(0u, (((safe / P.outW / P.outH) * P.inH + u32(iy)) * P.inW + u32(ix)) * P.xPitch, inside);
-    //# for i in 0..$ROWS
-    left[ty][tx + u32($i) * 16u] = select(vec4f(0.0), loadX(batch * P.xBatch + pixel + min(block + tx + u32($i) * 16u, P.depth4 - 1u)), inside);
-    //# end
-    //# for j in 0..$COLUMNS
-    right[ty][tx + u32($j) * 16u] = select(vec4f(0.0), loadW(batch * P.wBatch + safe * P.wPitch + min(column0 + tx + u32($j) * 16u, P.width4 - 1u)), p < end);
-    //# end
+  for (var step = 0u; step <= steps; step++) {
+    if (step < steps) {
+      let p = first + step * 16u + ty;
+      let safe = min(p, P.rows - 1u);
+      let iy = i32((safe / P.outW) % P.outH) * P.mulY + tapY;
+      let ix = i32(safe % P.outW) * P.mulX + tapX;
+      let inside = p < end && within(iy, P.inH) && within(ix, P.inW);
+      let pixel = select(0u, (((safe / P.outW / P.outH) * P.inH + u32(iy)) * P.inW + u32(ix)) * P.xPitch, inside);
+      //# for i in 0..$ROWS
+      a$i = select(vec4f(0.0), loadX(batch * P.xBatch + pixel + min(block + tx + u32($i) * 16u, P.depth4 - 1u)), inside);
+      //# end
+      //# for j in 0..$COLUMNS
+      b$j = select(vec4f(0.0), loadW(batch * P.wBatch + safe * P.wPitch + min(column0 + tx + u32($j) * 16u, P.width4 - 1u)), p < end);
+      //# end
+    }
+    if (step > 0u) { multiplyPixels(&sum, tx, ty); }
     workgroupBarrier();
-    multiply(&sum, tx, ty);
+    if (step < steps) {
+      //# for i in 0..$ROWS
+      left[ty * (16u * ROWS) + tx + u32($i) * 16u] = a$i;
+      //# end
+      //# for j in 0..$COLUMNS
+      right[ty * (16u * COLUMNS) + tx + u32($j) * 16u] = b$j;
+      //# end
+    }
     workgroupBarrier();
   }
   let base = split * P.ySplit + batch * P.yBatch + tap * P.tapX;
+  let line = Line(vec4f(P.scale), vec4f(0.0));
   //# for j in 0..$COLUMNS
   {
     let column = column0 + tx + u32($j) * 16u;
     if (column < P.width4) {
       //# for i in 0..$ROWS
-      for (var q = 0u; q < 4u; q++) {
-        let c = (block + ty + u32($i) * 16u) * 4u + q;
-        if (c < P.depth) { store(base + c * P.yPitch + column, column, P.width, sum[($i * $COLUMNS + $j) * 4 + q], Line(vec4f(P.scale), vec4f(0.0))); }
+      //# for q in 0..4
+      {
+        let c = (block + ty + u32($i) * 16u) * 4u + $q;
+        if (c < P.depth) { store(base + c * P.yPitch + column, column, P.width, sum[($i * 4 + $q) * $COLUMNS + $j], line); }
       }
+      //# end
       //# end
     }
   }

@@ -103,7 +103,7 @@ const makeTiling = (form: Form, gemm: GemmFamily, width: number, depth: number):
   if (gemm.kind === 'broadcast') return broadcastTiling(form, gemm, width, depth);
   if (gemm.kind === 'plain') return { constants: {}, lanes: 1, rows: 8, columns: 64, groups: 1, rowsPerGroup: 8 };
   return {
-    constants: { ROWS: gemm.tileRows, COLUMNS: gemm.tileColumns }, lanes: 1, rows: 64 * gemm.tileRows, columns: 16 * gemm.tileColumns, groups: 1, rowsPerGroup: 0,
+    constants: { ROWS: gemm.tileRows, COLUMNS: gemm.tileColumns, HEIGHT: 4 * gemm.tileRows }, lanes: 1, rows: 64 * gemm.tileRows, columns: 16 * gemm.tileColumns, groups: 1, rowsPerGroup: 0,
   };
 };
 
