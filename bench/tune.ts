@@ -6,6 +6,7 @@ import type { AdapterReport } from '../src/device/gpu.js';
 import { writeFileAtomic } from '../src/io/atomic.js';
 import { gemmFamily, type Tuning, tuningKey } from '../src/kernels/gemm-family.js';
 import { Runtime } from '../src/kernels/runtime.js';
+import { TILE_NAMES } from '../src/ops/gemm-tiling.js';
 import { scope } from '../src/tensor/scope.js';
 import { geometricMean } from './bars.js';
 import { figureOf, measure } from './clock.js';
@@ -45,7 +46,7 @@ export const axesFor = ({ subgroupSize, imageOperands }: AdapterReport): Axis[] 
   { name: 'kernels', applies: () => true, choices: [...(subgroupSize ? [{ kind: 'broadcast' as const }] : []), { kind: 'tile' }, { kind: 'plain' }] },
   { name: 'sums', applies: (t) => t.kind === 'broadcast', choices: [16, 32, 48, 64, 96].map((sums) => ({ sums })) },
   { name: 'images', applies: (t) => t.kind === 'broadcast' && imageOperands, choices: [true, false].map((images) => ({ images })) },
-  { name: 'tile', applies: (t) => t.kind === 'tile', choices: [1, 2].flatMap((tileRows) => [1, 2].map((tileColumns) => ({ tileRows, tileColumns }))) },
+  { name: 'tile', applies: (t) => t.kind === 'tile', choices: ['fit', ...TILE_NAMES].map((tile) => ({ tile })) },
   { name: 'Winograd', applies: () => true, choices: [0, 32, 50, 70, 100].map((winograd) => ({ winograd })) },
 ];
 

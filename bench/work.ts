@@ -1,7 +1,7 @@
 /** What is timed of an op's bench case: its forward, and its gradients. */
 import { noGrad } from '../src/autograd/tape.js';
 import type { Runtime } from '../src/kernels/runtime.js';
-import { caseInputs, CaseRandom, type OpCase } from '../src/ops/cases.js';
+import { caseInputs, CaseRandom, type OpCase, uniform } from '../src/ops/cases.js';
 import { type Nd, nd } from '../src/ops/nd.js';
 import { type BackwardCall, bytesOf, type Call, type Cost, type Op, run } from '../src/ops/op.js';
 import { tensor } from '../src/tensor/create.js';
@@ -24,11 +24,10 @@ export interface Work {
 const isSmooth = (opCase: OpCase, i: number): boolean => (opCase.dtypes?.[i] ?? 'float32') === 'float32';
 
 const random = (shape: Shape): Nd => {
-  const numbers = new CaseRandom(5);
-  return nd(shape, Float32Array.from({ length: numel(shape) }, () => numbers.uniform(-1, 1)));
+  return nd(shape, new Float32Array(uniform(-1, 1)(new CaseRandom(5), numel(shape))));
 };
 
-const upload = (runtime: Runtime, { data, shape }: Nd, dtype?: Tensor['dtype']): Tensor => tensor(Float32Array.from(data), shape, { runtime, dtype: dtype ?? 'float32' });
+const upload = (runtime: Runtime, { data, shape }: Nd, dtype?: Tensor['dtype']): Tensor => tensor(new Float32Array(data), shape, { runtime, dtype: dtype ?? 'float32' });
 
 const read = async (t: Tensor): Promise<Values> => ({ shape: t.shape, data: await t.data() });
 

@@ -169,9 +169,9 @@ t.test('tuning tries what applies, and keeps other adapters\' settings', async (
   t.match(lines[0], /1\.000 of the time/);
 
   const path = join(folder, 'tuning.json');
-  saveTuning('gpu:a-b', { tileRows: 2 }, path);
+  saveTuning('gpu:a-b', { tile: '16×2×1' }, path);
   saveTuning('lavapipe', { sums: 48 }, path);
-  t.strictSame(readTuning(path), { 'gpu:a-b': { tileRows: 2 }, 'lavapipe': { sums: 48 } });
+  t.strictSame(readTuning(path), { 'gpu:a-b': { tile: '16×2×1' }, 'lavapipe': { sums: 48 } });
   writeFileSync(path, '[]');
   t.throws(() => saveTuning('lavapipe', {}, path), /it holds no table/);
 });

@@ -6,7 +6,7 @@
 // p counts output pixels (image, oy, ox). The source row of a tap is oy * mulY + offY + r * stepY; outside
 // of the image the tap contributes zero; likewise in x. A forward convolution has mul = stride and
 // step = dilation. Its input gradient has mul = 1 and step = -dilation; with a stride, the input's pixels fall into
-// stride * stride phases, each with its own part of the taps. A matrix product has images of one pixel. Lengths
+// stride * stride phases, each with its own part of the taps. A matrix product has one line of pixels. Lengths
 // are in vec4f unless said otherwise.
 struct Params {
   rows: u32,          // output pixels, all images
@@ -53,7 +53,7 @@ alias Value = vec4f;
 fn masked(v: Value, column: u32, width: u32) -> Value { return maskTail(v, column, width); }
 
 override TRANSPOSED: bool = false;     // w is [n][k] instead of [k][n]
-override PLAIN: bool = false;          // x is a matrix of P.rows rows: no pixels to find
+override PLAIN: bool = false;          // x is a matrix of P.rows rows, pitch xPitch: no pixels to find
 override SCATTER: bool = false;        // the rows of y are not one behind the other
 
 fn within(at: i32, size: u32) -> bool {

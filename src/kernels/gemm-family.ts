@@ -19,19 +19,18 @@ export interface Tuning {
   readonly sums: number;
   /** broadcast: whether operands are copied to images, which some drivers read faster than buffers. */
   readonly images: boolean;
-  /** tile: vec4f of rows and of columns that an invocation keeps. */
-  readonly tileRows: number;
-  readonly tileColumns: number;
+  /** tile: which of the tiles in src/ops/gemm-tiling.ts every product gets, such as `16×2×1`; `fit`: the one that fits it. */
+  readonly tile: string;
   /** Fewest channels (mean of input and output, times the share of the tiles that is not over the edge) for Winograd's algorithm; 0: never. */
   readonly winograd: number;
 }
 
 /** By adapter class; see {@link tuningKey}. Figures: bench/RESULTS.md. */
 const DEFAULTS = {
-  lavapipe: { kind: 'broadcast', sums: 64, images: true, tileRows: 1, tileColumns: 1, winograd: 70 },
-  swiftshader: { kind: 'broadcast', sums: 32, images: false, tileRows: 1, tileColumns: 1, winograd: 70 },
-  software: { kind: 'broadcast', sums: 64, images: false, tileRows: 1, tileColumns: 1, winograd: 70 },
-  gpu: { kind: 'tile', sums: 64, images: false, tileRows: 1, tileColumns: 1, winograd: 70 },
+  lavapipe: { kind: 'broadcast', sums: 64, images: true, tile: 'fit', winograd: 70 },
+  swiftshader: { kind: 'broadcast', sums: 32, images: false, tile: 'fit', winograd: 70 },
+  software: { kind: 'broadcast', sums: 64, images: false, tile: 'fit', winograd: 70 },
+  gpu: { kind: 'tile', sums: 64, images: false, tile: 'fit', winograd: 0 },
 } satisfies Record<string, Tuning>;
 
 /** What a tuning file holds: departures from the defaults by adapter. */

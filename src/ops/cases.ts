@@ -23,11 +23,15 @@ export class CaseRandom {
 }
 
 /** Makes the elements of one input. */
-export type Fill = (random: CaseRandom, count: number) => number[];
+export type Fill = (random: CaseRandom, count: number) => ArrayLike<number>;
 
 /** Uniform numbers; the default is −1 … 1. */
-export const uniform = (from: number, to: number): Fill => (random, count) =>
-  Array.from({ length: count }, () => random.uniform(from, to));
+export const uniform = (from: number, to: number): Fill => (random, count) => {
+  // A real layer has tens of millions of numbers: a loop over a typed array takes a tenth of the time of Array.from.
+  const values = new Float64Array(count);
+  for (let i = 0; i < count; i++) values[i] = random.uniform(from, to);
+  return values;
+};
 
 /** −1 … 1 without the neighbourhood of `points`, where an op has a kink and finite differences mean nothing. */
 export const awayFrom = (points: readonly number[], distance = 0.05, from = -1, to = 1): Fill => (random, count) =>
@@ -91,6 +95,6 @@ export const caseInputs = (opCase: OpCase): Nd[] => {
   const random = new CaseRandom(opCase.seed ?? 1);
   return opCase.shapes.map((shape, i) => {
     const fill = opCase.fill?.[i] ?? uniform(-1, 1);
-    return nd(shape, Float32Array.from(fill(random, numel(shape))));
+    return nd(shape, new Float32Array(fill(random, numel(shape))));
   });
 };

@@ -2,6 +2,7 @@
 import broadcastSource from '../../shaders/gemm-broadcast.wgsl';
 import plainSource from '../../shaders/gemm-plain.wgsl';
 import tileSource from '../../shaders/gemm-tile.wgsl';
+import { fail } from '../errors.js';
 import type { GemmFamily } from '../kernels/gemm-family.js';
 import { OperandImages } from '../kernels/operand-images.js';
 import type { Runtime } from '../kernels/runtime.js';
@@ -30,6 +31,8 @@ export interface Tiling {
   readonly columns: number;
   /** Parts of the pixels that one workgroup of the weights form works on side by side. */
   readonly groups: number;
+  /** Weights form: whether a tile's rows go on from one tap to the next. */
+  readonly joinsTaps?: boolean;
   /** Rows per group of lanes: the loop bound of the epilogue. */
   readonly rowsPerGroup: number;
 }
@@ -97,25 +100,76 @@ const broadcastTiling = (form: Form, { subgroupSize: lanes, sums }: GemmFamily, 
     : { constants: { ...shared, PIXELS: deep }, lanes, rows: columns * 4, columns: columns * wide, groups: lanes / columns, rowsPerGroup: columns * 4 };
 };
 
+// ---------------------------------------------------------------- tile
+
+/** Invocations of a workgroup, and products that are summed between two barriers. */
+const [WORKGROUP, STEP] = [256, 16];
+
+interface Tile {
+  /** Invocations side by side. */
+  readonly across: number;
+  /** vec4f of rows and of columns that an invocation keeps. */
+  readonly rows: number;
+  readonly columns: number;
+}
+
+/** How long a multiply-add takes in a tile, relative to the first one; measured on an H200. */
+const TILES: readonly (readonly [tile: Tile, cost: Readonly<Record<Form, number>>])[] = [
+  [{ across: 16, rows: 1, columns: 1 }, { rows: 1, weights: 1 }],
+  [{ across: 16, rows: 2, columns: 1 }, { rows: 0.92, weights: 0.92 }],
+  [{ across: 8, rows: 1, columns: 1 }, { rows: 1.08, weights: 1.15 }],
+  [{ across: 8, rows: 1, columns: 2 }, { rows: 0.93, weights: 1.08 }],
+];
+/** While the last of the tiles are computed, half of a GPU's cores wait on average; large ones have about so many. */
+const WAITING_CORES = 64;
+
+const heightOf = ({ across, rows }: Tile): number => (WORKGROUP / across) * rows;
+const widthOf = ({ across, columns }: Tile): number => across * columns;
+const sharedBytes = (tile: Tile): number => 16 * (Math.max(20, STEP) * heightOf(tile) + STEP * (widthOf(tile) + 1));
+
+const nameOf = ({ across, rows, columns }: Tile): string => `${across}×${rows}×${columns}`;
+/** What a tuning may ask for instead of `fit`. */
+export const TILE_NAMES: readonly string[] = TILES.map(([tile]) => nameOf(tile));
+
+const tileTiling = (form: Form, size: ProductSize, wanted: string, memory: number): Tiling => {
+  const possible = TILES.filter(([tile]) => sharedBytes(tile) <= memory && (wanted === 'fit' || wanted === nameOf(tile)));
+  if (possible.length === 0) fail(`the tuning asks for tiles "${wanted}", which do not exist or need more workgroup memory than this adapter has; use fit or one of ${TILE_NAMES.join(', ')}`);
+  const costOf = ([tile, cost]: (typeof TILES)[number]): number => {
+    const [height, width] = [heightOf(tile), widthOf(tile)];
+    return cost[form] * (covered(size.height, height) * covered(size.width, width) * size.copies + WAITING_CORES * height * width);
+  };
+  const [tile] = possible.reduce((best, one) => (costOf(one) < costOf(best) ? one : best));
+  const { across, rows, columns } = tile;
+  const constants = { ACROSS: across, ROWS: rows, COLUMNS: columns, SUMS: 4 * rows, LOADS: (heightOf(tile) * STEP) / WORKGROUP };
+  return { constants, lanes: 1, rows: 4 * heightOf(tile), columns: widthOf(tile), groups: 1, joinsTaps: true, rowsPerGroup: 0 };
+};
+
 // ---------------------------------------------------------------- all kinds
 
-const makeTiling = (form: Form, gemm: GemmFamily, width: number, depth: number): Tiling => {
-  if (gemm.kind === 'broadcast') return broadcastTiling(form, gemm, width, depth);
+/** What a tiling depends on, in quads: the result's rows and columns, of the weights form those of one tap, and how many such results are computed. */
+export interface ProductSize {
+  readonly height: number;
+  readonly width: number;
+  readonly depth: number;
+  readonly copies: number;
+}
+
+const makeTiling = (form: Form, { gemm, device }: Runtime, size: ProductSize): Tiling => {
+  if (gemm.kind === 'broadcast') return broadcastTiling(form, gemm, size.width, size.depth);
   if (gemm.kind === 'plain') return { constants: {}, lanes: 1, rows: 8, columns: 64, groups: 1, rowsPerGroup: 8 };
-  return {
-    constants: { ROWS: gemm.tileRows, COLUMNS: gemm.tileColumns, HEIGHT: 4 * gemm.tileRows }, lanes: 1, rows: 64 * gemm.tileRows, columns: 16 * gemm.tileColumns, groups: 1, rowsPerGroup: 0,
-  };
+  return tileTiling(form, size, gemm.tile, device.limits.maxComputeWorkgroupStorageSize);
 };
 
 const known = new WeakMap<GemmFamily, Map<string, Tiling>>();
 
-/** @param width and depth of the result in quads; the rows form needs no depth */
-export const tilingOf = ({ gemm }: Runtime, form: Form, width: number, depth = 0): Tiling => {
+export const tilingOf = (runtime: Runtime, form: Form, size: ProductSize): Tiling => {
+  const { gemm } = runtime;
   let tilings = known.get(gemm);
   if (!tilings) known.set(gemm, (tilings = new Map()));
-  const key = `${form} ${width} ${depth}`;
+  // Only tiles of GPUs depend on all of it.
+  const key = gemm.kind === 'tile' ? `${form} ${size.width} ${size.depth} ${size.height} ${size.copies}` : `${form} ${size.width} ${size.depth}`;
   let tiling = tilings.get(key);
-  if (!tiling) tilings.set(key, (tiling = makeTiling(form, gemm, width, depth)));
+  if (!tiling) tilings.set(key, (tiling = makeTiling(form, runtime, size)));
   return tiling;
 };
 

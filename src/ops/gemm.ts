@@ -23,9 +23,9 @@ export interface Geometry {
   readonly place?: { readonly origin: number; readonly image: number; readonly line: number; readonly pixel: number };
 }
 
-/** A matrix product: every row is an image of one pixel. */
+/** A matrix product: its rows are the pixels of one line. */
 export const rowsGeometry = (rows: number): Geometry => ({
-  rows, out: [1, 1], source: [1, 1], kernel: [1, 1], mul: [1, 1], offset: [0, 0], step: [0, 0],
+  rows, out: [1, rows], source: [1, rows], kernel: [1, 1], mul: [1, 1], offset: [0, 0], step: [0, 0],
 });
 
 /** Whether every pixel of the result is that of the source, so that x is a matrix and there are no pixels to find. */
@@ -91,12 +91,12 @@ function* partsOf(rowTiles: number, batches: number) {
 export const gemmRows = (x: Tensor, w: Tensor, y: Tensor, g: Geometry, e: Extents, options: RowsOptions = {}): void => {
   const { runtime } = x;
   const { transposed = false } = options;
-  const tiling = tilingOf(runtime, 'rows', ceilDiv(e.width, 4));
-  const plain = isPlain(g) && runtime.gemm.kind === 'broadcast';
+  const tiling = tilingOf(runtime, 'rows', { height: ceilDiv(g.rows, 4), width: ceilDiv(e.width, 4), depth: 0, copies: e.batches });
+  const plain = isPlain(g) && runtime.gemm.kind !== 'plain';
   const kernel = shaderFor(runtime, x, w).kernel('rows', { ...tiling.constants, TRANSPOSED: transposed ? 1 : 0, PLAIN: plain ? 1 : 0, SCATTER: g.place ? 1 : 0 });
   const params = paramsOf(g, e, tiling, options);
   params.rowTiles = ceilDiv(g.rows, tiling.rows);
-  const packed = plain && !transposed && e.batches === 1 ? packOperands(x, w, e, tiling, params) : { x, w };
+  const packed = plain && runtime.gemm.kind === 'broadcast' && !transposed && e.batches === 1 ? packOperands(x, w, e, tiling, params) : { x, w };
   const tensors = { ...packed, ...epilogueBindings(options, w), y };
   for (const part of partsOf(params.rowTiles, e.batches)) {
     params.firstRowTile = part.rowTile;
@@ -107,18 +107,20 @@ export const gemmRows = (x: Tensor, w: Tensor, y: Tensor, g: Geometry, e: Extent
 };
 
 /** Fewer workgroups than this leave cores idle; then the pixels are cut into parts that are summed afterwards. */
-const ENOUGH_WORKGROUPS = { broadcast: 8, plain: 16, tile: 256 };
+const ENOUGH_WORKGROUPS = { broadcast: 8, plain: 16, tile: 1024 };
 const PIXELS_PER_SPLIT = 256;
-/** Longer parts no longer fit into the caches while all tiles pass over them. */
-const LONGEST_SPLIT = 1024;
+/** Longer parts no longer fit into a processor's caches while all tiles pass over them. */
+const LONGEST_SPLIT = { broadcast: 1024, plain: 1024, tile: Infinity };
 
 /** y[tap, c, n] = Σ_p x[pixel, c] · w[p, n]. Fills `y` completely, or adds to what is there. */
 export const gemmWeights = (x: Tensor, w: Tensor, y: Tensor, g: Geometry, e: Extents, epilogue: Pick<Epilogue, 'scale' | 'accumulate'> = {}): void => {
   const { runtime } = x;
-  const tiling = tilingOf(runtime, 'weights', ceilDiv(e.width, 4), ceilDiv(e.depth, 4));
-  const rowTiles = ceilDiv(e.depth, tiling.rows);
-  const tiles = ceilDiv(ceilDiv(e.width, 4), tiling.columns) * rowTiles * g.kernel[0] * g.kernel[1] * e.batches;
-  const splits = Math.max(1, Math.min(ceilDiv(ENOUGH_WORKGROUPS[runtime.gemm.kind], tiles), ceilDiv(g.rows, PIXELS_PER_SPLIT)), Math.floor(g.rows / LONGEST_SPLIT));
+  const [width, depth] = [ceilDiv(e.width, 4), ceilDiv(e.depth, 4)];
+  const taps = g.kernel[0] * g.kernel[1];
+  const tiling = tilingOf(runtime, 'weights', { height: taps * depth, width, depth, copies: e.batches * ceilDiv(g.rows, PIXELS_PER_SPLIT) });
+  const rowTiles = tiling.joinsTaps ? ceilDiv(4 * taps * depth, tiling.rows) : ceilDiv(e.depth, tiling.rows);
+  const tiles = ceilDiv(width, tiling.columns) * rowTiles * (tiling.joinsTaps ? 1 : taps) * e.batches;
+  const splits = Math.max(1, Math.min(ceilDiv(ENOUGH_WORKGROUPS[runtime.gemm.kind], tiles), ceilDiv(g.rows, PIXELS_PER_SPLIT)), Math.floor(g.rows / LONGEST_SPLIT[runtime.gemm.kind]));
   const parts = splits * tiling.groups;
   const target = parts === 1 ? y : Tensor.allocate(runtime, [parts, ...y.shape], 'float32', 'weight gradient parts');
   const own = parts === 1 ? epilogue : {};

@@ -7,7 +7,7 @@ export interface Nd {
 }
 
 export const nd = (shape: Shape, data?: ArrayLike<number>): Nd => {
-  const values = data ? Float64Array.from(data) : new Float64Array(numel(shape));
+  const values = data ? new Float64Array(data) : new Float64Array(numel(shape));
   if (values.length !== numel(shape)) throw new Error(`nd: ${values.length} numbers for shape ${formatShape(shape)}`);
   return { shape, data: values };
 };
