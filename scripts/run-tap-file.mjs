@@ -34,11 +34,11 @@ const describeEnd = ({ status, signal, late, limitSeconds, parser, passed }) => 
 
 /**
  * @param {string} file path of the built test
- * @param {{ cwd: string, limitSeconds: number }} options
+ * @param {{ cwd: string, limitSeconds: number, env?: Record<string, string> }} options
  * @returns {Promise<{ file: string, passed: number, failed: number, seconds: number, report: string }>}
  *   `report` is '' when all is well
  */
-export const runTapFile = (file, { cwd, limitSeconds }) => new Promise((resolve) => {
+export const runTapFile = (file, { cwd, limitSeconds, env = {} }) => new Promise((resolve) => {
   const start = performance.now();
   const parser = new Parser();
   const failures = [];
@@ -47,7 +47,7 @@ export const runTapFile = (file, { cwd, limitSeconds }) => new Promise((resolve)
   parser.on('result', (leaf) => { if (leaf.ok) passed += 1; else failures.push(describeFailure(leaf)); });
   const follow = (stream) => { stream.on('extra', keep); stream.on('child', follow); };
   follow(parser);
-  const child = spawn(process.execPath, ['--enable-source-maps', file], { cwd, env: { ...process.env, TAP_TIMEOUT: String(limitSeconds) }, stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(process.execPath, ['--enable-source-maps', file], { cwd, env: { ...process.env, ...env, TAP_TIMEOUT: String(limitSeconds) }, stdio: ['ignore', 'pipe', 'pipe'] });
   const alarm = setTimeout(() => { late = true; child.kill('SIGKILL'); }, limitSeconds * 1000 + GRACE_MS);
   child.stdout.setEncoding('utf8').on('data', (text) => parser.write(text));
   child.stderr.setEncoding('utf8').on('data', keep);

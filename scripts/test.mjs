@@ -1,4 +1,4 @@
-// `npm test`: set-up, type check, lint, layer check, then every test; the last line counts them.
+// `npm test`: set-up, type check, lint, layer check, every test, then the kernels' tests with each of their variants forced; the last line counts them.
 //   npm test                 everything
 //   npm test -- conv report  only the test files whose name holds one of these words, without the checks
 import { spawnSync } from 'node:child_process';
@@ -19,6 +19,12 @@ const CHECKS = [
   { name: 'layers', args: ['scripts/check-layers.mjs'] },
 ];
 
+/** Kernels that this adapter would not choose by itself, and what must hold for them too. */
+const VARIANTS = [
+  { PIPIT_GEMM: 'tile' }, { PIPIT_GEMM: 'plain' }, { PIPIT_IMAGES: 'off' }, { PIPIT_WINOGRAD: 'on' }, { PIPIT_WINOGRAD: 'off' }, { PIPIT_ROBUSTNESS: 'on' },
+];
+const VARIANT_TESTS = ['ops', 'autograd', 'accumulate', 'determinism'].map((name) => `${TESTS}/${name}.test.js`);
+
 const tally = { passed: 0, failed: 0 };
 const since = (start) => `${((performance.now() - start) / 1000).toFixed(1)} s`;
 
@@ -31,16 +37,19 @@ const runCheck = ({ name, args }) => {
   if (!ok) console.log(`${done.stdout}${done.stderr}`.trimEnd());
 };
 
-const runTests = async (files) => {
+/** @param runs files, each with the environment that it needs beyond the one at hand */
+const runTests = async (runs) => {
   // Loaded late: on a fresh clone its packages arrive only with the set-up.
   const { runTapFile } = await import('./run-tap-file.mjs');
-  const waiting = [...files];
+  const waiting = [...runs];
   const work = async () => {
-    for (let file = waiting.shift(); file; file = waiting.shift()) {
-      const { passed, failed, seconds, report } = await runTapFile(file, { cwd: ROOT, limitSeconds: LIMIT_SECONDS });
+    for (let run = waiting.shift(); run; run = waiting.shift()) {
+      const { file, env } = run;
+      const { passed, failed, seconds, report } = await runTapFile(file, { cwd: ROOT, limitSeconds: LIMIT_SECONDS, env });
       tally.passed += passed;
       tally.failed += failed;
-      console.log(`${failed ? 'FAIL' : 'ok  '}  ${file}  ${passed + failed} assertions  ${seconds.toFixed(1)} s${report ? `\n${report}` : ''}`);
+      const name = [...Object.entries(env).map((pair) => pair.join('=')), file].join(' ');
+      console.log(`${failed ? 'FAIL' : 'ok  '}  ${name}  ${passed + failed} assertions  ${seconds.toFixed(1)} s${report ? `\n${report}` : ''}`);
     }
   };
   await Promise.all(Array.from({ length: JOBS }, work));
@@ -58,8 +67,9 @@ const main = async (words) => {
   if (words.length === 0) CHECKS.forEach(runCheck);
   const files = testFiles(words);
   if (files.length === 0) throw new Error(`No test file matches ${words.join(' ') || TESTS}.`);
-  await runTests(files);
-  console.log(`\n${files.length} test files in ${since(start)}`);
+  const variants = words.length === 0 ? VARIANTS.flatMap((env) => VARIANT_TESTS.map((file) => ({ file, env }))) : [];
+  await runTests([...files.map((file) => ({ file, env: {} })), ...variants]);
+  console.log(`\n${files.length} test files${variants.length ? `, and ${variants.length} times one with a variant forced,` : ''} in ${since(start)}`);
 };
 
 try {
