@@ -5,7 +5,7 @@ import { BufferPool, sizeClass } from '../src/device/buffers.js';
 import { openDevice } from '../src/device/node.js';
 import { gemmFamily, tuningKey } from '../src/kernels/gemm-family.js';
 import { linearGrid, MAX_GROUPS } from '../src/kernels/grid.js';
-import { packParams, parseParams } from '../src/kernels/params.js';
+import { packParams, paramViews, parseParams } from '../src/kernels/params.js';
 import { preprocess, resolveIncludes } from '../src/kernels/preprocess.js';
 import { Runtime } from '../src/kernels/runtime.js';
 import { Shader } from '../src/kernels/shader.js';
@@ -37,9 +37,9 @@ t.test('preprocess: errors name file and line', async (t) => {
 t.test('params: WGSL layout, packing, errors', async (t) => {
   const fields = parseParams('struct Params { a: u32, b: i32, // c: f32\n v: vec4f, d: f32, w: vec4u, }');
   t.same(fields.map((f) => [f.name, f.offset]), [['a', 0], ['b', 4], ['v', 16], ['d', 32], ['w', 48]], 'a vec4 begins at a multiple of 16');
-  const out = new DataView(new ArrayBuffer(256));
+  const out = paramViews();
   packParams('k', fields, { a: 7, b: -2, v: [1, 2.5], d: -0.5, w: [4294967295, 1, 2, 3] }, out);
-  t.same([out.getUint32(0, true), out.getInt32(4, true), out.getFloat32(16, true), out.getFloat32(20, true), out.getFloat32(24, true), out.getFloat32(32, true), out.getUint32(48, true)],
+  t.same([out.u32[0], out.i32[1], out.f32[4], out.f32[5], out.f32[6], out.f32[8], out.u32[12]],
     [7, -2, 1, 2.5, 0, -0.5, 4294967295]);
   t.throws(() => packParams('k', fields, { a: 1, b: 1, v: [0], w: [0] }, out), /k: parameter d is missing/);
   t.throws(() => packParams('k', fields, { a: 1, b: 1, v: [0], d: 1, w: [0], z: 1 }, out), /k: unknown parameter z/);

@@ -1,5 +1,5 @@
 import type { Device } from '../device/device.js';
-import { packParams, PARAM_SLOT_BYTES, type ParamField, type ParamValues } from './params.js';
+import { packParams, PARAM_SLOT_BYTES, type ParamField, type ParamValues, paramViews } from './params.js';
 
 const SLOTS = 4096;
 const SLOT_WORDS = PARAM_SLOT_BYTES / 4;
@@ -21,8 +21,8 @@ const hashOf = (words: Uint32Array, count: number): number => {
 export class ParamArena {
   private readonly buffer: GPUBuffer;
   private readonly shadow = new Uint32Array(SLOTS * SLOT_WORDS);
-  private readonly scratch = new DataView(new ArrayBuffer(PARAM_SLOT_BYTES));
-  private readonly words = new Uint32Array(this.scratch.buffer);
+  private readonly scratch = paramViews();
+  private readonly words = this.scratch.u32;
   /** By hash; contents that share a hash stand at the next free number. */
   private readonly slots = new Map<number, number>();
   private readonly groups: GPUBindGroup[] = [];

@@ -34,15 +34,27 @@ export const parseParams = (source: string): ParamField[] => {
   return fields;
 };
 
+/** Views on the bytes of one slot, by the type of a member. */
+export interface ParamViews {
+  readonly u32: Uint32Array;
+  readonly i32: Int32Array;
+  readonly f32: Float32Array;
+}
+
+export const paramViews = (bytes = new ArrayBuffer(PARAM_SLOT_BYTES)): ParamViews =>
+  ({ u32: new Uint32Array(bytes), i32: new Int32Array(bytes), f32: new Float32Array(bytes) });
+
 /** Writes values by member name; every member must be given, and nothing else. @returns the number of words written, gaps included */
-export const packParams = (label: string, fields: readonly ParamField[], values: ParamValues, out: DataView): number => {
+export const packParams = (label: string, fields: readonly ParamField[], values: ParamValues, out: ParamViews): number => {
   let end = 0;
-  for (const field of fields) {
-    const value = values[field.name];
-    if (value === undefined) throw new Error(`${label}: parameter ${field.name} is missing`);
-    if (typeof value === 'number') writeScalar(out, field, field.offset, value);
-    else for (let i = 0; i < field.count; i++) writeScalar(out, field, field.offset + 4 * i, value[i] ?? 0);
-    end = field.offset + 4 * field.count;
+  for (const { name, type, count, offset } of fields) {
+    const value = values[name];
+    if (value === undefined) throw new Error(`${label}: parameter ${name} is missing`);
+    const view = out[type];
+    const word = offset / 4;
+    if (typeof value === 'number') view[word] = value;
+    else for (let i = 0; i < count; i++) view[word + i] = value[i] ?? 0;
+    end = word + count;
   }
   let given = 0;
   for (const _ in values) given++;
@@ -50,11 +62,5 @@ export const packParams = (label: string, fields: readonly ParamField[], values:
     const known = new Set(fields.map((f) => f.name));
     throw new Error(`${label}: unknown parameter ${Object.keys(values).filter((k) => !known.has(k)).join(', ')}`);
   }
-  return end / 4;
-};
-
-const writeScalar = (out: DataView, field: ParamField, offset: number, value: number): void => {
-  if (field.type === 'f32') out.setFloat32(offset, value, true);
-  else if (field.type === 'i32') out.setInt32(offset, value, true);
-  else out.setUint32(offset, value, true);
+  return end;
 };

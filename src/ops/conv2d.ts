@@ -71,6 +71,11 @@ const phasesOf = (size: number, kernel: number, stride: number, padding: number,
 
 /** One matrix product per phase of the stride; a single one without stride. Phases no tap reaches are set to zero. */
 const inputGradientPhases = (x: Shape, w: Shape, y: Shape, a: ConvAttrs): Geometry[] => {
+  // The usual case in short: it is met dozens of times a step.
+  if (a.stride[0] === 1 && a.stride[1] === 1) {
+    const [, height, width] = x as [number, number, number];
+    return [{ rows: x[0]! * height * width, out: [height, width], source: [y[1]!, y[2]!], kernel: [w[0]!, w[1]!], mul: [1, 1], offset: a.padding, step: [-a.dilation[0], -a.dilation[1]] }];
+  }
   const [down, across] = ([0, 1] as const).map((axis) => phasesOf(x[axis + 1]!, w[axis]!, a.stride[axis]!, a.padding[axis]!, a.dilation[axis]!));
   const strided = a.stride[0] * a.stride[1] > 1;
   return down!.flatMap((v) => across!.map((h) => ({

@@ -6,7 +6,7 @@ import { fail } from '../errors.js';
 import type { GemmFamily } from '../kernels/gemm-family.js';
 import { OperandImages } from '../kernels/operand-images.js';
 import type { Runtime } from '../kernels/runtime.js';
-import { Shader } from '../kernels/shader.js';
+import { type Kernel, Shader } from '../kernels/shader.js';
 import type { Tensor } from '../tensor/tensor.js';
 
 const operands = (kind: 'buffer' | 'image') => ({ x: `x-${kind}`, w: `w-${kind}` });
@@ -171,6 +171,19 @@ export const tilingOf = (runtime: Runtime, form: Form, size: ProductSize): Tilin
   let tiling = tilings.get(key);
   if (!tiling) tilings.set(key, (tiling = makeTiling(form, runtime, size)));
   return tiling;
+};
+
+const kernels = new WeakMap<Tiling, Map<Shader, Kernel[]>>();
+
+/** A form's kernel with these tiles and switches of shaders/common/gemm.wgsl; looked up without putting its name together each time. */
+export const kernelOf = (shader: Shader, tiling: Tiling, form: Form, transposed = false, plain = false, scatter = false): Kernel => {
+  let known = kernels.get(tiling);
+  if (!known) kernels.set(tiling, (known = new Map()));
+  let found = known.get(shader);
+  if (!found) known.set(shader, (found = []));
+  const place = form === 'weights' ? 8 : (transposed ? 1 : 0) + (plain ? 2 : 0) + (scatter ? 4 : 0);
+  return (found[place] ??= shader.kernel(form, form === 'weights' ? tiling.constants
+    : { ...tiling.constants, TRANSPOSED: transposed ? 1 : 0, PLAIN: plain ? 1 : 0, SCATTER: scatter ? 1 : 0 }));
 };
 
 /** The shader for a product of these operands. */

@@ -4,7 +4,7 @@ import { quadCount } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
 import { type Epilogue, epilogueBindings, epilogueParams } from './epilogue.js';
 import { packOperands } from './gemm-pack.js';
-import { shaderFor, type Tiling, tilingOf } from './gemm-tiling.js';
+import { kernelOf, shaderFor, type Tiling, tilingOf } from './gemm-tiling.js';
 import { dispatch } from './op.js';
 import { sumInto } from './reduce.js';
 
@@ -93,11 +93,11 @@ export const gemmRows = (x: Tensor, w: Tensor, y: Tensor, g: Geometry, e: Extent
   const { transposed = false } = options;
   const tiling = tilingOf(runtime, 'rows', { height: ceilDiv(g.rows, 4), width: ceilDiv(e.width, 4), depth: 0, copies: e.batches });
   const plain = isPlain(g) && runtime.gemm.kind !== 'plain';
-  const kernel = shaderFor(runtime, x, w).kernel('rows', { ...tiling.constants, TRANSPOSED: transposed ? 1 : 0, PLAIN: plain ? 1 : 0, SCATTER: g.place ? 1 : 0 });
+  const kernel = kernelOf(shaderFor(runtime, x, w), tiling, 'rows', transposed, plain, g.place !== undefined);
   const params = paramsOf(g, e, tiling, options);
   params.rowTiles = ceilDiv(g.rows, tiling.rows);
   const packed = plain && runtime.gemm.kind === 'broadcast' && !transposed && e.batches === 1 ? packOperands(x, w, e, tiling, params) : { x, w };
-  const tensors = { ...packed, ...epilogueBindings(options, w), y };
+  const tensors = { x: packed.x, w: packed.w, bias: options.bias ?? w, residual: options.residual ?? w, y };
   for (const part of partsOf(params.rowTiles, e.batches)) {
     params.firstRowTile = part.rowTile;
     params.firstBatch = part.batch;
@@ -128,7 +128,7 @@ export const gemmWeights = (x: Tensor, w: Tensor, y: Tensor, g: Geometry, e: Ext
   params.rowTiles = rowTiles;
   params.splits = splits;
   params.ySplit = quadCount(y.shape);
-  dispatch(runtime, shaderFor(runtime, x, w).kernel('weights', tiling.constants), { x, w, ...epilogueBindings(own, w), y: target }, params, linearGrid(tiles * splits));
+  dispatch(runtime, kernelOf(shaderFor(runtime, x, w), tiling, 'weights'), { x, w, ...epilogueBindings(own, w), y: target }, params, linearGrid(tiles * splits));
   runtime.recorder.weigh(flopsOf(g, e));
   if (parts > 1) sumInto(target, y, epilogue);
 };
