@@ -98,20 +98,20 @@ t.test('pool: reuse, the cap, what is destroyed and when', async (t) => {
   const { gpu, destroyed } = fakeDevice(1 << 20);
   const forgotten: number[] = [];
   const small = new BufferPool(gpu, 4096, () => {}, (id) => forgotten.push(id));
-  const first = small.acquire(1000, 'first');
+  const first = small.acquire(1000, () => 'first');
   t.same([small.statistics().liveBytes, small.statistics().liveBuffers, small.statistics().created], [1024, 1, 1]);
   small.release(first);
   t.same(small.statistics(), { liveBuffers: 0, liveBytes: 0, idleBuffers: 1, idleBytes: 1024, created: 1 });
-  t.equal(small.acquire(900, 'second').id, first.id, 'a buffer of the same class comes back');
+  t.equal(small.acquire(900, () => 'second').id, first.id, 'a buffer of the same class comes back');
   small.release(first);
-  t.equal(small.acquire(512, 'half').id, first.id, 'or one of up to twice the size');
+  t.equal(small.acquire(512, () => 'half').id, first.id, 'or one of up to twice the size');
   small.release(first);
-  const tiny = small.acquire(256, 'tiny');
+  const tiny = small.acquire(256, () => 'tiny');
   t.not(tiny.id, first.id, 'but no larger one');
-  const other = small.acquire(700, 'other');
+  const other = small.acquire(700, () => 'other');
   t.same([other.id, other.size, small.statistics().liveBytes], [first.id, 1024, 256 + 1024], 'its whole size counts as in use');
   // In use at once were 1280 bytes at most; with a cap of 4096 that much may be idle.
-  const idle = [4096, 1024 + 256].map((bytes) => small.acquire(bytes, `${bytes}`));
+  const idle = [4096, 1024 + 256].map((bytes) => small.acquire(bytes, () => `${bytes}`));
   t.same(destroyed, []);
   [...idle, tiny, other].forEach((buffer) => small.release(buffer));
   t.equal(small.statistics().idleBytes, 4096 + 1280 + 256 + 1024, 'twice what was in use at once may be idle, whatever the cap');
@@ -123,13 +123,13 @@ t.test('pool: what exceeds the cap goes, but not before the commands naming it w
   const { gpu, destroyed } = fakeDevice(1 << 20);
   const forgotten: number[] = [];
   const pool = new BufferPool(gpu, 0, () => {}, (id) => forgotten.push(id));
-  pool.release(pool.acquire(8192, 'large'));
-  const middle = [0, 1].map(() => pool.acquire(3584, 'middle'));
+  pool.release(pool.acquire(8192, () => 'large'));
+  const middle = [0, 1].map(() => pool.acquire(3584, () => 'middle'));
   middle.forEach((buffer) => pool.release(buffer));
-  const many = Array.from({ length: 5 }, () => pool.acquire(1536, 'many'));
+  const many = Array.from({ length: 5 }, () => pool.acquire(1536, () => 'many'));
   many.forEach((buffer) => pool.release(buffer));
   t.same(destroyed, [], '8192 were in use at once, so that 16384 may be idle');
-  const last = pool.acquire(512, 'last');
+  const last = pool.acquire(512, () => 'last');
   t.equal(pool.statistics().idleBytes, 8192 + 2 * 3584);
   pool.release(last);
   t.same(destroyed, []);
@@ -141,9 +141,9 @@ t.test('pool: what exceeds the cap goes, but not before the commands naming it w
 t.test('pool: a tensor beyond the limit is refused with name, size, limit and remedy', async (t) => {
   const { gpu } = fakeDevice(1 << 20);
   const limited = new BufferPool(gpu, 0, () => {});
-  t.throws(() => limited.acquire(3 << 20, 'conv2d [16, 64, 64, 12]'),
+  t.throws(() => limited.acquire(3 << 20, () => 'conv2d [16, 64, 64, 12]'),
     { name: 'UserError', message: /^conv2d \[16, 64, 64, 12\] needs 3\.0 MiB in one buffer.*binds at most 1\.0 MiB.*smaller batch size or image size/ });
-  t.equal(limited.acquire((1 << 20) - 100, 'exactly').size, 1 << 20, 'up to the limit it is allowed, although the class would be larger');
+  t.equal(limited.acquire((1 << 20) - 100, () => 'exactly').size, 1 << 20, 'up to the limit it is allowed, although the class would be larger');
   const limit = runtime.device.limits.maxStorageBufferBindingSize;
   t.throws(() => Tensor.allocate(runtime, [Math.floor(limit / 16) + 1, 4], 'float32', 'huge'), /^huge \[\d+, 4\] needs .* MiB in one buffer/, 'and so on the real device');
 });

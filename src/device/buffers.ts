@@ -56,16 +56,16 @@ export class BufferPool {
     return Math.min(this.device.limits.maxStorageBufferBindingSize, this.device.limits.maxBufferSize);
   }
 
-  /** A buffer of at least `bytes`; contents are unspecified. `label` names it in errors. */
-  acquire(bytes: number, label: string): PooledBuffer {
+  /** A buffer of at least `bytes`; contents are unspecified. `label` names it in errors, and is only asked for where it is needed. */
+  acquire(bytes: number, label: () => string): PooledBuffer {
     const limit = this.largestBuffer;
     if (bytes > limit && !this.dry) {
-      fail(`${label} needs ${readableBytes(bytes)} in one buffer, but this adapter binds at most ${readableBytes(limit)}. ` +
+      fail(`${label()} needs ${readableBytes(bytes)} in one buffer, but this adapter binds at most ${readableBytes(limit)}. ` +
         'Use a smaller batch size or image size, or an adapter with a larger maxStorageBufferBindingSize.');
     }
     const size = Math.min(sizeClass(bytes), Math.max(limit - (limit % 256), bytes));
     if (this.dry) return { id: -1 - this.dry.acquire(size, bytes, label), gpu: null as unknown as GPUBuffer, size };
-    const buffer = this.idle.take(size) ?? this.create(size, label);
+    const buffer = this.idle.take(size) ?? this.create(size, label());
     this.liveBuffers++;
     this.liveBytes += buffer.size;
     this.peakBytes = Math.max(this.peakBytes, this.liveBytes);

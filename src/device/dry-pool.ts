@@ -48,12 +48,12 @@ export class DryPool {
   private largest = { bytes: 0, label: '' };
 
   /** @param size class of the buffer @returns number of the request */
-  acquire(size: number, bytes: number, label: string): number {
+  acquire(size: number, bytes: number, label: () => string): number {
     const request = this.requests.push(size) - 1;
     this.events.push(request);
     this.live += size;
     this.peak = Math.max(this.peak, this.live);
-    if (bytes > this.largest.bytes) this.largest = { bytes, label };
+    if (bytes > this.largest.bytes) this.largest = { bytes, label: label() };
     return request;
   }
 

@@ -7,12 +7,15 @@ export interface CompiledKernel {
   readonly layout: GPUBindGroupLayout;
   /** In the order in which callers name them. */
   readonly bindings: readonly BindingDeclaration[];
+  /** Names of those that are read as images, and of those that are written. */
+  readonly images: readonly string[];
+  readonly results: readonly string[];
 }
 
 /** Compiles kernels once and keeps them. */
 export class PipelineCache {
   readonly paramsLayout: GPUBindGroupLayout;
-  private readonly compiled = new Map<string, CompiledKernel>();
+  private readonly compiled = new Map<Kernel, CompiledKernel>();
 
   constructor(private readonly device: Device) {
     this.paramsLayout = device.gpu.createBindGroupLayout({
@@ -26,12 +29,12 @@ export class PipelineCache {
     return this.compiled.size;
   }
 
-  /** The compiled kernel for these binding names (the set an entry point uses, in the caller's order). */
-  get(kernel: Kernel, names: readonly string[]): CompiledKernel {
-    let compiled = this.compiled.get(kernel.key);
+  /** The compiled kernel for bindings of these names (the set an entry point uses, in the caller's order). */
+  get(kernel: Kernel, ranges: Readonly<Record<string, unknown>>): CompiledKernel {
+    let compiled = this.compiled.get(kernel);
     if (!compiled) {
-      compiled = this.compile(kernel, names);
-      this.compiled.set(kernel.key, compiled);
+      compiled = this.compile(kernel, Object.keys(ranges));
+      this.compiled.set(kernel, compiled);
     }
     return compiled;
   }
@@ -57,7 +60,8 @@ export class PipelineCache {
       compute: { module, entryPoint: kernel.entry, constants: overrides },
     });
     this.device.diagnose(Promise.all([gpu.popErrorScope(), module.getCompilationInfo()]).then(([error, info]) => explain(kernel, code, error, info)));
-    return { id: this.compiled.size, pipeline, layout, bindings };
+    const namesOf = (access: BindingDeclaration['access']): string[] => bindings.filter((b) => b.access === access).map((b) => b.name);
+    return { id: this.compiled.size, pipeline, layout, bindings, images: namesOf('image'), results: namesOf('read_write') };
   }
 }
 

@@ -83,8 +83,7 @@ export class Recorder {
       this.flush();
       this.arena.reset();
     }
-    const names = Object.keys(ranges);
-    const compiled = this.pipelines.get(kernel, names);
+    const compiled = this.pipelines.get(kernel, ranges);
     const parameters = this.arena.place(kernel.key, kernel.shader.params, params);
     const images = this.fillImages(compiled, ranges);
     const pass = this.openPass(this.observer?.dispatching({ kernel, ranges, params, grid }, !this.pass) ?? null);
@@ -165,10 +164,8 @@ export class Recorder {
   /** Views of the operands that this kernel reads as images, and a note that its results change what images hold. */
   private fillImages(compiled: CompiledKernel, ranges: Readonly<Record<string, BufferRange>>): ImageViews | null {
     let views: ImageViews | null = null;
-    for (const { name, access } of compiled.bindings) {
-      if (access === 'image') (views ??= {})[name] = this.images.holding(name, ranges[name]!) ?? this.fillImage(name, ranges[name]!);
-      if (access === 'read_write') this.images.forget(ranges[name]!.buffer.id);
-    }
+    for (const name of compiled.images) (views ??= {})[name] = this.images.holding(name, ranges[name]!) ?? this.fillImage(name, ranges[name]!);
+    for (const name of compiled.results) this.images.forget(ranges[name]!.buffer.id);
     return views;
   }
 

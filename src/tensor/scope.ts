@@ -78,10 +78,11 @@ export const scope = <T>(fn: () => T): T => {
 const close = (ended: Scope, result: unknown): void => {
   const overlapping = current !== ended;
   ended.ended = true;
-  const returned = new Set<Scoped>();
+  // Few things are returned: looking through an array costs less than making a set.
+  const returned: Scoped[] = [];
   collect(result, returned);
   for (const member of ended.members) {
-    if (!returned.has(member)) member.endScope();
+    if (!returned.includes(member)) member.endScope();
     else ended.parent?.members.add(member);
   }
   if (ended.parent) for (const member of ended.inherited) ended.parent.inherited.add(member);
@@ -90,10 +91,10 @@ const close = (ended: Scope, result: unknown): void => {
   current = ended.parent;
 };
 
-const collect = (value: unknown, into: Set<Scoped>): void => {
+const collect = (value: unknown, into: Scoped[]): void => {
   if (value === null || typeof value !== 'object' || ArrayBuffer.isView(value)) return;
   if ('endScope' in value) {
-    into.add(value as Scoped);
+    into.push(value as Scoped);
     collect((value as Partial<Tensor>).grad, into);
   } else if (Array.isArray(value)) for (const item of value) collect(item, into);
   else if (Object.getPrototypeOf(value) === Object.prototype) for (const item of Object.values(value)) collect(item, into);

@@ -29,7 +29,7 @@ export class Storage {
     if (!parent) this.book(range.buffer.size, 1);
   }
 
-  static allocate(runtime: Runtime, bytes: number, label: string): Storage {
+  static allocate(runtime: Runtime, bytes: number, label: () => string): Storage {
     return new Storage(runtime, { buffer: runtime.device.pool.acquire(bytes, label), offset: 0, bytes }, null);
   }
 
@@ -67,8 +67,10 @@ export class Storage {
   private book(bytes: number, tensors: number): void {
     let ledger = ledgers.get(this.runtime);
     if (!ledger) ledgers.set(this.runtime, (ledger = new Map()));
-    const entry = ledger.get(this.owner) ?? { bytes: 0, tensors: 0 };
-    ledger.set(this.owner, { bytes: entry.bytes + bytes, tensors: entry.tensors + tensors });
+    let entry = ledger.get(this.owner);
+    if (!entry) ledger.set(this.owner, (entry = { bytes: 0, tensors: 0 }));
+    entry.bytes += bytes;
+    entry.tensors += tensors;
   }
 }
 
@@ -85,6 +87,6 @@ export interface MemoryReport {
 /** Where the adapter's memory is, by owner. */
 export const memoryReport = (runtime: Runtime): MemoryReport => {
   const { liveBytes, liveBuffers, idleBytes, idleBuffers } = runtime.device.pool.statistics();
-  const owners = Object.fromEntries([...(ledgers.get(runtime) ?? [])].filter(([, e]) => e.tensors > 0).sort(([a], [b]) => a.localeCompare(b)));
+  const owners = Object.fromEntries([...(ledgers.get(runtime) ?? [])].filter(([, e]) => e.tensors > 0).map(([owner, entry]) => [owner, { ...entry }] as const).sort(([a], [b]) => a.localeCompare(b)));
   return { liveBytes, liveBuffers, idleBytes, idleBuffers, owners };
 };

@@ -28,6 +28,7 @@ export class Tensor implements Scoped {
   /** Shown in errors and reports: the parameter's name, or the op that made the tensor. */
   label: string;
   private released = false;
+  private range_: BufferRange | null = null;
 
   /** @internal Use `tensor`, `zeros`, … or `allocate`. */
   constructor(readonly shape: Shape, readonly dtype: DType, private storage_: Storage, label: string) {
@@ -38,7 +39,7 @@ export class Tensor implements Scoped {
   /** A tensor with unspecified contents (padding included: the kernel that fills it writes whole rows). */
   static allocate(runtime: Runtime, shape: Shape, dtype: DType = 'float32', label = 'tensor'): Tensor {
     const bytes = storageBytes(shape);
-    return new Tensor(shape, dtype, Storage.allocate(runtime, bytes, `${label} ${formatShape(shape)}`), label);
+    return new Tensor(shape, dtype, Storage.allocate(runtime, bytes, () => `${label} ${formatShape(shape)}`), label);
   }
 
   get runtime(): Runtime {
@@ -60,7 +61,7 @@ export class Tensor implements Scoped {
   /** The bytes in storage, for kernels. */
   get range(): BufferRange {
     const { range } = this.storage;
-    return { buffer: range.buffer, offset: range.offset, bytes: storageBytes(this.shape) };
+    return (this.range_ ??= { buffer: range.buffer, offset: range.offset, bytes: storageBytes(this.shape) });
   }
 
   get size(): number {
@@ -92,6 +93,7 @@ export class Tensor implements Scoped {
   rebase(storage: Storage): void {
     this.storage.release();
     this.storage_ = storage;
+    this.range_ = null;
   }
 
   /** Copies the elements to the host, row-major and without padding. Waits for all work recorded so far. */
