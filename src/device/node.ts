@@ -35,14 +35,22 @@ const requestAdapter = async (gpu: GPU, wanted: string): Promise<GPUAdapter> => 
   return adapter;
 };
 
-/** Dawn then leaves out its own clamping of indices. */
-const WITHOUT_ROBUSTNESS = 'enable-dawn-features=disable_robustness';
-
 /**
  * Dawn's clamping of every index costs a twentieth of the time on GPUs, a tenth on lavapipe and more than half on SwiftShader.
  * Pipit's kernels guard their indices themselves, because a browser has no such switch; `PIPIT_ROBUSTNESS=on` keeps the clamping.
  */
-const dawnFlags = (): string[] => [...(process.env.PIPIT_DAWN_FLAGS ?? '').split(';').filter(Boolean), ...(process.env.PIPIT_ROBUSTNESS === 'on' ? [] : [WITHOUT_ROBUSTNESS])];
+const WITHOUT_ROBUSTNESS = 'disable_robustness';
+/** Dawn offers `shader-f16` on NVIDIA's Vulkan drivers only when it is told to. */
+const HALF_ON_NVIDIA = 'vulkan_enable_f16_on_nvidia';
+const FEATURES_FLAG = 'enable-dawn-features';
+
+/** Flags for Dawn; of a flag given twice it would take the last only. */
+const dawnFlags = (): string[] => {
+  const asked = (process.env.PIPIT_DAWN_FLAGS ?? '').split(';').filter(Boolean);
+  const isFeatures = (flag: string): boolean => flag.startsWith(`${FEATURES_FLAG}=`);
+  const features = [...asked.filter(isFeatures).map((flag) => flag.slice(FEATURES_FLAG.length + 1)), HALF_ON_NVIDIA, ...(process.env.PIPIT_ROBUSTNESS === 'on' ? [] : [WITHOUT_ROBUSTNESS])];
+  return [...asked.filter((flag) => !isFeatures(flag)), `${FEATURES_FLAG}=${features.join(',')}`];
+};
 
 /**
  * Opens an adapter through Dawn for Node and returns its {@link Device}.
