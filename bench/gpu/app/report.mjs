@@ -94,6 +94,15 @@ const runs = ({ results: { run, pytorch } }) => {
   ].join('\n\n');
 };
 
+/** The experiment with matrix units. */
+const matrixUnits = ({ results: { matrices } }) => {
+  if (!matrices) return 'Not measured.';
+  if (matrices.skipped) return `Skipped: ${matrices.skipped}.`;
+  if (!matrices.kernels) return verdictLine('The experiment', matrices);
+  const rows = Object.entries(matrices.kernels).map(([name, { gflops, error, problem }]) => [name, gflops ? number(gflops / 1000) : problem, gflops ? error.toExponential(1) : '–']);
+  return `4096³, float16 operands, sums in float32. The adapter offers: ${matrices.configurations.join(', ')}.\n\n${table(['kernel', 'TFLOP/s', 'largest error of some sums of 4096'], rows)}`;
+};
+
 /** Kernels below this share of a step are left to results.json. */
 const WORTH_A_LINE = 0.005;
 
@@ -120,6 +129,7 @@ export const markdown = (report) => {
     '## Matrix product and convolutions', products(report, rate),
     '## A whole WS-DAN training step', steps(report),
     '## Training by the command', runs(report),
+    '## Matrix units (an experiment beside Pipit)', matrixUnits(report),
     '## PyTorch', pytorch ? (pytorch.version ? `PyTorch ${pytorch.version}${pytorch.device ? ` on ${pytorch.device}` : ' on the CPU'}; convolutions in the faster of its two layouts, cuDNN's benchmark mode on.` : verdictLine('PyTorch', pytorch)) : 'Not measured.',
     ...(report.results.step?.models ? ['## The step by kernel', profiles(report) || 'No profile.'] : []),
   ].join('\n\n') + '\n';

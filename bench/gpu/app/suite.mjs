@@ -9,7 +9,7 @@ import { startRuns } from './runs.mjs';
 import { markdown } from './report.mjs';
 
 const HELP = `Usage: sh run.sh [options]       results go to $OUT, or to ./results
-  --only PART,...    of gradcheck, kernels, step, run, pytorch, variants, tests (default: all, in this order)
+  --only PART,...    of gradcheck, kernels, step, run, pytorch, matrices, variants, tests (default: all, in this order)
   --small            tiny sizes, to see that everything runs (also without a GPU)
   --adapter NAME     lavapipe, swiftshader or a part of the adapter's name (default: a GPU)
   --limit SECONDS    longest time for one part (default 600)`;
@@ -134,6 +134,14 @@ const pytorch = async (results) => {
   return figures ? { ok: true, ...figures } : { ok: false, problem };
 };
 
+/** The adapter's matrix units, in an experiment beside Pipit. */
+const matrices = async () => {
+  const file = join(temporary, 'matrices.json');
+  const { problem } = await run(process.execPath, ['tensor-cores.mjs', file], { seconds: 120 });
+  const figures = readJson(file);
+  return figures ? { ok: Object.values(figures.kernels ?? {}).every(({ gflops }) => gflops), ...figures } : { ok: false, problem };
+};
+
 const variants = async () => {
   const outcomes = [];
   for (const env of VARIANTS) {
@@ -154,7 +162,7 @@ const tests = async () => {
   return { ok: outcomes.every(({ ok }) => ok), outcomes };
 };
 
-const parts = { gradcheck, kernels, step, run: trainingRuns, pytorch, variants, tests };
+const parts = { gradcheck, kernels, step, run: trainingRuns, pytorch, matrices, variants, tests };
 
 const chosenParts = () => {
   const names = values.only?.split(',') ?? Object.keys(parts);
