@@ -1,4 +1,5 @@
 import { numel, type Shape } from '../tensor/shape.js';
+import { roundToHalf } from '../tensor/half.js';
 import type { DType } from '../tensor/tensor.js';
 import { type Nd, nd } from './nd.js';
 
@@ -84,13 +85,23 @@ export interface OpCase<A = unknown> {
   /** Where this case may err more than the op's others, with the reason. */
   readonly tolerance?: Tolerance;
   readonly seed?: number;
+  /** Runs only where the adapter has float16. */
+  readonly half?: boolean;
 }
 
-/** The inputs of a case as float64 arrays, rounded to float32 so that the device sees the same numbers. */
+/** Whether an adapter with or without float16 can run a case. */
+export const isPossible = (opCase: OpCase, { half }: { readonly half: boolean }): boolean => half || !opCase.half;
+
+/** The inputs of a case as float64 arrays, rounded to what the device holds so that it sees the same numbers. */
 export const caseInputs = (opCase: OpCase): Nd[] => {
   const random = new CaseRandom(opCase.seed ?? 1);
   return opCase.shapes.map((shape, i) => {
     const fill = opCase.fill?.[i] ?? uniform(-1, 1);
-    return nd(shape, Float32Array.from(fill(random, numel(shape))));
+    const values = Float32Array.from(fill(random, numel(shape)));
+    return nd(shape, opCase.dtypes?.[i] === 'float16' ? values.map(roundToHalf) : values);
   });
 };
+
+/** The case with its float32 inputs stored as float16. */
+export const inHalf = (opCase: OpCase): OpCase =>
+  ({ ...opCase, half: true, dtypes: opCase.shapes.map((_, i) => (opCase.dtypes?.[i] ?? 'float32') === 'float32' ? 'float16' : opCase.dtypes![i]) });

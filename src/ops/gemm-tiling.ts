@@ -119,9 +119,10 @@ export const tilingOf = ({ gemm }: Runtime, form: Form, width: number, depth = 0
   return tiling;
 };
 
-/** The shader for a product of these operands. */
+/** The shader for a product of these operands. Images hold float32. */
 export const shaderFor = ({ gemm, device }: Runtime, x: Tensor, w: Tensor): Shader => {
   if (gemm.kind !== 'broadcast') return shaders[gemm.kind];
+  const floats = x.dtype === 'float32' && w.dtype === 'float32';
   const fits = Math.max(x.range.bytes, w.range.bytes) <= OperandImages.capacity(device.limits);
-  return gemm.images && fits ? shaders.images : shaders.broadcast;
+  return gemm.images && floats && fits ? shaders.images : shaders.broadcast;
 };
