@@ -34,8 +34,8 @@ const GRADIENT_TOLERANCE = 4e-6;
  * already, so that nothing else is added.
  */
 const HALF = 2 ** -11;
-/** A gradient in float16 may have met float16 twice more: in the output it is computed from, and in the gradient behind a fused ReLU. */
-const HALF_GRADIENT = 3 * HALF;
+/** A gradient in float16 has met it up to four times: the longest formula, that of a quotient, goes through three ops, and sums are converted. */
+const HALF_GRADIENT = 4 * HALF;
 
 /** Central differences in float64 have an error of about h² · f''' / 6, far below float32's rounding. */
 const STEP = 1e-5;

@@ -158,17 +158,18 @@ const reference = (inputs: readonly Nd[], a: ConvAttrs): Nd => {
 };
 
 /** What is added, and the activation, where no kernel does it on the way. */
-const finish = (y: Tensor, { bias, residual, relu: activated }: Epilogue): Tensor => {
+const finish = (y: Tensor, { bias, residual, relu: activated }: Epilogue, dtype: DType): Tensor => {
   const added = [bias, residual].reduce((sum, operand) => (operand ? add(sum!, operand) : sum), y)!;
-  // A float32 bias must not make the result wider than the convolution's own.
-  const result = convert(added, y.dtype);
-  return activated ? relu(result) : result;
+  return convert(activated ? relu(added) : added, dtype);
 };
 
 /** y = x ∗ w and what the epilogue says. */
 export const convolve = (x: Tensor, w: Tensor, shape: Shape, attrs: ConvAttrs, epilogue: Epilogue): Tensor => {
   const { runtime } = x;
-  const y = allocate(runtime, shape, 'conv2d', floatOf(x, w));
+  const dtype = floatOf(x, w);
+  // Groups are batches of the product, and its epilogue knows no batches: what follows is added to sums that are not rounded yet.
+  const fused = attrs.groups === 1;
+  const y = allocate(runtime, shape, 'conv2d', fused ? dtype : 'float32');
   if (suitsPatches(runtime, w.shape, shape, attrs)) {
     patchesForward(x, w, y, attrs, epilogue);
     return y;
@@ -177,11 +178,9 @@ export const convolve = (x: Tensor, w: Tensor, shape: Shape, attrs: ConvAttrs, e
     winograd(x, w, y, { padding: attrs.padding, ...epilogue });
     return y;
   }
-  // Groups are batches of the product, and its epilogue knows no batches.
-  const fused = attrs.groups === 1;
   if (isDense(w.shape, attrs)) gemmRows(x, w, y, forwardGeometry(x.shape, w.shape, shape, attrs), extentsOf(x.shape, w.shape, shape, attrs), fused ? epilogue : {});
   else dispatch(runtime, shader.kernel('forward'), { x, w, y }, plainParams(x.shape, w.shape, shape, attrs), gridFor(quadCount(shape) * 4));
-  return fused ? y : finish(y, epilogue);
+  return fused ? y : finish(y, epilogue, dtype);
 };
 
 export const conv2dOp: Op<ConvAttrs> = {

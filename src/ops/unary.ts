@@ -22,7 +22,7 @@ interface Row {
   /** Backward reads the output instead of the input. */
   readonly fromOutput?: boolean;
   readonly differentiable?: boolean;
-  /** Needs more digits, or a wider range, than float16 has. */
+  /** Needs a wider range than float16 has, or more digits: the derivatives of sigmoid and tanh are differences of outputs near 1. */
   readonly wide?: boolean;
   readonly fill?: Fill;
   readonly scalars?: Scalars;
@@ -94,10 +94,10 @@ export const clampOp = unaryOp('clamp', {
 });
 export const reluOp = unaryOp('relu', { code: 8, formula: (x) => Math.max(x, 0), fromOutput: true, fill: awayFrom([0]) });
 export const sigmoidOp = unaryOp('sigmoid', {
-  code: 9, formula: (x) => 1 / (1 + Math.exp(-x)), fromOutput: true, fill: uniform(-4, 4), tolerance: loose('exp, a sum and a division', 2e-6),
+  code: 9, wide: true, formula: (x) => 1 / (1 + Math.exp(-x)), fromOutput: true, fill: uniform(-4, 4), tolerance: loose('exp, a sum and a division', 2e-6),
 });
 export const tanhOp = unaryOp('tanh', {
-  code: 10, formula: Math.tanh, fromOutput: true, fill: uniform(-3, 3),
+  code: 10, wide: true, formula: Math.tanh, fromOutput: true, fill: uniform(-3, 3),
   tolerance: loose('WGSL inherits tanh from (e^x − e^−x)/(e^x + e^−x), which cancels near 0', 1e-5),
 });
 export const geluOp = unaryOp('gelu', {
