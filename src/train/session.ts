@@ -71,6 +71,16 @@ export const createModel = (runtime: Runtime, config: TrainConfig, classes: numb
   return { method, optimizer, scaler: config.precision === 'mixed' ? new GradScaler({ runtime }) : null };
 };
 
+/** The optimiser's step, through the scaler where there is one. */
+export const updateParameters = ({ optimizer, scaler }: Omit<ModelSession, 'method'>): void => {
+  if (!scaler) {
+    optimizer.step();
+    return;
+  }
+  scaler.step(optimizer);
+  scaler.update();
+};
+
 /** Refuses a data set that cannot fill one batch. */
 export const checkBatchSize = (split: Split, batchSize: number): void => {
   if (split.samples.length < batchSize) {

@@ -15,7 +15,7 @@ import { type Evaluation, evaluate } from './evaluate.js';
 import { type EpochRecord, selectionScore, trainMetrics } from './history.js';
 import { batchSource } from './image-batch.js';
 import { EpochProgress, type ProgressMetrics } from './progress.js';
-import type { DataSession, ModelSession } from './session.js';
+import { type DataSession, type ModelSession, updateParameters } from './session.js';
 
 /** Where a trainer begins: a fresh run, or a checkpoint's position. */
 export const START: Position = { epoch: 0, batch: 0, step: 0, sums: {}, seconds: 0, trainSeconds: 0, trainImages: 0, history: [] };
@@ -105,9 +105,7 @@ export class Trainer {
     scope(() => {
       optimizer.zeroGrad();
       method.step(batchSource(this.runtime, batch, transforms, config.augment), config.microBatch || config.batchSize, scaler);
-      if (scaler) scaler.step(optimizer);
-      else optimizer.step();
-      scaler?.update();
+      updateParameters(this.model);
     });
     await this.tracer?.check(this.step);
     this.step++;
