@@ -1,6 +1,9 @@
 /** float16 on the host, and the rewriting of kernels for buffers that hold it. */
 import t from 'tap';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { withHalfBindings } from '../src/kernels/half.js';
+import { resolveIncludes } from '../src/kernels/preprocess.js';
 import { CaseRandom } from '../src/ops/cases.js';
 import { fromHalf, fromHalfBits, roundToHalf, toHalf, toHalfBits } from '../src/tensor/half.js';
 
@@ -85,4 +88,20 @@ t.test('what the rewriting cannot do is refused', async (t) => {
   refused('x', 'let p = &x;', /its address is taken/);
   refused('ids', 'let a = ids[i];', /its elements are vec4i/);
   refused('nothing', '', /it is no array in a buffer/);
+});
+
+/** Shaders of the ops that take float16; the others see it only after a cast. */
+const TAKE_HALF = [
+  'antialias', 'batch-norm', 'binary', 'cast', 'conv-patches', 'conv2d', 'fill', 'finite', 'gemm-broadcast', 'gemm-pack', 'gemm-plain', 'gemm-tile', 'interpolate', 'join', 'layout', 'pool2d',
+  'random', 'reduce', 'reshape', 'unary', 'winograd',
+];
+const CHOICES = { x: 'x-buffer', w: 'w-buffer', transforms: 'winograd-2' };
+
+t.test('every kernel that may meet float16 can be rewritten', async (t) => {
+  for (const name of TAKE_HALF) {
+    const text = resolveIncludes(name, readFileSync(join('shaders', `${name}.wgsl`), 'utf8'), CHOICES);
+    const bindings = [...text.matchAll(/var<storage, read(?:_write)?> (\w+): array<(?:vec4f|vec4u|f32|u32|Value)>/g)].map((m) => m[1]!);
+    t.ok(bindings.length >= 1);
+    for (const binding of bindings) t.doesNotThrow(() => withHalfBindings(name, text, [binding]), `${name}: ${binding}`);
+  }
 });
