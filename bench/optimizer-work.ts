@@ -46,7 +46,7 @@ const adamReference = ([w, g, m, v]: Row): Row => {
 const updates: readonly Update[] = [
   {
     name: 'sgdStep', flops: 6, moved: 5, reference: sgdReference,
-    run: ([w, g, v]) => sgdStep(w, g, v, { lr: LR, momentum: MOMENTUM, weightDecay: DECAY, firstStep: false }),
+    run: ([w, g, v]) => sgdStep(w, g, v, { lr: LR, momentum: MOMENTUM, weightDecay: DECAY, step: 2 }),
   },
   {
     name: 'adamWStep', flops: 12, moved: 7, reference: adamReference,

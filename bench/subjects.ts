@@ -3,6 +3,7 @@ import { gradientMode, verifyForward, verifyGradient } from '../src/autograd/ver
 import { nearest } from '../src/cli/nearest.js';
 import { fail } from '../src/errors.js';
 import type { Runtime } from '../src/kernels/runtime.js';
+import { isPossible } from '../src/ops/cases.js';
 import type { Op } from '../src/ops/op.js';
 import { ops } from '../src/ops/registry.js';
 import { optimizerSubjects } from './optimizer-work.js';
@@ -22,7 +23,7 @@ export interface Subject {
 /** A fast wrong kernel is worth nothing: the op's small cases, ragged sizes and all, run before anything is timed. */
 const checkOp = async (runtime: Runtime, op: Op): Promise<SmallChecks> => {
   let [checks, worst] = [0, 0];
-  for (const opCase of op.cases.filter((c) => !c.bench)) {
+  for (const opCase of op.cases.filter((c) => !c.bench && isPossible(c, runtime.device.report))) {
     const verdicts = [await verifyForward(runtime, op, opCase)];
     if (gradientMode(op, opCase) !== 'none') verdicts.push(await verifyGradient(runtime, op, opCase));
     for (const verdict of verdicts) {

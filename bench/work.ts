@@ -47,11 +47,11 @@ const workOf = <T extends Tensor | readonly (Tensor | null)[]>(
 const backwardCall = (runtime: Runtime, { op, opCase }: Known, inputs: readonly Tensor[], grad: Nd): BackwardCall<unknown> => {
   // Some ops keep what backward needs only where a gradient is asked for.
   const leaves = inputs.map((t, i) => (isSmooth(opCase, i) ? t.alias().requiresGrad_() : t));
-  const call: Call<unknown> = { runtime, inputs: leaves, attrs: opCase.attrs, shape: grad.shape };
+  const call: Call<unknown> = { runtime, inputs: leaves, operands: leaves, attrs: opCase.attrs, shape: grad.shape };
   const made = scope(() => noGrad(() => op.forward(call)));
   const { output, saved } = made instanceof Tensor ? { output: made, saved: {} } : made;
   return {
-    runtime, grad: upload(runtime, grad), attrs: opCase.attrs, saved, shape: grad.shape, shapes: opCase.shapes,
+    runtime, grad: upload(runtime, grad), attrs: opCase.attrs, saved, shape: grad.shape, shapes: opCase.shapes, dtypes: inputs.map((t) => t.dtype),
     inputs: inputs.map((t, i) => (op.keeps?.inputs?.includes(i) ? t : null)), output: op.keeps?.output ? output : null,
     needs: inputs.map((_, i) => isSmooth(opCase, i)),
   };

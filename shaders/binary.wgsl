@@ -87,6 +87,6 @@ fn accumulate(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grou
   let first = linearWorkgroup(group, groups) * 256u + lane;
   for (var k = 0u; k < 4u; k++) {
     let i = first + k * 64u;
-    if (i < P.quads) { total[i] += a[i]; }
+    if (i < P.quads) { total[i] = total[i] + a[i]; }
   }
 }

@@ -1,4 +1,5 @@
-// Element type conversions between int32, uint32 and float32; padding stays zero, as 0 converts to 0.
+// Element type conversions between int32, uint32 and floats; padding stays zero, as 0 converts to 0. To a kernel float16 is float32:
+// between the two there is nothing to do but to copy.
 //# include grid
 
 struct Params {
@@ -8,7 +9,8 @@ struct Params {
 @group(0) @binding(1) var<storage, read_write> y: array<vec4u>;
 @group(1) @binding(0) var<uniform> P: Params;
 
-// 0: int32 to float32, 1: uint32 to float32, 2: float32 to int32 (towards zero), 3: float32 to uint32.
+// 0: int32 to float32, 1: uint32 to float32, 2: float32 to int32 (towards zero), 3: float32 to uint32,
+// 4: between floats.
 override OP: u32 = 0u;
 
 @compute @workgroup_size(64)
@@ -20,6 +22,7 @@ fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
     case 0u: { y[i] = bitcast<vec4u>(vec4f(bitcast<vec4i>(v))); }
     case 1u: { y[i] = bitcast<vec4u>(vec4f(v)); }
     case 2u: { y[i] = bitcast<vec4u>(vec4i(bitcast<vec4f>(v))); }
-    default: { y[i] = vec4u(bitcast<vec4f>(v)); }
+    case 3u: { y[i] = vec4u(bitcast<vec4f>(v)); }
+    default: { y[i] = v; }
   }
 }

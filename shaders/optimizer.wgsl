@@ -2,13 +2,13 @@
 //# include float
 //# include grid
 
-override SCALED: bool = false;    // gradients are multiplied by the scalar in gradScale
+override SCALED: bool = false;    // gradScale says what multiplies the gradients, whether the update is skipped, and how many were before
 
 struct Params {
   quads: u32,
   firstSlot: u32,       // where this tensor's partial sums begin
-  first: u32,           // 1: the momentum buffer holds nothing yet and starts as the gradient
   nesterov: u32,
+  step: f32,            // number of this update, from 1, skipped ones included
   lr: f32,
   weightDecay: f32,
   momentum: f32,
@@ -17,6 +17,8 @@ struct Params {
   beta2: f32,
   rest1: f32,           // 1 - beta1 and 1 - beta2, rounded once from float64
   rest2: f32,
+  logBeta1: f32,        // their logarithms
+  logBeta2: f32,
   stepSize: f32,        // lr / (1 - beta1^step)
   rootCorrection: f32,  // 1 / sqrt(1 - beta2^step)
   eps: f32,
@@ -39,8 +41,19 @@ fn scaledGradient(i: u32) -> vec4f {
   return select(g * gradScale[0], g, g == vec4f(0.0));
 }
 
+fn isSkipped() -> bool {
+  return SCALED && gradScale[1] != 0.0;
+}
+
+// Updates that were carried out, with this one.
+fn updates() -> f32 {
+  if (!SCALED) { return P.step; }
+  return P.step - gradScale[2];
+}
+
 @compute @workgroup_size(64)
 fn sgd(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+  if (isSkipped()) { return; }
   let start = linearWorkgroup(group, groups) * 256u + lane;
   for (var k = 0u; k < 4u; k++) {
     let i = start + k * 64u;
@@ -53,6 +66,7 @@ fn sgd(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec
 
 @compute @workgroup_size(64)
 fn sgdMomentum(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+  if (isSkipped()) { return; }
   let start = linearWorkgroup(group, groups) * 256u + lane;
   for (var k = 0u; k < 4u; k++) {
     let i = start + k * 64u;
@@ -60,15 +74,30 @@ fn sgdMomentum(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gro
       let w = weights[i];
       let g = scaledGradient(i) + P.weightDecay * w;
       var v = g;
-      if (P.first == 0u) { v = P.momentum * moment1[i] + (1.0 - P.dampening) * g; }
+      // At first the momentum buffer holds nothing.
+      if (updates() > 1.0) { v = P.momentum * moment1[i] + (1.0 - P.dampening) * g; }
       moment1[i] = v;
       weights[i] = w - P.lr * select(v, g + P.momentum * v, P.nesterov == 1u);
     }
   }
 }
 
+// 1 - exp(x) for x below 0; near 0 by its series, because the difference would have few digits.
+fn shortfall(x: f32) -> f32 {
+  if (x < -0.5) { return 1.0 - exp(x); }
+  return -x * (1.0 + x / 2.0 * (1.0 + x / 3.0 * (1.0 + x / 4.0 * (1.0 + x / 5.0 * (1.0 + x / 6.0 * (1.0 + x / 7.0 * (1.0 + x / 8.0)))))));
+}
+
+// stepSize and rootCorrection. The host's are made in float64, but do not know of updates that were skipped.
+fn corrections() -> vec2f {
+  if (updates() == P.step) { return vec2f(P.stepSize, P.rootCorrection); }
+  return vec2f(P.lr / shortfall(updates() * P.logBeta1), 1.0 / sqrt(shortfall(updates() * P.logBeta2)));
+}
+
 @compute @workgroup_size(64)
 fn adamW(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+  if (isSkipped()) { return; }
+  let by = corrections();
   let start = linearWorkgroup(group, groups) * 256u + lane;
   for (var k = 0u; k < 4u; k++) {
     let i = start + k * 64u;
@@ -79,7 +108,7 @@ fn adamW(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: v
       moment1[i] = m;
       moment2[i] = v;
       let w = weights[i] * (1.0 - P.lr * P.weightDecay);
-      weights[i] = w - P.stepSize * m / (sqrt(v) * P.rootCorrection + P.eps);
+      weights[i] = w - by.x * m / (sqrt(v) * by.y + P.eps);
     }
   }
 }

@@ -85,6 +85,7 @@ export { gradcheck, type GradcheckInput, type GradcheckOptions, type GradcheckRe
 export { buffer, Module, type ModuleHook, parameter, type StateDict, withModuleHook } from './nn/module.js';
 export { AvgPool2d, BatchNorm2d, Conv2d, type Conv2dLayerOptions, Dropout, freezeBatchNorm, GlobalAvgPool2d, Linear, MaxPool2d, ReLU, Sequential } from './nn/layers.js';
 export { defaultUniform, kaimingNormal, seedInit, truncatedNormal, withoutInit } from './nn/init.js';
+export { GradScaler, type GradScalerOptions, type GradScalerState } from './nn/grad-scaler.js';
 export { AdamW, type AdamWOptions, Optimizer, SGD, type SgdOptions } from './nn/optimizer.js';
 export { learningRate, type ScheduleOptions } from './nn/schedule.js';
 export type { Backbone, BackboneOptions } from './nn/models/backbone.js';

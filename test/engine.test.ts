@@ -222,7 +222,7 @@ t.test('recorder: the parameter arena wraps around beyond 4096 different paramet
 
 t.test('recorder: misuse names the kernel and what is wrong', (t) => scope(async () => {
   const x = tensor([1, 2, 3, 4]);
-  const other = new Shader('misused', scaleShader.specialise({}).code);
+  const other = new Shader('misused', scaleShader.specialise(scaleShader.kernel('scale')).code);
   const params = { quads: 1, factor: 1, at: 0 };
   t.throws(() => recorder.dispatch(other.kernel('scale'), { x: x.range, z: x.range }, params, [1, 1, 1]), /misused\.scale: the shader has no binding "z"; it has x, y/);
   t.throws(() => recorder.dispatch(scaleShader.kernel('scale'), { x: x.range, y: x.range }, { quads: 1 }, [1, 1, 1]), /scale\.scale: parameter factor is missing/);

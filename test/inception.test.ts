@@ -135,7 +135,7 @@ t.test('a training step: losses, boxes, kept pixels, gradients, centers, statist
   const metrics = new MetricSums(runtime, stepMetrics);
   const before = await inFileLayout(model.namedParameters());
   optimizer.zeroGrad();
-  const { logits, boxes, dropped } = trainStep(model, centers, images(), tensor(fixture.labels, [batch], { dtype: 'int32' }), defaultWsdan, metrics, draws);
+  const { logits, boxes, dropped } = trainStep(model, centers, images(), tensor(fixture.labels, [batch], { dtype: 'int32' }), defaultWsdan, metrics, { draws });
   t.same([...(await boxes.data())], fixture.boxes, 'crop boxes to the pixel');
   const left = await dropped.data();
   const kept = fixture.kept.map((_, b) => left.subarray(b * size * size * 3, (b + 1) * size * size * 3).filter((v, i) => i % 3 === 0 && v !== 0).length / size ** 2);

@@ -1,17 +1,25 @@
-/** Every op record: forward against float64, gradient against finite differences, on this machine's adapter. */
+/**
+ * Every op record: forward against float64, gradient against finite differences, on this machine's adapter.
+ * `PIPIT_OPS=conv2d,add` checks some of them; `PIPIT_PRECISION=mixed` stores the inputs of all ops that take float16 as float16.
+ */
 import t from 'tap';
 import { gradientMode, verifyForward, verifyGradient } from '../src/autograd/verify.js';
+import { inHalf, isPossible, type OpCase } from '../src/ops/cases.js';
+import type { Op } from '../src/ops/op.js';
 import { ops } from '../src/ops/registry.js';
 import { openRuntime } from './support/runtime.js';
 
 const runtime = await openRuntime();
 const only = process.env.PIPIT_OPS?.split(',');
+const mixed = process.env.PIPIT_PRECISION === 'mixed';
+if (mixed && !runtime.device.report.half) t.bailout(`PIPIT_PRECISION=mixed: "${runtime.device.report.name}" has no float16`);
+
+const stored = ({ precision = 'float32' }: Op, opCase: OpCase): OpCase => (mixed && precision !== 'float32' ? inHalf(opCase) : opCase);
 
 for (const op of ops) {
   if (only && !only.includes(op.name)) continue;
   await t.test(op.name, async (t) => {
-    for (const opCase of op.cases) {
-      if (opCase.bench) continue;
+    for (const opCase of op.cases.filter((c) => !c.bench && isPossible(c, runtime.device.report)).map((c) => stored(op, c))) {
       const forward = await verifyForward(runtime, op, opCase);
       t.ok(forward.passed, `${opCase.name}: forward error ${forward.error.toExponential(1)} (at most ${forward.tolerance}), ${forward.note}`);
       if (gradientMode(op, opCase) === 'none') continue;

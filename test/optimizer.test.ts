@@ -23,7 +23,7 @@ interface SgdState { w: Float64Array; v: Float64Array }
 const sgdReference = ({ w, v }: SgdState, grad: ArrayLike<number>, o: SgdStep, scale: number): void => {
   for (let i = 0; i < w.length; i++) {
     const g = grad[i]! * scale + (o.weightDecay ?? 0) * w[i]!;
-    v[i] = o.firstStep ? g : (o.momentum ?? 0) * v[i]! + (1 - (o.dampening ?? 0)) * g;
+    v[i] = o.step === 1 ? g : (o.momentum ?? 0) * v[i]! + (1 - (o.dampening ?? 0)) * g;
     const momentum = o.momentum ?? 0;
     w[i]! -= o.lr * (momentum === 0 ? g : o.nesterov ? g + momentum * v[i]! : v[i]!);
   }
@@ -47,7 +47,7 @@ for (const [name, variant] of SGD_VARIANTS) {
         const [param, velocity] = [tensor(start, shape), tensor(new Float32Array(size), shape)];
         for (let step = 0; step < 3; step++) {
           const grad = numbers(size);
-          const options = { lr: 0.1 / (step + 1), ...variant, firstStep: step === 0 };
+          const options = { lr: 0.1 / (step + 1), ...variant, step: step + 1 };
           sgdReference(state, grad, options, scale ?? 1);
           sgdStep(param, tensor(grad, shape), variant.momentum ? velocity : null, { ...options, gradScale: scale ? tensor([scale], []) : undefined });
         }
@@ -96,7 +96,7 @@ await t.test('globalNorm and clipScale', (t) => scope(async () => {
 
 await t.test('a NaN scale leaves the padding of rows zero', (t) => scope(async () => {
   const param = tensor([1, 2, 3, 4, 5], [5]);
-  sgdStep(param, tensor([1, 1, 1, 1, 1], [5]), null, { lr: 1, firstStep: true, gradScale: tensor([NaN], []) });
+  sgdStep(param, tensor([1, 1, 1, 1, 1], [5]), null, { lr: 1, step: 1, gradScale: tensor([NaN], []) });
   const stored = new Float32Array(await runtime.recorder.read(param.range));
   t.same([...stored.subarray(5)], [0, 0, 0]);
   t.ok(Number.isNaN(stored[0]!), 'and the parameters show it');
@@ -104,9 +104,9 @@ await t.test('a NaN scale leaves the padding of rows zero', (t) => scope(async (
 
 await t.test('misuse is refused', (t) => scope(async () => {
   const [a, b] = [tensor([1, 2, 3, 4, 5]), tensor([1, 2])];
-  t.throws(() => sgdStep(a, b, null, { lr: 1, firstStep: true }), /gradient has shape \[2\].*\[5\]/);
-  t.throws(() => sgdStep(a, a, null, { lr: 1, momentum: 0.9, firstStep: true }), /momentum 0\.9 needs a momentum buffer/);
-  t.throws(() => sgdStep(a, a, a, { lr: 1, momentum: 0, nesterov: true, firstStep: true }), /Nesterov needs momentum/);
+  t.throws(() => sgdStep(a, b, null, { lr: 1, step: 1 }), /gradient has shape \[2\].*\[5\]/);
+  t.throws(() => sgdStep(a, a, null, { lr: 1, momentum: 0.9, step: 1 }), /momentum 0\.9 needs a momentum buffer/);
+  t.throws(() => sgdStep(a, a, a, { lr: 1, momentum: 0, nesterov: true, step: 1 }), /Nesterov needs momentum/);
   t.throws(() => adamWStep(a, a, a, a, { lr: 1, step: 0 }), /counts updates from 1/);
   t.throws(() => globalNorm([]), /empty/);
   t.throws(() => clipScale(tensor([1], []), 0), /above 0/);
@@ -133,7 +133,7 @@ await t.test('trajectories of torch.optim', (t) => scope(async () => {
       const grad = load(`gradient.${n}`);
       const gradScale = name === 'clipped' ? clipScale(globalNorm([grad]), 1.5) : undefined;
       if (name === 'adamw') adamWStep(param, grad, first!, second!, { lr, beta1: 0.9, beta2: 0.99, eps: 1e-6, weightDecay: 0.1, step: n + 1 });
-      else sgdStep(param, grad, variant.momentum ? first! : null, { lr, ...variant, firstStep: n === 0, gradScale });
+      else sgdStep(param, grad, variant.momentum ? first! : null, { lr, ...variant, step: n + 1, gradScale });
       const { error } = worstError(await param.data(), tensors.get(`${name}.${n}`)!.data as Float32Array);
       t.ok(error < TOLERANCE, `${name}, step ${n + 1}: ${error.toExponential(1)}`);
     }

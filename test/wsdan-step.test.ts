@@ -44,7 +44,7 @@ const runStep = async (step: number, look: (result: ReturnType<typeof trainStep>
     const images = tensor(portableImages(batch, size, 2), [batch, size, size, 3]);
     const labels = tensor(Int32Array.from(meta<number[]>('labels')), [batch]);
     optimizer.zeroGrad();
-    const result = trainStep(model, centers, images, labels, options, metrics, drawsOf(step));
+    const result = trainStep(model, centers, images, labels, options, metrics, { draws: drawsOf(step) });
     await look(result);
     optimizer.step();
   });

@@ -1,5 +1,7 @@
 import { fail } from '../errors.js';
+import { autocast } from '../ops/autocast.js';
 import { accumulate, add } from '../ops/binary.js';
+import { convert } from '../ops/convert.js';
 import { full } from '../ops/fill.js';
 import { inspectOutput } from '../ops/op.js';
 import { inModule } from '../tensor/context.js';
@@ -21,11 +23,11 @@ export const backward = (loss: Tensor, gradient?: Tensor): void => {
     fail(`backward: tensor "${loss.label}" has shape ${formatShape(loss.shape)}; only a scalar has an implicit gradient. Reduce it with sum() or mean(), or pass a gradient of the same shape`);
   }
   if (gradient && !sameShape(gradient.shape, loss.shape)) fail(`backward: the gradient's shape ${formatShape(gradient.shape)} differs from the loss's ${formatShape(loss.shape)}`);
-  scope(() => noGrad(() => {
-    const seed = gradient ? gradient.alias() : full(loss.shape, 1, { runtime: loss.runtime });
+  scope(() => noGrad(() => autocast(() => {
+    const seed = gradient ? convert(gradient, loss.dtype) : full(loss.shape, 1, { runtime: loss.runtime, dtype: loss.dtype });
     if (loss.gradNode) propagate(loss.gradNode as Node, seed);
     else addToLeaf(loss, seed);
-  }));
+  }, { enabled: false })));
 };
 
 /** Asks backward to store the gradient of a tensor that is not a leaf (PyTorch's `retain_grad`). */

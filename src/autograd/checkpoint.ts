@@ -1,4 +1,5 @@
 import { fail } from '../errors.js';
+import { type AutocastRegion, currentAutocast, inAutocast } from '../ops/autocast.js';
 import type { BackwardCall } from '../ops/op.js';
 import { getRandomState, type RandomState, setRandomState } from '../ops/random.js';
 import { scope } from '../tensor/scope.js';
@@ -9,11 +10,17 @@ import { enableGrad, isRecording, noticingGradients, recomputing, recordCall } f
 
 type Fn = (...inputs: Tensor[]) => Tensor;
 
+/** What the second call must find as the first did. */
+interface State {
+  readonly random: RandomState;
+  readonly autocast: AutocastRegion;
+}
+
 /**
  * Calls `fn` and keeps only its inputs for backward, which calls it again when it needs what was computed in between
  * (PyTorch's `checkpoint`): memory for the time of one more forward.
  *
- * Values and gradients are those of a plain call, to the bit: random ops draw the same numbers again, and running statistics are
+ * Values and gradients are those of a plain call, to the bit: random ops draw the same numbers again, `autocast` holds as it did, and running statistics are
  * updated by the first call alone (a layer with state of its own asks {@link isRecomputing}). Only where an input is also read
  * outside of `fn` are its gradients added in another order. Tensors to which `fn` applies `retainGrad` get their gradients in the
  * second call.
@@ -25,15 +32,15 @@ type Fn = (...inputs: Tensor[]) => Tensor;
 export const checkpoint = <Inputs extends Tensor[]>(fn: (...inputs: NoInfer<Inputs>) => Tensor, ...inputs: Inputs): Tensor => {
   if (!isRecording()) return fn(...inputs);
   const run = fn as unknown as Fn;
-  const random = getRandomState();
+  const state: State = { random: getRandomState(), autocast: currentAutocast() };
   const { result, wanted } = noticingGradients(() => scope(() => detachedCall(run, inputs)));
   if (!wanted && !result.requiresGrad && !inputs.some((input) => input.requiresGrad)) return result;
   // A parameter that is returned as it is must not get the checkpoint's node.
   const output = result.requiresGrad ? result.alias() : result;
   recordCall({
     name: 'checkpoint', keeps: { inputs: inputs.map((_, i) => i) },
-    backward: (call) => gradientsByRunningAgain(run, random, call),
-  }, { runtime: output.runtime, inputs, attrs: null, shape: output.shape }, output);
+    backward: (call) => gradientsByRunningAgain(run, state, call),
+  }, { runtime: output.runtime, inputs, operands: inputs, attrs: null, shape: output.shape }, output);
   return output;
 };
 
@@ -47,10 +54,10 @@ const detachedCall = (fn: Fn, inputs: readonly Tensor[]): Tensor => {
   return output;
 };
 
-const gradientsByRunningAgain = (fn: Fn, random: RandomState, { grad, inputs, needs, shape }: BackwardCall<unknown>): (Tensor | null)[] => {
+const gradientsByRunningAgain = (fn: Fn, state: State, { grad, inputs, needs, shape }: BackwardCall<unknown>): (Tensor | null)[] => {
   const leaves = inputs.map((input, i) => (needs[i] ? input!.alias().requiresGrad_() : input!.alias()));
   recomputing(() => {
-    const output = runAgain(fn, random, leaves, shape);
+    const output = runAgain(fn, state, leaves, shape);
     if (!output.requiresGrad) return;
     // The graph keeps what it needs of the value; the rest of backward need not.
     if (output.gradNode) output.release();
@@ -59,11 +66,11 @@ const gradientsByRunningAgain = (fn: Fn, random: RandomState, { grad, inputs, ne
   return leaves.map((leaf) => leaf.grad);
 };
 
-const runAgain = (fn: Fn, random: RandomState, leaves: Tensor[], shape: Shape): Tensor => {
+const runAgain = (fn: Fn, { random, autocast }: State, leaves: Tensor[], shape: Shape): Tensor => {
   const now = getRandomState();
   setRandomState(random);
   try {
-    const output = enableGrad(() => scope(() => fn(...leaves)));
+    const output = inAutocast(autocast, () => enableGrad(() => scope(() => fn(...leaves))));
     if (!sameShape(output.shape, shape)) {
       fail(`checkpoint: the function returned ${formatShape(shape)} first and ${formatShape(output.shape)} when backward called it again; it must do the same both times`);
     }

@@ -1,9 +1,10 @@
 import { fail } from '../errors.js';
+import { convert } from '../ops/convert.js';
 import { type Call, installTape, type Op } from '../ops/op.js';
 import { modulePath } from '../tensor/context.js';
 import { type Scoped, trackOutermost, untrack } from '../tensor/scope.js';
 import { formatShape, type Shape } from '../tensor/shape.js';
-import type { GradientNode, Tensor } from '../tensor/tensor.js';
+import { type DType, type GradientNode, isFloat, type Tensor } from '../tensor/tensor.js';
 
 let nextOrder = 0;
 /** `notice`: nothing is recorded, but whether there would have been anything to record is. */
@@ -25,6 +26,7 @@ export class Node implements GradientNode, Scoped {
   readonly order = nextOrder++;
   readonly shape: Shape;
   readonly shapes: readonly Shape[];
+  readonly dtypes: readonly DType[];
   readonly sources: readonly Source[];
   /** Outputs whose gradient the user asked for with `retainGrad`. */
   retained: Tensor | null = null;
@@ -35,13 +37,14 @@ export class Node implements GradientNode, Scoped {
   constructor(private readonly record: Recorded, private readonly call: Call<unknown>, output: Tensor, private readonly saved: Record<string, Tensor>) {
     this.op = record.name;
     this.shape = call.shape;
-    this.shapes = call.inputs.map((t) => t.shape);
-    this.sources = call.inputs.map(sourceOf);
+    this.shapes = call.operands.map((t) => t.shape);
+    this.dtypes = call.operands.map((t) => t.dtype);
+    this.sources = call.operands.map(sourceOf);
     const keeps = record.keeps ?? {};
     this.inputs = call.inputs.map((t, i) => (keeps.inputs?.includes(i) ? privateHandle(t) : null));
     this.output = keeps.output ? privateHandle(output) : null;
     // The call's own handles would keep nothing alive but could be used after their release.
-    this.call = { ...call, inputs: [] };
+    this.call = { ...call, inputs: [], operands: [] };
     trackOutermost(this);
   }
 
@@ -50,10 +53,10 @@ export class Node implements GradientNode, Scoped {
     if (this.state !== 'live') this.refuse();
     const grads = this.record.backward!({
       runtime: this.call.runtime, grad, attrs: this.call.attrs as never, inputs: this.inputs, output: this.output, saved: this.saved,
-      shapes: this.shapes, shape: this.shape, needs: this.sources.map((s) => s !== null), into,
+      shapes: this.shapes, dtypes: this.dtypes, shape: this.shape, needs: this.sources.map((s) => s !== null), into,
     });
     this.free('consumed');
-    return grads;
+    return grads.map((grad, i) => (grad && this.sources[i] && grad.dtype !== this.dtypes[i] ? convert(grad, this.dtypes[i]!) : grad));
   }
 
   /** Called when the outermost scope ends without (or after) a backward. */
@@ -98,10 +101,10 @@ export const recordCall = (record: Recorded, call: Call<unknown>, output: Tensor
 
 installTape({
   record(op, call, output, saved) {
-    if (mode === 'off' || op.backward === null || !call.inputs.some((t) => t.requiresGrad)) return false;
+    if (mode === 'off' || op.backward === null || !isFloat(output.dtype) || !call.operands.some((t) => t.requiresGrad)) return false;
     if (mode === 'notice') {
       noticed = true;
-      refuseCaptured(op.name, call.inputs.find((t) => t.gradNode));
+      refuseCaptured(op.name, call.operands.find((t) => t.gradNode));
       return false;
     }
     recordCall(op as unknown as Recorded, call as Call<unknown>, output, saved);

@@ -4,9 +4,10 @@ import { caseInputs, CaseRandom, type OpCase } from '../ops/cases.js';
 import type { Nd } from '../ops/nd.js';
 import { type Op, run } from '../ops/op.js';
 import { tensor } from '../tensor/create.js';
+import { roundToHalf } from '../tensor/half.js';
 import { scope } from '../tensor/scope.js';
 import { formatShape, numel, sameShape } from '../tensor/shape.js';
-import type { Tensor } from '../tensor/tensor.js';
+import { isFloat, type Tensor } from '../tensor/tensor.js';
 import { backward } from './backward.js';
 
 export interface Verdict {
@@ -27,6 +28,14 @@ export interface Verdict {
  */
 const FORWARD_TOLERANCE = 1e-6;
 const GRADIENT_TOLERANCE = 4e-6;
+
+/**
+ * Unit roundoff of float16: what storing a result in it adds to its error. The references compute from inputs that are rounded
+ * already, so that nothing else is added.
+ */
+const HALF = 2 ** -11;
+/** A gradient in float16 has met it up to four times: the longest formula, that of a quotient, goes through three ops, and sums are converted. */
+const HALF_GRADIENT = 4 * HALF;
 
 /** Central differences in float64 have an error of about h² · f''' / 6, far below float32's rounding. */
 const STEP = 1e-5;
@@ -56,7 +65,7 @@ export const verifyForward = (runtime: Runtime, op: Op, opCase: OpCase): Promise
   const inputs = caseInputs(opCase);
   const expected = op.reference(inputs, opCase.attrs);
   const output = run(op, upload(runtime, opCase, inputs), opCase.attrs);
-  const tolerance = (opCase.tolerance ?? op.tolerance)?.forward ?? FORWARD_TOLERANCE;
+  const tolerance = ((opCase.tolerance ?? op.tolerance)?.forward ?? FORWARD_TOLERANCE) + (output.dtype === 'float16' ? HALF : 0);
   const base = { op: op.name, case: opCase.name, tolerance };
   if (!sameShape(output.shape, expected.shape)) {
     return { ...base, error: Infinity, passed: false, note: `shape ${formatShape(output.shape)} instead of ${formatShape(expected.shape)}` };
@@ -70,9 +79,10 @@ export const verifyForward = (runtime: Runtime, op: Op, opCase: OpCase): Promise
 const tailIsZero = async (x: Tensor): Promise<boolean> => {
   const width = x.shape.length ? x.shape[x.shape.length - 1]! : 1;
   if (width % 4 === 0) return true;
-  const stored = new Uint32Array(await x.runtime.recorder.read(x.range));
+  const raw = await x.runtime.recorder.read(x.range);
+  const [stored, magnitude] = x.dtype === 'float16' ? [new Uint16Array(raw), 0x7fff] : [new Uint32Array(raw), 0x7fffffff];
   const stride = Math.ceil(width / 4) * 4;
-  return stored.every((bits, i) => i % stride < width || (bits & 0x7fffffff) === 0);
+  return stored.every((bits, i) => i % stride < width || (bits & magnitude) === 0);
 };
 
 /** How the gradient of a case is checked. */
@@ -90,19 +100,20 @@ export const gradientMode = (op: Op, opCase: OpCase): 'elements' | 'directions' 
 export const verifyGradient = (runtime: Runtime, op: Op, opCase: OpCase): Promise<Verdict> => scope(async () => {
   const mode = gradientMode(op, opCase);
   const inputs = caseInputs(opCase);
-  const smooth = inputs.map((_, i) => (opCase.dtypes?.[i] ?? 'float32') === 'float32');
-  const random = new CaseRandom(77);
-  const weights = Float32Array.from(op.reference(inputs, opCase.attrs).data, () => random.uniform(-1, 1));
-  const objective = (at: readonly Nd[]): number => op.reference(at, opCase.attrs).data.reduce((sum, y, i) => sum + y * weights[i]!, 0);
-
+  const smooth = inputs.map((_, i) => isFloat(opCase.dtypes?.[i] ?? 'float32'));
   const tensors = upload(runtime, opCase, inputs);
   tensors.forEach((t, i) => { if (smooth[i]) t.requiresGrad_(); });
   const output = run(op, tensors, opCase.attrs);
+  const random = new CaseRandom(77);
+  const weight = (): number => (output.dtype === 'float16' ? roundToHalf(random.uniform(-1, 1)) : random.uniform(-1, 1));
+  const weights = Float32Array.from({ length: output.size }, weight);
+  const objective = (at: readonly Nd[]): number => op.reference(at, opCase.attrs).data.reduce((sum, y, i) => sum + y * weights[i]!, 0);
   backward(output, tensor(weights, output.shape, { runtime }));
   const gradients = await Promise.all(tensors.map(async (t) => (t.grad ? await t.grad.data() : null)));
+  const rounded = tensors.some((t) => t.grad?.dtype === 'float16');
   for (const t of tensors) t.grad?.release();
 
-  const tolerance = (opCase.tolerance ?? op.tolerance)?.gradient ?? GRADIENT_TOLERANCE;
+  const tolerance = ((opCase.tolerance ?? op.tolerance)?.gradient ?? GRADIENT_TOLERANCE) + (rounded ? HALF_GRADIENT : 0);
   const error = mode === 'elements' ? elementError(inputs, gradients, smooth, objective) : directionError(inputs, gradients, smooth, objective, random);
   return { op: op.name, case: opCase.name, error, tolerance, passed: error <= tolerance, note: mode };
 });

@@ -4,6 +4,7 @@ import { writeFileAtomic } from '../io/atomic.js';
 import { accuracies, accuracyTable } from '../train/accuracy-table.js';
 import { type Evaluation, evaluate } from '../train/evaluate.js';
 import { checkEvaluation } from '../train/memory-plan.js';
+import { checkPrecision } from '../train/method.js';
 import { openData } from '../train/session.js';
 import { openRuntime } from './open-runtime.js';
 import { choice, flag, int, parseOptions, text } from './options.js';
@@ -54,10 +55,11 @@ const figures = (result: Evaluation) => ({
 
 const evaluateCommand = async (): Promise<void> => {
   const { values, source } = parseOptions(spec, process.argv.slice(2));
-  const { data: folder, testTheta, testPadding, average, batchSize, limitTest, limitTrain } = values;
+  const { data: folder, testTheta, testPadding, average, precision, batchSize, limitTest, limitTrain } = values;
   const skip = source.skipBadImages === 'default' ? {} : { skipBadImages: values.skipBadImages };
-  const saved = await readSavedModel(values, { data: folder, testTheta, testPadding, average, evalBatchSize: batchSize, limitTest, limitTrain, ...skip });
+  const saved = await readSavedModel(values, { data: folder, testTheta, testPadding, average, precision, evalBatchSize: batchSize, limitTest, limitTrain, ...skip });
   const runtime = await openRuntime(values.adapter);
+  checkPrecision(runtime, saved.config);
   console.log(describeSaved(saved));
   const data = await openData(saved.config, { workers: values.workers ?? -1, cacheMegabytes: 0 });
   try {

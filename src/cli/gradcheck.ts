@@ -4,7 +4,7 @@ import { gradientMode, type Verdict, verifyForward, verifyGradient } from '../au
 import { fail, UserError } from '../errors.js';
 import { writeFileAtomic } from '../io/atomic.js';
 import type { Runtime } from '../kernels/runtime.js';
-import type { OpCase } from '../ops/cases.js';
+import { isPossible, type OpCase } from '../ops/cases.js';
 import type { Op } from '../ops/op.js';
 import { ops } from '../ops/registry.js';
 import { type CheckedOp, featureTable } from './feature-table.js';
@@ -60,7 +60,7 @@ const verdictText = (forward: Verdict, gradient: Verdict | null): string => {
 const checkOp = async (runtime: Runtime, op: Op, onlyFailures: boolean): Promise<CheckedOp> => {
   const forward: Verdict[] = [];
   const gradient: Verdict[] = [];
-  for (const opCase of op.cases.filter((c) => !c.bench)) {
+  for (const opCase of op.cases.filter((c) => !c.bench && isPossible(c, runtime.device.report))) {
     const value = await attempt(() => verifyForward(runtime, op, opCase), op, opCase);
     const how = gradientMode(op, opCase);
     const slope = how === 'none' ? null : await attempt(() => verifyGradient(runtime, op, opCase), op, opCase);

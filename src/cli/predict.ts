@@ -1,7 +1,7 @@
 import { DecodePool } from '../data/decode-pool.js';
 import { fail } from '../errors.js';
 import type { Runtime } from '../kernels/runtime.js';
-import type { Method } from '../train/method.js';
+import { checkPrecision, type Method } from '../train/method.js';
 import { checkEvaluation } from '../train/memory-plan.js';
 import { describeBatch } from '../train/report-cases.js';
 import { decodeLimits } from '../train/session.js';
@@ -94,13 +94,14 @@ const predictAll = async (runtime: Runtime, method: Method, saved: SavedModel, r
 const predict = async (): Promise<number> => {
   const { values, positional } = parseOptions(spec, process.argv.slice(2));
   if (positional.length === 0 && values.synthetic === undefined) fail('name at least one IMAGE, or try --synthetic 4 with a network trained on the embedded data set');
-  const { testTheta, testPadding, average, batchSize } = values;
-  const saved = await readSavedModel(values, { testTheta, testPadding, average, evalBatchSize: batchSize });
+  const { testTheta, testPadding, average, precision, batchSize } = values;
+  const saved = await readSavedModel(values, { testTheta, testPadding, average, precision, evalBatchSize: batchSize });
   const requests: Request[] = positional.map((path) => ({ name: path, source: { path } }));
   if (values.synthetic !== undefined) requests.push(...syntheticRequests(values.synthetic, saved));
   if (values.pictures && saved.config.method === 'plain') fail('--pictures: a plain classifier has no attention to show; leave the option out');
   if (values.pictures) preparePictureFolder(values.pictures);
   const runtime = await openRuntime(values.adapter, values.json);
+  checkPrecision(runtime, saved.config);
   if (!values.json) console.log(describeSaved(saved));
   try {
     const method = buildSaved(runtime, saved);

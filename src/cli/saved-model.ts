@@ -34,6 +34,7 @@ export const refinementOptions = {
   testTheta: number({ help: 'threshold of the box, relative to the attention’s maximum', min: 0, max: 1, defaultText: 'as trained' }),
   testPadding: number({ help: 'margin of the box, of the side', min: 0, max: 1, defaultText: 'as trained' }),
   average: choice(['probabilities', 'logits'], { help: 'what refinement averages', defaultText: 'as trained' }),
+  precision: choice(['float32', 'mixed'], { help: 'numbers in memory', defaultText: 'as trained' }),
   batchSize: int({ help: 'images per step', min: 1, max: 4096, defaultText: 'as in training’s evaluation' }),
 };
 

@@ -18,6 +18,7 @@ export const resultOptions = {
   testImages: int({ help: 'test images of the synthetic set', min: 16, default: 400 }),
   method: choice(['wsdan', 'plain'], { help: 'WS-DAN, or the same backbone as a plain classifier', default: 'wsdan' }),
   model: choice(backboneNames, { help: 'backbone', defaultText: preset }),
+  precision: choice(['float32', 'mixed'], { help: 'numbers in memory; mixed: activations and products’ operands as float16, with loss scaling, on adapters that have it', default: 'float32' }),
   transformInput: flag({ help: 'bring pixels to −1 … 1 inside Inception, as torchvision does for Google’s weights' }),
   weights: text({ help: 'weights to start from: a checkpoint of Pipit or of the PyTorch programs, or torchvision’s file for the backbone (.safetensors, .pth, .pt, .ckpt)', placeholder: 'FILE' }),
   weightsIgnore: texts({ help: 'names in --weights that may be missing or of another shape, such as fc.weight or "fc.*"; fresh values stand there then' }),
@@ -116,7 +117,7 @@ export const toTrainConfig = (options: ResultOptions): TrainConfig => {
   return {
     dataset: o.dataset, data: o.data ?? '', level: o.level, embedded: { train: o.trainImages, test: o.testImages },
     limitTrain: o.limitTrain ?? 0, limitTest: o.limitTest ?? 0, valFraction: o.valFraction, skipBadImages: o.skipBadImages,
-    method: o.method, model: o.model, transformInput: o.transformInput, weights: o.weights ?? '', weightsIgnore: o.weightsIgnore ?? [], batchSize: o.batchSize, microBatch: o.microBatch ?? 0, freezeBn: o.freezeBn, evalBatchSize: o.evalBatchSize ?? 2 * o.batchSize, epochs: o.epochs,
+    method: o.method, model: o.model, precision: o.precision, transformInput: o.transformInput, weights: o.weights ?? '', weightsIgnore: o.weightsIgnore ?? [], batchSize: o.batchSize, microBatch: o.microBatch ?? 0, freezeBn: o.freezeBn, evalBatchSize: o.evalBatchSize ?? 2 * o.batchSize, epochs: o.epochs,
     optimizer: o.optimizer, lr: o.lr, momentum: o.momentum, nesterov: o.nesterov, weightDecay: o.weightDecay, clipGradNorm: o.clipGradNorm,
     schedule: { kind: o.schedule, stepSize: o.lrStep, gamma: o.lrGamma, warmupEpochs: o.warmupEpochs }, seed: o.seed, evalEvery: o.evalEvery,
     augment: {

@@ -28,7 +28,8 @@ const resumedOptions = (parsed: Parsed<typeof trainOptions>, saved: Checkpoint['
     if (given && !CHANGEABLE.includes(name) && JSON.stringify(values[name]) !== JSON.stringify(saved[name])) {
       fail(`--resume: the run was started with --${kebab(name)} ${JSON.stringify(saved[name] ?? 'unset')}, not ${JSON.stringify(values[name])}; leave the option out, or start a new run with another --out`);
     }
-    if (!given || !CHANGEABLE.includes(name)) values[name] = saved[name];
+    // A checkpoint of an earlier version lacks later options; their defaults are what it was trained with.
+    if (!given || !CHANGEABLE.includes(name)) values[name] = saved[name] ?? values[name];
   }
   return values as TrainOptions;
 };
@@ -40,6 +41,7 @@ const train = async (): Promise<number> => {
   const out = parsed.values.out ?? freeRunFolder(parsed.values.dataset);
   const checkpoint = resume ? lastCheckpoint(out) : null;
   const options = checkpoint ? resumedOptions(parsed, checkpoint.options) : withPreset(parsed);
+  if (options.debugNan && options.precision === 'mixed') fail('--debug-nan stops at the first infinity, and with --precision mixed the loss scaling meets some on purpose; use it with --precision float32');
   prepareFolder(out, resume);
   const runtime = await openRuntime(options.adapter);
   const config = toTrainConfig(options);

@@ -30,6 +30,8 @@ export interface AdapterReport {
   readonly subgroupSize: number;
   /** Whether kernels may read storage textures. */
   readonly imageOperands: boolean;
+  /** Whether kernels may read and write float16 in buffers. */
+  readonly half: boolean;
   readonly features: readonly string[];
 }
 
@@ -51,6 +53,7 @@ export const describeAdapter = (adapter: GPUAdapter, gpu: GPU): AdapterReport =>
     software: driverClass !== 'gpu' || Boolean(info.isFallbackAdapter),
     subgroupSize: adapter.features.has('subgroups') ? fixedSize : 0,
     imageOperands: gpu.wgslLanguageFeatures.has('readonly_and_readwrite_storage_textures'),
+    half: adapter.features.has('shader-f16'),
     features: [...adapter.features].sort(),
   };
 };

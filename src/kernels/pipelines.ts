@@ -50,7 +50,7 @@ export class PipelineCache {
       label: kernel.key,
       entries: bindings.map((b) => ({ binding: b.index, visibility: GPUShaderStage.COMPUTE, ...layoutOf(b) })),
     });
-    const { code, overrides } = kernel.shader.specialise(kernel.constants);
+    const { code, overrides } = kernel.shader.specialise(kernel);
     // Captured, so that the report names the kernel and its line instead of whatever fails first because of it.
     gpu.pushErrorScope('validation');
     const module = gpu.createShaderModule({ label: kernel.key, code });

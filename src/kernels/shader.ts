@@ -1,3 +1,4 @@
+import { withHalfBindings } from './half.js';
 import { preprocess, resolveIncludes } from './preprocess.js';
 import { type ParamField, parseParams } from './params.js';
 
@@ -15,7 +16,9 @@ export interface Kernel {
   readonly shader: Shader;
   readonly entry: string;
   readonly constants: Constants;
-  /** Unique for (shader, entry, constants); also the label in errors. */
+  /** Bindings that hold float16. */
+  readonly half: readonly string[];
+  /** Unique for (shader, entry, constants, half); also the label in errors. */
   readonly key: string;
 }
 
@@ -46,16 +49,26 @@ export class Shader {
     for (const name in constants) key += ` ${name}=${constants[name]}`;
     let kernel = this.kernels.get(key);
     if (!kernel) {
-      kernel = { shader: this, entry, constants, key };
+      kernel = { shader: this, entry, constants, half: [], key };
       this.kernels.set(key, kernel);
     }
     return kernel;
   }
 
+  /** A kernel's variant for buffers of float16. @param names the bindings that hold it, separated by blanks */
+  inHalf({ entry, constants, key: plain }: Kernel, names: string): Kernel {
+    const key = `${plain} float16: ${names}`;
+    let kernel = this.kernels.get(key);
+    if (!kernel) this.kernels.set(key, (kernel = { shader: this, entry, constants, half: names.split(' '), key }));
+    return kernel;
+  }
+
   /** WGSL text for the given constants, and those of them that are `override`s. */
-  specialise(constants: Constants): { code: string; overrides: Record<string, number> } {
+  specialise({ constants, half }: Pick<Kernel, 'constants' | 'half'>): { code: string; overrides: Record<string, number> } {
     const overrides = Object.fromEntries(Object.entries(constants).filter(([name]) => this.overrides.has(name)));
-    return { code: preprocess(`${this.name}.wgsl`, this.source, constants), overrides };
+    const file = `${this.name}.wgsl`;
+    const code = preprocess(file, this.source, constants);
+    return { code: half.length ? withHalfBindings(file, code, half) : code, overrides };
   }
 }
 

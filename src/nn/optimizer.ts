@@ -1,5 +1,6 @@
 import { fail } from '../errors.js';
-import { adamWStep, clipScale, fill_, globalNorm, sgdStep } from '../ops/index.js';
+import { adamWStep, clearAutocastCache, clipScale, fill_, globalNorm, sgdStep } from '../ops/index.js';
+import type { Clipping } from '../ops/grad-scaler.js';
 import { keep, scope } from '../tensor/scope.js';
 import { withOwner } from '../tensor/storage.js';
 import { Tensor, type TypedArray } from '../tensor/tensor.js';
@@ -19,9 +20,15 @@ export interface CommonOptions {
   clipGradNorm?: number;
 }
 
+/** Gradients are those of a loss that was scaled: what brings them back, and tells whether they can be used. See `unscaleFactor`. */
+export interface GradientScaling {
+  factor(gradients: readonly Tensor[], clipping: Clipping | null): Tensor;
+}
+
 /** What SGD and AdamW share: flat buffers, clipping, state. Construct it after all parameters were made. */
 export abstract class Optimizer {
   lr: number;
+  /** Calls of {@link step}; those that a scaler skipped it counts itself. */
   protected steps = 0;
   protected readonly buffers: readonly FlatBuffer[];
   private readonly state: ReadonlyMap<string, readonly Tensor[]>;
@@ -40,12 +47,15 @@ export abstract class Optimizer {
     for (const { gradients } of this.buffers) fill_(gradients, 0);
   }
 
-  /** Updates all parameters from their gradients. */
-  step(): void {
+  /** Updates all parameters from their gradients. Of a scaled loss, call {@link GradScaler.step} instead. */
+  step(scaling?: GradientScaling): void {
     this.steps++;
+    clearAutocastCache();
     scope(() => {
-      const clip = this.common.clipGradNorm;
-      const scale = clip ? clipScale(globalNorm(this.buffers.map((b) => b.gradients)), clip) : undefined;
+      const gradients = this.buffers.map((b) => b.gradients);
+      const maxNorm = this.common.clipGradNorm;
+      const clipping = maxNorm ? { norm: globalNorm(gradients), maxNorm } : null;
+      const scale = scaling ? scaling.factor(gradients, clipping) : clipping ? clipScale(clipping.norm, clipping.maxNorm) : undefined;
       this.buffers.forEach((flat, i) => this.update(flat, (name) => this.state.get(name)![i]!, scale));
     });
   }
@@ -89,7 +99,7 @@ export class SGD extends Optimizer {
   protected override update({ weights, gradients }: FlatBuffer, vector: (name: string) => Tensor, gradScale: Tensor | undefined): void {
     const { momentum = 0, dampening = 0, nesterov = false, weightDecay = 0 } = this.options;
     sgdStep(weights, gradients, momentum ? vector('momentum') : null, {
-      lr: this.lr, momentum, dampening, nesterov, weightDecay, firstStep: this.steps === 1, gradScale,
+      lr: this.lr, momentum, dampening, nesterov, weightDecay, step: this.steps, gradScale,
     });
   }
 }

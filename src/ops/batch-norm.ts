@@ -7,7 +7,7 @@ import type { Tensor } from '../tensor/tensor.js';
 import { div, mul } from './binary.js';
 import { type OpCase, uniform } from './cases.js';
 import { type Nd, nd } from './nd.js';
-import { allocate, type BackwardCall, bytesOf, type Call, dispatch, gridFor, type Op, run } from './op.js';
+import { allocate, type BackwardCall, bytesOf, type Call, dispatch, floatOf, gridFor, type Op, run } from './op.js';
 import { affine, pow, reluGradient } from './unary.js';
 
 const shader = new Shader('batch-norm', source);
@@ -98,7 +98,7 @@ const forward = ({ runtime, inputs, attrs, shape }: Call<Attrs>) => {
   const statistics = allocate(runtime, [2, l.width], 'batchNorm statistics');
   if (attrs.training) reduceRows(l, 'Moments', { x }, { statistics, runningMean, runningVariance });
   else record(l, 'frozenStatistics', { statistics, frozenMean: runningMean, frozenVariance: runningVariance }, { per: 1, blocks: 1 }, l.quads);
-  const y = allocate(runtime, shape, 'batchNorm2d');
+  const y = allocate(runtime, shape, 'batchNorm2d', floatOf(x));
   // Where nothing is added, the binding is not read: any tensor will do.
   pointwise(l, 'normalize', { x, moments: statistics, weight, bias, y, residual: residual ?? x });
   // With a residual the sign of what ReLU saw cannot be computed again from x alone.
@@ -126,7 +126,7 @@ const backward = (call: BackwardCall<Attrs>) => {
   const own = attrs.training || needs.slice(1, 5).some(Boolean) ? parameterGradients(l, read, ofStatistics ? [] : into) : null;
   let y: Tensor | null = null;
   if (needs[0]) {
-    y = allocate(runtime, shape, 'batchNorm input gradient');
+    y = allocate(runtime, shape, 'batchNorm input gradient', call.dtypes[0]);
     if (attrs.training) pointwise(l, 'inputGradient', { ...read, sums: own!.sums, y });
     else pointwise(l, 'frozenInputGradient', { ...read, y });
   }
@@ -209,7 +209,7 @@ const cases: OpCase<Attrs>[] = [
 ];
 
 export const batchNorm2dOp: Op<Attrs> = {
-  name: 'batchNorm2d', group: 'Normalisation', infer, forward, backward, reference, cases,
+  name: 'batchNorm2d', group: 'Normalisation', precision: 'any', infer, forward, backward, reference, cases,
   // The running variance serves the gradients with respect to running statistics in eval mode.
   keeps: { inputs: [0, 1, 2, 4] },
   cost: ([x, , , , , residual], { training }) => ({ flops: (training ? 7 : 2) * numel(x!), bytes: ((training ? 3 : 2) + (residual ? 1 : 0)) * bytesOf(x!) }),
@@ -235,7 +235,7 @@ export interface BatchNormOptions {
  * outside the tape: running = (1 − momentum) · running + momentum · batch, with the unbiased variance.
  * Otherwise the running statistics are used.
  *
- * @param x [..., c]; weight, bias, runningMean, runningVar: [c]
+ * @param x [..., c], float32 or float16, which the result has too; weight, bias, runningMean, runningVar: [c]; statistics are float32
  * @throws UserError for shapes that disagree, or a single value per channel in training
  */
 export const batchNorm2d = (

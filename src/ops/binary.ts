@@ -6,7 +6,7 @@ import { type DType, Tensor } from '../tensor/tensor.js';
 import { broadcastPlan } from './broadcast.js';
 import { awayFrom, type Fill, type OpCase, uniform } from './cases.js';
 import { broadcastOffset, forEachIndex, nd } from './nd.js';
-import { allocate, type BackwardCall, bytesOf, type Call, dispatch, type Op, run } from './op.js';
+import { allocate, type BackwardCall, bytesOf, type Call, dispatch, floatOf, type Op, run } from './op.js';
 import { sumTo } from './reduce.js';
 import { affine, neg } from './unary.js';
 
@@ -15,7 +15,7 @@ type None = Record<string, never>;
 const SHARE_OF_MAXIMUM = 12;
 const FIRST = 13;
 
-const launch = (code: number, name: string, a: Tensor, b: Tensor, shape: Shape, dtype: DType = 'float32'): Tensor => {
+const launch = (code: number, name: string, a: Tensor, b: Tensor, shape: Shape, dtype: DType = floatOf(a, b)): Tensor => {
   const y = allocate(a.runtime, shape, name, dtype);
   const plain = sameShape(a.shape, shape) && sameShape(b.shape, shape);
   dispatch(a.runtime, shader.kernel('forward', { OP: code, BROADCAST: plain ? 0 : 1 }), { a, b, y },
@@ -46,6 +46,7 @@ const casesFor = (fill?: Row['fill']): OpCase<None>[] => [
 const binaryOp = (name: string, row: Row): Op<None> => ({
   name,
   group: row.backward ? 'Arithmetic' : 'Comparison',
+  precision: 'any',
   infer: ([a, b]) => broadcastShapes(name, a!, b!),
   ...(row.dtype ? { dtype: row.dtype } : {}),
   forward: ({ inputs, shape }: Call<None>) => launch(row.code, name, inputs[0]!, inputs[1]!, shape, row.dtype),

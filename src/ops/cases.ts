@@ -1,4 +1,5 @@
 import { numel, type Shape } from '../tensor/shape.js';
+import { roundToHalf } from '../tensor/half.js';
 import type { DType } from '../tensor/tensor.js';
 import { type Nd, nd } from './nd.js';
 
@@ -42,14 +43,20 @@ export const awayFrom = (points: readonly number[], distance = 0.05, from = -1, 
     }
   });
 
+const withoutTies = new WeakSet<Fill>();
+
 /** All elements different by at least `gap`, in random order: no ties for max and min. */
-export const distinct = (gap = 0.05): Fill => (random, count) => {
-  const values = Array.from({ length: count }, (_, i) => (i - count / 2) * gap);
-  for (let i = count - 1; i > 0; i--) {
-    const j = Math.floor(random.next() * (i + 1));
-    [values[i], values[j]] = [values[j]!, values[i]!];
-  }
-  return values;
+export const distinct = (gap = 0.05): Fill => {
+  const fill: Fill = (random, count) => {
+    const values = Array.from({ length: count }, (_, i) => (i - count / 2) * gap);
+    for (let i = count - 1; i > 0; i--) {
+      const j = Math.floor(random.next() * (i + 1));
+      [values[i], values[j]] = [values[j]!, values[i]!];
+    }
+    return values;
+  };
+  withoutTies.add(fill);
+  return fill;
 };
 
 /** Different values of −4 … 4 in any number: far apart, millions of them would be too large to take small differences. */
@@ -88,13 +95,29 @@ export interface OpCase<A = unknown> {
   /** Where this case may err more than the op's others, with the reason. */
   readonly tolerance?: Tolerance;
   readonly seed?: number;
+  /** Runs only where the adapter has float16. */
+  readonly half?: boolean;
 }
 
-/** The inputs of a case as float64 arrays, rounded to float32 so that the device sees the same numbers. */
+/** Whether an adapter with or without float16 can run a case. */
+export const isPossible = (opCase: OpCase, { half }: { readonly half: boolean }): boolean => half || !opCase.half;
+
+/** The inputs of a case as float64 arrays, rounded to what the device holds so that it sees the same numbers. */
 export const caseInputs = (opCase: OpCase): Nd[] => {
   const random = new CaseRandom(opCase.seed ?? 1);
   return opCase.shapes.map((shape, i) => {
     const fill = opCase.fill?.[i] ?? uniform(-1, 1);
-    return nd(shape, new Float32Array(fill(random, numel(shape))));
+    const values = new Float32Array(fill(random, numel(shape)));
+    return nd(shape, opCase.dtypes?.[i] === 'float16' ? values.map(roundToHalf) : values);
   });
+};
+
+/** So many numbers at equal distances around 0 are still different as float16: 2^10 on either side, whose neighbours differ by a unit in the last place or more. */
+const DISTINCT_HALVES = 2 ** 11;
+
+/** The case with its float32 inputs stored as float16. Where rounding would make ties, the gradient is not checked. */
+export const inHalf = (opCase: OpCase): OpCase => {
+  const dtypes = opCase.shapes.map((_, i) => (opCase.dtypes?.[i] ?? 'float32') === 'float32' ? 'float16' : opCase.dtypes![i]);
+  const ties = opCase.shapes.some((shape, i) => withoutTies.has(opCase.fill?.[i] as Fill) && numel(shape) > DISTINCT_HALVES);
+  return { ...opCase, half: true, dtypes, ...(ties ? { gradient: 'none' as const } : {}) };
 };

@@ -82,7 +82,7 @@ const cases: readonly OpCase<Attrs>[] = ([
 ] satisfies Layer[]).map(toCase);
 
 export const convBatchNorm2dOp: Op<Attrs> = {
-  name: 'convBatchNorm2d', group: 'Convolution', infer, forward, backward: null, reference, cases,
+  name: 'convBatchNorm2d', group: 'Convolution', precision: 'half', infer, forward, backward: null, reference, cases,
   cost: (shapes, attrs, shape) => ({ ...conv2dOp.cost(shapes, attrs, shape), bytes: bytesOf(...shapes, shape) }),
   tolerance: { forward: 4e-6, reason: 'division by the deviation and square root, 2.5 ulp each in WGSL' },
 };

@@ -36,7 +36,7 @@ const perPixel = (x: Tensor, entry: string, tensors: Record<string, Tensor>, val
 };
 
 const unfold = (x: Tensor, w: Shape, y: Shape, a: ConvAttrs): Tensor => {
-  const rows = allocate(x.runtime, rowsShape(w, y), 'conv2d patches');
+  const rows = allocate(x.runtime, rowsShape(w, y), 'conv2d patches', x.dtype);
   perPixel(x, 'unfold', { source: x, y: rows }, { ...params(x.shape, w, y, a), quads: quadsPerRow(rows.shape) }, y);
   return rows;
 };

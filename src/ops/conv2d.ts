@@ -1,15 +1,17 @@
 import source from '../../shaders/conv2d.wgsl';
 import { Shader } from '../kernels/shader.js';
 import { numel, quadCount, quadsPerRow, type Shape } from '../tensor/shape.js';
-import { Tensor } from '../tensor/tensor.js';
+import { type DType, Tensor } from '../tensor/tensor.js';
 import { patchesForward, patchesGradInput, patchesGradWeight, suitsPatches } from './conv-patches.js';
+import { convert } from './convert.js';
 import { type ConvAttrs, convShape, pair, type Pair, tapsBetween } from './conv-shape.js';
 import { convCases } from './conv2d-cases.js';
 import type { Epilogue } from './epilogue.js';
 import { type Extents, gemmRows, gemmWeights, type Geometry } from './gemm.js';
 import { nd, type Nd } from './nd.js';
-import { allocate, bytesOf, dispatch, gridFor, type Op, run } from './op.js';
+import { allocate, bytesOf, dispatch, floatOf, gridFor, type Op, run } from './op.js';
 import { add } from './binary.js';
+import { cast } from './cast.js';
 import { matmul } from './matmul.js';
 import { sumInto } from './reduce.js';
 import { relu, reluGradient } from './unary.js';
@@ -86,18 +88,18 @@ const inputGradientPhases = (x: Shape, w: Shape, y: Shape, a: ConvAttrs): Geomet
 };
 
 /** Adds the input's gradient to what is in `into` and returns null; without `into`, or where no kernel adds, returns the gradient. */
-const gradInput = (grad: Tensor, w: Tensor, x: Shape, a: ConvAttrs, into: Tensor | null): Tensor | null => {
+const gradInput = (grad: Tensor, w: Tensor, x: Shape, dtype: DType, a: ConvAttrs, into: Tensor | null): Tensor | null => {
   if (!isDense(w.shape, a)) {
-    const result = allocate(grad.runtime, x, 'conv2d input gradient');
+    const result = allocate(grad.runtime, x, 'conv2d input gradient', dtype);
     dispatch(grad.runtime, shader.kernel('gradInput'), { w, gradient: grad, result }, plainParams(x, w.shape, grad.shape, a), gridFor(quadCount(x) * 4));
     return result;
   }
   if (suitsPatches(grad.runtime, w.shape, grad.shape, a) && a.dilation.every((d) => d === 1)) {
-    const result = allocate(grad.runtime, x, 'conv2d input gradient');
+    const result = allocate(grad.runtime, x, 'conv2d input gradient', dtype);
     patchesGradInput(grad, w, result, a);
     return result;
   }
-  const result = into ?? allocate(grad.runtime, x, 'conv2d input gradient');
+  const result = into ?? allocate(grad.runtime, x, 'conv2d input gradient', dtype);
   const accumulate = into !== null;
   if (suitsWinograd(grad.runtime, w.shape, grad.shape, a)) {
     winograd(grad, w, result, { padding: [2 - a.padding[0], 2 - a.padding[1]], flip: true, accumulate });
@@ -110,8 +112,8 @@ const gradInput = (grad: Tensor, w: Tensor, x: Shape, a: ConvAttrs, into: Tensor
 };
 
 /** Likewise for the weight. */
-const gradWeight = (grad: Tensor, x: Tensor, w: Shape, a: ConvAttrs, into: Tensor | null): Tensor | null => {
-  const result = into ?? allocate(x.runtime, w, 'conv2d weight gradient');
+const gradWeight = (grad: Tensor, x: Tensor, w: Shape, dtype: DType, a: ConvAttrs, into: Tensor | null): Tensor | null => {
+  const result = into ?? allocate(x.runtime, w, 'conv2d weight gradient', dtype);
   const accumulate = into !== null;
   if (!isDense(w, a)) {
     const parts = allocate(x.runtime, [x.shape[0]!, ...w], 'conv2d weight gradient parts');
@@ -161,15 +163,18 @@ const reference = (inputs: readonly Nd[], a: ConvAttrs): Nd => {
 };
 
 /** What is added, and the activation, where no kernel does it on the way. */
-const finish = (y: Tensor, { bias, residual, relu: activated }: Epilogue): Tensor => {
+const finish = (y: Tensor, { bias, residual, relu: activated }: Epilogue, dtype: DType): Tensor => {
   const added = [bias, residual].reduce((sum, operand) => (operand ? add(sum!, operand) : sum), y)!;
-  return activated ? relu(added) : added;
+  return convert(activated ? relu(added) : added, dtype);
 };
 
 /** y = x ∗ w and what the epilogue says. */
 export const convolve = (x: Tensor, w: Tensor, shape: Shape, attrs: ConvAttrs, epilogue: Epilogue): Tensor => {
   const { runtime } = x;
-  const y = allocate(runtime, shape, 'conv2d');
+  const dtype = floatOf(x, w);
+  // Groups are batches of the product, and its epilogue knows no batches: what follows is added to sums that are not rounded yet.
+  const fused = attrs.groups === 1;
+  const y = allocate(runtime, shape, 'conv2d', fused ? dtype : 'float32');
   if (suitsPatches(runtime, w.shape, shape, attrs)) {
     patchesForward(x, w, y, attrs, epilogue);
     return y;
@@ -178,16 +183,15 @@ export const convolve = (x: Tensor, w: Tensor, shape: Shape, attrs: ConvAttrs, e
     winograd(x, w, y, { padding: attrs.padding, ...epilogue });
     return y;
   }
-  // Groups are batches of the product, and its epilogue knows no batches.
-  const fused = attrs.groups === 1;
   if (isDense(w.shape, attrs)) gemmRows(x, w, y, forwardGeometry(x.shape, w.shape, shape, attrs), extentsOf(x.shape, w.shape, shape, attrs), fused ? epilogue : {});
   else dispatch(runtime, shader.kernel('forward'), { x, w, y }, plainParams(x.shape, w.shape, shape, attrs), gridFor(quadCount(shape) * 4));
-  return fused ? y : finish(y, epilogue);
+  return fused ? y : finish(y, epilogue, dtype);
 };
 
 export const conv2dOp: Op<ConvAttrs> = {
   name: 'conv2d',
   group: 'Convolution',
+  precision: 'half',
   infer: (shapes, attrs) => {
     const { bias, residual } = operandsOf(shapes.map((shape) => ({ shape })));
     return convShape(shapes[0]!, shapes[1]!, attrs, { bias: bias?.shape, residual: residual?.shape });
@@ -198,10 +202,13 @@ export const conv2dOp: Op<ConvAttrs> = {
     return relu ? { output: y, saved: { output: y.alias() } } : y;
   },
   keeps: { inputs: [0, 1] },
-  backward: ({ grad, attrs, inputs: [x, w], saved, shapes, needs, into = [] }) => {
+  backward: ({ grad, attrs, inputs: [x, w], saved, shapes, dtypes, needs, into = [] }) => {
     const gradient = saved.output ? reluGradient(grad, saved.output) : grad;
     const added = shapes.slice(2).map((shape, i) => (shape.length === 4 ? gradient : needs[i + 2] ? gradBias(gradient, into[i + 2] ?? null) : null));
-    return [needs[0] ? gradInput(gradient, w!, shapes[0]!, attrs, into[0] ?? null) : null, needs[1] ? gradWeight(gradient, x!, shapes[1]!, attrs, into[1] ?? null) : null, ...added];
+    return [
+      needs[0] ? gradInput(gradient, w!, shapes[0]!, dtypes[0]!, attrs, into[0] ?? null) : null,
+      needs[1] ? gradWeight(gradient, x!, shapes[1]!, dtypes[1]!, attrs, into[1] ?? null) : null, ...added,
+    ];
   },
   reference,
   cost: (shapes, _, shape) => ({ flops: 2 * numel(shape) * numel(shapes[1]!.slice(0, 3)), bytes: bytesOf(...shapes, shape) }),
@@ -234,8 +241,8 @@ export const conv2d = (x: Tensor, weight: Tensor, bias: Tensor | null = null, op
     activation: options.activation ?? 'none',
   });
 
-/** Fully connected layer: x [..., in] · weight [in, out] + bias [out]. */
+/** Fully connected layer: x [..., in] · weight [in, out] + bias [out]; float16 within `autocast`. */
 export const linear = (x: Tensor, weight: Tensor, bias: Tensor | null = null): Tensor => {
   const y = matmul(x, weight);
-  return bias ? add(y, bias) : y;
+  return bias ? cast(add(y, bias), y.dtype) : y;
 };

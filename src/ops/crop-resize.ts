@@ -5,7 +5,7 @@ import { formatShape, quadCount, quadsPerRow, type Shape } from '../tensor/shape
 import type { Tensor } from '../tensor/tensor.js';
 import { literal, type OpCase } from './cases.js';
 import { nd } from './nd.js';
-import { allocate, bytesOf, dispatch, gridFor, type Op, run } from './op.js';
+import { allocate, bytesOf, dispatch, floatOf, gridFor, type Op, run } from './op.js';
 import { bilinearTaps, type ImageSize } from './resample.js';
 
 const shader = new Shader('interpolate', source);
@@ -27,14 +27,14 @@ const constants = ({ nearest, alignCorners, boxes }: Resampling) => ({ NEAREST: 
 
 /** Resizes images [B, H, W, C], or a box of each. Without boxes the images stand in for them: the kernel needs all its bindings. */
 export const resample = (images: Tensor, shape: Shape, how: Resampling): Tensor => {
-  const y = allocate(images.runtime, shape, 'resample');
+  const y = allocate(images.runtime, shape, 'resample', floatOf(images));
   dispatch(images.runtime, shader.kernel('forward', constants(how)), { x: images, boxes: how.boxes ?? images, y }, params(images.shape, shape), gridFor(quadCount(shape)));
   return y;
 };
 
 /** Gradient with respect to the images of {@link resample}. */
 export const resampleBackward = (grad: Tensor, images: Shape, how: Resampling): Tensor => {
-  const y = allocate(grad.runtime, images, 'resample gradient');
+  const y = allocate(grad.runtime, images, 'resample gradient', floatOf(grad));
   dispatch(grad.runtime, shader.kernel('backward', constants(how)), { x: grad, boxes: how.boxes ?? grad, y }, params(images, grad.shape), gridFor(quadCount(images)));
   return y;
 };
@@ -93,6 +93,7 @@ const wholeImages = (batch: number, side: number): number[] => Array.from({ leng
 
 export const cropResizeOp: Op<Attrs> = {
   name: 'cropResize',
+  precision: 'any',
   group: 'WS-DAN',
   infer,
   forward: ({ inputs: [images, boxes], attrs: { alignCorners }, shape }) => resample(images!, shape, { nearest: false, alignCorners, boxes: boxes! }),

@@ -27,7 +27,7 @@ interface Axes {
 
 const pack = (x: Tensor, { outer, inner, middle, ...strides }: Axes): Tensor => {
   const items = outer * inner * middle;
-  const y = allocate(x.runtime, [outer * middle, inner * 4], 'packed operand');
+  const y = allocate(x.runtime, [outer * middle, inner * 4], 'packed operand', x.dtype);
   dispatch(x.runtime, shader.kernel('pack'), { x, y }, { items, inner, middle, ...strides, last: quadCount(x.shape) - 1 }, gridFor(items));
   return y;
 };

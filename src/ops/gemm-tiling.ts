@@ -186,9 +186,10 @@ export const kernelOf = (shader: Shader, tiling: Tiling, form: Form, transposed 
     : { ...tiling.constants, TRANSPOSED: transposed ? 1 : 0, PLAIN: plain ? 1 : 0, SCATTER: scatter ? 1 : 0 }));
 };
 
-/** The shader for a product of these operands. */
+/** The shader for a product of these operands. Images hold float32. */
 export const shaderFor = ({ gemm, device }: Runtime, x: Tensor, w: Tensor): Shader => {
   if (gemm.kind !== 'broadcast') return shaders[gemm.kind];
+  const floats = x.dtype === 'float32' && w.dtype === 'float32';
   const fits = Math.max(x.range.bytes, w.range.bytes) <= OperandImages.capacity(device.limits);
-  return gemm.images && fits ? shaders.images : shaders.broadcast;
+  return gemm.images && floats && fits ? shaders.images : shaders.broadcast;
 };

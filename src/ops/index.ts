@@ -19,6 +19,8 @@ export * from './join.js';
 export * from './crop-resize.js';
 export * from './interpolate.js';
 export * from './cast.js';
+export * from './autocast.js';
+export * from './grad-scaler.js';
 export * from './random.js';
 export * from './topk.js';
 export * from './attention-mask.js';

@@ -6,7 +6,7 @@ import type { Tensor } from '../tensor/tensor.js';
 import type { OpCase } from './cases.js';
 import { resample, resampleBackward } from './crop-resize.js';
 import { nd } from './nd.js';
-import { allocate, bytesOf, dispatch, gridFor, type Op, run } from './op.js';
+import { allocate, bytesOf, dispatch, floatOf, gridFor, type Op, run } from './op.js';
 import { bilinearTaps, type ImageSize, triangleTaps } from './resample.js';
 
 const shader = new Shader('antialias', source);
@@ -31,7 +31,7 @@ const antialiasAxis = (entry: 'forward' | 'backward', x: Tensor, axis: 1 | 2, ta
   const shape = x.shape.map((size, i) => (i === axis ? target : size));
   const inner = quadsPerRow(shape) * (axis === 1 ? shape[2]! : 1);
   const [inSize, outSize] = entry === 'forward' ? [x.shape[axis]!, target] : [target, x.shape[axis]!];
-  const y = allocate(x.runtime, shape, 'antialias');
+  const y = allocate(x.runtime, shape, 'antialias', floatOf(x));
   dispatch(x.runtime, shader.kernel(entry), { x, y },
     { outer: quadCount(shape) / (inner * target), inSize, outSize, inner, quadsPerRow: quadsPerRow(shape), width: rowWidth(shape) }, gridFor(quadCount(shape)));
   return y;
@@ -84,6 +84,7 @@ const caseOf = (shape: Shape, size: ImageSize, how: (typeof MODES)[number], benc
 
 export const interpolateOp: Op<Attrs> = {
   name: 'interpolate',
+  precision: 'any',
   group: 'Image',
   infer,
   forward: ({ inputs: [images], attrs: { mode, alignCorners, antialias }, shape }) => {

@@ -3,18 +3,21 @@ import { fail } from '../errors.js';
 import { linearGrid } from '../kernels/grid.js';
 import { Shader } from '../kernels/shader.js';
 import { broadcastShapes, formatShape, normalizeAxis, numel, quadCount, quadsPerRow, rowCount, rowWidth, sameShape, type Shape } from '../tensor/shape.js';
-import { type DType, Tensor } from '../tensor/tensor.js';
+import { type DType, isFloat, Tensor } from '../tensor/tensor.js';
 import { type Fill, integers, type OpCase } from './cases.js';
 import { bitsOf, full } from './fill.js';
 import { expanded, narrow } from './layout.js';
 import { broadcastOffset, forEachIndex, type Nd, nd } from './nd.js';
-import { type BackwardCall, bytesOf, type Call, dispatch, gridFor, type Op, run } from './op.js';
+import { type BackwardCall, bytesOf, type Call, dispatch, floatOf, gridFor, type Op, run } from './op.js';
 import { sumTo } from './reduce.js';
 import { reshape } from './reshape.js';
 
 const shader = new Shader('join', source);
 const none = { items: 0, inner: 1, stride: 0, offset: 0, width: 0, span: 0, splatA: 0, splatB: 0, splatCondition: 0, value: 0 };
 const wideGrid = (quads: number) => linearGrid(Math.ceil(quads / 256));
+
+/** The type of tensors that are brought together: that of the first, but float32 where only some floats are float16. */
+const commonType = (tensors: readonly Tensor[]): DType => (isFloat(tensors[0]!.dtype) ? floatOf(...tensors) : tensors[0]!.dtype);
 
 interface CatAttrs {
   readonly axis: number;
@@ -40,7 +43,7 @@ const place = (piece: Tensor, y: Tensor, axis: number, offset: number, isLast: b
 };
 
 const catForward = ({ runtime, inputs, attrs: { axis }, shape }: Call<CatAttrs>): Tensor => {
-  const y = Tensor.allocate(runtime, shape, inputs[0]!.dtype, 'cat');
+  const y = Tensor.allocate(runtime, shape, commonType(inputs), 'cat');
   let offset = 0;
   inputs.forEach((piece, i) => {
     place(piece, y, axis, offset, i === inputs.length - 1);
@@ -78,7 +81,7 @@ const catInfer: Op<CatAttrs>['infer'] = (shapes, { axis }) => {
 };
 
 export const catOp: Op<CatAttrs> = {
-  name: 'cat', group: 'Shape', infer: catInfer, forward: catForward, backward: catBackward,
+  name: 'cat', group: 'Shape', precision: 'any', infer: catInfer, forward: catForward, backward: catBackward,
   reference: (inputs, attrs) => catReference(inputs, attrs.axis, catInfer(inputs.map((x) => x.shape), attrs)),
   cost: (shapes, _, shape) => ({ flops: 0, bytes: bytesOf(...shapes, shape) }),
   cases: [
@@ -103,7 +106,7 @@ const operand = (x: Tensor, shape: Shape): { tensor: Tensor; splat: number } => 
 };
 
 const choose = (condition: Tensor, ifTrue: Tensor, ifFalse: Tensor, shape: Shape): Tensor => {
-  const y = Tensor.allocate(condition.runtime, shape, ifTrue.dtype, 'where');
+  const y = Tensor.allocate(condition.runtime, shape, commonType([ifTrue, ifFalse]), 'where');
   const [c, a, b] = [operand(condition, shape), operand(ifTrue, shape), operand(ifFalse, shape)];
   dispatch(condition.runtime, shader.kernel('choose'), { condition: c.tensor, a: a.tensor, b: b.tensor, y }, {
     ...none, items: quadCount(shape), inner: quadsPerRow(shape), width: rowWidth(shape), splatA: a.splat, splatB: b.splat, splatCondition: c.splat,
@@ -116,7 +119,7 @@ const whereCase = (name: string, shapes: readonly Shape[], bench = false): OpCas
   ({ name, shapes, attrs: {}, fill: [bits], dtypes: ['bool'], ...(bench ? { bench } : {}) });
 
 export const whereOp: Op<None> = {
-  name: 'where', group: 'Masks',
+  name: 'where', group: 'Masks', precision: 'any',
   infer: ([c, a, b]) => broadcastShapes('where', c!, broadcastShapes('where', a!, b!)),
   forward: ({ inputs: [c, a, b], shape }) => choose(c!, a!, b!, shape),
   keeps: { inputs: [0] },
@@ -145,7 +148,7 @@ interface FillAttrs {
 }
 
 export const maskedFillOp: Op<FillAttrs> = {
-  name: 'maskedFill', group: 'Masks',
+  name: 'maskedFill', group: 'Masks', precision: 'any',
   infer: ([x, mask]) => {
     if (!sameShape(broadcastShapes('maskedFill', x!, mask!), x!)) fail(`maskedFill: mask ${formatShape(mask!)} is larger than the input ${formatShape(x!)}; it must broadcast to the input's shape`);
     return x!;
@@ -174,7 +177,7 @@ export const maskedFillOp: Op<FillAttrs> = {
   ],
 };
 
-const kind = (dtype: DType): DType => (dtype === 'bool' ? 'float32' : dtype);
+const kind = (dtype: DType): DType => (dtype === 'bool' || dtype === 'float16' ? 'float32' : dtype);
 const checkTypes = (op: string, tensors: readonly Tensor[]): void => {
   const other = tensors.find((x) => kind(x.dtype) !== kind(tensors[0]!.dtype));
   if (other) fail(`${op}: all tensors must have one type; "${tensors[0]!.label}" is ${tensors[0]!.dtype}, "${other.label}" is ${other.dtype}`);

@@ -1,10 +1,10 @@
 import { fail } from '../errors.js';
 import { formatShape, numel, quadsPerRow, sameShape, type Shape } from '../tensor/shape.js';
-import type { Tensor } from '../tensor/tensor.js';
+import type { DType, Tensor } from '../tensor/tensor.js';
 import { gemmRows, gemmWeights, rowsGeometry } from './gemm.js';
 import { transpose } from './layout.js';
 import { type Nd, nd } from './nd.js';
-import { allocate, bytesOf, type Op, run } from './op.js';
+import { allocate, bytesOf, floatOf, type Op, run } from './op.js';
 import { sumTo } from './reduce.js';
 import { reshape } from './reshape.js';
 
@@ -39,8 +39,8 @@ const infer = (shapes: readonly Shape[], { transposeA, transposeB }: Attrs): Sha
  * Product of 3-D a [B or 1, ·, ·] and b [B or 1, ·, ·]. A both-transposed product is not needed: callers transpose
  * the result's operands instead.
  */
-const product = (a: Tensor, b: Tensor, shape: Shape, { transposeA, transposeB }: Attrs, into: Tensor | null): Tensor => {
-  const y = into ? into.alias(shape) : allocate(a.runtime, shape, 'matmul');
+const product = (a: Tensor, b: Tensor, shape: Shape, { transposeA, transposeB }: Attrs, dtype: DType, into: Tensor | null): Tensor => {
+  const y = into ? into.alias(shape) : allocate(a.runtime, shape, 'matmul', dtype);
   const pitch = { xPitch: quadsPerRow(a.shape), wPitch: quadsPerRow(b.shape), wTap: 0, yPitch: quadsPerRow(shape) };
   const strideOf = (s: Shape): number => (s[0] === 1 ? 0 : s[1]! * quadsPerRow(s));
   const batch = { batches: shape[0]!, xBatch: strideOf(a.shape), wBatch: strideOf(b.shape), yBatch: strideOf(shape) };
@@ -50,28 +50,30 @@ const product = (a: Tensor, b: Tensor, shape: Shape, { transposeA, transposeB }:
 };
 
 /** Views both operands as 3-D; a single matrix b takes all batches of a as rows. @param into the product is added to what is there */
-const multiply = (a: Tensor, b: Tensor, attrs: Attrs, into: Tensor | null = null): Tensor => {
+const multiply = (a: Tensor, b: Tensor, attrs: Attrs, dtype: DType, into: Tensor | null = null): Tensor => {
   const { transposeA, transposeB } = attrs;
   const shape = infer([a.shape, b.shape], attrs);
   const single = numel(b.shape.slice(0, -2)) === 1;
   const b3 = reshape(b, [numel(b.shape.slice(0, -2)), ...b.shape.slice(-2)]);
-  if (transposeA && transposeB) return multiply(transpose(a, -2, -1), b, { transposeA: false, transposeB: true }, into);
+  if (transposeA && transposeB) return multiply(transpose(a, -2, -1), b, { transposeA: false, transposeB: true }, dtype, into);
   const flat = single && !transposeA;
   const a3 = reshape(a, flat ? [1, a.size / a.shape[a.rank - 1]!, a.shape[a.rank - 1]!] : [numel(a.shape.slice(0, -2)), ...a.shape.slice(-2)]);
   const out3 = flat ? [1, numel(shape.slice(0, -1)), shape[shape.length - 1]!] : [numel(shape.slice(0, -2)), ...shape.slice(-2)];
-  return reshape(product(a3, b3, out3, attrs, into), shape);
+  return reshape(product(a3, b3, out3, attrs, dtype, into), shape);
 };
 
 export const matmulOp: Op<Attrs> = {
   name: 'matmul',
   group: 'Linear algebra',
+  precision: 'half',
   infer,
-  forward: ({ inputs: [a, b], attrs }) => multiply(a!, b!, attrs),
+  forward: ({ inputs: [a, b], attrs }) => multiply(a!, b!, attrs, floatOf(a!, b!)),
   keeps: { inputs: [0, 1] },
-  backward: ({ grad, inputs: [a, b], attrs: { transposeA: ta, transposeB: tb }, shapes, needs, into = [] }) => {
-    const gradA = (): Tensor => (ta ? multiply(b!, grad, { transposeA: tb, transposeB: true }) : multiply(grad, b!, { transposeA: false, transposeB: !tb }));
-    const gradB = (): Tensor => (tb ? multiply(grad, a!, { transposeA: true, transposeB: ta }) : multiply(a!, grad, { transposeA: !ta, transposeB: false }));
-    return [needs[0] ? sumTo(gradA(), shapes[0]!) : null, needs[1] ? weightGradient(a!, b!, grad, { transposeA: ta, transposeB: tb }, into[1] ?? null, gradB) : null];
+  backward: ({ grad, inputs: [a, b], attrs: { transposeA: ta, transposeB: tb }, shapes, dtypes, needs, into = [] }) => {
+    const [toA, toB] = dtypes as [DType, DType];
+    const gradA = (): Tensor => (ta ? multiply(b!, grad, { transposeA: tb, transposeB: true }, toA) : multiply(grad, b!, { transposeA: false, transposeB: !tb }, toA));
+    const gradB = (): Tensor => (tb ? multiply(grad, a!, { transposeA: true, transposeB: ta }, toB) : multiply(a!, grad, { transposeA: !ta, transposeB: false }, toB));
+    return [needs[0] ? sumTo(gradA(), shapes[0]!) : null, needs[1] ? weightGradient(a!, b!, grad, { transposeA: ta, transposeB: tb }, toB, into[1] ?? null, gradB) : null];
   },
   reference: ([a, b], attrs) => referenceProduct(a!, b!, attrs),
   cost: (shapes, { transposeA }, shape) => ({
@@ -102,11 +104,11 @@ export const matmulOp: Op<Attrs> = {
 };
 
 /** Where one matrix b served all batches of a, their gradients are one long product, which may be added to `into`. */
-const weightGradient = (a: Tensor, b: Tensor, grad: Tensor, { transposeA, transposeB }: Attrs, into: Tensor | null, general: () => Tensor): Tensor | null => {
+const weightGradient = (a: Tensor, b: Tensor, grad: Tensor, { transposeA, transposeB }: Attrs, dtype: DType, into: Tensor | null, general: () => Tensor): Tensor | null => {
   if (numel(b.shape.slice(0, -2)) > 1 || transposeA) return sumTo(general(), b.shape);
   const flat = (t: Tensor): Tensor => reshape(t, [-1, t.shape[t.rank - 1]!]);
   const [x, y] = transposeB ? [grad, a] : [a, grad];
-  const total = multiply(flat(x), flat(y), { transposeA: true, transposeB: false }, into && flat(into));
+  const total = multiply(flat(x), flat(y), { transposeA: true, transposeB: false }, dtype, into && flat(into));
   return into ? null : reshape(total, b.shape);
 };
 

@@ -1,19 +1,20 @@
 import type { Runtime } from '../kernels/runtime.js';
-import type { Grid } from '../kernels/grid.js';
-import { linearGrid } from '../kernels/grid.js';
-import type { ParamValues } from '../kernels/params.js';
-import type { BufferRange } from '../kernels/recorder.js';
-import type { Kernel } from '../kernels/shader.js';
 import { scope, untrack } from '../tensor/scope.js';
-import { quadCount, type Shape } from '../tensor/shape.js';
+import type { Shape } from '../tensor/shape.js';
 import { type DType, Tensor } from '../tensor/tensor.js';
+import { inPrecision, type Precision } from './autocast.js';
 import type { OpCase, Tolerance } from './cases.js';
 import type { Nd } from './nd.js';
+
+export { allocate, bytesOf, dispatch, floatOf, gridFor, WORKGROUP } from './launch.js';
 
 /** What an op's forward gets. */
 export interface Call<A> {
   readonly runtime: Runtime;
+  /** In the precision in which the op computes. */
   readonly inputs: readonly Tensor[];
+  /** What the caller passed: gradients belong to these, and have their types. */
+  readonly operands: readonly Tensor[];
   readonly attrs: A;
   /** Output shape by the op's shape rule. */
   readonly shape: Shape;
@@ -30,6 +31,8 @@ export interface BackwardCall<A> {
   readonly output: Tensor | null;
   readonly saved: Readonly<Record<string, Tensor>>;
   readonly shapes: readonly Shape[];
+  /** Types that the inputs' gradients will have; a gradient of the other float type is converted. */
+  readonly dtypes: readonly DType[];
   readonly shape: Shape;
   /** Which inputs want a gradient; for the others any value, or null, may be returned. */
   readonly needs: readonly boolean[];
@@ -58,6 +61,8 @@ export interface Op<A = unknown> {
   /** The output shape; throws a UserError that names both shapes and the rule. */
   readonly infer: (shapes: readonly Shape[], attrs: A) => Shape;
   readonly dtype?: DType;
+  /** Default: `float32`. */
+  readonly precision?: Precision;
   /** Computes the output, and what backward needs beyond inputs and output. Temporaries are released by the caller. */
   readonly forward: (call: Call<A>) => Tensor | { output: Tensor; saved: Record<string, Tensor> };
   /** What backward reads; nothing else stays in memory. */
@@ -111,7 +116,10 @@ export const inspectOutput: OutputHook = (op, output) => inspect?.(op, output);
 /** Runs an op: shape rule, forward, and, where an input wants gradients, the tape. */
 export const run = <A>(op: Op<A>, inputs: readonly Tensor[], attrs: A): Tensor => {
   const runtime = inputs[0]!.runtime;
-  const call: Call<A> = { runtime, inputs, attrs, shape: op.infer(inputs.map((t) => t.shape), attrs) };
+  const shape = op.infer(inputs.map((t) => t.shape), attrs);
+  // Within another op's forward everything is in the precision of that op.
+  const precise = inPrecision(depth > 0 && op.precision === 'half' ? 'any' : op.precision ?? 'float32', inputs);
+  const call: Call<A> = { runtime, inputs: precise, operands: inputs, attrs, shape };
   const { output, saved } = forward(op, call);
   output.label = op.name;
   inspect?.(op.name, output);
@@ -120,6 +128,7 @@ export const run = <A>(op: Op<A>, inputs: readonly Tensor[], attrs: A): Tensor =
     if (recorded) untrack(extra);
     else extra.release();
   }
+  if (precise !== inputs) precise.forEach((tensor, i) => { if (tensor !== inputs[i]) tensor.release(); });
   return output;
 };
 
@@ -134,23 +143,3 @@ const forward = <A>(op: Op<A>, call: Call<A>): { output: Tensor; saved: Record<s
     depth--;
   }
 };
-
-/** A tensor for an op's result. */
-export const allocate = (runtime: Runtime, shape: Shape, label: string, dtype: DType = 'float32'): Tensor =>
-  Tensor.allocate(runtime, shape, dtype, label);
-
-/** Records a kernel on tensors; names are those of the shader. */
-export const dispatch = (runtime: Runtime, kernel: Kernel, tensors: Readonly<Record<string, Tensor>>, params: ParamValues, grid: Grid): void => {
-  const ranges: Record<string, BufferRange> = {};
-  for (const name in tensors) ranges[name] = tensors[name]!.range;
-  runtime.recorder.dispatch(kernel, ranges, params, grid);
-};
-
-/** Invocations of a workgroup in kernels without structure of their own. */
-export const WORKGROUP = 64;
-
-/** Grid for one invocation per item. */
-export const gridFor = (items: number, perGroup = WORKGROUP): Grid => linearGrid(Math.ceil(items / perGroup));
-
-/** Bytes of tensors of these shapes in storage. */
-export const bytesOf = (...shapes: readonly Shape[]): number => shapes.reduce((sum, shape) => sum + quadCount(shape) * 16, 0);

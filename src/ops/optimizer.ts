@@ -13,8 +13,8 @@ const shader = new Shader('optimizer', source);
 const QUADS_PER_SUM = 2048;
 
 const ZERO_PARAMS = {
-  quads: 0, firstSlot: 0, first: 0, nesterov: 0, lr: 0, weightDecay: 0, momentum: 0, dampening: 0,
-  beta1: 0, beta2: 0, rest1: 0, rest2: 0, stepSize: 0, rootCorrection: 0, eps: 0, maxNorm: 0,
+  quads: 0, firstSlot: 0, nesterov: 0, step: 0, lr: 0, weightDecay: 0, momentum: 0, dampening: 0,
+  beta1: 0, beta2: 0, rest1: 0, rest2: 0, logBeta1: 0, logBeta2: 0, stepSize: 0, rootCorrection: 0, eps: 0, maxNorm: 0,
 };
 const paramsWith = (values: Partial<Record<keyof typeof ZERO_PARAMS, number>>): ParamValues => ({ ...ZERO_PARAMS, ...values });
 const elementwiseGrid = (quads: number) => linearGrid(Math.ceil(quads / 256));
@@ -25,9 +25,9 @@ export interface SgdStep {
   readonly dampening?: number;
   readonly weightDecay?: number;
   readonly nesterov?: boolean;
-  /** Whether the momentum buffer holds nothing yet: it then starts as the gradient, undampened. */
-  readonly firstStep: boolean;
-  /** Scalar tensor that multiplies the gradient, from {@link clipScale}. */
+  /** Number of this update, from 1: in the first, the momentum buffer starts as the gradient, undampened. */
+  readonly step: number;
+  /** What multiplies the gradient: a scalar from {@link clipScale}, or [3] from `unscaleFactor`, which may also skip the update. */
   readonly gradScale?: Tensor | undefined;
 }
 
@@ -39,6 +39,7 @@ export interface AdamWStep {
   readonly weightDecay?: number;
   /** Number of this update, from 1: the averages' bias is corrected by it. */
   readonly step: number;
+  /** As in {@link SgdStep}. */
   readonly gradScale?: Tensor | undefined;
 }
 
@@ -51,9 +52,13 @@ const checkBuffers = (op: string, param: Tensor, others: Readonly<Record<string,
   }
 };
 
+const checkStep = (op: string, step: number): void => {
+  if (!Number.isInteger(step) || step < 1) fail(`${op}: step counts updates from 1, got ${step}`);
+};
+
 /** Without a scale the gradient stands in for it: a kernel needs all its bindings, and reading twice is allowed. */
 const scaleBinding = (op: string, grad: Tensor, gradScale: Tensor | undefined): Tensor => {
-  if (gradScale && gradScale.size !== 1) fail(`${op}: gradScale must be a scalar, got shape ${formatShape(gradScale.shape)}`);
+  if (gradScale && gradScale.size !== 1 && gradScale.size !== 3) fail(`${op}: gradScale must be a scalar or have 3 elements, got shape ${formatShape(gradScale.shape)}`);
   return gradScale ?? grad;
 };
 
@@ -67,11 +72,12 @@ const scaleBinding = (op: string, grad: Tensor, gradScale: Tensor | undefined): 
  * @throws UserError when shapes differ, or momentum lacks its buffer
  */
 export const sgdStep = (param: Tensor, grad: Tensor, momentumBuffer: Tensor | null, options: SgdStep): void => {
-  const { lr, momentum = 0, dampening = 0, weightDecay = 0, nesterov = false, firstStep, gradScale } = options;
+  const { lr, momentum = 0, dampening = 0, weightDecay = 0, nesterov = false, step, gradScale } = options;
   if (nesterov && (momentum <= 0 || dampening !== 0)) fail(`sgdStep: Nesterov needs momentum above 0 and dampening 0, got ${momentum} and ${dampening}`);
+  checkStep('sgdStep', step);
   checkBuffers('sgdStep', param, { gradient: grad, ...(momentumBuffer ? { 'momentum buffer': momentumBuffer } : {}) });
   const quads = quadCount(param.shape);
-  const params = paramsWith({ quads, lr, weightDecay, momentum, dampening, first: firstStep ? 1 : 0, nesterov: nesterov ? 1 : 0 });
+  const params = paramsWith({ quads, lr, weightDecay, momentum, dampening, step, nesterov: nesterov ? 1 : 0 });
   const constants = { SCALED: gradScale ? 1 : 0 };
   const shared = { weights: param, gradient: grad, gradScale: scaleBinding('sgdStep', grad, gradScale) };
   if (momentum === 0) {
@@ -90,11 +96,11 @@ export const sgdStep = (param: Tensor, grad: Tensor, momentumBuffer: Tensor | nu
  */
 export const adamWStep = (param: Tensor, grad: Tensor, m: Tensor, v: Tensor, options: AdamWStep): void => {
   const { lr, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weightDecay = 0.01, step, gradScale } = options;
-  if (!Number.isInteger(step) || step < 1) fail(`adamWStep: step counts updates from 1, got ${step}`);
+  checkStep('adamWStep', step);
   checkBuffers('adamWStep', param, { gradient: grad, 'first moment': m, 'second moment': v });
   const quads = quadCount(param.shape);
   const params = paramsWith({
-    quads, lr, beta1, beta2, eps, weightDecay, rest1: 1 - beta1, rest2: 1 - beta2,
+    quads, lr, beta1, beta2, eps, weightDecay, rest1: 1 - beta1, rest2: 1 - beta2, step, logBeta1: Math.log(beta1), logBeta2: Math.log(beta2),
     stepSize: lr / (1 - beta1 ** step), rootCorrection: 1 / Math.sqrt(1 - beta2 ** step),
   });
   dispatch(param.runtime, shader.kernel('adamW', { SCALED: gradScale ? 1 : 0 }),

@@ -5,7 +5,7 @@ import { formatShape, numel, quadCount, quadsPerRow, rowWidth, type Shape } from
 import type { Tensor } from '../tensor/tensor.js';
 import { closeBy, distinct, type OpCase } from './cases.js';
 import { type Nd, nd } from './nd.js';
-import { allocate, type BackwardCall, bytesOf, type Call, dispatch, gridFor, type Op, run } from './op.js';
+import { allocate, type BackwardCall, bytesOf, type Call, dispatch, floatOf, gridFor, type Op, run } from './op.js';
 import { mean } from './reduce.js';
 import { reshape } from './reshape.js';
 
@@ -84,7 +84,7 @@ const paramsOf = (from: Shape, to: Shape, attrs: Attrs, written: Shape) => {
 const constants = (attrs: Attrs, shape: Shape) => ({ ADAPTIVE: 'output' in attrs ? 1 : 0, PER: perInvocation(shape) });
 
 const maxForward = ({ runtime, inputs: [x], attrs, shape }: Call<Attrs>) => {
-  const y = allocate(runtime, shape, 'maxPool2d');
+  const y = allocate(runtime, shape, 'maxPool2d', floatOf(x!));
   const params = paramsOf(x!.shape, shape, attrs, shape);
   // Positions are only read by backward; without a gradient they would cost half of the writes for nothing.
   if (!x!.requiresGrad) {
@@ -97,21 +97,21 @@ const maxForward = ({ runtime, inputs: [x], attrs, shape }: Call<Attrs>) => {
 };
 
 const maxBackward = ({ runtime, grad, attrs, saved, shapes: [from], shape }: BackwardCall<Attrs>) => {
-  const result = allocate(runtime, from!, 'maxPool2d gradient');
+  const result = allocate(runtime, from!, 'maxPool2d gradient', floatOf(grad));
   const params = paramsOf(from!, shape, attrs, from!);
   dispatch(runtime, shader.kernel('maxBackward', constants(attrs, shape)), { gradient: grad, winners: saved.indices!, result }, params, gridFor(params.items));
   return [result];
 };
 
 const averageForward = ({ runtime, inputs: [x], attrs, shape }: Call<Attrs>) => {
-  const y = allocate(runtime, shape, 'avgPool2d');
+  const y = allocate(runtime, shape, 'avgPool2d', floatOf(x!));
   const params = paramsOf(x!.shape, shape, attrs, shape);
   dispatch(runtime, shader.kernel('averageForward', constants(attrs, shape)), { x: x!, y }, params, gridFor(params.items));
   return y;
 };
 
 const averageBackward = ({ runtime, grad, attrs, shapes: [from], shape }: BackwardCall<Attrs>) => {
-  const result = allocate(runtime, from!, 'avgPool2d gradient');
+  const result = allocate(runtime, from!, 'avgPool2d gradient', floatOf(grad));
   const params = paramsOf(from!, shape, attrs, from!);
   dispatch(runtime, shader.kernel('averageBackward', constants(attrs, shape)), { gradient: grad, result }, params, gridFor(params.items));
   return [result];
@@ -216,19 +216,19 @@ const adaptiveCases = (max: boolean): OpCase<Adaptive>[] => {
 };
 
 export const maxPool2dOp: Op<Window> = {
-  name: 'maxPool2d', group: 'Pooling', infer: inferWindow('maxPool2d'), forward: maxForward, backward: maxBackward,
+  name: 'maxPool2d', group: 'Pooling', precision: 'any', infer: inferWindow('maxPool2d'), forward: maxForward, backward: maxBackward,
   reference: reference(inferWindow('maxPool2d'), 'max'), cost, cases: windowCases(true),
 };
 export const avgPool2dOp: Op<Window> = {
-  name: 'avgPool2d', group: 'Pooling', infer: inferWindow('avgPool2d'), forward: averageForward, backward: averageBackward,
+  name: 'avgPool2d', group: 'Pooling', precision: 'any', infer: inferWindow('avgPool2d'), forward: averageForward, backward: averageBackward,
   reference: reference(inferWindow('avgPool2d'), 'average'), cost, cases: windowCases(false),
 };
 export const adaptiveMaxPool2dOp: Op<Adaptive> = {
-  name: 'adaptiveMaxPool2d', group: 'Pooling', infer: inferAdaptive('adaptiveMaxPool2d'), forward: maxForward, backward: maxBackward,
+  name: 'adaptiveMaxPool2d', group: 'Pooling', precision: 'any', infer: inferAdaptive('adaptiveMaxPool2d'), forward: maxForward, backward: maxBackward,
   reference: reference(inferAdaptive('adaptiveMaxPool2d'), 'max'), cost, cases: adaptiveCases(true),
 };
 export const adaptiveAvgPool2dOp: Op<Adaptive> = {
-  name: 'adaptiveAvgPool2d', group: 'Pooling', infer: inferAdaptive('adaptiveAvgPool2d'), forward: averageForward, backward: averageBackward,
+  name: 'adaptiveAvgPool2d', group: 'Pooling', precision: 'any', infer: inferAdaptive('adaptiveAvgPool2d'), forward: averageForward, backward: averageBackward,
   reference: reference(inferAdaptive('adaptiveAvgPool2d'), 'average'), cost, cases: adaptiveCases(false),
 };
 
@@ -253,7 +253,7 @@ export const adaptiveAvgPool2d = (x: Tensor, output: Pair): Tensor => run(adapti
 /** Maximum over oh × ow parts of each image; ties as in {@link maxPool2d}. */
 export const adaptiveMaxPool2d = (x: Tensor, output: Pair): Tensor => run(adaptiveMaxPool2dOp, [x], { output: pair(output) });
 
-/** Mean over all pixels: [n, h, w, c] becomes [n, c]. */
+/** Mean over all pixels: [n, h, w, c] becomes [n, c], float32 as all reductions. */
 export const globalAvgPool2d = (x: Tensor): Tensor => {
   checkImage('globalAvgPool2d', x.shape);
   return reshape(mean(x, [1, 2]), [x.shape[0]!, x.shape[3]!]);

@@ -6,7 +6,7 @@ import { checkShape, formatShape, quadCount, quadsPerRow, rowWidth, type Shape }
 import { Tensor } from '../tensor/tensor.js';
 import { literal, type OpCase, uniform } from './cases.js';
 import { mapNd, type Nd, nd } from './nd.js';
-import { allocate, bytesOf, dispatch, gridFor, type Op, run } from './op.js';
+import { allocate, bytesOf, dispatch, floatOf, gridFor, type Op, run } from './op.js';
 import { hashKey, randomUniform } from './random-bits.js';
 
 const shader = new Shader('random', source);
@@ -79,13 +79,13 @@ interface DropoutAttrs {
 }
 
 const dropped = (x: Tensor, { p, key }: DropoutAttrs): Tensor => {
-  const y = allocate(x.runtime, x.shape, 'dropout');
+  const y = allocate(x.runtime, x.shape, 'dropout', floatOf(x));
   dispatch(x.runtime, shader.kernel('dropout'), { x, y }, { ...paramsOf(x.shape, key), a: p, b: p < 1 ? 1 / (1 - p) : 0 }, gridFor(quadCount(x.shape)));
   return y;
 };
 
 export const dropoutOp: Op<DropoutAttrs> = {
-  name: 'dropout', group: 'Random',
+  name: 'dropout', group: 'Random', precision: 'any',
   infer: ([shape], { p }) => (p >= 0 && p <= 1 ? shape! : fail(`dropout: probability ${p} must be between 0 and 1`)),
   forward: ({ inputs: [x], attrs }) => dropped(x!, attrs),
   // The mask is drawn again from the key, so nothing is kept.

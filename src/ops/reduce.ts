@@ -5,6 +5,7 @@ import { normalizeAxes, normalizeAxis, numel, quadCount, quadsPerRow, rowWidth, 
 import type { Tensor } from '../tensor/tensor.js';
 import { eq, mul, spread, div } from './binary.js';
 import { closeBy, distinct, type Fill, type OpCase } from './cases.js';
+import { convert } from './convert.js';
 import { forEachIndex, type Nd, nd, strides } from './nd.js';
 import { allocate, bytesOf, dispatch, gridFor, type Op, run } from './op.js';
 import { reshape } from './reshape.js';
@@ -85,7 +86,7 @@ const reduceKept = (kind: Kind, x: Tensor, axes: readonly number[], scale: numbe
 
 const forwardOf = (kind: Kind, mean: boolean): Op<Attrs>['forward'] => ({ inputs: [x], attrs: { axes }, shape }) => {
   const scale = mean ? 1 / numel(axes.map((axis) => x!.shape[axis]!)) : 1;
-  if (axes.length === 0 || x!.rank === 0) return x!.alias();
+  if (axes.length === 0 || x!.rank === 0) return convert(x!, 'float32');
   return reshape(reduceKept(kind, x!, axes, scale), shape);
 };
 
@@ -117,7 +118,7 @@ const cost: Op<Attrs>['cost'] = ([shape], _, out) => ({ flops: numel(shape!), by
 const infer: Op<Attrs>['infer'] = ([shape], { axes, keepdim }) => withAxes(shape!, axes, keepdim);
 
 const linearOp = (name: string, mean: boolean): Op<Attrs> => ({
-  name, group: 'Reduction', infer, cost, cases: cases('linear'),
+  name, group: 'Reduction', precision: 'any', infer, cost, cases: cases('linear'),
   forward: forwardOf('sum', mean),
   backward: ({ grad, attrs: { axes }, shapes: [shape] }) => {
     const scale = mean ? 1 / numel(axes.map((axis) => shape![axis]!)) : 1;
@@ -133,7 +134,7 @@ const linearOp = (name: string, mean: boolean): Op<Attrs> => ({
 });
 
 const extremumOp = (name: 'max' | 'min', better: (a: number, b: number) => boolean): Op<Attrs> => ({
-  name, group: 'Reduction', infer, cost, cases: cases('extremum'),
+  name, group: 'Reduction', precision: 'any', infer, cost, cases: cases('extremum'),
   forward: forwardOf(name, false),
   keeps: { inputs: [0], output: true },
   // Ties share the gradient equally, as PyTorch's amax and amin do.
@@ -197,7 +198,7 @@ export type Axes = number | readonly number[];
 const reduce = (op: Op<Attrs>, x: Tensor, axes: Axes | undefined, keepdim: boolean): Tensor =>
   run(op, [x], { axes: normalizeAxes(op.name, axes, x.rank), keepdim });
 
-/** Sum over axes (default: all). `keepdim` keeps reduced axes with size 1. */
+/** Sum over axes (default: all). `keepdim` keeps reduced axes with size 1. The result is float32, of float16 too: sums soon leave its range. */
 export const sum = (x: Tensor, axes?: Axes, keepdim = false): Tensor => reduce(sumOp, x, axes, keepdim);
 /** Mean over axes (default: all). */
 export const mean = (x: Tensor, axes?: Axes, keepdim = false): Tensor => reduce(meanOp, x, axes, keepdim);

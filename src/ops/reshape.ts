@@ -27,6 +27,7 @@ const reshaped = (x: Tensor, to: Shape): Tensor => {
 
 export const reshapeOp: Op<Attrs> = {
   name: 'reshape',
+  precision: 'any',
   group: 'Shape',
   infer: ([from], { to }) => {
     if (numel(from!) !== numel(to)) fail(`reshape: ${formatShape(from!)} has ${numel(from!)} elements, ${formatShape(to)} would have ${numel(to)}`);

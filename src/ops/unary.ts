@@ -5,7 +5,7 @@ import { quadCount, quadsPerRow, rowWidth, type Shape } from '../tensor/shape.js
 import type { Tensor } from '../tensor/tensor.js';
 import { awayFrom, type Fill, uniform } from './cases.js';
 import { mapNd } from './nd.js';
-import { allocate, bytesOf, dispatch, type Op, run } from './op.js';
+import { allocate, bytesOf, dispatch, floatOf, type Op, run } from './op.js';
 
 const shader = new Shader('unary', source);
 
@@ -22,6 +22,8 @@ interface Row {
   /** Backward reads the output instead of the input. */
   readonly fromOutput?: boolean;
   readonly differentiable?: boolean;
+  /** Needs a wider range than float16 has, or more digits: the derivatives of sigmoid and tanh are differences of outputs near 1. */
+  readonly wide?: boolean;
   readonly fill?: Fill;
   readonly scalars?: Scalars;
   readonly tolerance?: Op['tolerance'];
@@ -36,15 +38,16 @@ const shapesToTest: readonly Shape[] = [[2, 3, 5], [1], [], [7, 1], [3, 130]];
 const unaryOp = (name: string, row: Row): Op<Scalars> => ({
   name,
   group: 'Pointwise',
+  precision: row.wide ? 'float32' : 'any',
   infer: ([shape]) => shape!,
   forward: ({ runtime, inputs, attrs, shape }) => {
-    const y = allocate(runtime, shape, name);
+    const y = allocate(runtime, shape, name, floatOf(...inputs));
     dispatch(runtime, shader.kernel('forward', { OP: row.code }), { x: inputs[0]!, y }, paramsOf(shape, attrs), kernelGrid(quadCount(shape)));
     return y;
   },
   keeps: row.fromOutput ? { output: true } : { inputs: [0] },
   backward: row.differentiable === false ? null : ({ runtime, grad, attrs, inputs, output, shape }) => {
-    const result = allocate(runtime, shape, `${name} gradient`);
+    const result = allocate(runtime, shape, `${name} gradient`, floatOf(grad));
     const entry = row.fromOutput ? 'backwardFromOutput' : 'backward';
     dispatch(runtime, shader.kernel(entry, { OP: row.code }), { x: (row.fromOutput ? output : inputs[0])!, gradient: grad, result },
       paramsOf(shape, attrs), kernelGrid(quadCount(shape)));
@@ -77,13 +80,13 @@ export const absOp = unaryOp('abs', { code: 1, formula: Math.abs, fill: awayFrom
 export const signOp = unaryOp('sign', { code: 2, formula: Math.sign, differentiable: false });
 export const sqrtOp = unaryOp('sqrt', { code: 3, formula: Math.sqrt, fromOutput: true, fill: uniform(0.1, 4) });
 export const expOp = unaryOp('exp', {
-  code: 4, formula: Math.exp, fromOutput: true, fill: uniform(-3, 3), tolerance: loose('WGSL allows exp an error of 3 + 2|x| ulp', 2e-6),
+  code: 4, formula: Math.exp, wide: true, fromOutput: true, fill: uniform(-3, 3), tolerance: loose('WGSL allows exp an error of 3 + 2|x| ulp', 2e-6),
 });
 export const logOp = unaryOp('log', {
-  code: 5, formula: Math.log, fill: uniform(0.1, 4), tolerance: loose('WGSL allows log an absolute error of 2^-21 near 1', 2e-6),
+  code: 5, formula: Math.log, wide: true, fill: uniform(0.1, 4), tolerance: loose('WGSL allows log an absolute error of 2^-21 near 1', 2e-6),
 });
 export const powOp = unaryOp('pow', {
-  code: 6, formula: (x, { a }) => x ** a, fill: uniform(0.2, 2), scalars: { a: 1.7, b: 0 },
+  code: 6, formula: (x, { a }) => x ** a, wide: true, fill: uniform(0.2, 2), scalars: { a: 1.7, b: 0 },
   tolerance: loose('pow is exp2(y log2 x); their errors multiply', 4e-6),
 });
 export const clampOp = unaryOp('clamp', {
@@ -91,10 +94,10 @@ export const clampOp = unaryOp('clamp', {
 });
 export const reluOp = unaryOp('relu', { code: 8, formula: (x) => Math.max(x, 0), fromOutput: true, fill: awayFrom([0]) });
 export const sigmoidOp = unaryOp('sigmoid', {
-  code: 9, formula: (x) => 1 / (1 + Math.exp(-x)), fromOutput: true, fill: uniform(-4, 4), tolerance: loose('exp, a sum and a division', 2e-6),
+  code: 9, wide: true, formula: (x) => 1 / (1 + Math.exp(-x)), fromOutput: true, fill: uniform(-4, 4), tolerance: loose('exp, a sum and a division', 2e-6),
 });
 export const tanhOp = unaryOp('tanh', {
-  code: 10, formula: Math.tanh, fromOutput: true, fill: uniform(-3, 3),
+  code: 10, wide: true, formula: Math.tanh, fromOutput: true, fill: uniform(-3, 3),
   tolerance: loose('WGSL inherits tanh from (e^x − e^−x)/(e^x + e^−x), which cancels near 0', 1e-5),
 });
 export const geluOp = unaryOp('gelu', {
@@ -102,7 +105,7 @@ export const geluOp = unaryOp('gelu', {
   tolerance: loose('the erfc fit has 1.2e-7 relative error, then exp', 4e-6),
 });
 export const signedSqrtOp = unaryOp('signedSqrt', {
-  code: 12, formula: (x, { a }) => Math.sign(x) * Math.sqrt(Math.abs(x) + a), fill: awayFrom([0]), scalars: { a: 1e-12, b: 0 },
+  code: 12, wide: true, formula: (x, { a }) => Math.sign(x) * Math.sqrt(Math.abs(x) + a), fill: awayFrom([0]), scalars: { a: 1e-12, b: 0 },
 });
 export const affineOp = unaryOp('affine', { code: 13, formula: (x, { a, b }) => a * x + b, scalars: { a: 1.5, b: -0.25 } });
 
@@ -127,7 +130,7 @@ export const relu = (x: Tensor): Tensor => apply(reluOp, x);
 /** The gradient of what went into a ReLU, from its result. For ops with a ReLU of their own. */
 export const reluGradient = (grad: Tensor, output: Tensor): Tensor => {
   const [result] = reluOp.backward!({
-    runtime: grad.runtime, grad, attrs: { a: 0, b: 0 }, inputs: [null], output, saved: {}, shapes: [grad.shape], shape: grad.shape, needs: [true],
+    runtime: grad.runtime, grad, attrs: { a: 0, b: 0 }, inputs: [null], output, saved: {}, shapes: [grad.shape], dtypes: [grad.dtype], shape: grad.shape, needs: [true],
   });
   return result!;
 };

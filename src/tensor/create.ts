@@ -1,7 +1,7 @@
 import { fail } from '../errors.js';
 import type { Runtime } from '../kernels/runtime.js';
 import { checkShape, formatShape, numel, type Shape } from './shape.js';
-import { type DType, pad, Tensor, type TypedArray } from './tensor.js';
+import { type DType, Tensor, toStorage, type TypedArray } from './tensor.js';
 
 let defaultRuntime_: Runtime | null = null;
 
@@ -41,7 +41,7 @@ export const tensor = (data: TypedArray | Nested, shape?: Shape, options: Tensor
 /** Replaces the elements of a tensor (row-major, without padding) after all work recorded so far. */
 export const write = (target: Tensor, data: TypedArray): void => {
   if (data.length !== target.size) fail(`write: ${data.length} numbers for tensor "${target.label}" ${formatShape(target.shape)} of ${target.size}`);
-  target.runtime.recorder.upload(target.range, pad(toTyped(data, target.dtype), target.shape));
+  target.runtime.recorder.upload(target.range, toStorage(toTyped(data, target.dtype), target.shape, target.dtype));
 };
 
 const toTyped = (values: ArrayLike<number>, dtype: DType): TypedArray => {

@@ -17,8 +17,8 @@ export const rowCount = (shape: Shape): number => (shape.length === 0 ? 1 : nume
 /** vec4f of the whole tensor in storage. */
 export const quadCount = (shape: Shape): number => rowCount(shape) * quadsPerRow(shape);
 
-/** Bytes of the whole tensor in storage. */
-export const storageBytes = (shape: Shape): number => quadCount(shape) * 16;
+/** Bytes of the whole tensor in storage, where a quad of elements takes 16 (float16: 8). */
+export const storageBytes = (shape: Shape, quadBytes = 16): number => quadCount(shape) * quadBytes;
 
 export const formatShape = (shape: Shape): string => `[${shape.join(', ')}]`;
 

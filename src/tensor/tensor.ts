@@ -1,12 +1,22 @@
 import { fail } from '../errors.js';
 import type { BufferRange } from '../kernels/recorder.js';
 import type { Runtime } from '../kernels/runtime.js';
+import { fromHalf, toHalf } from './half.js';
 import { type Scoped, track, untrack } from './scope.js';
 import { formatShape, numel, quadsPerRow, rowCount, rowWidth, type Shape, storageBytes } from './shape.js';
 import { Storage } from './storage.js';
 
-/** `bool` tensors hold 0 or 1 as float32, so that they multiply directly; the others use 32-bit integers. */
-export type DType = 'float32' | 'int32' | 'uint32' | 'bool';
+/**
+ * `float16` is a way to store floats: kernels compute with float32, and the host sees a Float32Array. `bool` tensors hold 0 or 1 as
+ * float32, so that they multiply directly; the others use 32-bit integers.
+ */
+export type DType = 'float32' | 'float16' | 'int32' | 'uint32' | 'bool';
+
+/** Bytes of four elements. */
+const quadBytes = (dtype: DType): number => (dtype === 'float16' ? 8 : 16);
+
+/** Whether gradients may be taken with respect to tensors of this type. */
+export const isFloat = (dtype: DType): boolean => dtype === 'float32' || dtype === 'float16';
 
 export type TypedArray = Float32Array | Int32Array | Uint32Array;
 
@@ -36,9 +46,14 @@ export class Tensor implements Scoped {
     track(this);
   }
 
-  /** A tensor with unspecified contents (padding included: the kernel that fills it writes whole rows). */
+  /**
+   * A tensor with unspecified contents (padding included: the kernel that fills it writes whole rows).
+   *
+   * @throws UserError for float16 on an adapter without `shader-f16`
+   */
   static allocate(runtime: Runtime, shape: Shape, dtype: DType = 'float32', label = 'tensor'): Tensor {
-    const bytes = storageBytes(shape);
+    if (dtype === 'float16' && !runtime.device.report.half) fail(`tensor "${label}" ${formatShape(shape)}: the adapter "${runtime.device.report.name}" has no float16 (shader-f16); use float32`);
+    const bytes = storageBytes(shape, quadBytes(dtype));
     return new Tensor(shape, dtype, Storage.allocate(runtime, bytes, () => `${label} ${formatShape(shape)}`), label);
   }
 
@@ -61,7 +76,7 @@ export class Tensor implements Scoped {
   /** The bytes in storage, for kernels. */
   get range(): BufferRange {
     const { range } = this.storage;
-    return (this.range_ ??= { buffer: range.buffer, offset: range.offset, bytes: storageBytes(this.shape) });
+    return (this.range_ ??= { buffer: range.buffer, offset: range.offset, bytes: storageBytes(this.shape, quadBytes(this.dtype)) });
   }
 
   get size(): number {
@@ -84,7 +99,7 @@ export class Tensor implements Scoped {
 
   /** Asks for gradients with respect to this leaf. */
   requiresGrad_(on = true): this {
-    if (this.dtype !== 'float32') fail(`tensor "${this.label}": only float32 tensors have gradients, this one is ${this.dtype}`);
+    if (!isFloat(this.dtype)) fail(`tensor "${this.label}": only float32 and float16 tensors have gradients, this one is ${this.dtype}`);
     this.requiresGrad = on;
     return this;
   }
@@ -126,8 +141,10 @@ export class Tensor implements Scoped {
   }
 }
 
-const view = (raw: ArrayBuffer, dtype: DType): TypedArray =>
-  dtype === 'int32' ? new Int32Array(raw) : dtype === 'uint32' ? new Uint32Array(raw) : new Float32Array(raw);
+const view = (raw: ArrayBuffer, dtype: DType): TypedArray => {
+  if (dtype === 'float16') return fromHalf(new Uint16Array(raw));
+  return dtype === 'int32' ? new Int32Array(raw) : dtype === 'uint32' ? new Uint32Array(raw) : new Float32Array(raw);
+};
 
 const unpad = (raw: ArrayBuffer, shape: Shape, dtype: DType): TypedArray => {
   const padded = view(raw, dtype);
@@ -139,8 +156,13 @@ const unpad = (raw: ArrayBuffer, shape: Shape, dtype: DType): TypedArray => {
   return out;
 };
 
-/** Lays elements out as in storage: rows padded with zeros to a multiple of four. */
-export const pad = (data: TypedArray, shape: Shape): TypedArray => {
+/** Elements as bytes of storage: rows padded with zeros to a multiple of four. */
+export const toStorage = (data: TypedArray, shape: Shape, dtype: DType): ArrayBufferView => {
+  const padded = pad(data, shape);
+  return dtype === 'float16' ? toHalf(padded) : padded;
+};
+
+const pad = (data: TypedArray, shape: Shape): TypedArray => {
   const width = rowWidth(shape);
   const stride = quadsPerRow(shape) * 4;
   if (stride === width) return data;

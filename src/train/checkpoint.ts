@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { fail } from '../errors.js';
 import { openSafetensors, type StoredTensor, writeSafetensors } from '../io/safetensors.js';
 import { type Fact, type TensorFile, toFloat32 } from '../io/tensor-file.js';
+import type { GradScalerState } from '../nn/grad-scaler.js';
 import type { EpochRecord } from './history.js';
 import type { ModelSession } from './session.js';
 import { stateToFile } from './state-layout.js';
@@ -35,6 +36,8 @@ export interface Checkpoint {
   readonly classes: readonly string[];
   readonly position: Position;
   readonly optimizerStep: number;
+  /** Of mixed precision. */
+  readonly scaler: GradScalerState | undefined;
   /** The tensors, read when asked. */
   readonly file: TensorFile;
 }
@@ -47,7 +50,7 @@ export const saveCheckpoint = async (path: string, model: ModelSession, options:
   if (centers) tensors.set(CENTERS, stored(centers.table.shape, await centers.table.data()));
   const optimizer = await model.optimizer.stateDict();
   for (const [name, data] of optimizer.vectors) tensors.set(OPTIMIZER + name, stored([data.length], data));
-  const meta: Meta = { format: FORMAT, options, classes, position, optimizerStep: optimizer.step };
+  const meta: Meta = { format: FORMAT, options, classes, position, optimizerStep: optimizer.step, ...(model.scaler ? { scaler: await model.scaler.stateDict() } : {}) };
   writeSafetensors(path, tensors, { [META]: JSON.stringify(meta) });
 };
 
@@ -59,6 +62,7 @@ interface Meta {
   classes: readonly string[];
   position: Position;
   optimizerStep: number;
+  scaler?: GradScalerState;
 }
 
 const readMeta = (path: string, text: Fact | undefined): Meta => {
@@ -75,8 +79,8 @@ const readMeta = (path: string, text: Fact | undefined): Meta => {
 
 /** What a run wrote about itself into an opened file. */
 export const checkpointIn = (file: TensorFile): Checkpoint => {
-  const { options, classes, position, optimizerStep } = readMeta(file.path, file.facts.get(META));
-  return { options, classes, position, optimizerStep, file };
+  const { options, classes, position, optimizerStep, scaler } = readMeta(file.path, file.facts.get(META));
+  return { options, classes, position, optimizerStep, scaler, file };
 };
 
 /** Opens a checkpoint; the weights go to a model with {@link restore}. */
@@ -96,5 +100,6 @@ export const restore = (model: ModelSession, checkpoint: Checkpoint): void => {
   const vectors = [...checkpoint.file.tensors].filter(([name]) => name.startsWith(OPTIMIZER))
     .map(([name, { dtype, read }]) => [name.slice(OPTIMIZER.length), toFloat32(dtype, read())] as const);
   model.optimizer.loadStateDict({ step: checkpoint.optimizerStep, vectors: new Map(vectors) });
+  if (checkpoint.scaler) model.scaler?.loadStateDict(checkpoint.scaler);
   model.method.metrics.restore(checkpoint.position.sums);
 };

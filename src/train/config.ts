@@ -17,6 +17,8 @@ export interface TrainConfig {
   readonly skipBadImages: boolean;
   /** `plain` trains the same backbone with pooling and a linear classifier, for comparison. */
   readonly method: 'wsdan' | 'plain';
+  /** `mixed`: activations and the operands of products are float16; weights, statistics and losses float32, as is all arithmetic. */
+  readonly precision: 'float32' | 'mixed';
   readonly model: string;
   /** Inception's weights from Google want pixels in −1 … 1; off in the reference, on in torchvision. */
   readonly transformInput: boolean;

@@ -8,6 +8,8 @@ export interface EpochRecord {
   readonly lr: number;
   readonly seconds: number;
   readonly imagesPerSecond: number;
+  /** Of mixed precision: the loss scale after the epoch, and how many steps of the run were skipped so far. */
+  readonly scaler?: { readonly scale: number; readonly skipped: number };
   /** Means over the samples of the epoch, in training mode. Loss terms are unweighted. */
   readonly train: {
     readonly loss: number;

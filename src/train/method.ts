@@ -1,19 +1,21 @@
 import { backward } from '../autograd/backward.js';
 import { noGrad } from '../autograd/tape.js';
+import { fail } from '../errors.js';
 import type { Runtime } from '../kernels/runtime.js';
+import type { GradScaler } from '../nn/grad-scaler.js';
 import { freezeBatchNorm } from '../nn/layers.js';
 import type { Backbone } from '../nn/models/backbone.js';
 import { createBackbone } from '../nn/models/index.js';
 import type { AnyModule } from '../nn/module.js';
-import { affine, crossEntropy, softmax } from '../ops/index.js';
+import { affine, autocast, crossEntropy, softmax } from '../ops/index.js';
 import { scope } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { FeatureCenters } from '../wsdan/centers.js';
 import { localiseAndRefine, type Prediction } from '../wsdan/localise.js';
 import { MetricSums } from '../wsdan/metric-sums.js';
-import { type BatchSource, microBatches, shareOf } from '../wsdan/micro-batches.js';
+import { type BatchSource, microBatches, type Rows, shareOf } from '../wsdan/micro-batches.js';
 import { PlainClassifier, WSDAN } from '../wsdan/model.js';
-import { correct, type StepMetric, stepMetrics, trainMicroBatches } from '../wsdan/train-step.js';
+import { correct, scaled, type StepMetric, stepMetrics, trainMicroBatches } from '../wsdan/train-step.js';
 import type { TrainConfig } from './config.js';
 
 /** Predictions of the branches; a plain classifier has only the first. */
@@ -27,13 +29,20 @@ export interface Method {
   readonly metricNames: readonly string[];
   readonly metrics: MetricSums<string>;
   readonly centers: FeatureCenters | null;
-  /** Forward and backward of a batch, at most `most` images at a time; gradients are added to the parameters'. */
-  step(batch: BatchSource, most?: number): void;
+  /** Forward and backward of a batch, at most `most` images at a time; gradients, scaled by the scaler if any, are added to the parameters'. */
+  step(batch: BatchSource, most?: number, scaler?: GradScaler | null): void;
   /** Mean loss and terms from the sums of an epoch. */
   meanLoss(sums: Readonly<Record<string, number>>, samples: number): number;
   /** In evaluation mode. */
   evaluate(images: Tensor, withDrop: boolean): Evaluated;
 }
+
+const withPrecision = <T>({ precision }: TrainConfig, fn: () => T): T => autocast(fn, { enabled: precision === 'mixed' });
+
+/** Refuses mixed precision where the adapter has no float16. */
+export const checkPrecision = ({ device: { report } }: Runtime, { precision }: TrainConfig): void => {
+  if (precision === 'mixed' && !report.half) fail(`--precision mixed: the adapter "${report.name}" has no float16 in its shaders (shader-f16); use --precision float32`);
+};
 
 class WsdanMethod implements Method {
   readonly module: WSDAN;
@@ -49,8 +58,8 @@ class WsdanMethod implements Method {
     this.metrics = new MetricSums(runtime, stepMetrics);
   }
 
-  step(batch: BatchSource, most = batch.size): void {
-    trainMicroBatches(this.module, this.centers, batch, most, this.config.wsdan, this.metrics);
+  step(batch: BatchSource, most = batch.size, scaler: GradScaler | null = null): void {
+    withPrecision(this.config, () => trainMicroBatches(this.module, this.centers, batch, most, this.config.wsdan, this.metrics, { scaler }));
   }
 
   meanLoss(sums: Readonly<Record<StepMetric, number>>, samples: number): number {
@@ -58,7 +67,7 @@ class WsdanMethod implements Method {
   }
 
   evaluate(images: Tensor, withDrop: boolean): Evaluated {
-    return localiseAndRefine(this.module, images, this.config.wsdan, withDrop);
+    return withPrecision(this.config, () => localiseAndRefine(this.module, images, this.config.wsdan, withDrop));
   }
 }
 
@@ -77,17 +86,17 @@ class PlainMethod implements Method {
     this.metrics = new MetricSums(runtime, plainMetrics);
   }
 
-  step(batch: BatchSource, most = batch.size): void {
-    for (const rows of microBatches(batch.size, most)) {
-      scope(() => {
-        const { images, labels } = batch.rows(rows);
-        const logits = this.module.call(images);
-        const loss = crossEntropy(logits, labels, { labelSmoothing: this.config.wsdan.labelSmoothing });
-        backward(affine(loss, shareOf(rows)));
-        const { top1, top5 } = correct(logits, labels);
-        this.metrics.add({ lossRaw: [loss.detach(), rows.to - rows.from], rawTop1: top1, rawTop5: top5 });
-      });
-    }
+  step(batch: BatchSource, most = batch.size, scaler: GradScaler | null = null): void {
+    withPrecision(this.config, () => microBatches(batch.size, most).forEach((rows) => scope(() => this.part(batch, rows, scaler))));
+  }
+
+  private part(batch: BatchSource, rows: Rows, scaler: GradScaler | null): void {
+    const { images, labels } = batch.rows(rows);
+    const logits = this.module.call(images);
+    const loss = crossEntropy(logits, labels, { labelSmoothing: this.config.wsdan.labelSmoothing });
+    backward(scaled(affine(loss, shareOf(rows)), scaler));
+    const { top1, top5 } = correct(logits, labels);
+    this.metrics.add({ lossRaw: [loss.detach(), rows.to - rows.from], rawTop1: top1, rawTop5: top5 });
   }
 
   meanLoss(sums: Readonly<Record<string, number>>, samples: number): number {
@@ -95,7 +104,7 @@ class PlainMethod implements Method {
   }
 
   evaluate(images: Tensor): Evaluated {
-    return scope(() => noGrad(() => ({ raw: softmax(this.module.call(images)) })));
+    return withPrecision(this.config, () => scope(() => noGrad(() => ({ raw: softmax(this.module.call(images)) }))));
   }
 }
 

@@ -10,6 +10,7 @@ import type { RunOptions, TrainConfig } from './config.js';
 import { type Evaluation, evaluate } from './evaluate.js';
 import { selectionScore } from './history.js';
 import { reportPlan } from './memory-plan.js';
+import { checkPrecision } from './method.js';
 import { reportCases } from './report-cases.js';
 import type { EpochPoint, ReportData } from './report/types.js';
 import { writeReport } from './report/write-report.js';
@@ -56,6 +57,7 @@ export interface RunResult {
 export const runTraining = async (
   runtime: Runtime, config: TrainConfig, run: RunOptions, checkpoint: Checkpoint | null, onTrainer: (trainer: Trainer) => void,
 ): Promise<RunResult> => {
+  checkPrecision(runtime, config);
   const data = await openData(config, run);
   try {
     const { dataset } = data;

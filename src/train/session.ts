@@ -7,6 +7,7 @@ import type { DecodeLimits } from '../data/types.js';
 import { fail } from '../errors.js';
 import type { Runtime } from '../kernels/runtime.js';
 import { seedInit } from '../nn/init.js';
+import { GradScaler } from '../nn/grad-scaler.js';
 import { AdamW, type Optimizer, SGD } from '../nn/optimizer.js';
 import { manualSeed } from '../ops/index.js';
 import type { RunOptions, TrainConfig } from './config.js';
@@ -54,6 +55,8 @@ export const openData = async (config: TrainConfig, run: Pick<RunOptions, 'worke
 export interface ModelSession {
   readonly method: Method;
   readonly optimizer: Optimizer;
+  /** Of mixed precision. */
+  readonly scaler: GradScaler | null;
 }
 
 export const createModel = (runtime: Runtime, config: TrainConfig, classes: number): ModelSession => {
@@ -65,7 +68,17 @@ export const createModel = (runtime: Runtime, config: TrainConfig, classes: numb
   const optimizer = config.optimizer === 'sgd'
     ? new SGD(parameters, { lr, momentum, nesterov, weightDecay, clipGradNorm })
     : new AdamW(parameters, { lr, weightDecay, clipGradNorm });
-  return { method, optimizer };
+  return { method, optimizer, scaler: config.precision === 'mixed' ? new GradScaler({ runtime }) : null };
+};
+
+/** The optimiser's step, through the scaler where there is one. */
+export const updateParameters = ({ optimizer, scaler }: Omit<ModelSession, 'method'>): void => {
+  if (!scaler) {
+    optimizer.step();
+    return;
+  }
+  scaler.step(optimizer);
+  scaler.update();
 };
 
 /** Refuses a data set that cannot fill one batch. */

@@ -4,6 +4,7 @@ import type { Batch } from '../data/loader.js';
 import { fail } from '../errors.js';
 import { appendJsonLine } from '../io/jsonl.js';
 import type { Runtime } from '../kernels/runtime.js';
+import type { GradScaler } from '../nn/grad-scaler.js';
 import { learningRate } from '../nn/schedule.js';
 import { setRandomStep } from '../ops/index.js';
 import { NanTracer } from '../autograd/nan-tracer.js';
@@ -14,7 +15,7 @@ import { type Evaluation, evaluate } from './evaluate.js';
 import { type EpochRecord, selectionScore, trainMetrics } from './history.js';
 import { batchSource } from './image-batch.js';
 import { EpochProgress, type ProgressMetrics } from './progress.js';
-import type { DataSession, ModelSession } from './session.js';
+import { type DataSession, type ModelSession, updateParameters } from './session.js';
 
 /** Where a trainer begins: a fresh run, or a checkpoint's position. */
 export const START: Position = { epoch: 0, batch: 0, step: 0, sums: {}, seconds: 0, trainSeconds: 0, trainImages: 0, history: [] };
@@ -96,15 +97,15 @@ export class Trainer {
   }
 
   private async trainBatch(batch: Batch, at: number): Promise<void> {
-    const { config, model: { method, optimizer } } = this;
+    const { config, model: { method, optimizer, scaler } } = this;
     setRandomStep(this.step);
     this.tracer?.start();
     optimizer.lr = learningRate(config.lr, at, { ...config.schedule, epochs: config.epochs });
     const transforms = batch.images.map(({ width, height }, i) => drawTrainTransform(config.augment, config.seed, this.epoch, batch.indices[i]!, width, height));
     scope(() => {
       optimizer.zeroGrad();
-      method.step(batchSource(this.runtime, batch, transforms, config.augment), config.microBatch || config.batchSize);
-      optimizer.step();
+      method.step(batchSource(this.runtime, batch, transforms, config.augment), config.microBatch || config.batchSize, scaler);
+      updateParameters(this.model);
     });
     await this.tracer?.check(this.step);
     this.step++;
@@ -131,7 +132,7 @@ export class Trainer {
   }
 
   private async finishEpoch(progress: EpochProgress, clock: { from: number; images: number }, total: number): Promise<void> {
-    const { method, optimizer } = this.model;
+    const { method, optimizer, scaler } = this.model;
     const samples = total * this.config.batchSize;
     const sums = await method.metrics.read();
     const metrics = this.progressMetrics(sums, samples);
@@ -142,7 +143,7 @@ export class Trainer {
     const evaluation = this.evaluationDue() ? await this.evaluateEpoch() : undefined;
     const record: EpochRecord = {
       epoch: this.epoch + 1, step: this.step, lr: optimizer.lr, seconds, imagesPerSecond: clock.images / seconds,
-      train: trainMetrics(sums, samples, metrics.loss!), ...(evaluation ? { eval: evaluation } : {}),
+      train: trainMetrics(sums, samples, metrics.loss!), ...(scaler ? { scaler: await scalerRecord(scaler) } : {}), ...(evaluation ? { eval: evaluation } : {}),
     };
     const best = Math.max(-1, ...this.history.map((r) => (r.eval ? selectionScore(r.eval) : -1)));
     this.history.push(record);
@@ -181,6 +182,11 @@ export class Trainer {
     this.since = now;
   }
 }
+
+const scalerRecord = async (scaler: GradScaler): Promise<EpochRecord['scaler'] & object> => {
+  const { scale, skipped } = await scaler.stateDict();
+  return { scale, skipped };
+};
 
 /** One line: raw, crop and refined top-1, localisation. */
 export const describeEvaluation = ({ raw, crop, drop, refined, localisation, degenerate }: Evaluation): string => {

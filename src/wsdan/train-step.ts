@@ -1,6 +1,7 @@
 import { backward } from '../autograd/backward.js';
 import { noGrad } from '../autograd/tape.js';
 import { add, affine, cast, cat, crossEntropy, nextRandomKey, slice, sum, topKCorrect } from '../ops/index.js';
+import type { GradScaler } from '../nn/grad-scaler.js';
 import { scope } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { attentionCrop, attentionDrop, chooseAttentionMaps, drawMaps, drawTheta } from './augment.js';
@@ -61,6 +62,15 @@ interface Setting {
   readonly options: WsdanOptions;
   readonly metrics: MetricSums<StepMetric>;
   readonly draws: Draws;
+  readonly scaler: GradScaler | null;
+}
+
+/** How a step may depart from the usual one. */
+export interface StepOptions {
+  /** The random choices; tests pass fixed ones. */
+  readonly draws?: Draws;
+  /** Scales the loss before its backward; gradients are scaled then. */
+  readonly scaler?: GradScaler | null;
 }
 
 /**
@@ -72,12 +82,12 @@ interface Setting {
  *
  * @param images normalised pixels [B, H, W, 3]
  * @param labels int32 [B]
- * @param draws the random choices; tests pass fixed ones
  */
 export const trainStep = (
-  model: WSDAN, centers: FeatureCenters, images: Tensor, labels: Tensor, options: WsdanOptions, metrics: MetricSums<StepMetric>, draws = randomDraws(options),
+  model: WSDAN, centers: FeatureCenters, images: Tensor, labels: Tensor, options: WsdanOptions, metrics: MetricSums<StepMetric>,
+  { draws = randomDraws(options), scaler = null }: StepOptions = {},
 ): StepResult => scope(() => {
-  const { featureMatrix, ...result } = threeBranches({ model, centers, options, metrics, draws }, images, labels, wholeBatch(images.shape[0]!));
+  const { featureMatrix, ...result } = threeBranches({ model, centers, options, metrics, draws, scaler }, images, labels, wholeBatch(images.shape[0]!));
   centers.update(featureMatrix, labels);
   return result;
 });
@@ -88,11 +98,12 @@ export const trainStep = (
  * it normalises with the statistics of a micro-batch, and updates the running ones with each of them.
  */
 export const trainMicroBatches = (
-  model: WSDAN, centers: FeatureCenters, batch: BatchSource, most: number, options: WsdanOptions, metrics: MetricSums<StepMetric>, draws = randomDraws(options),
+  model: WSDAN, centers: FeatureCenters, batch: BatchSource, most: number, options: WsdanOptions, metrics: MetricSums<StepMetric>,
+  { draws = randomDraws(options), scaler = null }: StepOptions = {},
 ): void => scope(() => {
   const parts = microBatches(batch.size, most).map((rows) => scope(() => {
     const { images, labels } = batch.rows(rows);
-    return { labels, featureMatrix: threeBranches({ model, centers, options, metrics, draws }, images, labels, rows).featureMatrix };
+    return { labels, featureMatrix: threeBranches({ model, centers, options, metrics, draws, scaler }, images, labels, rows).featureMatrix };
   }));
   centers.update(joined(parts.map((p) => p.featureMatrix)), joined(parts.map((p) => p.labels)));
 });
@@ -116,6 +127,9 @@ const threeBranches = (setting: Setting, images: Tensor, labels: Tensor, rows: R
   return { logits: { raw: raw.logits, crop: cropped.logits, drop: dropped.logits }, boxes: crop.boxes, dropped: drop.images, featureMatrix: raw.featureMatrix };
 });
 
+/** The loss whose backward is run. */
+export const scaled = (loss: Tensor, scaler: GradScaler | null | undefined): Tensor => (scaler ? scaler.scale(loss) : loss);
+
 const countOf = (flags: Tensor): Tensor => sum(cast(flags, 'float32'));
 
 interface RawBranch extends Branch {
@@ -125,22 +139,22 @@ interface RawBranch extends Branch {
   readonly dropMap: Tensor;
 }
 
-const rawBranch = ({ model, centers, options, draws }: Setting, images: Tensor, labels: Tensor, rows: Rows): RawBranch => scope(() => {
+const rawBranch = ({ model, centers, options, draws, scaler }: Setting, images: Tensor, labels: Tensor, rows: Rows): RawBranch => scope(() => {
   const { logits, featureMatrix, maps } = model.call(images);
   const loss = crossEntropy(logits, labels, { labelSmoothing: options.labelSmoothing });
   const centerLoss = centers.loss(featureMatrix, labels);
   const { cropMap, dropMap } = chooseAttentionMaps(maps, draws.maps(maps, rows));
   const share = shareOf(rows);
-  backward(add(affine(loss, THIRD * share), affine(centerLoss, options.centerWeight * share)));
+  backward(scaled(add(affine(loss, THIRD * share), affine(centerLoss, options.centerWeight * share)), scaler));
   return {
     logits: logits.detach(), loss: loss.detach(), centerLoss: centerLoss.detach(), featureMatrix: featureMatrix.detach(), cropMap, dropMap, top: correct(logits, labels),
   };
 });
 
-const augmentedBranch = ({ model, options }: Setting, images: Tensor, labels: Tensor, rows: Rows): Branch => scope(() => {
+const augmentedBranch = ({ model, options, scaler }: Setting, images: Tensor, labels: Tensor, rows: Rows): Branch => scope(() => {
   const { logits } = model.call(images);
   const loss = crossEntropy(logits, labels, { labelSmoothing: options.labelSmoothing });
-  backward(affine(loss, THIRD * shareOf(rows)));
+  backward(scaled(affine(loss, THIRD * shareOf(rows)), scaler));
   return { logits: logits.detach(), loss: loss.detach(), top: correct(logits, labels) };
 });
 

@@ -5,7 +5,7 @@ import { setRandomStep } from '../../src/ops/index.js';
 import { tensor } from '../../src/tensor/create.js';
 import { keep, scope } from '../../src/tensor/scope.js';
 import type { TrainConfig } from '../../src/train/config.js';
-import { createModel, type ModelSession } from '../../src/train/session.js';
+import { createModel, type ModelSession, updateParameters } from '../../src/train/session.js';
 import { batchOf } from '../../src/wsdan/micro-batches.js';
 import { portableImages, portableUniform } from './portable.js';
 
@@ -29,8 +29,8 @@ export const fixedTraining = (runtime: Runtime, config: TrainConfig, classes: nu
     setRandomStep(number);
     scope(() => {
       session.optimizer.zeroGrad();
-      session.method.step(batchOf(images, labels), config.microBatch || batchSize);
-      session.optimizer.step();
+      session.method.step(batchOf(images, labels), config.microBatch || batchSize, session.scaler);
+      updateParameters(session);
     });
     await runtime.endStep();
   };

@@ -13,6 +13,7 @@ const tiny = ['--model', 'resnet_small', '--image-size', '33', '--attentions', '
 
 const runsOf = (small, batch) => (small ? [{ name: 'tiny', steps: 3, args: ['--micro-batch', '2', '--checkpointing'] }] : [
   { name: 'whole batches', steps: STEPS, args: [] },
+  { name: 'mixed precision', steps: STEPS, args: ['--precision', 'mixed'] },
   { name: 'checkpointing', steps: FEWER, args: ['--checkpointing'] },
   { name: 'micro-batches of half the batch', steps: FEWER, args: ['--micro-batch', String(Math.ceil(batch / 2))] },
 ]);

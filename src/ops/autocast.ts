@@ -1,0 +1,85 @@
+/** Which precision an op computes in: PyTorch's `autocast`, decided where ops are run. */
+import { keep } from '../tensor/scope.js';
+import type { Tensor } from '../tensor/tensor.js';
+import { convert } from './convert.js';
+
+/**
+ * What an op does with float16 operands. Arithmetic is float32 in any case; this is about storage.
+ * - `half`: products of matrices and convolutions. Within `autocast` their first two operands are brought to float16.
+ * - `any`: the result has its operands' type, float32 where they are mixed.
+ * - `float32`: operands are brought to float32: losses, normalised exponentials, and whatever needs its digits.
+ */
+export type Precision = 'half' | 'any' | 'float32';
+
+/** The dynamic extent of a call of `autocast`. */
+export interface AutocastRegion {
+  readonly enabled: boolean;
+  /** float16 copies of weights, which many calls of a step read. */
+  readonly weights: Map<Tensor, Tensor>;
+  entered: number;
+}
+
+let region: AutocastRegion = { enabled: false, weights: new Map(), entered: 1 };
+
+const forget = ({ weights }: AutocastRegion): void => {
+  for (const half of weights.values()) half.release();
+  weights.clear();
+};
+
+/** The region that holds now, for work that is repeated later. */
+export const currentAutocast = (): AutocastRegion => region;
+
+/** Runs `fn` under the rules of a region, be it still open or not. */
+export const inAutocast = <T>(entered: AutocastRegion, fn: () => T): T => {
+  const before = region;
+  region = entered;
+  entered.entered++;
+  const leave = (): void => {
+    region = before;
+    if (--entered.entered === 0) forget(entered);
+  };
+  let result: T;
+  try {
+    result = fn();
+  } catch (error) {
+    leave();
+    throw error;
+  }
+  if (result instanceof Promise) return result.finally(leave) as T;
+  leave();
+  return result;
+};
+
+/**
+ * Runs `fn` (also an async one) in mixed precision: convolutions and matrix products read float16 copies of float32 inputs and weights and
+ * give float16; pooling, batch norm, ReLU and other element-wise ops follow their inputs, with float32 statistics and parameters; losses,
+ * softmax, attention pooling and normalisation to unit length are computed from float32. Gradients have the type of what they belong to,
+ * so those of float32 weights are never rounded to float16. Backward is not affected by the region it is called in.
+ * A weight is converted once per region.
+ *
+ * @param options.enabled false: a part of the region that computes as if there was none
+ * @throws UserError when the adapter has no float16
+ */
+export const autocast = <T>(fn: () => T, { enabled = true }: { readonly enabled?: boolean } = {}): T =>
+  (enabled === region.enabled ? fn() : inAutocast({ enabled, weights: new Map(), entered: 0 }, fn));
+
+export const isAutocastEnabled = (): boolean => region.enabled;
+
+/** Weights have changed: their float16 copies are out of date. */
+export const clearAutocastCache = (): void => forget(region);
+
+const halfOf = (x: Tensor): Tensor => {
+  if (!x.requiresGrad || x.gradNode) return convert(x, 'float16');
+  let half = region.weights.get(x);
+  if (!half) region.weights.set(x, (half = keep(convert(x, 'float16'))));
+  return half.alias();
+};
+
+/** The operands in the precision of the op; where they are not those given, the caller releases them. */
+export const inPrecision = (precision: Precision, inputs: readonly Tensor[]): readonly Tensor[] => {
+  if (precision === 'float32') return inputs.some(isHalf) ? inputs.map((x) => (isHalf(x) ? convert(x, 'float32') : x)) : inputs;
+  if (precision === 'half' && region.enabled) return inputs.map((x, i) => (i < 2 && x.dtype === 'float32' ? halfOf(x) : x));
+  return inputs;
+};
+
+const isHalf = ({ dtype }: Tensor): boolean => dtype === 'float16';

@@ -1,0 +1,24 @@
+import source from '../../shaders/cast.wgsl';
+import { fail } from '../errors.js';
+import { Shader } from '../kernels/shader.js';
+import { quadCount } from '../tensor/shape.js';
+import type { DType, Tensor } from '../tensor/tensor.js';
+import { allocate, dispatch, gridFor } from './launch.js';
+
+const shader = new Shader('cast', source);
+
+const CODES: Record<string, number> = { 'int32 float': 0, 'uint32 float': 1, 'float int32': 2, 'float uint32': 3, 'float float': 4 };
+
+/** float16 is float32 to the kernel; bool tensors hold 0 and 1 as float32. */
+const kindOf = (dtype: DType): string => (dtype === 'int32' || dtype === 'uint32' ? dtype : 'float');
+const stored = (dtype: DType): DType => (dtype === 'bool' ? 'float32' : dtype);
+
+/** A tensor's elements in another type, outside the tape; the memory is shared where both types are stored alike. See `cast` for the op. */
+export const convert = (x: Tensor, to: DType): Tensor => {
+  if (stored(x.dtype) === stored(to)) return x.alias();
+  const code = CODES[`${kindOf(x.dtype)} ${kindOf(to)}`] ?? fail(`cast: ${x.dtype} to ${to} is not supported; go through float32`);
+  const y = allocate(x.runtime, x.shape, 'cast', to);
+  const quads = quadCount(x.shape);
+  dispatch(x.runtime, shader.kernel('forward', { OP: code }), { x, y }, { quads }, gridFor(quads));
+  return y;
+};

@@ -1,0 +1,37 @@
+/** What every op needs to start its kernels. */
+import type { Grid } from '../kernels/grid.js';
+import { linearGrid } from '../kernels/grid.js';
+import type { ParamValues } from '../kernels/params.js';
+import type { BufferRange } from '../kernels/recorder.js';
+import type { Runtime } from '../kernels/runtime.js';
+import type { Kernel } from '../kernels/shader.js';
+import { quadCount, type Shape } from '../tensor/shape.js';
+import { type DType, Tensor } from '../tensor/tensor.js';
+
+/** A tensor for an op's result. */
+export const allocate = (runtime: Runtime, shape: Shape, label: string, dtype: DType = 'float32'): Tensor =>
+  Tensor.allocate(runtime, shape, dtype, label);
+
+/** The type of a result that follows its operands: float16 where all are, else float32. */
+export const floatOf = (...operands: readonly Tensor[]): 'float16' | 'float32' => (operands.every(({ dtype }) => dtype === 'float16') ? 'float16' : 'float32');
+
+/** Records a kernel on tensors; names are those of the shader. float16 tensors get a variant of the kernel that reads and writes them. */
+export const dispatch = (runtime: Runtime, kernel: Kernel, tensors: Readonly<Record<string, Tensor>>, params: ParamValues, grid: Grid): void => {
+  const ranges: Record<string, BufferRange> = {};
+  let half = '';
+  for (const name in tensors) {
+    const tensor = tensors[name]!;
+    ranges[name] = tensor.range;
+    if (tensor.dtype === 'float16') half += half ? ` ${name}` : name;
+  }
+  runtime.recorder.dispatch(half ? kernel.shader.inHalf(kernel, half) : kernel, ranges, params, grid);
+};
+
+/** Invocations of a workgroup in kernels without structure of their own. */
+export const WORKGROUP = 64;
+
+/** Grid for one invocation per item. */
+export const gridFor = (items: number, perGroup = WORKGROUP): Grid => linearGrid(Math.ceil(items / perGroup));
+
+/** Bytes of float32 tensors of these shapes in storage. */
+export const bytesOf = (...shapes: readonly Shape[]): number => shapes.reduce((sum, shape) => sum + quadCount(shape) * 16, 0);
