@@ -82,7 +82,7 @@ const benchKernels = async (runtime: Runtime, options: BenchOptions, chosen: rea
 
 const profile = async (runtime: Runtime, options: BenchOptions): Promise<void> => {
   const { config, step } = prepareTraining(runtime, trainArguments(options));
-  const training = `Training step: WS-DAN, preset ${config.dataset}, ${config.model}, ${config.augment.imageSize} px, batch ${config.batchSize}`;
+  const training = `Training step: WS-DAN, preset ${config.dataset}, ${config.model}, ${config.augment.imageSize} px, batch ${config.batchSize}${config.precision === 'mixed' ? ', mixed precision' : ''}`;
   const file: ProfileFile = { machine: describeMachine(runtime), training, profile: await profileStep(runtime, step) };
   console.log(profileText(file));
   if (options.json) writeFileAtomic(options.json, `${JSON.stringify(file, null, 2)}\n`);

@@ -9,16 +9,16 @@ import { setRandomStep } from '../src/ops/index.js';
 import { scope } from '../src/tensor/scope.js';
 import type { TrainConfig } from '../src/train/config.js';
 import { batchSource } from '../src/train/image-batch.js';
-import { createModel } from '../src/train/session.js';
+import { createModel, updateParameters } from '../src/train/session.js';
 import type { BenchOptions } from './options.js';
 
 /** Classes of each data set: they decide the classifier's size. */
 const CLASSES = { synthetic: 8, aircraft: 100, cub: 200, cars: 196, dogs: 120, folder: 100 } as const;
 
 /** The options of `node dist/train.js` that these of the benchmark stand for. */
-export const trainArguments = ({ preset, data, model, imageSize, batchSize }: Pick<BenchOptions, 'preset' | 'data' | 'model' | 'imageSize' | 'batchSize'>): string[] => [
+export const trainArguments = ({ preset, data, model, imageSize, batchSize, precision }: Pick<BenchOptions, 'preset' | 'data' | 'model' | 'imageSize' | 'batchSize' | 'precision'>): string[] => [
   '--dataset', preset, ...(data ? ['--data', data] : []), ...(model ? ['--model', model] : []), ...(imageSize ? ['--image-size', String(imageSize)] : []),
-  ...(batchSize ? ['--batch-size', String(batchSize)] : []),
+  ...(batchSize ? ['--batch-size', String(batchSize)] : []), ...(precision === 'mixed' ? ['--precision', precision] : []),
 ];
 
 export interface Training {
@@ -40,17 +40,18 @@ const noiseBatch = ({ batchSize, augment }: TrainConfig, classes: number): Batch
 /** @param options those of {@link trainArguments} */
 export const prepareTraining = (runtime: Runtime, options: readonly string[]): Training => {
   const config = toTrainConfig(withPreset(parseOptions({ name: 'train', summary: '', options: trainOptions }, options)));
-  const { method, optimizer } = createModel(runtime, config, CLASSES[config.dataset]);
+  const model = createModel(runtime, config, CLASSES[config.dataset]);
   const batch = noiseBatch(config, CLASSES[config.dataset]);
   const transforms = batch.images.map(({ width, height }, i) => drawTrainTransform(config.augment, config.seed, 0, i, width, height));
+  const { method, optimizer, scaler } = model;
   method.module.train();
   let number = 0;
   const step = (): void => {
     setRandomStep(number++);
     scope(() => {
       optimizer.zeroGrad();
-      method.step(batchSource(runtime, batch, transforms, config.augment), config.microBatch || config.batchSize);
-      optimizer.step();
+      method.step(batchSource(runtime, batch, transforms, config.augment), config.microBatch || config.batchSize, scaler);
+      updateParameters(model);
     });
   };
   return { config, step };

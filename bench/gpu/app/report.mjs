@@ -59,11 +59,14 @@ const products = ({ results: { kernels, pytorch } }, rate) => {
     table(['', 'Pipit', ...others.map(([, title]) => title)], lines);
 };
 
+const nameOf = ({ model, precision }) => (precision === 'mixed' ? `${model}, mixed precision` : model);
+
 const stepRow = (figures, pytorch) => {
   const { model, size, batch, wallMs, imagesPerSecond, busy, problem } = figures;
-  if (!batch) return [`${model}, ${size} px`, problem, '–', '–', ...MODES.map(() => '–')];
+  const title = nameOf(figures);
+  if (!batch) return [`${title}, ${size} px`, problem, '–', '–', ...MODES.map(() => '–')];
   const theirs = MODES.map(([mode]) => pytorch?.[mode]?.steps?.[model]);
-  return [`${model}, ${size} px, batch ${batch}`, number(wallMs), number(imagesPerSecond), busy === null ? '–' : percent(busy), ...theirs.map((ms) => (typeof ms === 'number' ? number((1000 * batch) / ms) : ms?.problem ?? '–'))];
+  return [`${title}, ${size} px, batch ${batch}`, number(wallMs), number(imagesPerSecond), busy === null ? '–' : percent(busy), ...theirs.map((ms) => (typeof ms === 'number' ? number((1000 * batch) / ms) : ms?.problem ?? '–'))];
 };
 
 const steps = ({ results: { step, pytorch } }) => {
@@ -71,7 +74,7 @@ const steps = ({ results: { step, pytorch } }) => {
   const busy = step.models.filter((m) => typeof m.busy === 'number');
   return [
     table(['', 'ms per step', 'images/s', 'GPU at work', ...MODES.map(([, title]) => `${title}, images/s`)], step.models.map((m) => stepRow(m, pytorch))),
-    list(busy.map((m) => `${m.model}: GPU at work for ${verdict(m.busy, BARS.busy)}`)),
+    list(busy.map((m) => `${nameOf(m)}: GPU at work for ${verdict(m.busy, BARS.busy)}`)),
     ...step.models.filter(({ tried }) => tried.length).map(({ model, tried }) => list(tried.map(({ batch, problem }) => `${model} at batch ${batch} did not run: ${problem}`))),
     'Pipit\'s step includes the upload and transformation of its pictures; PyTorch\'s finds them on the GPU.',
   ].filter(Boolean).join('\n\n');
@@ -107,9 +110,9 @@ const matrixUnits = ({ results: { matrices } }) => {
 const WORTH_A_LINE = 0.005;
 
 /** Where the time of a step goes. */
-const profiles = ({ results: { step } }) => (step?.models ?? []).filter(({ kernels }) => kernels).map(({ model, kernels }) => {
+const profiles = ({ results: { step } }) => (step?.models ?? []).filter(({ kernels }) => kernels).map(({ kernels, ...step }) => {
   const total = kernels.reduce((sum, { ms }) => sum + ms, 0);
-  return `### ${model}\n\n${table(['kernel', 'dispatches', 'ms', 'share'], kernels.filter(({ ms }) => ms / total >= WORTH_A_LINE).map((k) => [k.kernel, k.dispatches, k.ms.toFixed(2), percent(k.ms / total)]))}`;
+  return `### ${nameOf(step)}\n\n${table(['kernel', 'dispatches', 'ms', 'share'], kernels.filter(({ ms }) => ms / total >= WORTH_A_LINE).map((k) => [k.kernel, k.dispatches, k.ms.toFixed(2), percent(k.ms / total)]))}`;
 }).join('\n\n');
 
 const setting = ({ pack, card, found, machine, small }) => list([

@@ -18,7 +18,7 @@ const HELP = `Usage: sh run.sh [options]       results go to $OUT, or to ./resul
 const BATCHES = [12, 8, 6, 4, 2];
 const TEST_SECONDS = 300;
 /** Kernels that are forced in turn. Which exist depends on the adapter; a refusal is an answer. */
-const VARIANTS = [{ PIPIT_GEMM: 'tile' }, { PIPIT_GEMM: 'plain' }, { PIPIT_GEMM: 'broadcast' }, { PIPIT_WINOGRAD: 'on' }, { PIPIT_WINOGRAD: 'off' }];
+const VARIANTS = [{ PIPIT_GEMM: 'tile' }, { PIPIT_GEMM: 'plain' }, { PIPIT_GEMM: 'broadcast' }, { PIPIT_WINOGRAD: 'on' }, { PIPIT_WINOGRAD: 'off' }, { PIPIT_ROBUSTNESS: 'on' }];
 
 const { values } = parseArgs({
   options: {
@@ -30,6 +30,8 @@ const { out, small } = values;
 const temporary = mkdtempSync(join(tmpdir(), 'pipit-gpu-'));
 process.on('exit', () => rmSync(temporary, { recursive: true, force: true }));
 const log = join(out, 'log.txt');
+/** Whether float16 can be stored; known once the adapter is. */
+let hasHalf = false;
 const environment = { ...process.env, ...(values.adapter ? { PIPIT_ADAPTER: values.adapter } : {}) };
 
 /** Runs a command to its end or to its time limit; all it prints goes to the log, too. */
@@ -87,19 +89,20 @@ const kernels = async () => {
 const stepModels = async () => {
   if (small) return [{ preset: 'synthetic', model: 'resnet18', size: 97, batches: [2] }];
   const { backboneNames } = await import('./dist/index.js');
-  return ['inception_mixed_6e', 'resnet50'].filter((name) => backboneNames.includes(name)).map((model) => ({ preset: 'cub', model, size: 448, batches: BATCHES }));
+  const published = ['inception_mixed_6e', 'resnet50'].filter((name) => backboneNames.includes(name)).map((model) => ({ preset: 'cub', model, size: 448, batches: BATCHES }));
+  return hasHalf ? [...published, { ...published[0], precision: 'mixed' }] : published;
 };
 
-const stepOf = async ({ preset, model, size, batches }) => {
+const stepOf = async ({ preset, model, size, batches, precision = 'float32' }) => {
   const tried = [];
   for (const batch of batches) {
-    const file = join(temporary, `${model}-${batch}.json`);
-    const { problem } = await node('bench.js', ['--profile', '--preset', preset, '--model', model, '--image-size', String(size), '--batch-size', String(batch), '--json', file]);
+    const file = join(temporary, `${model}-${precision}-${batch}.json`);
+    const { problem } = await node('bench.js', ['--profile', '--preset', preset, '--model', model, '--image-size', String(size), '--batch-size', String(batch), '--precision', precision, '--json', file]);
     const profile = readJson(file)?.profile;
-    if (profile) return { model, size, batch, tried, imagesPerSecond: (1000 * batch) / profile.wallMs, ...profile };
+    if (profile) return { model, size, batch, precision, tried, imagesPerSecond: (1000 * batch) / profile.wallMs, ...profile };
     tried.push({ batch, problem });
   }
-  return { model, size, tried, problem: tried.at(-1).problem };
+  return { model, size, precision, tried, problem: tried.at(-1).problem };
 };
 
 const step = async () => {
@@ -118,7 +121,7 @@ const trainingRuns = async ({ step: profiled }) => {
 const pytorchWork = async (results) => {
   const { ops } = await import('./dist/index.js');
   const timed = ops.find(({ name }) => name === 'conv2d').cases.filter(({ name, bench }) => (small ? bench && name.startsWith('default 64') : bench === 'gpu'));
-  const steps = (results.step?.models ?? await stepModels()).map(({ model, size, batch }) => ({ model, size, batch: batch ?? BATCHES[0] }));
+  const steps = (results.step?.models ?? await stepModels()).filter(({ precision }) => precision !== 'mixed').map(({ model, size, batch }) => ({ model, size, batch: batch ?? BATCHES[0] }));
   return { gemm: small ? 256 : 4096, steps, convolutions: timed.map(({ name, shapes: [x, w], attrs }) => ({ name, x, w, stride: attrs.stride, padding: attrs.padding })) };
 };
 
@@ -185,6 +188,7 @@ const main = async () => {
   if (!found || (found.facts.adapter.software && !small && !values.adapter)) throw new Error(explainAbsence());
   Object.assign(environment, found.env);
   const { facts } = found;
+  hasHalf = facts.adapter.features.used.includes('shader-f16');
   console.log(`${facts.adapter.name}, through ${found.title}${facts.adapter.software ? ' (a software adapter)' : ''}`);
   const report = { pack: readJson('pack.json'), small, found: found.title, card: nvidiaTraces().card, machine: facts, results: {} };
   for (const name of names) {
