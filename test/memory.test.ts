@@ -156,16 +156,24 @@ t.test('the plan of a run in words', async (t) => {
   t.match(cut, /step of 5 images in 3 micro-batches of 2, checkpointing on:/);
 });
 
+/** Runs `fn` as if the adapter bound no more than so many bytes. */
+const bindingAtMost = <T>(bytes: number, fn: () => T): T => {
+  const before = pool.largestBuffer;
+  Object.assign(pool, { largestBuffer: bytes });
+  try {
+    return fn();
+  } finally {
+    Object.assign(pool, { largestBuffer: before });
+  }
+};
+
 /** A limit or a budget that this adapter may not have. */
 const refusal = (limits: { binding?: number; budget?: number }, config: TrainConfig, checkpointing = false, of = method): string => {
-  if (limits.binding) Object.defineProperty(pool, 'largestBuffer', { value: limits.binding, configurable: true });
   try {
-    reportPlan(runtime, of, config, { checkpointing, memoryBudgetMegabytes: (limits.budget ?? 0) / 2 ** 20 });
+    bindingAtMost(limits.binding ?? pool.largestBuffer, () => reportPlan(runtime, of, config, { checkpointing, memoryBudgetMegabytes: (limits.budget ?? 0) / 2 ** 20 }));
     return '';
   } catch (error) {
     return (error as Error).message;
-  } finally {
-    if (limits.binding) delete (pool as unknown as Record<string, unknown>).largestBuffer;
   }
 };
 
@@ -183,10 +191,8 @@ t.test('what does not fit is refused, with the largest sizes that do', async (t)
 
   const evaluation = (n: number): number => planEvaluation(runtime, method, large, n).largestBytes;
   t.match(refusal({ binding: evaluation(7) - 1 }, { ...large, microBatch: 1 }), /evaluation of 7 images at once needs .* in one buffer .*--eval-batch-size 6 is the largest that fits\./);
-  t.throws(() => {
-    Object.defineProperty(pool, 'largestBuffer', { value: evaluation(5), configurable: true });
-    try { checkEvaluation(runtime, method, large, '--batch-size'); } finally { delete (pool as unknown as Record<string, unknown>).largestBuffer; }
-  }, /^7 images at once: this needs .* in one buffer .*--batch-size 5 is the largest that fits\.$/);
+  t.throws(() => bindingAtMost(evaluation(5), () => checkEvaluation(runtime, method, large, '--batch-size')),
+    /^7 images at once: this needs .* in one buffer .*--batch-size 5 is the largest that fits\.$/);
 });
 
 t.test('a budget: smaller micro-batches, or checkpointing where that leaves larger ones', async (t) => {
@@ -215,10 +221,8 @@ const kernels = runtime.gemm.kind === 'broadcast' ? '' : 'the figures are those 
 t.test('Inception at 448 pixels and batch 12 on an adapter that binds 128 MiB', { skip: kernels }, async (t) => {
   const published = configOf('--dataset', 'cub', '--data', 'unused');
   const session = withoutInit(() => createModel(runtime, published, 200));
-  Object.defineProperty(pool, 'largestBuffer', { value: 128 * 2 ** 20, configurable: true });
-  t.throws(() => reportPlan(runtime, session.method, published, run),
+  t.throws(() => bindingAtMost(128 * 2 ** 20, () => reportPlan(runtime, session.method, published, run)),
     /a step of 12 images at once needs 143\.\d MiB in one buffer .*binds at most 128\.0 MiB\. --micro-batch 6 is the largest that fits .*\n.*evaluation of 24 images at once needs .*--eval-batch-size 10 is the largest that fits/);
-  delete (pool as unknown as Record<string, unknown>).largestBuffer;
 });
 
 t.test('a step of the default model: few submits, no read-back', async (t) => {

@@ -48,10 +48,10 @@ const environment = (): Record<string, string> => Object.fromEntries(
     .flatMap((name) => (process.env[name] ? [[name, process.env[name]]] : [])),
 );
 
-const adapterFacts = ({ report, gpu, limits }: Device, gemm: GemmFamily) => ({
+const adapterFacts = ({ report, gpu }: Device, gemm: GemmFamily) => ({
   name: report.name, vendor: report.vendor, architecture: report.architecture, device: gpu.adapterInfo.device, driverClass: report.driverClass,
   software: report.software, subgroupSize: report.subgroupSize, gemm,
-  limits: Object.fromEntries(LIMITS.map((name) => [name, limits[name]])) as Record<(typeof LIMITS)[number], number>,
+  limits: Object.fromEntries(LIMITS.map((name) => [name, gpu.limits[name]])) as Record<(typeof LIMITS)[number], number>,
   features: { available: report.features, used: [...gpu.features].filter((name) => name !== 'core-features-and-limits').sort() },
 });
 

@@ -39,6 +39,8 @@ export class BufferPool {
   private peakBytes = 0;
   private created = 0;
   private dry: DryPool | null = null;
+  /** Most bytes that this adapter takes in one buffer. */
+  readonly largestBuffer: number;
 
   /**
    * @param idleCap bytes that may be kept for reuse in any case; twice what was ever in use at once may be, too. What is returned beyond it is destroyed
@@ -49,12 +51,10 @@ export class BufferPool {
     private readonly idleCap: number,
     private readonly onError: (error: Error) => void,
     private readonly onDestroy: (id: number) => void = () => {},
-  ) {}
-
-  /** Most bytes that this adapter takes in one buffer. */
-  get largestBuffer(): number {
-    return Math.min(this.device.limits.maxStorageBufferBindingSize, this.device.limits.maxBufferSize);
+  ) {
+    this.largestBuffer = Math.min(device.limits.maxStorageBufferBindingSize, device.limits.maxBufferSize);
   }
+
 
   /** A buffer of at least `bytes`; contents are unspecified. `label` names it in errors, and is only asked for where it is needed. */
   acquire(bytes: number, label: () => string): PooledBuffer {

@@ -1,6 +1,6 @@
 import { UserError } from '../errors.js';
 import { BufferPool, type PooledBuffer } from './buffers.js';
-import { type AdapterReport, describeAdapter, type GpuPlatform } from './gpu.js';
+import { type AdapterReport, describeAdapter, type DeviceLimits, type GpuPlatform, limitsOf } from './gpu.js';
 
 const IDLE_CAP_BYTES = 1024 ** 3;
 
@@ -22,6 +22,7 @@ export class Device {
   constructor(private readonly platform: GpuPlatform) {
     this.gpu = platform.device;
     this.report = describeAdapter(platform.adapter, platform.gpu);
+    this.limits = limitsOf(this.gpu);
     this.pool = new BufferPool(this.gpu, IDLE_CAP_BYTES, (e) => this.reportFailure(e), (id) => this.destroyListeners.forEach((f) => f(id)));
     this.gpu.addEventListener('uncapturederror', (event) => {
       this.reportFailure(new Error(`The adapter rejected an operation: ${(event as GPUUncapturedErrorEvent).error.message}`));
@@ -33,9 +34,8 @@ export class Device {
     });
   }
 
-  get limits(): GPUSupportedLimits {
-    return this.gpu.limits;
-  }
+  /** A copy: each look at the device's own object is a call into Dawn. */
+  readonly limits: DeviceLimits;
 
   /** Called with the id of each buffer that is destroyed. */
   onBufferDestroyed(listener: (bufferId: number) => void): void {

@@ -58,15 +58,17 @@ export const describeAdapter = (adapter: GPUAdapter, gpu: GPU): AdapterReport =>
   };
 };
 
-/** Every limit at the adapter's maximum: WebGPU's defaults are far below what training needs. */
-export const maximumLimits = (adapter: GPUAdapter): Record<string, number> => {
-  const limits = adapter.limits;
-  const wanted = [
-    'maxComputeWorkgroupStorageSize', 'maxComputeInvocationsPerWorkgroup', 'maxComputeWorkgroupSizeX',
-    'maxComputeWorkgroupSizeY', 'maxStorageBufferBindingSize', 'maxBufferSize', 'maxStorageBuffersPerShaderStage', 'maxTextureDimension2D',
-  ] as const;
-  return Object.fromEntries(wanted.map((key) => [key, limits[key]]));
-};
+const LIMITS = [
+  'maxComputeWorkgroupStorageSize', 'maxComputeInvocationsPerWorkgroup', 'maxComputeWorkgroupSizeX', 'maxComputeWorkgroupSizeY',
+  'maxStorageBufferBindingSize', 'maxBufferSize', 'maxStorageBuffersPerShaderStage', 'maxTextureDimension2D',
+] as const;
+
+/** The limits that Pipit looks at. */
+export type DeviceLimits = Readonly<Record<(typeof LIMITS)[number], number>>;
+
+/** Those of a device, or the most that an adapter can give. */
+export const limitsOf = ({ limits }: { readonly limits: GPUSupportedLimits }): DeviceLimits =>
+  Object.fromEntries(LIMITS.map((name) => [name, limits[name]])) as DeviceLimits;
 
 export const wantedFeatures = (adapter: GPUAdapter): GPUFeatureName[] =>
   (['subgroups', 'shader-f16', 'timestamp-query'] as GPUFeatureName[]).filter((f) => adapter.features.has(f));

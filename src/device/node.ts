@@ -2,7 +2,7 @@
 import { createRequire } from 'node:module';
 import { UserError } from '../errors.js';
 import { Device } from './device.js';
-import { describeAdapter, type GpuPlatform, maximumLimits, type OpenOptions, wantedFeatures } from './gpu.js';
+import { describeAdapter, type GpuPlatform, limitsOf, type OpenOptions, wantedFeatures } from './gpu.js';
 import { prepareVulkanEnvironment } from './vulkan-env.mjs';
 
 /** When the object `create()` returned is collected while its device lives, Node crashes: it stays here for good. */
@@ -65,7 +65,8 @@ export const openDevice = async (options: OpenOptions = {}): Promise<Device> => 
   const gpu = dawn.create(dawnFlags());
   keptAlive.push(gpu);
   const adapter = await requestAdapter(gpu, wanted);
-  const device = await adapter.requestDevice({ requiredFeatures: wantedFeatures(adapter), requiredLimits: maximumLimits(adapter) });
+  // Every limit at its maximum: WebGPU's defaults are far below what training needs.
+  const device = await adapter.requestDevice({ requiredFeatures: wantedFeatures(adapter), requiredLimits: { ...limitsOf(adapter) } });
   const platform: GpuPlatform = { adapter, device, nap: () => void Atomics.wait(napCell, 0, 0, NAP_MS), gpu };
   keptAlive.push(platform);
   return new Device(platform);

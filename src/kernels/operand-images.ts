@@ -1,4 +1,5 @@
 import type { Device } from '../device/device.js';
+import type { DeviceLimits } from '../device/gpu.js';
 import type { BufferRange } from './recorder.js';
 
 /** Texels of rgba32float (one vec4f) in a line of an image; shaders/common/operands-image.wgsl knows it too. */
@@ -30,7 +31,7 @@ export class OperandImages {
   constructor(private readonly device: Device) {}
 
   /** Bytes a single image can hold. */
-  static capacity(limits: GPUSupportedLimits): number {
+  static capacity(limits: DeviceLimits): number {
     return limits.maxTextureDimension2D * LINE_BYTES;
   }
 

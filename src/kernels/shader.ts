@@ -22,6 +22,19 @@ export interface Kernel {
   readonly key: string;
 }
 
+const NONE: Constants = {};
+
+const same = (a: Constants, b: Constants): boolean => {
+  if (a === b) return true;
+  let count = 0;
+  for (const name in b) {
+    if (a[name] !== b[name]) return false;
+    count++;
+  }
+  for (const _ in a) count--;
+  return count === 0;
+};
+
 /**
  * A `.wgsl` file. Its bindings (group 0) and its `struct Params` (group 1) are read from the text,
  * so the shader is the only place that states them and the host is checked against it.
@@ -29,7 +42,8 @@ export interface Kernel {
 export class Shader {
   readonly bindings: ReadonlyMap<string, BindingDeclaration>;
   readonly params: readonly ParamField[];
-  private readonly kernels = new Map<string, Kernel>();
+  private readonly kernels = new Map<string, Kernel[]>();
+  private readonly halves = new Map<string, Kernel>();
   private readonly overrides: ReadonlySet<string>;
 
   private readonly source: string;
@@ -44,22 +58,22 @@ export class Shader {
   }
 
   /** The kernel of an entry point; the same arguments give the same object. Constants are `override`s or `$NAME`s of the file. */
-  kernel(entry: string, constants: Constants = {}): Kernel {
-    let key = `${this.name}.${entry}`;
-    for (const name in constants) key += ` ${name}=${constants[name]}`;
-    let kernel = this.kernels.get(key);
-    if (!kernel) {
-      kernel = { shader: this, entry, constants, half: [], key };
-      this.kernels.set(key, kernel);
-    }
+  kernel(entry: string, constants: Constants = NONE): Kernel {
+    let known = this.kernels.get(entry);
+    if (!known) this.kernels.set(entry, (known = []));
+    // Compared instead of put together as a name: this runs for every dispatch.
+    for (const kernel of known) if (same(kernel.constants, constants)) return kernel;
+    const settings = Object.entries(constants).map(([name, value]) => ` ${name}=${value}`);
+    const kernel = { shader: this, entry, constants, half: [], key: `${this.name}.${entry}${settings.join('')}` };
+    known.push(kernel);
     return kernel;
   }
 
   /** A kernel's variant for buffers of float16. @param names the bindings that hold it, separated by blanks */
   inHalf({ entry, constants, key: plain }: Kernel, names: string): Kernel {
     const key = `${plain} float16: ${names}`;
-    let kernel = this.kernels.get(key);
-    if (!kernel) this.kernels.set(key, (kernel = { shader: this, entry, constants, half: names.split(' '), key }));
+    let kernel = this.halves.get(key);
+    if (!kernel) this.halves.set(key, (kernel = { shader: this, entry, constants, half: names.split(' '), key }));
     return kernel;
   }
 
