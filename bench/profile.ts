@@ -6,8 +6,11 @@ import { median, scriptTime, startDriverClock } from './clock.js';
 import { type KernelTime, PassTimer } from './pass-timer.js';
 import { Replay } from './replay.js';
 
-const WARM_UP = 3;
 const STEPS = 5;
+/** Recording is short beside what a shared machine does to it. */
+const SCRIPT_STEPS = 15;
+/** Steps before anything is timed: at least so many, and while they take no longer together, enough for JavaScript's compiler to settle. */
+const WARM_UP = { least: 3, most: 60, ms: 4000 };
 
 export interface KernelShare {
   readonly kernel: string;
@@ -61,27 +64,29 @@ const difference = (after: RecorderStatistics, before: RecorderStatistics): Reco
   bindGroups: after.bindGroups - before.bindGroups,
 });
 
-/** Each step starts with an idle adapter: nothing competes with JavaScript until the first submit. */
+/** Each step starts with an idle adapter: nothing competes with JavaScript until the first submit. The median step counts. */
 const measureScript = async (runtime: Runtime, step: () => void): Promise<Pick<Profile, 'script' | 'counts'>> => {
   const { recorder } = runtime;
   const before = { ...recorder.statistics };
   const clock = new SubmitClock();
   recorder.observe(clock);
-  let [wall, script] = [0, 0];
-  for (let i = 0; i < STEPS; i++) {
+  const encoded: { wall: number; script: number; submit: number }[] = [];
+  for (let i = 0; i < SCRIPT_STEPS; i++) {
     const from = { wall: performance.now(), script: scriptTime() ?? 0 };
+    const submits = { wall: clock.wall, script: clock.script };
     step();
     recorder.flush();
-    wall += performance.now() - from.wall;
-    script += (scriptTime() ?? 0) - from.script;
+    const submit = clock.wall - submits.wall;
+    encoded.push({ wall: performance.now() - from.wall - submit, script: (scriptTime() ?? 0) - from.script - (clock.script - submits.script), submit });
     await runtime.idle();
   }
   recorder.observe(null);
   const total = difference(recorder.statistics, before);
-  const [encodeWallMs, encoded] = [(wall - clock.wall) / STEPS, (script - clock.script) / STEPS];
+  const of = (part: 'wall' | 'script' | 'submit'): number => median(encoded.map((e) => e[part]));
+  const each = (count: number): number => count / SCRIPT_STEPS;
   return {
-    script: { encodeMs: scriptTime() === null ? encodeWallMs : encoded, encodeWallMs, submitWallMs: clock.wall / STEPS },
-    counts: { dispatches: total.dispatches / STEPS, submits: total.submits / STEPS, readBacks: total.readBacks / STEPS, bindGroups: total.bindGroups / STEPS },
+    script: { encodeMs: of(scriptTime() === null ? 'wall' : 'script'), encodeWallMs: of('wall'), submitWallMs: of('submit') },
+    counts: { dispatches: each(total.dispatches), submits: each(total.submits), readBacks: each(total.readBacks), bindGroups: each(total.bindGroups) },
   };
 };
 
@@ -135,8 +140,11 @@ const byKernel = (passes: readonly KernelTime[]): KernelShare[] => {
 
 /** @param timestamps whether kernels are timed by the adapter itself; by default where it can */
 export const profileStep = async (runtime: Runtime, step: () => void, timestamps = PassTimer.isPossible(runtime)): Promise<Profile> => {
-  for (let i = 0; i < WARM_UP; i++) step();
-  await runtime.idle();
+  const start = performance.now();
+  for (let i = 0; i < WARM_UP.least || (i < WARM_UP.most && performance.now() - start < WARM_UP.ms); i++) {
+    step();
+    await runtime.idle();
+  }
   const script = await measureScript(runtime, step);
   const steps = await measureSteps(runtime, step, timestamps);
   const kernels = byKernel(await measureKernels(runtime, step, timestamps));

@@ -8,8 +8,8 @@ export interface Scoped {
 
 class Scope {
   readonly members = new Set<Scoped>();
-  /** Outlive this scope, but not its outermost parent (the tape's nodes). */
-  readonly inherited = new Set<Scoped>();
+  /** Outlive this scope, but not its outermost parent (the tape's nodes). Most scopes have none. */
+  inherited: Set<Scoped> | null = null;
   ended = false;
 
   constructor(private readonly opener: Scope | null) {}
@@ -29,12 +29,12 @@ export const track = (member: Scoped): void => {
 
 /** Registers what lives until the outermost scope ends. */
 export const trackOutermost = (member: Scoped): void => {
-  current?.inherited.add(member);
+  if (current) (current.inherited ??= new Set()).add(member);
 };
 
 export const untrack = (member: Scoped): void => {
   for (let scope = current; scope; scope = scope.parent) {
-    if (scope.members.delete(member) || scope.inherited.delete(member)) return;
+    if (scope.members.delete(member) || scope.inherited?.delete(member)) return;
   }
 };
 
@@ -85,10 +85,15 @@ const close = (ended: Scope, result: unknown): void => {
     if (!returned.includes(member)) member.endScope();
     else ended.parent?.members.add(member);
   }
-  if (ended.parent) for (const member of ended.inherited) ended.parent.inherited.add(member);
-  else for (const member of ended.inherited) member.endScope();
+  if (ended.inherited) bequeath(ended.inherited, ended.parent);
   if (overlapping) fail('two async scopes overlap: a scope ended while one opened later was still running; await the inner scope before the outer one ends');
   current = ended.parent;
+};
+
+const bequeath = (members: Set<Scoped>, heir: Scope | null): void => {
+  if (!heir) for (const member of members) member.endScope();
+  else if (!heir.inherited) heir.inherited = members;
+  else for (const member of members) heir.inherited.add(member);
 };
 
 const collect = (value: unknown, into: Scoped[]): void => {
