@@ -5,7 +5,7 @@ import { quadCount } from '../tensor/shape.js';
 import { type DType, Tensor } from '../tensor/tensor.js';
 import { integers } from './cases.js';
 import { mapNd } from './nd.js';
-import { bytesOf, dispatch, gridFor, type Op, run } from './op.js';
+import { bytesOf, dispatch, type Op, run, stretchesFor } from './op.js';
 
 const shader = new Shader('cast', source);
 
@@ -26,7 +26,9 @@ export const castOp: Op<Attrs> = {
     const code = CODES[`${from} ${target}`];
     if (code === undefined) fail(`cast: ${x!.dtype} to ${to} is not supported; go through float32`);
     const y = Tensor.allocate(runtime, shape, to, 'cast');
-    dispatch(runtime, shader.kernel('forward', { OP: code }), { x: x!, y }, { quads: quadCount(shape) }, gridFor(quadCount(shape)));
+    const quads = quadCount(shape);
+    const { steps, grid } = stretchesFor(runtime, quads);
+    dispatch(runtime, shader.kernel('forward', { OP: code }), { x: x!, y }, { quads, steps }, grid);
     return y;
   },
   backward: null,
