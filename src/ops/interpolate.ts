@@ -69,6 +69,7 @@ const reference: Op<Attrs>['reference'] = ([images], attrs) => {
 
 const SIZES: readonly (readonly [Shape, ImageSize])[] = [
   [[1, 2, 3, 1], [5, 4]], [[2, 5, 4, 3], [3, 7]], [[1, 1, 1, 5], [3, 2]], [[1, 7, 3, 2], [1, 1]], [[1, 4, 4, 4], [4, 4]], [[1, 13, 11, 3], [4, 3]],
+  [[1, 5, 3, 2], [70, 4]], [[1, 40, 3, 5], [7, 50]],
 ];
 const MODES: readonly Pick<Attrs, 'mode' | 'alignCorners' | 'antialias'>[] = [
   { mode: 'bilinear', alignCorners: false, antialias: false },
