@@ -15,6 +15,7 @@ fn tapsOf(o: u32, inSize: u32, outSize: u32, corners: bool) -> Taps {
     numerator = select(0u, doubled - outSize, doubled > outSize);
     denominator = 2u * outSize;
   }
-  let low = min(numerator / denominator, inSize - 1u);
-  return Taps(low, min(low + 1u, inSize - 1u), f32(numerator % denominator) / f32(denominator));
+  let position = cellOf(numerator, denominator);
+  let low = min(position.row, inSize - 1u);
+  return Taps(low, min(low + 1u, inSize - 1u), f32(position.column) / f32(denominator));
 }

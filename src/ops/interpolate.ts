@@ -1,7 +1,7 @@
 import source from '../../shaders/antialias.wgsl';
 import { fail } from '../errors.js';
 import { Shader } from '../kernels/shader.js';
-import { formatShape, quadCount, quadsPerRow, rowWidth, sameShape, type Shape } from '../tensor/shape.js';
+import { formatShape, quadCount, quadsPerRow, sameShape, type Shape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { OpCase } from './cases.js';
 import { resample, resampleBackward } from './crop-resize.js';
@@ -32,8 +32,15 @@ const antialiasAxis = (entry: 'forward' | 'backward', x: Tensor, axis: 1 | 2, ta
   const inner = quadsPerRow(shape) * (axis === 1 ? shape[2]! : 1);
   const [inSize, outSize] = entry === 'forward' ? [x.shape[axis]!, target] : [target, x.shape[axis]!];
   const y = allocate(x.runtime, shape, 'antialias');
-  dispatch(x.runtime, shader.kernel(entry), { x, y },
-    { outer: quadCount(shape) / (inner * target), inSize, outSize, inner, quadsPerRow: quadsPerRow(shape), width: rowWidth(shape) }, gridFor(quadCount(shape)));
+  const params = { outer: quadCount(shape) / (inner * target), inSize, outSize, inner };
+  const grid = gridFor(quadCount(shape));
+  if (entry === 'forward') {
+    dispatch(x.runtime, shader.kernel('forward'), { x, y }, params, grid);
+    return y;
+  }
+  const totals = allocate(x.runtime, [outSize], 'antialias totals');
+  dispatch(x.runtime, shader.kernel('sumHeights'), { heights: totals }, params, gridFor(outSize));
+  dispatch(x.runtime, shader.kernel('backward'), { x, y, totals }, params, grid);
   return y;
 };
 
