@@ -55,6 +55,10 @@ fn better(a: Best, b: Best) -> Best {
   return Best(select(a.value, b.value, wins), select(a.tap, b.tap, wins));
 }
 
+// The place in its window, which begins at column `left`, of the pixel that is read for the k-th.
+fn tap(left: i32, k: i32) -> u32 {
+  return u32(clamp(left + k, 0, P.w - 1) - left);
+}
 // A row's best as one of its window's, whose first row is `top`.
 fn within(row: Best, top: i32, d: i32) -> Best {
   return Best(row.value, row.tap + vec4u(u32(clamp(top + d, 0, P.h - 1) - top) * $KW));
@@ -73,26 +77,24 @@ fn maxForward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grou
   //# end
   var v: array<vec4f, $COLUMNS>;
   var rows: array<Best, $ACROSS * $KH>;
-  for (var o = walk.row - $LEAD; o < walk.end; o++) {
-    let top = o * $SH - P.ph;
-    //# for d in 0..$OVER
-    //# for a in 0..$ACROSS
-    rows[$a * $KH + $d] = rows[$a * $KH + $d + $SH];
-    //# end
-    //# end
-    //# for d in $OVER..$KH
-    let line$d = (walk.image * P.h + clamp(top + $d, 0, P.h - 1)) * P.w * pitch;
+  var o = walk.row;
+  let last = (walk.end - 1) * $SH - P.ph + $KH;
+  for (var r = o * $SH - P.ph; r < last; r++) {
+    let line = (walk.image * P.h + clamp(r, 0, P.h - 1)) * P.w * pitch;
     //# for c in 0..$COLUMNS
-    v[$c] = x[line$d + column$c];
+    v[$c] = x[line + column$c];
     //# end
     //# for a in 0..$ACROSS
-    rows[$a * $KH + $d] = Best(v[$a * $SW], vec4u(u32(clamp(left + $a * $SW, 0, P.w - 1) - left - $a * $SW)));
+    //# for d in 1..$KH
+    rows[$a * $KH + $d - 1] = rows[$a * $KH + $d];
+    //# end
+    rows[$a * $KH + $KH - 1] = Best(v[$a * $SW], vec4u(tap(left + $a * $SW, 0)));
     //# for k in 1..$KW
-    rows[$a * $KH + $d] = better(rows[$a * $KH + $d], Best(v[$a * $SW + $k], vec4u(u32(clamp(left + $a * $SW + $k, 0, P.w - 1) - left - $a * $SW))));
+    rows[$a * $KH + $KH - 1] = better(rows[$a * $KH + $KH - 1], Best(v[$a * $SW + $k], vec4u(tap(left + $a * $SW, $k))));
     //# end
     //# end
-    //# end
-    if (o >= walk.row) {
+    let top = o * $SH - P.ph;
+    if (r - top == $KH - 1) {
       let first = ((walk.image * P.oh + o) * P.ow + walk.column) * pitch + walk.quad;
       //# for a in 0..$ACROSS
       if (walk.column + $a < P.ow) {
@@ -104,6 +106,7 @@ fn maxForward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grou
         if (INDEXED) { taps[first + $a * pitch] = pack4xU8(best.tap); }
       }
       //# end
+      o++;
     }
   }
 }
@@ -117,13 +120,13 @@ fn maxBackward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gro
   let walk = walkOf(item, (P.oh + P.ph + $SH - 1) / $SH);
   let pitch = i32(P.quads);
   var passed: array<vec4f, $DOWN * $WINDOWS>;
-  var tap: array<vec4u, $DOWN * $WINDOWS>;
+  var place: array<vec4u, $DOWN * $WINDOWS>;
   for (var i = walk.row - $DOWN + 1; i < walk.end; i++) {
     //# for b in 0..$DOWN
     //# for c in 0..$WINDOWS
     if ($DOWN - 1 - $b > 0) {
       passed[max($DOWN - 1 - $b, 0) * $WINDOWS + $c] = passed[max($DOWN - 2 - $b, 0) * $WINDOWS + $c];
-      tap[max($DOWN - 1 - $b, 0) * $WINDOWS + $c] = tap[max($DOWN - 2 - $b, 0) * $WINDOWS + $c];
+      place[max($DOWN - 1 - $b, 0) * $WINDOWS + $c] = place[max($DOWN - 2 - $b, 0) * $WINDOWS + $c];
     }
     //# end
     //# end
@@ -133,7 +136,7 @@ fn maxBackward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gro
       let at = ((walk.image * P.h + clamp(i, 0, P.h - 1)) * P.w + clamp(column, 0, P.w - 1)) * pitch + walk.quad;
       let exists = i >= 0 && i < P.h && column >= 0 && column < P.w;
       passed[$c] = x[at];
-      tap[$c] = select(vec4u(255u), unpack4xU8(winners[at]), exists);
+      place[$c] = select(vec4u(255u), unpack4xU8(winners[at]), exists);
     }
     //# end
     if (i >= walk.row) {
@@ -148,7 +151,7 @@ fn maxBackward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gro
           //# for b in 0..$DOWN
           //# for e in 0..$ALONG
           if ($b * $SH + $dy < $KH && $e * $SW + $dx < $KW) {
-            total += select(vec4f(0.0), passed[$b * $WINDOWS + $c + $ALONG - 1 - $e], tap[$b * $WINDOWS + $c + $ALONG - 1 - $e] == vec4u(($b * $SH + $dy) * $KW + $e * $SW + $dx));
+            total += select(vec4f(0.0), passed[$b * $WINDOWS + $c + $ALONG - 1 - $e], place[$b * $WINDOWS + $c + $ALONG - 1 - $e] == vec4u(($b * $SH + $dy) * $KW + $e * $SW + $dx));
           }
           //# end
           //# end
@@ -193,28 +196,25 @@ fn average(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
   let columnShare$c = share(left + $c, P.w, P.ow, $KW, P.pw);
   let columnExists$c = left + $c >= 0 && left + $c < P.w;
   //# end
-  for (var o = walk.row - $LEAD; o < walk.end; o++) {
-    let top = o * $SH - P.ph;
-    //# for d in 0..$OVER
-    //# for a in 0..$ACROSS
-    rows[$a * $KH + $d] = rows[$a * $KH + $d + $SH];
-    //# end
-    //# end
-    //# for d in $OVER..$KH
-    let line$d = (walk.image * P.h + clamp(top + $d, 0, P.h - 1)) * P.w * pitch;
-    let rowExists$d = top + $d >= 0 && top + $d < P.h;
-    let rowShare$d = share(top + $d, P.h, P.oh, $KH, P.ph);
+  var o = walk.row;
+  let last = (walk.end - 1) * $SH - P.ph + $KH;
+  for (var r = o * $SH - P.ph; r < last; r++) {
+    let line = (walk.image * P.h + clamp(r, 0, P.h - 1)) * P.w * pitch;
+    let rowExists = r >= 0 && r < P.h;
+    let rowShare = share(r, P.h, P.oh, $KH, P.ph);
     //# for c in 0..$COLUMNS
-    v[$c] = select(vec4f(0.0), x[line$d + column$c], rowExists$d && columnExists$c) * (rowShare$d * columnShare$c);
+    v[$c] = select(vec4f(0.0), x[line + column$c], rowExists && columnExists$c) * (rowShare * columnShare$c);
     //# end
     //# for a in 0..$ACROSS
-    rows[$a * $KH + $d] = v[$a * $SW];
+    //# for d in 1..$KH
+    rows[$a * $KH + $d - 1] = rows[$a * $KH + $d];
+    //# end
+    rows[$a * $KH + $KH - 1] = v[$a * $SW];
     //# for k in 1..$KW
-    rows[$a * $KH + $d] += v[$a * $SW + $k];
+    rows[$a * $KH + $KH - 1] += v[$a * $SW + $k];
     //# end
     //# end
-    //# end
-    if (o >= walk.row) {
+    if (r - (o * $SH - P.ph) == $KH - 1) {
       let first = ((walk.image * P.oh + o) * P.ow + walk.column) * pitch + walk.quad;
       let part = select(1.0 / counted(o, P.h, $KH, $SH, P.ph), 1.0, GRADIENT);
       //# for a in 0..$ACROSS
@@ -226,6 +226,7 @@ fn average(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
         y[first + $a * pitch] = total * (part * part$a);
       }
       //# end
+      o++;
     }
   }
 }

@@ -10,6 +10,8 @@ const shader = new Shader('optimizer', source);
 
 /** Workgroups that sum squares: enough to fill an adapter, few enough for one workgroup to add their partial sums. */
 const NORM_GROUPS = { gpu: 256, software: 64 } as const;
+/** vec4f that an invocation sums at least: each leaves a partial sum to add. */
+const STEPS_PER_SUM = 16;
 
 const ZERO_PARAMS = {
   quads: 0, steps: 0, firstSlot: 0, first: 0, nesterov: 0, lr: 0, weightDecay: 0, momentum: 0, dampening: 0,
@@ -111,7 +113,7 @@ export const globalNorm = (grads: readonly Tensor[]): Tensor => {
   const most = NORM_GROUPS[runtime.device.report.software ? 'software' : 'gpu'];
   const cuts = grads.map((grad) => {
     const quads = quadCount(grad.shape);
-    const steps = Math.ceil(quads / (WORKGROUP * most));
+    const steps = Math.max(STEPS_PER_SUM, Math.ceil(quads / (WORKGROUP * most)));
     return { quads, steps, groups: Math.ceil(quads / (WORKGROUP * steps)) };
   });
   const total = WORKGROUP * cuts.reduce((sum, { groups }) => sum + groups, 0);

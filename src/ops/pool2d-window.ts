@@ -18,14 +18,17 @@ export interface Window {
 
 /** A window's row is kept for as many next windows as overlap it; larger windows would make long kernels. */
 const LARGEST = 3;
-/** Rows that an invocation walks down at most: the first windows are begun a row or two earlier, for what they share. */
-const RUN = { gpu: 8, software: 16 } as const;
+/** Rows that an invocation walks down at most; where one ends, the next reads again what their windows share. */
+const RUN = { gpu: 8, software: 32 } as const;
 
 export const isSmallWindow = (attrs: Window | { readonly output: unknown }): attrs is Window =>
   'kernel' in attrs && attrs.kernel.every((size, axis) => size <= LARGEST && attrs.stride[axis]! <= size);
 
-/** Columns that an invocation handles: neighbouring windows share what they read. More would outgrow a processor's instruction cache. */
-const ACROSS = 2;
+/**
+ * Columns that an invocation handles: neighbouring windows share what they read, but drivers on CPUs lose more by long kernels, which
+ * outgrow the instruction cache.
+ */
+const ACROSS = { maxForward: 1, maxBackward: 1, average: 2 } as const;
 
 interface Grid {
   /** What is read, and what is written. */
@@ -37,17 +40,17 @@ interface Grid {
   readonly columns: number;
 }
 
-const launch = (runtime: Runtime, entry: string, { kernel, stride, countIncludePad }: Window, tensors: Record<string, Tensor>, grid: Grid, overrides: Record<string, number>): void => {
+const launch = (runtime: Runtime, entry: keyof typeof ACROSS, { kernel, stride, countIncludePad }: Window, tensors: Record<string, Tensor>, grid: Grid, overrides: Record<string, number>): void => {
   const [[KH, KW], [SH, SW]] = [kernel, stride];
+  const across = ACROSS[entry];
   const [DOWN, ALONG] = [Math.ceil(KH / SH), Math.ceil(KW / SW)];
-  const OVER = KH - SH;
   const { from, to, padding: [ph, pw], rows, columns } = grid;
   const runs = Math.ceil(rows / RUN[runtime.device.report.software ? 'software' : 'gpu']);
-  const blocks = Math.ceil(columns / ACROSS);
+  const blocks = Math.ceil(columns / across);
   const quads = quadsPerRow(from);
   const items = from[0]! * runs * blocks * quads;
   dispatch(runtime, shader.kernel(entry, {
-    KH, KW, SH, SW, ACROSS, OVER, LEAD: Math.ceil(OVER / SH), COLUMNS: (ACROSS - 1) * SW + KW, DOWN, ALONG, WINDOWS: ACROSS + ALONG - 1, ...overrides,
+    KH, KW, SH, SW, ACROSS: across, COLUMNS: (across - 1) * SW + KW, DOWN, ALONG, WINDOWS: across + ALONG - 1, ...overrides,
   }), tensors, {
     items, quads, blocks, runs, run: Math.ceil(rows / runs), h: from[1]!, w: from[2]!, oh: to[1]!, ow: to[2]!, ph, pw, countIncludePad: countIncludePad ? 1 : 0,
   }, gridFor(items));
