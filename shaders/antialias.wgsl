@@ -7,6 +7,7 @@ struct Params {
   inSize: u32,
   outSize: u32,
   inner: u32,         // vec4f behind the axis
+  steps: u32,         // vec4f for an invocation
 }
 @group(0) @binding(0) var<storage, read> x: array<vec4f>;
 @group(0) @binding(1) var<storage, read_write> y: array<vec4f>;
@@ -55,10 +56,13 @@ fn sumHeights(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grou
 
 @compute @workgroup_size(64)
 fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let at = linearWorkgroup(group, groups) * 64u + lane;
+  let mine = stretchOf(linearWorkgroup(group, groups), lane, P.steps, P.outer * P.outSize * P.inner);
+  for (var at = mine.first; at < mine.end; at += ABREAST) { y[at] = output(at); }
+}
+
+fn output(at: u32) -> vec4f {
   let line = cellOf(at, P.inner);
   let outer = cellOf(line.row, P.outSize);
-  if (outer.row >= P.outer) { return; }
   let o = outer.column;
   let base = outer.row * P.inSize * P.inner + line.column;
   let range = sourcesOf(o);
@@ -69,16 +73,19 @@ fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
     total += weight;
     sum += weight * x[base + i * P.inner];
   }
-  y[at] = sum / total;
+  return sum / total;
 }
 
 // x is the gradient of the output here, y that of the input.
 @compute @workgroup_size(64)
 fn backward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let at = linearWorkgroup(group, groups) * 64u + lane;
+  let mine = stretchOf(linearWorkgroup(group, groups), lane, P.steps, P.outer * P.inSize * P.inner);
+  for (var at = mine.first; at < mine.end; at += ABREAST) { y[at] = input(at); }
+}
+
+fn input(at: u32) -> vec4f {
   let line = cellOf(at, P.inner);
   let outer = cellOf(line.row, P.inSize);
-  if (outer.row >= P.outer) { return; }
   let i = outer.column;
   let base = outer.row * P.outSize * P.inner + line.column;
   let range = outputsOf(i);
@@ -87,5 +94,5 @@ fn backward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups
     let weight = height(i, o);
     if (weight > 0.0) { sum += (weight / totals[o]) * x[base + o * P.inner]; }
   }
-  y[at] = sum;
+  return sum;
 }

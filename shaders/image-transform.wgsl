@@ -5,6 +5,7 @@
 struct Params {
   batch: u32,
   size: u32,
+  steps: u32,         // pixels for an invocation of direct and resample
   mean: vec4f,
   inverseStd: vec4f,
 }
@@ -94,22 +95,24 @@ fn invocation(group: vec3u, groups: vec3u, lane: u32) -> u32 {
 // Everything at once, for batches without contrast jitter.
 @compute @workgroup_size(64)
 fn direct(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let i = invocation(group, groups, lane);
-  let pixel = cellOf(i, P.size);
-  let line = cellOf(pixel.row, P.size);
-  if (line.row >= P.batch) { return; }
-  let picture = pictureOf(line.row);
-  y[i] = finished(picture, resampled(picture, pixel.column, line.column), 0.0);
+  let mine = stretchOf(linearWorkgroup(group, groups), lane, P.steps, P.batch * P.size * P.size);
+  for (var i = mine.first; i < mine.end; i += ABREAST) {
+    let pixel = cellOf(i, P.size);
+    let line = cellOf(pixel.row, P.size);
+    let picture = pictureOf(line.row);
+    y[i] = finished(picture, resampled(picture, pixel.column, line.column), 0.0);
+  }
 }
 
 // With contrast, which needs the mean grey of the picture as it is at that point, in four steps.
 @compute @workgroup_size(64)
 fn resample(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let i = invocation(group, groups, lane);
-  let pixel = cellOf(i, P.size);
-  let line = cellOf(pixel.row, P.size);
-  if (line.row >= P.batch) { return; }
-  y[i] = vec4f(resampled(pictureOf(line.row), pixel.column, line.column), 0.0);
+  let mine = stretchOf(linearWorkgroup(group, groups), lane, P.steps, P.batch * P.size * P.size);
+  for (var i = mine.first; i < mine.end; i += ABREAST) {
+    let pixel = cellOf(i, P.size);
+    let line = cellOf(pixel.row, P.size);
+    y[i] = vec4f(resampled(pictureOf(line.row), pixel.column, line.column), 0.0);
+  }
 }
 
 @compute @workgroup_size(64)

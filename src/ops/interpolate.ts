@@ -6,7 +6,7 @@ import type { Tensor } from '../tensor/tensor.js';
 import type { OpCase } from './cases.js';
 import { resample, resampleBackward } from './crop-resize.js';
 import { nd } from './nd.js';
-import { allocate, bytesOf, dispatch, gridFor, type Op, run } from './op.js';
+import { allocate, bytesOf, dispatch, gridFor, type Op, run, stretchesFor } from './op.js';
 import { bilinearTaps, type ImageSize, triangleTaps } from './resample.js';
 
 const shader = new Shader('antialias', source);
@@ -32,8 +32,8 @@ const antialiasAxis = (entry: 'forward' | 'backward', x: Tensor, axis: 1 | 2, ta
   const inner = quadsPerRow(shape) * (axis === 1 ? shape[2]! : 1);
   const [inSize, outSize] = entry === 'forward' ? [x.shape[axis]!, target] : [target, x.shape[axis]!];
   const y = allocate(x.runtime, shape, 'antialias');
-  const params = { outer: quadCount(shape) / (inner * target), inSize, outSize, inner };
-  const grid = gridFor(quadCount(shape));
+  const { steps, grid } = stretchesFor(x.runtime, quadCount(shape));
+  const params = { outer: quadCount(shape) / (inner * target), inSize, outSize, inner, steps };
   if (entry === 'forward') {
     dispatch(x.runtime, shader.kernel('forward'), { x, y }, params, grid);
     return y;
