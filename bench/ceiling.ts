@@ -27,14 +27,15 @@ interface Copy {
   /** vec4f that an invocation copies. */
   readonly quads: number;
   readonly workgroup: number;
-  /** Whether those lie side by side, or a workgroup's size apart. */
-  readonly adjacent: boolean;
+  /** Whether those lie side by side, or a workgroup's size apart, or visited in a loop as `stretchOf` says. */
+  readonly how: 'adjacent' | 'apart' | 'loop';
 }
 const COPIES: readonly Copy[] = [
-  { quads: 1, workgroup: 64, adjacent: false }, { quads: 1, workgroup: 256, adjacent: false }, { quads: 4, workgroup: 64, adjacent: false },
-  { quads: 4, workgroup: 256, adjacent: false }, { quads: 8, workgroup: 256, adjacent: false },
-  { quads: 4, workgroup: 64, adjacent: true }, { quads: 8, workgroup: 256, adjacent: true },
+  { quads: 1, workgroup: 64, how: 'apart' }, { quads: 1, workgroup: 256, how: 'apart' }, { quads: 4, workgroup: 64, how: 'apart' },
+  { quads: 4, workgroup: 256, how: 'apart' }, { quads: 8, workgroup: 256, how: 'apart' }, { quads: 8, workgroup: 256, how: 'adjacent' },
+  { quads: 4, workgroup: 64, how: 'loop' }, { quads: 32, workgroup: 64, how: 'loop' }, { quads: 64, workgroup: 64, how: 'loop' }, { quads: 128, workgroup: 64, how: 'loop' },
 ];
+const WORDS = { adjacent: 'side by side', apart: 'a workgroup apart', loop: 'in a loop' } as const;
 const NO_COPY = { QUADS: 1, WORKGROUP, ADJACENT: 0 };
 
 /** Enough work for a few milliseconds: a GPU needs thousands of workgroups to be full, a software driver a few. */
@@ -47,7 +48,7 @@ const arithmeticCeiling = async (runtime: Runtime, rounds: number): Promise<Pick
   for (const [accumulators, steps] of VARIANTS) {
     const y = Tensor.allocate(runtime, [quads, 4], 'float32', 'ceiling');
     const kernel = shader.kernel('multiplyAdd', { ACCUMULATORS: accumulators, STEPS: steps, ...NO_COPY });
-    const timing = await measure(runtime, () => dispatch(runtime, kernel, { y }, { quads, loops, factor: 0.999, shift: 0.001 }, linearGrid(groups)), rounds, fastest);
+    const timing = await measure(runtime, () => dispatch(runtime, kernel, { y }, { quads, steps: 0, loops, factor: 0.999, shift: 0.001 }, linearGrid(groups)), rounds, fastest);
     const gflops = (2 * 4 * quads * loops * accumulators * steps) / figureOf(timing!) / 1e6;
     if (gflops > best.gflops) best = { gflops, arithmetic: `${accumulators} vec4 accumulators, ${steps} steps a loop` };
     y.release();
@@ -61,12 +62,13 @@ const copyCeiling = async (runtime: Runtime, rounds: number): Promise<Pick<Ceili
   const x = ones([quads, 4], { runtime });
   const y = Tensor.allocate(runtime, [quads, 4], 'float32', 'ceiling');
   let best = { gbs: 0, copy: '' };
-  for (const { quads: perInvocation, workgroup, adjacent } of COPIES) {
-    const kernel = shader.kernel('copy', { ACCUMULATORS: 1, STEPS: 1, QUADS: perInvocation, WORKGROUP: workgroup, ADJACENT: adjacent ? 1 : 0 });
+  for (const { quads: perInvocation, workgroup, how } of COPIES) {
+    const constants = { ACCUMULATORS: 1, STEPS: 1, WORKGROUP: workgroup, ADJACENT: how === 'adjacent' ? 1 : 0 };
+    const kernel = how === 'loop' ? shader.kernel('copyLoop', { ...constants, QUADS: 1 }) : shader.kernel('copy', { ...constants, QUADS: perInvocation });
     const grid = linearGrid(Math.ceil(quads / (workgroup * perInvocation)));
-    const timing = await measure(runtime, () => dispatch(runtime, kernel, { x, y }, { quads, loops: 0, factor: 0, shift: 0 }, grid), rounds, fastest);
+    const timing = await measure(runtime, () => dispatch(runtime, kernel, { x, y }, { quads, steps: perInvocation, loops: 0, factor: 0, shift: 0 }, grid), rounds, fastest);
     const gbs = (2 * 16 * quads) / figureOf(timing!) / 1e6;
-    if (gbs > best.gbs) best = { gbs, copy: `${perInvocation} ${adjacent ? 'adjacent ' : ''}vec4 an invocation, workgroups of ${workgroup}, ${Math.round(bytes / 2 ** 20)} MiB` };
+    if (gbs > best.gbs) best = { gbs, copy: `${perInvocation} vec4 an invocation, ${WORDS[how]}, workgroups of ${workgroup}, ${Math.round(bytes / 2 ** 20)} MiB` };
   }
   return best;
 };

@@ -3,6 +3,7 @@
 
 struct Params {
   quads: u32,
+  steps: u32,
   loops: u32,
   factor: f32,
   shift: f32,
@@ -43,4 +44,11 @@ fn copy(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let at$k = block + select($k * $WORKGROUP + lane, lane * $QUADS + $k, $ADJACENT == 1);
   if (at$k < P.quads) { y[at$k] = x[at$k]; }
   //# end
+}
+
+// The same in a loop, which drivers on CPUs run faster than the long text above.
+@compute @workgroup_size(64)
+fn copyLoop(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let mine = stretchOf(linearWorkgroup(group, groups), lane, P.steps, P.quads);
+  for (var at = mine.first; at < mine.end; at += ABREAST) { y[at] = x[at]; }
 }

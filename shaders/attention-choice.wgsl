@@ -1,5 +1,6 @@
 // Choosing attention maps, and applying masks to images.
 //# include float
+//# include divide
 //# include grid
 //# include tail
 
@@ -9,6 +10,7 @@ struct Params {
   batch: u32,
   pixels: u32,
   quads: u32,           // vec4f of a pixel
+  steps: u32,           // vec4f for an invocation that multiplies
   channels: u32,
 }
 @group(0) @binding(0) var<storage, read> x: array<vec4f>;
@@ -20,9 +22,13 @@ struct Params {
 // Images times a mask of one channel.
 @compute @workgroup_size(64)
 fn multiply(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let i = linearWorkgroup(group, groups) * 64u + lane;
-  if (i >= P.batch * P.pixels * P.quads) { return; }
-  y[i] = maskTail(x[i] * mask[i / P.quads].x, i % P.quads, P.channels);
+  let mine = stretchOf(linearWorkgroup(group, groups), lane, P.steps, P.batch * P.pixels * P.quads);
+  let step = cellOf(ABREAST, P.quads);
+  var at = cellOf(mine.first, P.quads);
+  for (var i = mine.first; i < mine.end; i += ABREAST) {
+    y[i] = maskTail(x[i] * mask[at.row].x, at.column, P.channels);
+    at = moved(at, step, P.quads);
+  }
 }
 
 // One channel per image: [B, pixels, M] to [B, pixels, 1].

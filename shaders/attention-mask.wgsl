@@ -1,6 +1,7 @@
 // From attention maps [B, h, w, 1] to boxes and masks of images: the map is upsampled on the fly and
 // compared with a share of its maximum. Everything stays on the device.
 //# include float
+//# include divide
 //# include grid
 //# include taps
 
@@ -196,10 +197,11 @@ fn padded(box: vec4u) -> vec4u {
 @compute @workgroup_size(64)
 fn findMask(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
   let i = linearWorkgroup(group, groups) * 64u + lane;
-  let row = i / P.width;
-  if (row >= P.batch * P.height) { return; }
-  let limit = threshold[row / P.height];
-  var walk = walkRow(row / P.height, row % P.height);
-  let hot = limit.y == 1.0 && valueAt(&walk, i % P.width) >= limit.x;
+  let pixel = cellOf(i, P.width);
+  let line = cellOf(pixel.row, P.height);
+  if (line.row >= P.batch) { return; }
+  let limit = threshold[line.row];
+  var walk = walkRow(line.row, line.column);
+  let hot = limit.y == 1.0 && valueAt(&walk, pixel.column) >= limit.x;
   result[i] = vec4f(select(0.0, 1.0, hot == (P.rule == 2u)), 0.0, 0.0, 0.0);
 }

@@ -1,16 +1,20 @@
 // Pointwise functions of two tensors with broadcasting. OP is a number of src/ops/binary.ts.
 //# include float
+//# include divide
 //# include grid
 //# include tail
 
 override OP: u32 = 0u;
 override BROADCAST: bool = false;
+override AXES: u32 = 4u;           // leading axes in use, counted from the last
+override RAGGED: bool = false;      // rows end within a vec4f
 
 struct Params {
   sizes: vec4u,       // leading axes of the output, collapsed to four
   stridesA: vec4u,    // in vec4f; 0 along broadcast axes
   stridesB: vec4u,
   quads: u32,
+  steps: u32,         // of them for an invocation
   quadsPerRow: u32,
   width: u32,
   splatA: u32,        // 1: the row of a has one element, shown to all lanes
@@ -49,33 +53,33 @@ fn value(u: vec4f, v: vec4f) -> vec4f {
 fn rowOffsets(row: u32) -> vec2u {
   var rest = row;
   var index = vec4u(0u);
-  for (var axis = 3u; axis > 0u; axis--) {
-    index[axis] = rest % P.sizes[axis];
-    rest /= P.sizes[axis];
+  for (var axis = 3u; axis > 4u - AXES; axis--) {
+    let next = quotient(rest, P.sizes[axis]);
+    index[axis] = rest - next * P.sizes[axis];
+    rest = next;
   }
-  index[0] = rest;
+  index[4u - AXES] = rest;
   return vec2u(dot(index, P.stridesA), dot(index, P.stridesB));
 }
 
 @compute @workgroup_size(64)
 fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let first = linearWorkgroup(group, groups) * 256u + lane;
-  for (var k = 0u; k < 4u; k++) {
-    let i = first + k * 64u;
-    if (i < P.quads) {
-      let quad = i % P.quadsPerRow;
-      var at = vec2u(i);
-      if (BROADCAST) {
-        at = rowOffsets(i / P.quadsPerRow) + vec2u(quad) * (vec2u(1u) - vec2u(P.splatA, P.splatB));
-      }
-      var u = a[at.x];
-      var v = b[at.y];
-      if (BROADCAST) {
-        u = select(u, u.xxxx, P.splatA == 1u);
-        v = select(v, v.xxxx, P.splatB == 1u);
-      }
-      y[i] = maskTail(value(u, v), quad, P.width);
+  let mine = stretchOf(linearWorkgroup(group, groups), lane, P.steps, P.quads);
+  let step = cellOf(ABREAST, P.quadsPerRow);
+  var cell = cellOf(mine.first, P.quadsPerRow);
+  for (var i = mine.first; i < mine.end; i += ABREAST) {
+    var at = vec2u(i);
+    if (BROADCAST) { at = rowOffsets(cell.row) + vec2u(cell.column) * (vec2u(1u) - vec2u(P.splatA, P.splatB)); }
+    var u = a[at.x];
+    var v = b[at.y];
+    if (BROADCAST) {
+      u = select(u, u.xxxx, P.splatA == 1u);
+      v = select(v, v.xxxx, P.splatB == 1u);
     }
+    var w = value(u, v);
+    if (RAGGED) { w = maskTail(w, cell.column, P.width); }
+    y[i] = w;
+    if (BROADCAST || RAGGED) { cell = moved(cell, step, P.quadsPerRow); }
   }
 }
 
@@ -84,9 +88,6 @@ fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
 // total += a, in place.
 @compute @workgroup_size(64)
 fn accumulate(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let first = linearWorkgroup(group, groups) * 256u + lane;
-  for (var k = 0u; k < 4u; k++) {
-    let i = first + k * 64u;
-    if (i < P.quads) { total[i] = total[i] + a[i]; }
-  }
+  let mine = stretchOf(linearWorkgroup(group, groups), lane, P.steps, P.quads);
+  for (var i = mine.first; i < mine.end; i += ABREAST) { total[i] = total[i] + a[i]; }
 }

@@ -4,6 +4,7 @@
 
 struct Params {
   quads: u32,
+  steps: u32,         // of them for an invocation
 }
 @group(0) @binding(0) var<storage, read> x: array<vec4u>;
 @group(0) @binding(1) var<storage, read_write> y: array<vec4u>;
@@ -15,14 +16,15 @@ override OP: u32 = 0u;
 
 @compute @workgroup_size(64)
 fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let i = linearWorkgroup(group, groups) * 64u + lane;
-  if (i >= P.quads) { return; }
-  let v = x[i];
-  switch (OP) {
-    case 0u: { y[i] = bitcast<vec4u>(vec4f(bitcast<vec4i>(v))); }
-    case 1u: { y[i] = bitcast<vec4u>(vec4f(v)); }
-    case 2u: { y[i] = bitcast<vec4u>(vec4i(bitcast<vec4f>(v))); }
-    case 3u: { y[i] = vec4u(bitcast<vec4f>(v)); }
-    default: { y[i] = v; }
+  let mine = stretchOf(linearWorkgroup(group, groups), lane, P.steps, P.quads);
+  for (var i = mine.first; i < mine.end; i += ABREAST) {
+    let v = x[i];
+    switch (OP) {
+      case 0u: { y[i] = bitcast<vec4u>(vec4f(bitcast<vec4i>(v))); }
+      case 1u: { y[i] = bitcast<vec4u>(vec4f(v)); }
+      case 2u: { y[i] = bitcast<vec4u>(vec4i(bitcast<vec4f>(v))); }
+      case 3u: { y[i] = vec4u(bitcast<vec4f>(v)); }
+      default: { y[i] = v; }
+    }
   }
 }

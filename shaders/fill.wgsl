@@ -2,8 +2,11 @@
 //# include grid
 //# include tail
 
+override RAGGED: bool = false;    // rows end within a vec4f
+
 struct Params {
   quads: u32,
+  steps: u32,         // of them for an invocation
   quadsPerRow: u32,
   width: u32,
   bits: u32,
@@ -13,9 +16,9 @@ struct Params {
 
 @compute @workgroup_size(64)
 fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let first = linearWorkgroup(group, groups) * 256u + lane;
-  for (var k = 0u; k < 4u; k++) {
-    let i = first + k * 64u;
-    if (i < P.quads) { y[i] = maskTail(bitcast<vec4f>(vec4u(P.bits)), i % P.quadsPerRow, P.width); }
+  let mine = stretchOf(linearWorkgroup(group, groups), lane, P.steps, P.quads);
+  let value = bitcast<vec4f>(vec4u(P.bits));
+  for (var i = mine.first; i < mine.end; i += ABREAST) {
+    if (RAGGED) { y[i] = maskTail(value, i % P.quadsPerRow, P.width); } else { y[i] = value; }
   }
 }

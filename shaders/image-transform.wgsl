@@ -1,9 +1,11 @@
 // From pictures of 8 bits a channel to network input: antialiased resize of a window, mirror, jitter, normalisation.
+//# include divide
 //# include grid
 
 struct Params {
   batch: u32,
   size: u32,
+  steps: u32,         // pixels for an invocation of direct and resample
   mean: vec4f,
   inverseStd: vec4f,
 }
@@ -56,22 +58,19 @@ fn resampled(picture: Picture, x: u32, row: u32) -> vec3f {
   let reach = max(picture.scale, vec2f(1.0));
   let across = tapsUnder(centre.x, reach.x, picture.size.x);
   let down = tapsUnder(centre.y, reach.y, picture.size.y);
+  var acrossTotal = 0.0;
+  for (var i = across.x; i < across.y; i++) { acrossTotal += triangle(i, centre.x, reach.x); }
   var sum = vec3f(0.0);
-  var total = 0.0;
+  var downTotal = 0.0;
   for (var j = down.x; j < down.y; j++) {
     let base = picture.offset + j * picture.size.x;
     let rowWeight = triangle(j, centre.y, reach.y);
     var rowSum = vec3f(0.0);
-    var rowTotal = 0.0;
-    for (var i = across.x; i < across.y; i++) {
-      let weight = triangle(i, centre.x, reach.x);
-      rowTotal += weight;
-      rowSum += weight * unpack4x8unorm(pixels[base + i]).xyz;
-    }
+    for (var i = across.x; i < across.y; i++) { rowSum += triangle(i, centre.x, reach.x) * unpack4x8unorm(pixels[base + i]).xyz; }
     sum += rowWeight * rowSum;
-    total += rowWeight * rowTotal;
+    downTotal += rowWeight;
   }
-  return sum / total;
+  return sum / (downTotal * acrossTotal);
 }
 
 fn jittered(colour: vec3f, kind: u32, factor: f32, meanGrey: f32) -> vec3f {
@@ -96,20 +95,24 @@ fn invocation(group: vec3u, groups: vec3u, lane: u32) -> u32 {
 // Everything at once, for batches without contrast jitter.
 @compute @workgroup_size(64)
 fn direct(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let i = invocation(group, groups, lane);
-  let row = i / P.size;
-  if (row >= P.batch * P.size) { return; }
-  let picture = pictureOf(row / P.size);
-  y[i] = finished(picture, resampled(picture, i % P.size, row % P.size), 0.0);
+  let mine = stretchOf(linearWorkgroup(group, groups), lane, P.steps, P.batch * P.size * P.size);
+  for (var i = mine.first; i < mine.end; i += ABREAST) {
+    let pixel = cellOf(i, P.size);
+    let line = cellOf(pixel.row, P.size);
+    let picture = pictureOf(line.row);
+    y[i] = finished(picture, resampled(picture, pixel.column, line.column), 0.0);
+  }
 }
 
 // With contrast, which needs the mean grey of the picture as it is at that point, in four steps.
 @compute @workgroup_size(64)
 fn resample(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let i = invocation(group, groups, lane);
-  let row = i / P.size;
-  if (row >= P.batch * P.size) { return; }
-  y[i] = vec4f(resampled(pictureOf(row / P.size), i % P.size, row % P.size), 0.0);
+  let mine = stretchOf(linearWorkgroup(group, groups), lane, P.steps, P.batch * P.size * P.size);
+  for (var i = mine.first; i < mine.end; i += ABREAST) {
+    let pixel = cellOf(i, P.size);
+    let line = cellOf(pixel.row, P.size);
+    y[i] = vec4f(resampled(pictureOf(line.row), pixel.column, line.column), 0.0);
+  }
 }
 
 @compute @workgroup_size(64)

@@ -1,8 +1,12 @@
 // Joining tensors along an axis, and choosing between two by a condition. Works on bits.
+//# include divide
 //# include grid
+
+override RAGGED: bool = false;    // rows end within a vec4
 
 struct Params {
   items: u32,         // vec4 to write
+  steps: u32,         // of them for an invocation
   inner: u32,         // vec4 of a piece's run (placeQuads), or chunks of four elements of a row
   stride: u32,        // from one run to the next in the output: vec4, or elements
   offset: u32,        // of the piece in the output's run: vec4, or elements
@@ -24,10 +28,12 @@ struct Params {
 
 @compute @workgroup_size(64)
 fn placeQuads(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let first = linearWorkgroup(group, groups) * 256u + lane;
-  for (var k = 0u; k < 4u; k++) {
-    let i = first + k * 64u;
-    if (i < P.items) { y[(i / P.inner) * P.stride + P.offset + i % P.inner] = x[i]; }
+  let mine = stretchOf(linearWorkgroup(group, groups), lane, P.steps, P.items);
+  let step = cellOf(ABREAST, P.inner);
+  var at = cellOf(mine.first, P.inner);
+  for (var i = mine.first; i < mine.end; i += ABREAST) {
+    y[at.row * P.stride + P.offset + at.column] = x[i];
+    at = moved(at, step, P.inner);
   }
 }
 
@@ -48,6 +54,7 @@ fn placeElements(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) g
 }
 
 fn within(i: u32) -> vec4<bool> {
+  if (!RAGGED) { return vec4<bool>(true); }
   return vec4u((i % P.inner) * 4u) + vec4u(0u, 1u, 2u, 3u) < vec4u(P.width);
 }
 
@@ -58,26 +65,20 @@ fn holds(bits: vec4u) -> vec4<bool> {
 
 @compute @workgroup_size(64)
 fn choose(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let first = linearWorkgroup(group, groups) * 256u + lane;
-  for (var k = 0u; k < 4u; k++) {
-    let i = first + k * 64u;
-    if (i < P.items) {
-      var c = condition[select(i, 0u, P.splatCondition == 1u)];
-      var u = a[select(i, 0u, P.splatA == 1u)];
-      var v = b[select(i, 0u, P.splatB == 1u)];
-      c = select(c, c.xxxx, P.splatCondition == 1u);
-      u = select(u, u.xxxx, P.splatA == 1u);
-      v = select(v, v.xxxx, P.splatB == 1u);
-      y[i] = select(vec4u(0u), select(v, u, holds(c)), within(i));
-    }
+  let mine = stretchOf(linearWorkgroup(group, groups), lane, P.steps, P.items);
+  for (var i = mine.first; i < mine.end; i += ABREAST) {
+    var c = condition[select(i, 0u, P.splatCondition == 1u)];
+    var u = a[select(i, 0u, P.splatA == 1u)];
+    var v = b[select(i, 0u, P.splatB == 1u)];
+    c = select(c, c.xxxx, P.splatCondition == 1u);
+    u = select(u, u.xxxx, P.splatA == 1u);
+    v = select(v, v.xxxx, P.splatB == 1u);
+    y[i] = select(vec4u(0u), select(v, u, holds(c)), within(i));
   }
 }
 
 @compute @workgroup_size(64)
 fn fillWhere(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let first = linearWorkgroup(group, groups) * 256u + lane;
-  for (var k = 0u; k < 4u; k++) {
-    let i = first + k * 64u;
-    if (i < P.items) { y[i] = select(vec4u(0u), select(x[i], vec4u(P.value), holds(condition[i])), within(i)); }
-  }
+  let mine = stretchOf(linearWorkgroup(group, groups), lane, P.steps, P.items);
+  for (var i = mine.first; i < mine.end; i += ABREAST) { y[i] = select(vec4u(0u), select(x[i], vec4u(P.value), holds(condition[i])), within(i)); }
 }

@@ -1,10 +1,13 @@
 // Copies between layouts: permuting, slicing, repeating, reversing, joining. Works on bits, so it
 // serves every element type. Up to six axes: the last one and five leading ones, the first of which
 // takes what remains of the index.
+//# include divide
 //# include grid
 
 // Elements outside `lowest` .. `highest` are zero (the gradient of a slice).
 override BOUNDED: bool = false;
+override RAGGED: bool = false;    // rows end within a vec4
+override AXES: i32 = 4;           // how many of axes 1 to 4, counted from the last, are in use
 
 struct Params {
   sizes: vec4u,         // of output axes 1 to 4
@@ -19,6 +22,7 @@ struct Params {
   highestLast: u32,
   base: i32,            // input element of the output's first
   quads: u32,           // vec4 of the output
+  steps: u32,           // of them for an invocation that copies whole vec4
   quadsPerRow: u32,
   width: u32,
 }
@@ -35,9 +39,10 @@ struct RowStart {
 fn rowStart(row: u32) -> RowStart {
   var rest = row;
   var index = vec4u(0u);
-  for (var axis = 3; axis >= 0; axis--) {
-    index[axis] = rest % P.sizes[axis];
-    rest /= P.sizes[axis];
+  for (var axis = 3; axis > 3 - AXES; axis--) {
+    let next = quotient(rest, P.sizes[axis]);
+    index[axis] = rest - next * P.sizes[axis];
+    rest = next;
   }
   let products = vec4i(index) * P.strides;
   let offset = P.base + i32(rest) * P.stride0 + (products.x + products.y) + (products.z + products.w);
@@ -67,18 +72,21 @@ fn copyElements(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gr
 // Whole vec4: the last axis has stride 1, begins at a multiple of four and holds highestLast elements.
 @compute @workgroup_size(64)
 fn copyRows(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let first = linearWorkgroup(group, groups) * 256u + lane;
-  for (var k = 0u; k < 4u; k++) {
-    let i = first + k * 64u;
-    if (i < P.quads) {
-      let start = rowStart(i / P.quadsPerRow);
-      let column = (i % P.quadsPerRow) * 4u;
-      let e = vec4u(column) + vec4u(0u, 1u, 2u, 3u);
+  let mine = stretchOf(linearWorkgroup(group, groups), lane, P.steps, P.quads);
+  let step = cellOf(ABREAST, P.quadsPerRow);
+  var at = cellOf(mine.first, P.quadsPerRow);
+  for (var i = mine.first; i < mine.end; i += ABREAST) {
+    let start = rowStart(at.row);
+    if (RAGGED || BOUNDED) {
+      let e = vec4u(at.column * 4u) + vec4u(0u, 1u, 2u, 3u);
       var v = vec4u(0u);
-      if (start.inside && column < P.highestLast) {
-        v = select(v, rows[u32(start.offset) / 4u + column / 4u], e < vec4u(P.highestLast));
+      if (start.inside && at.column * 4u < P.highestLast) {
+        v = select(v, rows[u32(start.offset) / 4u + at.column], e < vec4u(P.highestLast));
       }
       y[i] = v;
+    } else {
+      y[i] = rows[u32(start.offset) / 4u + at.column];
     }
+    at = moved(at, step, P.quadsPerRow);
   }
 }

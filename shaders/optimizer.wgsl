@@ -6,6 +6,7 @@ override SCALED: bool = false;    // gradScale says what multiplies the gradient
 
 struct Params {
   quads: u32,
+  steps: u32,           // vec4f for an invocation
   firstSlot: u32,       // where this tensor's partial sums begin
   nesterov: u32,
   step: f32,            // number of this update, from 1, skipped ones included
@@ -29,9 +30,9 @@ struct Params {
 @group(0) @binding(2) var<storage, read> gradScale: array<f32>;
 @group(0) @binding(3) var<storage, read_write> moment1: array<vec4f>;
 @group(0) @binding(4) var<storage, read_write> moment2: array<vec4f>;
-@group(0) @binding(5) var<storage, read_write> slots: array<f32>;
+@group(0) @binding(5) var<storage, read_write> slots: array<vec4f>;
 @group(0) @binding(6) var<storage, read_write> result: array<vec4f>;
-@group(0) @binding(7) var<storage, read> sums: array<f32>;
+@group(0) @binding(7) var<storage, read> sums: array<vec4f>;
 @group(1) @binding(0) var<uniform> P: Params;
 
 // Zeros stay zeros even when the scale is NaN, so that the padding of rows does.
@@ -54,31 +55,25 @@ fn updates() -> f32 {
 @compute @workgroup_size(64)
 fn sgd(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
   if (isSkipped()) { return; }
-  let start = linearWorkgroup(group, groups) * 256u + lane;
-  for (var k = 0u; k < 4u; k++) {
-    let i = start + k * 64u;
-    if (i < P.quads) {
-      let w = weights[i];
-      weights[i] = w - P.lr * (scaledGradient(i) + P.weightDecay * w);
-    }
+  let mine = stretchOf(linearWorkgroup(group, groups), lane, P.steps, P.quads);
+  for (var i = mine.first; i < mine.end; i += ABREAST) {
+    let w = weights[i];
+    weights[i] = w - P.lr * (scaledGradient(i) + P.weightDecay * w);
   }
 }
 
 @compute @workgroup_size(64)
 fn sgdMomentum(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
   if (isSkipped()) { return; }
-  let start = linearWorkgroup(group, groups) * 256u + lane;
-  for (var k = 0u; k < 4u; k++) {
-    let i = start + k * 64u;
-    if (i < P.quads) {
-      let w = weights[i];
-      let g = scaledGradient(i) + P.weightDecay * w;
-      var v = g;
-      // At first the momentum buffer holds nothing.
-      if (updates() > 1.0) { v = P.momentum * moment1[i] + (1.0 - P.dampening) * g; }
-      moment1[i] = v;
-      weights[i] = w - P.lr * select(v, g + P.momentum * v, P.nesterov == 1u);
-    }
+  let mine = stretchOf(linearWorkgroup(group, groups), lane, P.steps, P.quads);
+  for (var i = mine.first; i < mine.end; i += ABREAST) {
+    let w = weights[i];
+    let g = scaledGradient(i) + P.weightDecay * w;
+    var v = g;
+    // At first the momentum buffer holds nothing.
+    if (updates() > 1.0) { v = P.momentum * moment1[i] + (1.0 - P.dampening) * g; }
+    moment1[i] = v;
+    weights[i] = w - P.lr * select(v, g + P.momentum * v, P.nesterov == 1u);
   }
 }
 
@@ -98,18 +93,15 @@ fn corrections() -> vec2f {
 fn adamW(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
   if (isSkipped()) { return; }
   let by = corrections();
-  let start = linearWorkgroup(group, groups) * 256u + lane;
-  for (var k = 0u; k < 4u; k++) {
-    let i = start + k * 64u;
-    if (i < P.quads) {
-      let g = scaledGradient(i);
-      let m = P.beta1 * moment1[i] + P.rest1 * g;
-      let v = P.beta2 * moment2[i] + P.rest2 * g * g;
-      moment1[i] = m;
-      moment2[i] = v;
-      let w = weights[i] * (1.0 - P.lr * P.weightDecay);
-      weights[i] = w - by.x * m / (sqrt(v) * by.y + P.eps);
-    }
+  let mine = stretchOf(linearWorkgroup(group, groups), lane, P.steps, P.quads);
+  for (var i = mine.first; i < mine.end; i += ABREAST) {
+    let g = scaledGradient(i);
+    let m = P.beta1 * moment1[i] + P.rest1 * g;
+    let v = P.beta2 * moment2[i] + P.rest2 * g * g;
+    moment1[i] = m;
+    moment2[i] = v;
+    let w = weights[i] * (1.0 - P.lr * P.weightDecay);
+    weights[i] = w - by.x * m / (sqrt(v) * by.y + P.eps);
   }
 }
 
@@ -125,34 +117,31 @@ fn sumOfLanes(lane: u32, value: f32) -> f32 {
   return lanes[0];
 }
 
-// One partial sum of squares per workgroup, from 64 x 32 vec4f. The cut depends on the size alone.
+// Each invocation's sum of squares. The cut depends on the size and the kind of adapter alone.
 @compute @workgroup_size(64)
 fn squares(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let chunk = linearWorkgroup(group, groups);
+  let workgroup = linearWorkgroup(group, groups);
+  let mine = stretchOf(workgroup, lane, P.steps, P.quads);
   var total = vec4f(0.0);
-  for (var k = 0u; k < 32u; k++) {
-    let i = chunk * 2048u + k * 64u + lane;
-    if (i < P.quads) {
-      let g = gradient[i];
-      total += g * g;
-    }
+  for (var i = mine.first; i < mine.end; i += ABREAST) {
+    let g = gradient[i];
+    total += g * g;
   }
-  let sum = sumOfLanes(lane, (total.x + total.y) + (total.z + total.w));
-  if (lane == 0u && chunk * 2048u < P.quads) { slots[P.firstSlot + chunk] = sum; }
+  slots[P.firstSlot + workgroup * 64u + lane] = total;
 }
 
 // One workgroup: the root of the sum of all partial sums; `quads` is their number.
 @compute @workgroup_size(64)
 fn root(@builtin(local_invocation_index) lane: u32) {
-  var total = 0.0;
+  var total = vec4f(0.0);
   for (var i = lane; i < P.quads; i += 64u) { total += sums[i]; }
-  let sum = sumOfLanes(lane, total);
+  let sum = sumOfLanes(lane, (total.x + total.y) + (total.z + total.w));
   if (lane == 0u) { result[0] = vec4f(sqrt(sum), 0.0, 0.0, 0.0); }
 }
 
 // maxNorm / (norm + 1e-6), at most 1; NaN stays NaN.
 @compute @workgroup_size(1)
 fn clipScale() {
-  let scale = P.maxNorm / (sums[0] + 1e-6);
+  let scale = P.maxNorm / (sums[0].x + 1e-6);
   result[0] = vec4f(select(scale, 1.0, scale > 1.0), 0.0, 0.0, 0.0);
 }

@@ -1,4 +1,5 @@
 // Reductions. OP: 0 sum, 1 maximum, 2 minimum. Fixed order, so results repeat bit by bit.
+//# include divide
 //# include float
 //# include grid
 //# include tail
@@ -39,10 +40,12 @@ fn combine(u: vec4f, v: vec4f) -> vec4f {
 @compute @workgroup_size(64)
 fn columns(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
   let i = linearWorkgroup(group, groups) * 64u + lane;
-  if (i >= P.outer * P.splits * P.quads) { return; }
-  let quad = i % P.quads;
-  let split = (i / P.quads) % P.splits;
-  let outer = i / (P.quads * P.splits);
+  let column = cellOf(i, P.quads);
+  let part = cellOf(column.row, P.splits);
+  let quad = column.column;
+  let split = part.column;
+  let outer = part.row;
+  if (outer >= P.outer) { return; }
   let per = (P.length + P.splits - 1u) / P.splits;
   let first = split * per;
   let last = min(first + per, P.length);

@@ -5,9 +5,11 @@
 //# include tail
 
 override OP: u32 = 0u;
+override RAGGED: bool = false;    // rows end within a vec4f
 
 struct Params {
   quads: u32,         // vec4f in the tensor
+  steps: u32,         // of them for an invocation
   quadsPerRow: u32,
   width: u32,         // logical length of a row
   a: f32,             // scalar arguments of the op
@@ -111,37 +113,32 @@ fn slope(v: vec4f, f: vec4f) -> vec4f {
   }
 }
 
-// Each invocation takes four vec4f, a workgroup's width apart: index arithmetic is as dear as a load.
+fn rowEnd(v: vec4f, i: u32) -> vec4f {
+  if (!RAGGED) { return v; }
+  return maskTail(v, i % P.quadsPerRow, P.width);
+}
+
 @compute @workgroup_size(64)
 fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let first = linearWorkgroup(group, groups) * 256u + lane;
-  for (var k = 0u; k < 4u; k++) {
-    let i = first + k * 64u;
-    if (i < P.quads) { y[i] = maskTail(value(x[i]), i % P.quadsPerRow, P.width); }
-  }
+  let mine = stretchOf(linearWorkgroup(group, groups), lane, P.steps, P.quads);
+  for (var i = mine.first; i < mine.end; i += ABREAST) { y[i] = rowEnd(value(x[i]), i); }
 }
 
 @compute @workgroup_size(64)
 fn backward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let first = linearWorkgroup(group, groups) * 256u + lane;
-  for (var k = 0u; k < 4u; k++) {
-    let i = first + k * 64u;
-    if (i < P.quads) {
-      let v = x[i];
-      result[i] = maskTail(gradient[i] * slope(v, value(v)), i % P.quadsPerRow, P.width);
-    }
+  let mine = stretchOf(linearWorkgroup(group, groups), lane, P.steps, P.quads);
+  for (var i = mine.first; i < mine.end; i += ABREAST) {
+    let v = x[i];
+    result[i] = rowEnd(gradient[i] * slope(v, value(v)), i);
   }
 }
 
 // Where the derivative is a function of the output alone, the input need not stay in memory.
 @compute @workgroup_size(64)
 fn backwardFromOutput(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let first = linearWorkgroup(group, groups) * 256u + lane;
-  for (var k = 0u; k < 4u; k++) {
-    let i = first + k * 64u;
-    if (i < P.quads) {
-      let f = x[i];
-      result[i] = maskTail(gradient[i] * slope(f, f), i % P.quadsPerRow, P.width);
-    }
+  let mine = stretchOf(linearWorkgroup(group, groups), lane, P.steps, P.quads);
+  for (var i = mine.first; i < mine.end; i += ABREAST) {
+    let f = x[i];
+    result[i] = rowEnd(gradient[i] * slope(f, f), i);
   }
 }

@@ -58,6 +58,8 @@ t.test('infinities keep their sign', (t) => scope(async () => {
 t.test('pooling, convolution, matmul, normalisation, loss', (t) => scope(async () => {
   const image = tensor(broken(1 * 4 * 4 * 5, (1 * 4 + 2) * 5 + 3), [1, 4, 4, 5]);
   t.same(await nansIn(maxPool2d(image, { kernelSize: 2, stride: 2 })), [5 + 3], 'max pool: one window of one channel');
+  t.same(await nansIn(maxPool2d(image, { kernelSize: 3, stride: 2, padding: 1 })), [5 + 3, 15 + 3], 'max pool: both windows that share the row');
+  t.same(await nansIn(maxPool2d(image, { kernelSize: 4 })), [3], 'max pool: a large window');
   t.same(await nansIn(globalAvgPool2d(image)), [3]);
   const conv = await nansIn(conv2d(image, ones([3, 3, 5, 2]), null, { padding: 1 }));
   t.same(conv.length, 9 * 2, 'convolution: the nine pixels that see it');

@@ -7,3 +7,19 @@ fn quotient(a: u32, b: u32) -> u32 {
   let rest = i32(a) - better * i32(b);
   return u32(better + select(0, 1, rest >= i32(b)) - select(0, 1, rest < 0));
 }
+
+// The row and the column of an entry, where rows have `pitch` of them.
+struct Cell {
+  row: u32,
+  column: u32,
+}
+fn cellOf(i: u32, pitch: u32) -> Cell {
+  let row = quotient(i, pitch);
+  return Cell(row, i - row * pitch);
+}
+// The place as far behind another one as `step` is behind the first of all: a loop needs no division.
+fn moved(start: Cell, step: Cell, pitch: u32) -> Cell {
+  let column = start.column + step.column;
+  let wraps = column >= pitch;
+  return Cell(start.row + step.row + select(0u, 1u, wraps), column - select(0u, pitch, wraps));
+}

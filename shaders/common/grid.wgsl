@@ -3,3 +3,16 @@
 fn linearWorkgroup(group: vec3u, groups: vec3u) -> u32 {
   return group.x + groups.x * (group.y + groups.y * group.z);
 }
+
+// The vec4f first, first + ABREAST, ... before `end` are an invocation's. ABREAST neighbours walk side by side, a cache line
+// of a GPU in each step, through memory of their own. The host gives the number of steps, so that loops over them are not
+// unrolled: drivers on CPUs run, and compile, the short loop faster.
+const ABREAST = 8u;
+struct Stretch {
+  first: u32,
+  end: u32,
+}
+fn stretchOf(workgroup: u32, lane: u32, steps: u32, quads: u32) -> Stretch {
+  let start = (workgroup * (64u / ABREAST) + lane / ABREAST) * ABREAST * steps;
+  return Stretch(start + lane % ABREAST, min(start + ABREAST * steps, quads));
+}

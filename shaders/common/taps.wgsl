@@ -15,24 +15,7 @@ fn tapsOf(o: u32, inSize: u32, outSize: u32, corners: bool) -> Taps {
     numerator = select(0u, doubled - outSize, doubled > outSize);
     denominator = 2u * outSize;
   }
-  let low = min(numerator / denominator, inSize - 1u);
-  return Taps(low, min(low + 1u, inSize - 1u), f32(numerator % denominator) / f32(denominator));
-}
-
-// Outputs that can depend on source element `i`: from x up to, not including, y.
-fn touchedBy(i: u32, inSize: u32, outSize: u32, corners: bool) -> vec2u {
-  var range = vec2u(0u, outSize);
-  if (corners) {
-    if (i > 0u) { range.x = ((i - 1u) * (outSize - 1u)) / (inSize - 1u); }
-    if (i + 1u < inSize) { range.y = ((i + 1u) * (outSize - 1u)) / (inSize - 1u) + 1u; }
-  } else {
-    if (i > 0u) { range.x = max(((2u * i - 1u) * outSize) / (2u * inSize), 1u) - 1u; }
-    if (i + 1u < inSize) { range.y = ((2u * i + 3u) * outSize) / (2u * inSize) + 1u; }
-  }
-  return vec2u(range.x, min(range.y, outSize));
-}
-
-// Weight of source element `i` in an output with these taps.
-fn weightOf(i: u32, taps: Taps) -> f32 {
-  return select(0.0, 1.0 - taps.weight, taps.low == i) + select(0.0, taps.weight, taps.high == i);
+  let position = cellOf(numerator, denominator);
+  let low = min(position.row, inSize - 1u);
+  return Taps(low, min(low + 1u, inSize - 1u), f32(position.column) / f32(denominator));
 }

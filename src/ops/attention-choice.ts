@@ -5,18 +5,19 @@ import { formatShape, quadCount, quadsPerRow, rowWidth, type Shape } from '../te
 import type { Tensor } from '../tensor/tensor.js';
 import { type Fill, integers, literal, type OpCase, uniform } from './cases.js';
 import { mapNd, nd } from './nd.js';
-import { allocate, bytesOf, dispatch, gridFor, type Op, run } from './op.js';
+import { allocate, bytesOf, dispatch, gridFor, type Op, run, stretchesFor } from './op.js';
 import { rand } from './random.js';
 
 const shader = new Shader('attention-choice', source);
 type None = Record<string, never>;
 
-const paramsOf = (shape: Shape) => ({ batch: shape[0]!, pixels: shape[1]! * shape[2]!, quads: quadsPerRow(shape), channels: rowWidth(shape) });
+const paramsOf = (shape: Shape) => ({ steps: 1, batch: shape[0]!, pixels: shape[1]! * shape[2]!, quads: quadsPerRow(shape), channels: rowWidth(shape) });
 
 const multiplied = (images: Tensor, mask: Tensor): Tensor => {
   const { shape, runtime } = images;
   const y = allocate(runtime, shape, 'maskedMultiply');
-  dispatch(runtime, shader.kernel('multiply'), { x: images, mask, y }, paramsOf(shape), gridFor(quadCount(shape)));
+  const { steps, grid } = stretchesFor(runtime, quadCount(shape));
+  dispatch(runtime, shader.kernel('multiply'), { x: images, mask, y }, { ...paramsOf(shape), steps }, grid);
   return y;
 };
 

@@ -19,8 +19,8 @@ interface Attrs {
   readonly activation: 'none' | 'relu';
 }
 
-/** Rows that an invocation of the pointwise kernels handles: enough to pay for loading the channel's values. */
-const ROWS_PER_INVOCATION = 8;
+/** Rows that an invocation of the pointwise kernels handles: enough to pay for loading the channel's values, few enough to fill a GPU. */
+const ROWS_PER_INVOCATION = { gpu: 8, software: 32 } as const;
 /** Invocations that fill a GPU; fewer rows than this per block cost more to combine than they give. */
 const TARGET_INVOCATIONS = 16384;
 const ROWS_PER_BLOCK = 32;
@@ -63,8 +63,9 @@ const record = (l: Launch, entry: string, tensors: Record<string, Tensor>, { per
 
 /** One invocation per channel quad and block of a few rows. */
 const pointwise = (l: Launch, entry: string, tensors: Record<string, Tensor>): void => {
-  const blocks = Math.ceil(l.rows / ROWS_PER_INVOCATION);
-  record(l, entry, tensors, { per: ROWS_PER_INVOCATION, blocks }, blocks * l.quads);
+  const per = ROWS_PER_INVOCATION[l.runtime.device.report.software ? 'software' : 'gpu'];
+  const blocks = Math.ceil(l.rows / per);
+  record(l, entry, tensors, { per, blocks }, blocks * l.quads);
 };
 
 const blocksOf = ({ runtime, rows, quads }: Launch): number => {

@@ -1,12 +1,11 @@
 import source from '../../shaders/binary.wgsl';
-import { linearGrid } from '../kernels/grid.js';
 import { Shader } from '../kernels/shader.js';
 import { broadcastShapes, quadCount, quadsPerRow, rowWidth, sameShape, type Shape } from '../tensor/shape.js';
 import { type DType, Tensor } from '../tensor/tensor.js';
 import { broadcastPlan } from './broadcast.js';
 import { awayFrom, type Fill, type OpCase, uniform } from './cases.js';
 import { broadcastOffset, forEachIndex, nd } from './nd.js';
-import { allocate, type BackwardCall, bytesOf, type Call, dispatch, floatOf, type Op, run } from './op.js';
+import { allocate, type BackwardCall, bytesOf, type Call, dispatch, floatOf, isRagged, type Op, run, stretchesFor } from './op.js';
 import { sumTo } from './reduce.js';
 import { affine, neg } from './unary.js';
 
@@ -18,9 +17,10 @@ const FIRST = 13;
 const launch = (code: number, name: string, a: Tensor, b: Tensor, shape: Shape, dtype: DType = floatOf(a, b)): Tensor => {
   const y = allocate(a.runtime, shape, name, dtype);
   const plain = sameShape(a.shape, shape) && sameShape(b.shape, shape);
-  dispatch(a.runtime, shader.kernel('forward', { OP: code, BROADCAST: plain ? 0 : 1 }), { a, b, y },
-    { ...broadcastPlan(name, a.shape, b.shape, shape), quads: quadCount(shape), quadsPerRow: quadsPerRow(shape), width: rowWidth(shape) },
-    linearGrid(Math.ceil(quadCount(shape) / 256)));
+  const { axes, ...plan } = broadcastPlan(name, a.shape, b.shape, shape);
+  const { steps, grid } = stretchesFor(a.runtime, quadCount(shape));
+  dispatch(a.runtime, shader.kernel('forward', { OP: code, RAGGED: isRagged(shape), ...(plain ? { BROADCAST: 0 } : { BROADCAST: 1, AXES: axes }) }), { a, b, y },
+    { ...plan, quads: quadCount(shape), steps, quadsPerRow: quadsPerRow(shape), width: rowWidth(shape) }, grid);
   return y;
 };
 
@@ -136,7 +136,7 @@ export const spread = (x: Tensor, shape: Shape): Tensor => launch(FIRST, 'spread
 export const accumulate = (total: Tensor, x: Tensor): void => {
   const { shape } = total;
   const zeros = [0, 0, 0, 0];
+  const { steps, grid } = stretchesFor(total.runtime, quadCount(shape));
   dispatch(total.runtime, shader.kernel('accumulate'), { a: x, total },
-    { sizes: zeros, stridesA: zeros, stridesB: zeros, quads: quadCount(shape), quadsPerRow: 1, width: 4, splatA: 0, splatB: 0 },
-    linearGrid(Math.ceil(quadCount(shape) / 256)));
+    { sizes: zeros, stridesA: zeros, stridesB: zeros, quads: quadCount(shape), steps, quadsPerRow: 1, width: 4, splatA: 0, splatB: 0 }, grid);
 };

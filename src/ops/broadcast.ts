@@ -3,6 +3,8 @@ import { formatShape, quadsPerRow, rowWidth, type Shape } from '../tensor/shape.
 
 /** How a kernel walks two inputs broadcast to one output: leading axes collapsed to at most four. */
 export interface BroadcastPlan {
+  /** How many of the four are in use, counted from the last; at least one. */
+  readonly axes: number;
   readonly sizes: number[];
   readonly stridesA: number[];
   readonly stridesB: number[];
@@ -44,5 +46,5 @@ export const broadcastPlan = (op: string, a: Shape, b: Shape, out: Shape): Broad
   if (sizes.length > 4) fail(`${op}: broadcasting ${formatShape(a)} with ${formatShape(b)} alternates over more than four axes; reshape or permute first`);
   const lead = <T>(list: T[], value: T): T[] => [...new Array<T>(4 - list.length).fill(value), ...list];
   const splat = (shape: Shape): number => (rowWidth(shape) === 1 && rowWidth(out) > 1 ? 1 : 0);
-  return { sizes: lead(sizes, 1), stridesA: lead(stridesA, 0), stridesB: lead(stridesB, 0), splatA: splat(a), splatB: splat(b) };
+  return { axes: Math.max(1, sizes.length), sizes: lead(sizes, 1), stridesA: lead(stridesA, 0), stridesB: lead(stridesB, 0), splatA: splat(a), splatB: splat(b) };
 };

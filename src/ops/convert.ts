@@ -3,7 +3,7 @@ import { fail } from '../errors.js';
 import { Shader } from '../kernels/shader.js';
 import { quadCount } from '../tensor/shape.js';
 import type { DType, Tensor } from '../tensor/tensor.js';
-import { allocate, dispatch, gridFor } from './launch.js';
+import { allocate, dispatch, stretchesFor } from './launch.js';
 
 const shader = new Shader('cast', source);
 
@@ -19,6 +19,7 @@ export const convert = (x: Tensor, to: DType): Tensor => {
   const code = CODES[`${kindOf(x.dtype)} ${kindOf(to)}`] ?? fail(`cast: ${x.dtype} to ${to} is not supported; go through float32`);
   const y = allocate(x.runtime, x.shape, 'cast', to);
   const quads = quadCount(x.shape);
-  dispatch(x.runtime, shader.kernel('forward', { OP: code }), { x, y }, { quads }, gridFor(quads));
+  const { steps, grid } = stretchesFor(x.runtime, quads);
+  dispatch(x.runtime, shader.kernel('forward', { OP: code }), { x, y }, { quads, steps }, grid);
   return y;
 };

@@ -18,24 +18,36 @@ export interface Resampling {
   readonly boxes: Tensor | null;
 }
 
-const params = (images: Shape, resized: Shape) => ({
-  batch: images[0]!, inHeight: images[1]!, inWidth: images[2]!, outHeight: resized[1]!, outWidth: resized[2]!,
-  quads: quadsPerRow(images), channels: images[3]!,
-});
-
 const constants = ({ nearest, alignCorners, boxes }: Resampling) => ({ NEAREST: nearest ? 1 : 0, ALIGNED: alignCorners ? 1 : 0, BOXED: boxes ? 1 : 0 });
 
-/** Resizes images [B, H, W, C], or a box of each. Without boxes the images stand in for them: the kernel needs all its bindings. */
+/** Entries of an axis that an invocation walks over at most. */
+const RUN = { gpu: 8, software: 32 } as const;
+
+/** Without boxes the images stand in for them: the kernel needs all its bindings. */
+const launch = (entry: string, x: Tensor, y: Tensor, images: Shape, resized: Shape, how: Resampling, walk: { length: number; abreast: number }, columns = {}): void => {
+  const { runtime } = x;
+  const runs = Math.ceil(walk.length / RUN[runtime.device.report.software ? 'software' : 'gpu']);
+  dispatch(runtime, shader.kernel(entry, { ...constants(how), ...columns }), { x, boxes: how.boxes ?? x, y }, {
+    batch: images[0]!, inHeight: images[1]!, inWidth: images[2]!, outHeight: resized[1]!, outWidth: resized[2]!, quads: quadsPerRow(images),
+    runs, run: Math.ceil(walk.length / runs),
+  }, gridFor(walk.abreast * runs));
+};
+
+/** Resizes images [B, H, W, C], or a box of each. */
 export const resample = (images: Tensor, shape: Shape, how: Resampling): Tensor => {
   const y = allocate(images.runtime, shape, 'resample', floatOf(images));
-  dispatch(images.runtime, shader.kernel('forward', constants(how)), { x: images, boxes: how.boxes ?? images, y }, params(images.shape, shape), gridFor(quadCount(shape)));
+  launch('forward', images, y, images.shape, shape, how, { length: shape[1]!, abreast: quadCount(shape) / shape[1]! });
   return y;
 };
 
-/** Gradient with respect to the images of {@link resample}. */
+/** Gradient with respect to the images of {@link resample}: along the rows, then along the columns. */
 export const resampleBackward = (grad: Tensor, images: Shape, how: Resampling): Tensor => {
+  const [batch, height, width, channels] = images as [number, number, number, number];
+  const between = [batch, height, grad.shape[2]!, channels];
+  const rows = allocate(grad.runtime, between, 'resample gradient of rows');
+  launch('backward', grad, rows, images, grad.shape, how, { length: height, abreast: quadCount(between) / height }, { COLUMNS: 0 });
   const y = allocate(grad.runtime, images, 'resample gradient', floatOf(grad));
-  dispatch(grad.runtime, shader.kernel('backward', constants(how)), { x: grad, boxes: how.boxes ?? grad, y }, params(images, grad.shape), gridFor(quadCount(images)));
+  launch('backward', rows, y, images, grad.shape, how, { length: width, abreast: quadCount(images) / width }, { COLUMNS: 1 });
   return y;
 };
 

@@ -1,10 +1,9 @@
 import source from '../../shaders/fill.wgsl';
-import { linearGrid } from '../kernels/grid.js';
 import { Shader } from '../kernels/shader.js';
 import { defaultRuntime, type TensorOptions } from '../tensor/create.js';
 import { checkShape, quadCount, quadsPerRow, rowWidth, type Shape } from '../tensor/shape.js';
 import { type DType, Tensor } from '../tensor/tensor.js';
-import { dispatch } from './op.js';
+import { dispatch, isRagged, stretchesFor } from './op.js';
 
 const shader = new Shader('fill', source);
 const cell = new DataView(new ArrayBuffer(4));
@@ -20,8 +19,10 @@ export const bitsOf = (value: number, dtype: DType): number => {
 /** Sets every element of a tensor, in place and outside the tape (PyTorch's `fill_`). */
 export const fill_ = (x: Tensor, value: number): Tensor => {
   const quads = quadCount(x.shape);
-  dispatch(x.runtime, shader.kernel('forward'), { y: x },
-    { quads, quadsPerRow: quadsPerRow(x.shape), width: rowWidth(x.shape), bits: bitsOf(value, x.dtype) }, linearGrid(Math.ceil(quads / 256)));
+  const bits = bitsOf(value, x.dtype);
+  const { steps, grid } = stretchesFor(x.runtime, quads);
+  dispatch(x.runtime, shader.kernel('forward', { RAGGED: bits === 0 ? 0 : isRagged(x.shape) }), { y: x },
+    { quads, steps, quadsPerRow: quadsPerRow(x.shape), width: rowWidth(x.shape), bits }, grid);
   return x;
 };
 

@@ -6,7 +6,7 @@ import { formatShape, numel } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { Fill, OpCase } from './cases.js';
 import { nd } from './nd.js';
-import { allocate, type Call, dispatch, gridFor, type Op, run } from './op.js';
+import { allocate, type Call, dispatch, gridFor, type Op, run, stretchesFor } from './op.js';
 
 const shader = new Shader('image-transform', source);
 
@@ -76,20 +76,21 @@ const infer: Op<Attrs>['infer'] = ([packed], { rows, size, std }) => {
 
 const forward = ({ runtime, inputs: [pixels], attrs: { rows, size, mean, std }, shape }: Call<Attrs>): Tensor => {
   const table = tensor(tableOf(rows), [rows.length, WORDS_PER_ROW], { runtime, dtype: 'uint32', label: 'image transforms' });
-  const params = { batch: rows.length, size, mean: [...mean, 0], inverseStd: [...std.map((s) => 1 / s), 0] };
-  const grid = gridFor(rows.length * size * size);
+  const pixelCount = rows.length * size * size;
+  const { steps, grid: stretches } = stretchesFor(runtime, pixelCount);
+  const params = { batch: rows.length, size, steps, mean: [...mean, 0], inverseStd: [...std.map((s) => 1 / s), 0] };
   const y = allocate(runtime, shape, 'imageTransform');
   if (rows.every((row) => row.contrast === 1)) {
-    dispatch(runtime, shader.kernel('direct'), { pixels: pixels!, table, y }, params, grid);
+    dispatch(runtime, shader.kernel('direct'), { pixels: pixels!, table, y }, params, stretches);
     return y;
   }
   const raw = allocate(runtime, shape, 'resampled images');
   const rowGreys = allocate(runtime, [rows.length * size], 'grey sums');
   const means = allocate(runtime, [rows.length], 'grey means');
-  dispatch(runtime, shader.kernel('resample'), { pixels: pixels!, table, y: raw }, params, grid);
+  dispatch(runtime, shader.kernel('resample'), { pixels: pixels!, table, y: raw }, params, stretches);
   dispatch(runtime, shader.kernel('sumGreys'), { table, raw, rowGreys }, params, gridFor(rows.length * size));
   dispatch(runtime, shader.kernel('averageGreys'), { greys: rowGreys, meanGreys: means }, params, gridFor(rows.length));
-  dispatch(runtime, shader.kernel('finish'), { table, raw, means, y }, params, grid);
+  dispatch(runtime, shader.kernel('finish'), { table, raw, means, y }, params, gridFor(pixelCount));
   return y;
 };
 

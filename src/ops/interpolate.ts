@@ -1,12 +1,12 @@
 import source from '../../shaders/antialias.wgsl';
 import { fail } from '../errors.js';
 import { Shader } from '../kernels/shader.js';
-import { formatShape, quadCount, quadsPerRow, rowWidth, sameShape, type Shape } from '../tensor/shape.js';
+import { formatShape, quadCount, quadsPerRow, sameShape, type Shape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { OpCase } from './cases.js';
 import { resample, resampleBackward } from './crop-resize.js';
 import { nd } from './nd.js';
-import { allocate, bytesOf, dispatch, floatOf, gridFor, type Op, run } from './op.js';
+import { allocate, bytesOf, dispatch, floatOf, gridFor, type Op, run, stretchesFor } from './op.js';
 import { bilinearTaps, type ImageSize, triangleTaps } from './resample.js';
 
 const shader = new Shader('antialias', source);
@@ -32,8 +32,15 @@ const antialiasAxis = (entry: 'forward' | 'backward', x: Tensor, axis: 1 | 2, ta
   const inner = quadsPerRow(shape) * (axis === 1 ? shape[2]! : 1);
   const [inSize, outSize] = entry === 'forward' ? [x.shape[axis]!, target] : [target, x.shape[axis]!];
   const y = allocate(x.runtime, shape, 'antialias', floatOf(x));
-  dispatch(x.runtime, shader.kernel(entry), { x, y },
-    { outer: quadCount(shape) / (inner * target), inSize, outSize, inner, quadsPerRow: quadsPerRow(shape), width: rowWidth(shape) }, gridFor(quadCount(shape)));
+  const { steps, grid } = stretchesFor(x.runtime, quadCount(shape));
+  const params = { outer: quadCount(shape) / (inner * target), inSize, outSize, inner, steps };
+  if (entry === 'forward') {
+    dispatch(x.runtime, shader.kernel('forward'), { x, y }, params, grid);
+    return y;
+  }
+  const totals = allocate(x.runtime, [outSize], 'antialias totals');
+  dispatch(x.runtime, shader.kernel('sumHeights'), { heights: totals }, params, gridFor(outSize));
+  dispatch(x.runtime, shader.kernel('backward'), { x, y, totals }, params, grid);
   return y;
 };
 
@@ -69,6 +76,7 @@ const reference: Op<Attrs>['reference'] = ([images], attrs) => {
 
 const SIZES: readonly (readonly [Shape, ImageSize])[] = [
   [[1, 2, 3, 1], [5, 4]], [[2, 5, 4, 3], [3, 7]], [[1, 1, 1, 5], [3, 2]], [[1, 7, 3, 2], [1, 1]], [[1, 4, 4, 4], [4, 4]], [[1, 13, 11, 3], [4, 3]],
+  [[1, 5, 3, 2], [70, 4]], [[1, 40, 3, 5], [7, 50]],
 ];
 const MODES: readonly Pick<Attrs, 'mode' | 'alignCorners' | 'antialias'>[] = [
   { mode: 'bilinear', alignCorners: false, antialias: false },

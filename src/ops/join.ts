@@ -1,6 +1,5 @@
 import source from '../../shaders/join.wgsl';
 import { fail } from '../errors.js';
-import { linearGrid } from '../kernels/grid.js';
 import { Shader } from '../kernels/shader.js';
 import { broadcastShapes, formatShape, normalizeAxis, numel, quadCount, quadsPerRow, rowCount, rowWidth, sameShape, type Shape } from '../tensor/shape.js';
 import { type DType, isFloat, Tensor } from '../tensor/tensor.js';
@@ -8,13 +7,12 @@ import { type Fill, integers, type OpCase } from './cases.js';
 import { bitsOf, full } from './fill.js';
 import { expanded, narrow } from './layout.js';
 import { broadcastOffset, forEachIndex, type Nd, nd } from './nd.js';
-import { type BackwardCall, bytesOf, type Call, dispatch, floatOf, gridFor, type Op, run } from './op.js';
+import { type BackwardCall, bytesOf, type Call, dispatch, floatOf, gridFor, isRagged, type Op, run, stretchesFor } from './op.js';
 import { sumTo } from './reduce.js';
 import { reshape } from './reshape.js';
 
 const shader = new Shader('join', source);
-const none = { items: 0, inner: 1, stride: 0, offset: 0, width: 0, span: 0, splatA: 0, splatB: 0, splatCondition: 0, value: 0 };
-const wideGrid = (quads: number) => linearGrid(Math.ceil(quads / 256));
+const none = { items: 0, steps: 1, inner: 1, stride: 0, offset: 0, width: 0, span: 0, splatA: 0, splatB: 0, splatCondition: 0, value: 0 };
 
 /** The type of tensors that are brought together: that of the first, but float32 where only some floats are float16. */
 const commonType = (tensors: readonly Tensor[]): DType => (isFloat(tensors[0]!.dtype) ? floatOf(...tensors) : tensors[0]!.dtype);
@@ -38,8 +36,9 @@ const place = (piece: Tensor, y: Tensor, axis: number, offset: number, isLast: b
   const outer = numel(shape.slice(0, axis));
   const perEntry = rowAxis ? 1 / 4 : quadCount(y.shape) / (outer * y.shape[axis]!);
   const items = quadCount(shape);
+  const { steps, grid } = stretchesFor(runtime, items);
   dispatch(runtime, shader.kernel('placeQuads'), { x: piece, y },
-    { ...none, items, inner: items / outer, stride: quadCount(y.shape) / outer, offset: offset * perEntry }, wideGrid(items));
+    { ...none, items, steps, inner: items / outer, stride: quadCount(y.shape) / outer, offset: offset * perEntry }, grid);
 };
 
 const catForward = ({ runtime, inputs, attrs: { axis }, shape }: Call<CatAttrs>): Tensor => {
@@ -108,9 +107,10 @@ const operand = (x: Tensor, shape: Shape): { tensor: Tensor; splat: number } => 
 const choose = (condition: Tensor, ifTrue: Tensor, ifFalse: Tensor, shape: Shape): Tensor => {
   const y = Tensor.allocate(condition.runtime, shape, commonType([ifTrue, ifFalse]), 'where');
   const [c, a, b] = [operand(condition, shape), operand(ifTrue, shape), operand(ifFalse, shape)];
-  dispatch(condition.runtime, shader.kernel('choose'), { condition: c.tensor, a: a.tensor, b: b.tensor, y }, {
-    ...none, items: quadCount(shape), inner: quadsPerRow(shape), width: rowWidth(shape), splatA: a.splat, splatB: b.splat, splatCondition: c.splat,
-  }, wideGrid(quadCount(shape)));
+  const { steps, grid } = stretchesFor(condition.runtime, quadCount(shape));
+  dispatch(condition.runtime, shader.kernel('choose', { RAGGED: isRagged(shape) }), { condition: c.tensor, a: a.tensor, b: b.tensor, y }, {
+    ...none, items: quadCount(shape), steps, inner: quadsPerRow(shape), width: rowWidth(shape), splatA: a.splat, splatB: b.splat, splatCondition: c.splat,
+  }, grid);
   return y;
 };
 
@@ -156,8 +156,9 @@ export const maskedFillOp: Op<FillAttrs> = {
   forward: ({ runtime, inputs: [x, mask], attrs: { value }, shape }) => {
     const y = Tensor.allocate(runtime, shape, x!.dtype, 'maskedFill');
     const condition = sameShape(mask!.shape, shape) ? mask! : expanded(mask!, shape);
-    dispatch(runtime, shader.kernel('fillWhere'), { x: x!, y, condition },
-      { ...none, items: quadCount(shape), inner: quadsPerRow(shape), width: rowWidth(shape), value: bitsOf(value, x!.dtype) }, wideGrid(quadCount(shape)));
+    const { steps, grid } = stretchesFor(runtime, quadCount(shape));
+    dispatch(runtime, shader.kernel('fillWhere', { RAGGED: isRagged(shape) }), { x: x!, y, condition },
+      { ...none, items: quadCount(shape), steps, inner: quadsPerRow(shape), width: rowWidth(shape), value: bitsOf(value, x!.dtype) }, grid);
     return y;
   },
   keeps: { inputs: [1] },

@@ -5,7 +5,7 @@ import type { ParamValues } from '../kernels/params.js';
 import type { BufferRange } from '../kernels/recorder.js';
 import type { Runtime } from '../kernels/runtime.js';
 import type { Kernel } from '../kernels/shader.js';
-import { quadCount, type Shape } from '../tensor/shape.js';
+import { quadCount, rowWidth, type Shape } from '../tensor/shape.js';
 import { type DType, Tensor } from '../tensor/tensor.js';
 
 /** A tensor for an op's result. */
@@ -32,6 +32,21 @@ export const WORKGROUP = 64;
 
 /** Grid for one invocation per item. */
 export const gridFor = (items: number, perGroup = WORKGROUP): Grid => linearGrid(Math.ceil(items / perGroup));
+
+/** vec4f that an invocation takes one after the other, on GPUs, which need many invocations, and at most on software adapters, where each costs. */
+const STEPS = { gpu: 4, software: 64 } as const;
+/** Workgroups below which a software adapter's threads would wait for each other. */
+const ENOUGH_GROUPS = 32;
+
+/** How a kernel with `stretchOf` (shaders/common/grid.wgsl) goes over a tensor. */
+export const stretchesFor = (runtime: Runtime, quads: number): { steps: number; grid: Grid } => {
+  const most = Math.max(1, Math.min(STEPS.software, Math.floor(quads / (WORKGROUP * ENOUGH_GROUPS))));
+  const steps = runtime.device.report.software ? most : STEPS.gpu;
+  return { steps, grid: gridFor(quads, WORKGROUP * steps) };
+};
+
+/** As a kernel's constant: whether rows end within a vec4f, whose rest must stay zero. */
+export const isRagged = (shape: Shape): 0 | 1 => (rowWidth(shape) % 4 === 0 ? 0 : 1);
 
 /** Bytes of float32 tensors of these shapes in storage. */
 export const bytesOf = (...shapes: readonly Shape[]): number => shapes.reduce((sum, shape) => sum + quadCount(shape) * 16, 0);

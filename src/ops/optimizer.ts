@@ -1,23 +1,23 @@
 import source from '../../shaders/optimizer.wgsl';
 import { fail } from '../errors.js';
-import { linearGrid } from '../kernels/grid.js';
 import type { ParamValues } from '../kernels/params.js';
 import { Shader } from '../kernels/shader.js';
 import { formatShape, quadCount } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { allocate, dispatch } from './op.js';
+import { allocate, dispatch, stretchesFor, WORKGROUP } from './op.js';
 
 const shader = new Shader('optimizer', source);
 
-/** vec4f whose squares one workgroup of the norm adds up. */
-const QUADS_PER_SUM = 2048;
+/** Workgroups that sum squares: enough to fill an adapter, few enough for one workgroup to add their partial sums. */
+const NORM_GROUPS = { gpu: 256, software: 64 } as const;
+/** vec4f that an invocation sums at least: each leaves a partial sum to add. */
+const STEPS_PER_SUM = 16;
 
 const ZERO_PARAMS = {
-  quads: 0, firstSlot: 0, nesterov: 0, step: 0, lr: 0, weightDecay: 0, momentum: 0, dampening: 0,
+  quads: 0, steps: 0, firstSlot: 0, nesterov: 0, step: 0, lr: 0, weightDecay: 0, momentum: 0, dampening: 0,
   beta1: 0, beta2: 0, rest1: 0, rest2: 0, logBeta1: 0, logBeta2: 0, stepSize: 0, rootCorrection: 0, eps: 0, maxNorm: 0,
 };
 const paramsWith = (values: Partial<Record<keyof typeof ZERO_PARAMS, number>>): ParamValues => ({ ...ZERO_PARAMS, ...values });
-const elementwiseGrid = (quads: number) => linearGrid(Math.ceil(quads / 256));
 
 export interface SgdStep {
   readonly lr: number;
@@ -77,15 +77,16 @@ export const sgdStep = (param: Tensor, grad: Tensor, momentumBuffer: Tensor | nu
   checkStep('sgdStep', step);
   checkBuffers('sgdStep', param, { gradient: grad, ...(momentumBuffer ? { 'momentum buffer': momentumBuffer } : {}) });
   const quads = quadCount(param.shape);
-  const params = paramsWith({ quads, lr, weightDecay, momentum, dampening, step, nesterov: nesterov ? 1 : 0 });
+  const { steps, grid } = stretchesFor(param.runtime, quads);
+  const params = paramsWith({ quads, steps, lr, weightDecay, momentum, dampening, step, nesterov: nesterov ? 1 : 0 });
   const constants = { SCALED: gradScale ? 1 : 0 };
   const shared = { weights: param, gradient: grad, gradScale: scaleBinding('sgdStep', grad, gradScale) };
   if (momentum === 0) {
-    dispatch(param.runtime, shader.kernel('sgd', constants), shared, params, elementwiseGrid(quads));
+    dispatch(param.runtime, shader.kernel('sgd', constants), shared, params, grid);
     return;
   }
   if (!momentumBuffer) fail(`sgdStep: momentum ${momentum} needs a momentum buffer of shape ${formatShape(param.shape)}`);
-  dispatch(param.runtime, shader.kernel('sgdMomentum', constants), { ...shared, moment1: momentumBuffer }, params, elementwiseGrid(quads));
+  dispatch(param.runtime, shader.kernel('sgdMomentum', constants), { ...shared, moment1: momentumBuffer }, params, grid);
 };
 
 /**
@@ -99,12 +100,13 @@ export const adamWStep = (param: Tensor, grad: Tensor, m: Tensor, v: Tensor, opt
   checkStep('adamWStep', step);
   checkBuffers('adamWStep', param, { gradient: grad, 'first moment': m, 'second moment': v });
   const quads = quadCount(param.shape);
+  const { steps, grid } = stretchesFor(param.runtime, quads);
   const params = paramsWith({
-    quads, lr, beta1, beta2, eps, weightDecay, rest1: 1 - beta1, rest2: 1 - beta2, step, logBeta1: Math.log(beta1), logBeta2: Math.log(beta2),
+    quads, steps, lr, beta1, beta2, eps, weightDecay, rest1: 1 - beta1, rest2: 1 - beta2, step, logBeta1: Math.log(beta1), logBeta2: Math.log(beta2),
     stepSize: lr / (1 - beta1 ** step), rootCorrection: 1 / Math.sqrt(1 - beta2 ** step),
   });
   dispatch(param.runtime, shader.kernel('adamW', { SCALED: gradScale ? 1 : 0 }),
-    { weights: param, gradient: grad, gradScale: scaleBinding('adamWStep', grad, gradScale), moment1: m, moment2: v }, params, elementwiseGrid(quads));
+    { weights: param, gradient: grad, gradScale: scaleBinding('adamWStep', grad, gradScale), moment1: m, moment2: v }, params, grid);
 };
 
 /**
@@ -114,14 +116,19 @@ export const adamWStep = (param: Tensor, grad: Tensor, m: Tensor, v: Tensor, opt
 export const globalNorm = (grads: readonly Tensor[]): Tensor => {
   const first = grads[0] ?? fail('globalNorm: the list of gradients is empty');
   const { runtime } = first;
-  const sizes = grads.map((grad) => quadCount(grad.shape));
-  const total = sizes.reduce((sum, quads) => sum + Math.ceil(quads / QUADS_PER_SUM), 0);
-  const partials = allocate(runtime, [total], 'squared norms');
+  const most = NORM_GROUPS[runtime.device.report.software ? 'software' : 'gpu'];
+  const cuts = grads.map((grad) => {
+    const quads = quadCount(grad.shape);
+    const steps = Math.max(STEPS_PER_SUM, Math.ceil(quads / (WORKGROUP * most)));
+    return { quads, steps, groups: Math.ceil(quads / (WORKGROUP * steps)) };
+  });
+  const total = WORKGROUP * cuts.reduce((sum, { groups }) => sum + groups, 0);
+  const partials = allocate(runtime, [total, 4], 'sums of squares');
   let firstSlot = 0;
   grads.forEach((gradient, i) => {
-    const groups = Math.ceil(sizes[i]! / QUADS_PER_SUM);
-    dispatch(runtime, shader.kernel('squares'), { gradient, slots: partials }, paramsWith({ quads: sizes[i]!, firstSlot }), linearGrid(groups));
-    firstSlot += groups;
+    const { quads, steps, groups } = cuts[i]!;
+    dispatch(runtime, shader.kernel('squares'), { gradient, slots: partials }, paramsWith({ quads, steps, firstSlot }), [groups, 1, 1]);
+    firstSlot += WORKGROUP * groups;
   });
   const result = allocate(runtime, [], 'gradient norm');
   dispatch(runtime, shader.kernel('root'), { sums: partials, result }, paramsWith({ quads: total }), [1, 1, 1]);

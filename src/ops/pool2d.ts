@@ -1,3 +1,4 @@
+import { averagedWindows, isSmallWindow, maximalWindows, passedToMaxima, spreadWindows, type Window } from './pool2d-window.js';
 import source from '../../shaders/pool2d.wgsl';
 import { fail } from '../errors.js';
 import { Shader } from '../kernels/shader.js';
@@ -22,14 +23,6 @@ export interface Pool2dOptions {
   readonly padding?: Pair;
   /** Also windows that begin inside the image but end beyond its padding. */
   readonly ceilMode?: boolean;
-}
-
-interface Window {
-  readonly kernel: readonly [number, number];
-  readonly stride: readonly [number, number];
-  readonly padding: readonly [number, number];
-  readonly ceilMode: boolean;
-  readonly countIncludePad: boolean;
 }
 
 interface Adaptive {
@@ -84,10 +77,12 @@ const paramsOf = (from: Shape, to: Shape, attrs: Attrs, written: Shape) => {
 const constants = (attrs: Attrs, shape: Shape) => ({ ADAPTIVE: 'output' in attrs ? 1 : 0, PER: perInvocation(shape) });
 
 const maxForward = ({ runtime, inputs: [x], attrs, shape }: Call<Attrs>) => {
+  // Positions are only read by backward; without a gradient they would cost half of the writes for nothing.
+  const indexed = x!.requiresGrad;
+  if (isSmallWindow(attrs)) return maximalWindows(x!, shape, attrs, indexed);
   const y = allocate(runtime, shape, 'maxPool2d', floatOf(x!));
   const params = paramsOf(x!.shape, shape, attrs, shape);
-  // Positions are only read by backward; without a gradient they would cost half of the writes for nothing.
-  if (!x!.requiresGrad) {
+  if (!indexed) {
     dispatch(runtime, shader.kernel('maxForward', constants(attrs, shape)), { x: x!, y }, params, gridFor(params.items));
     return y;
   }
@@ -97,6 +92,7 @@ const maxForward = ({ runtime, inputs: [x], attrs, shape }: Call<Attrs>) => {
 };
 
 const maxBackward = ({ runtime, grad, attrs, saved, shapes: [from], shape }: BackwardCall<Attrs>) => {
+  if (isSmallWindow(attrs)) return [passedToMaxima(grad, saved.taps!, from!, attrs)];
   const result = allocate(runtime, from!, 'maxPool2d gradient', floatOf(grad));
   const params = paramsOf(from!, shape, attrs, from!);
   dispatch(runtime, shader.kernel('maxBackward', constants(attrs, shape)), { gradient: grad, winners: saved.indices!, result }, params, gridFor(params.items));
@@ -104,6 +100,7 @@ const maxBackward = ({ runtime, grad, attrs, saved, shapes: [from], shape }: Bac
 };
 
 const averageForward = ({ runtime, inputs: [x], attrs, shape }: Call<Attrs>) => {
+  if (isSmallWindow(attrs)) return averagedWindows(x!, shape, attrs);
   const y = allocate(runtime, shape, 'avgPool2d', floatOf(x!));
   const params = paramsOf(x!.shape, shape, attrs, shape);
   dispatch(runtime, shader.kernel('averageForward', constants(attrs, shape)), { x: x!, y }, params, gridFor(params.items));
@@ -111,6 +108,7 @@ const averageForward = ({ runtime, inputs: [x], attrs, shape }: Call<Attrs>) => 
 };
 
 const averageBackward = ({ runtime, grad, attrs, shapes: [from], shape }: BackwardCall<Attrs>) => {
+  if (isSmallWindow(attrs) && attrs.stride.every((step) => step === 1)) return [spreadWindows(grad, from!, attrs)];
   const result = allocate(runtime, from!, 'avgPool2d gradient', floatOf(grad));
   const params = paramsOf(from!, shape, attrs, from!);
   dispatch(runtime, shader.kernel('averageBackward', constants(attrs, shape)), { gradient: grad, result }, params, gridFor(params.items));
@@ -186,6 +184,8 @@ const windowRows: readonly (readonly [string, Shape, Pool2dOptions])[] = [
   ['stride beyond kernel', [2, 8, 7, 1], { kernelSize: 2, stride: 3 }],
   ['one pixel', [1, 1, 1, 3], { kernelSize: 1 }],
   ['many channels', [2, 9, 8, 33], { kernelSize: 3, stride: 1, padding: 1 }],
+  ['tall image', [2, 71, 5, 3], { kernelSize: [3, 2], stride: [2, 1], padding: 1 }],
+  ['large window', [1, 9, 11, 6], { kernelSize: 5, stride: 2, padding: 2 }],
 ];
 
 const windowCases = (max: boolean): OpCase<Window>[] => {

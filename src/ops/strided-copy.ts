@@ -1,10 +1,9 @@
 import source from '../../shaders/layout.wgsl';
 import { fail } from '../errors.js';
-import { linearGrid } from '../kernels/grid.js';
 import { Shader } from '../kernels/shader.js';
 import { formatShape, quadCount, quadsPerRow, rowWidth, type Shape } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
-import { dispatch, gridFor } from './op.js';
+import { dispatch, gridFor, isRagged, stretchesFor } from './op.js';
 
 const shader = new Shader('layout', source);
 export const MAX_AXES = 6;
@@ -34,23 +33,46 @@ export const storedStrides = (shape: Shape): number[] => {
 const movesWholeRows = ({ shape, base, strides, bounds }: View): boolean =>
   base % 4 === 0 && (bounds?.[shape.length - 1]?.[0] ?? 0) === 0 && (strides.at(-1) ?? 1) === 1 && strides.slice(0, -1).every((s) => s % 4 === 0);
 
+interface Axis {
+  readonly size: number;
+  readonly stride: number;
+  /** Indices outside of these become zero. */
+  readonly lowest: number;
+  readonly highest: number;
+}
+
+/** The leading axes, without those of one entry; neighbours that are walked as one are one: finding an axis' index costs a division. */
+const leadingAxes = ({ shape, strides, bounds }: View): Axis[] => {
+  const axes: Axis[] = [];
+  for (let i = 0; i < shape.length - 1; i++) {
+    const [lowest, highest] = bounds?.[i] ?? [0, shape[i]!];
+    const [size, stride] = [shape[i]!, strides[i]!];
+    const whole = lowest <= 0 && highest >= size;
+    if (size === 1 && whole) continue;
+    const outer = axes.at(-1);
+    if (outer && whole && outer.stride === stride * size) axes[axes.length - 1] = { size: outer.size * size, stride, lowest: outer.lowest * size, highest: outer.highest * size };
+    else axes.push({ size, stride, lowest, highest });
+  }
+  return axes;
+};
+
 /** Gathers `view` of x into a new tensor of the same element type. */
 export const stridedCopy = (op: string, x: Tensor, view: View): Tensor => {
   const { shape, strides, base } = view;
   if (shape.length > MAX_AXES) fail(`${op}: ${formatShape(shape)} has ${shape.length} axes; at most ${MAX_AXES} are supported, merge some with reshape()`);
-  const bounds = view.bounds ?? shape.map((size) => [0, size] as const);
-  const lead = <T>(values: readonly T[], missing: T): T[] => [...new Array<T>(LEADING - Math.max(shape.length - 1, 0)).fill(missing), ...values.slice(0, -1)];
-  const [sizes, steps] = [lead(shape, 1), lead(strides, 0)];
-  const [lowest, highest] = [lead(bounds.map((b) => b[0]), 0), lead(bounds.map((b) => b[1]), 1)];
-  const last = bounds.at(-1) ?? [0, 1];
+  const none: Axis = { size: 1, stride: 0, lowest: 0, highest: 1 };
+  const [first = none, ...inner] = leadingAxes(view);
+  const axes = [...new Array<Axis>(LEADING - 1 - inner.length).fill(none), ...inner];
+  const last = view.bounds?.at(-1) ?? [0, rowWidth(shape)];
   const y = Tensor.allocate(x.runtime, shape, x.dtype, op);
   const whole = movesWholeRows(view);
   const quads = quadCount(shape);
-  const kernel = shader.kernel(whole ? 'copyRows' : 'copyElements', { BOUNDED: view.bounds ? 1 : 0 });
+  const { steps, grid } = whole ? stretchesFor(x.runtime, quads) : { steps: 1, grid: gridFor(quads) };
+  const kernel = shader.kernel(whole ? 'copyRows' : 'copyElements', { BOUNDED: view.bounds ? 1 : 0, AXES: inner.length, ...(whole ? { RAGGED: isRagged(shape) } : {}) });
   dispatch(x.runtime, kernel, whole ? { rows: x, y } : { x, y }, {
-    sizes: sizes.slice(1), strides: steps.slice(1), lowest: lowest.slice(1), highest: highest.slice(1),
-    stride0: steps[0]!, lowest0: lowest[0]!, highest0: highest[0]!, strideLast: strides.at(-1) ?? 1, lowestLast: last[0], highestLast: last[1],
-    base, quads, quadsPerRow: quadsPerRow(shape), width: rowWidth(shape),
-  }, whole ? linearGrid(Math.ceil(quads / 256)) : gridFor(quads));
+    sizes: axes.map((a) => a.size), strides: axes.map((a) => a.stride), lowest: axes.map((a) => a.lowest), highest: axes.map((a) => a.highest),
+    stride0: first.stride, lowest0: first.lowest, highest0: first.highest, strideLast: strides.at(-1) ?? 1, lowestLast: last[0], highestLast: last[1],
+    base, quads, steps, quadsPerRow: quadsPerRow(shape), width: rowWidth(shape),
+  }, grid);
   return y;
 };

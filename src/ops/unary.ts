@@ -1,11 +1,10 @@
 import source from '../../shaders/unary.wgsl';
-import { linearGrid } from '../kernels/grid.js';
 import { Shader } from '../kernels/shader.js';
 import { quadCount, quadsPerRow, rowWidth, type Shape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { awayFrom, type Fill, uniform } from './cases.js';
 import { mapNd } from './nd.js';
-import { allocate, bytesOf, dispatch, floatOf, type Op, run } from './op.js';
+import { allocate, bytesOf, dispatch, floatOf, isRagged, type Op, run, stretchesFor } from './op.js';
 
 const shader = new Shader('unary', source);
 
@@ -19,8 +18,8 @@ export interface Scalars {
 interface Row {
   readonly code: number;
   readonly formula: (x: number, s: Scalars) => number;
-  /** Backward reads the output instead of the input. */
-  readonly fromOutput?: boolean;
+  /** What the derivative is computed from; the input without it. */
+  readonly from?: 'output' | 'nothing';
   readonly differentiable?: boolean;
   /** Needs a wider range than float16 has, or more digits: the derivatives of sigmoid and tanh are differences of outputs near 1. */
   readonly wide?: boolean;
@@ -29,11 +28,15 @@ interface Row {
   readonly tolerance?: Op['tolerance'];
 }
 
-const kernelGrid = (quads: number) => linearGrid(Math.ceil(quads / 256));
-const paramsOf = (shape: Shape, { a, b }: Scalars) =>
-  ({ quads: quadCount(shape), quadsPerRow: quadsPerRow(shape), width: rowWidth(shape), a, b });
+/** Runs one of the shader's entry points; its inputs and its output have the same shape. */
+const launch = (entry: string, { code }: Pick<Row, 'code'>, tensors: Record<string, Tensor> & { readonly x: Tensor }, { a, b }: Scalars): void => {
+  const { runtime, shape } = tensors.x;
+  const { steps, grid } = stretchesFor(runtime, quadCount(shape));
+  dispatch(runtime, shader.kernel(entry, { OP: code, RAGGED: isRagged(shape) }), tensors,
+    { quads: quadCount(shape), steps, quadsPerRow: quadsPerRow(shape), width: rowWidth(shape), a, b }, grid);
+};
 
-const shapesToTest: readonly Shape[] = [[2, 3, 5], [1], [], [7, 1], [3, 130]];
+const shapesToTest: readonly Shape[] = [[2, 3, 5], [1], [], [7, 1], [3, 130], [9, 8]];
 
 const unaryOp = (name: string, row: Row): Op<Scalars> => ({
   name,
@@ -42,15 +45,15 @@ const unaryOp = (name: string, row: Row): Op<Scalars> => ({
   infer: ([shape]) => shape!,
   forward: ({ runtime, inputs, attrs, shape }) => {
     const y = allocate(runtime, shape, name, floatOf(...inputs));
-    dispatch(runtime, shader.kernel('forward', { OP: row.code }), { x: inputs[0]!, y }, paramsOf(shape, attrs), kernelGrid(quadCount(shape)));
+    launch('forward', row, { x: inputs[0]!, y }, attrs);
     return y;
   },
-  keeps: row.fromOutput ? { output: true } : { inputs: [0] },
+  keeps: row.from === 'nothing' ? {} : row.from === 'output' ? { output: true } : { inputs: [0] },
   backward: row.differentiable === false ? null : ({ runtime, grad, attrs, inputs, output, shape }) => {
     const result = allocate(runtime, shape, `${name} gradient`, floatOf(grad));
-    const entry = row.fromOutput ? 'backwardFromOutput' : 'backward';
-    dispatch(runtime, shader.kernel(entry, { OP: row.code }), { x: (row.fromOutput ? output : inputs[0])!, gradient: grad, result },
-      paramsOf(shape, attrs), kernelGrid(quadCount(shape)));
+    // Where the derivative is constant, what x is does not matter.
+    if (row.from) launch('backwardFromOutput', row, { x: output ?? grad, gradient: grad, result }, attrs);
+    else launch('backward', row, { x: inputs[0]!, gradient: grad, result }, attrs);
     return [result];
   },
   reference: ([x], attrs) => mapNd(x!.shape, (i) => row.formula(x!.data[i]!, attrs)),
@@ -75,12 +78,12 @@ const erf = (x: number): number => {
 
 const loose = (reason: string, forward: number, gradient = forward * 4): Op['tolerance'] => ({ forward, gradient, reason });
 
-export const negOp = unaryOp('neg', { code: 0, formula: (x) => -x });
+export const negOp = unaryOp('neg', { code: 0, formula: (x) => -x, from: 'nothing' });
 export const absOp = unaryOp('abs', { code: 1, formula: Math.abs, fill: awayFrom([0]) });
 export const signOp = unaryOp('sign', { code: 2, formula: Math.sign, differentiable: false });
-export const sqrtOp = unaryOp('sqrt', { code: 3, formula: Math.sqrt, fromOutput: true, fill: uniform(0.1, 4) });
+export const sqrtOp = unaryOp('sqrt', { code: 3, formula: Math.sqrt, from: 'output', fill: uniform(0.1, 4) });
 export const expOp = unaryOp('exp', {
-  code: 4, formula: Math.exp, wide: true, fromOutput: true, fill: uniform(-3, 3), tolerance: loose('WGSL allows exp an error of 3 + 2|x| ulp', 2e-6),
+  code: 4, formula: Math.exp, wide: true, from: 'output', fill: uniform(-3, 3), tolerance: loose('WGSL allows exp an error of 3 + 2|x| ulp', 2e-6),
 });
 export const logOp = unaryOp('log', {
   code: 5, formula: Math.log, wide: true, fill: uniform(0.1, 4), tolerance: loose('WGSL allows log an absolute error of 2^-21 near 1', 2e-6),
@@ -92,12 +95,12 @@ export const powOp = unaryOp('pow', {
 export const clampOp = unaryOp('clamp', {
   code: 7, formula: (x, { a, b }) => Math.min(Math.max(x, a), b), fill: awayFrom([-0.5, 0.25]), scalars: { a: -0.5, b: 0.25 },
 });
-export const reluOp = unaryOp('relu', { code: 8, formula: (x) => Math.max(x, 0), fromOutput: true, fill: awayFrom([0]) });
+export const reluOp = unaryOp('relu', { code: 8, formula: (x) => Math.max(x, 0), from: 'output', fill: awayFrom([0]) });
 export const sigmoidOp = unaryOp('sigmoid', {
-  code: 9, wide: true, formula: (x) => 1 / (1 + Math.exp(-x)), fromOutput: true, fill: uniform(-4, 4), tolerance: loose('exp, a sum and a division', 2e-6),
+  code: 9, wide: true, formula: (x) => 1 / (1 + Math.exp(-x)), from: 'output', fill: uniform(-4, 4), tolerance: loose('exp, a sum and a division', 2e-6),
 });
 export const tanhOp = unaryOp('tanh', {
-  code: 10, wide: true, formula: Math.tanh, fromOutput: true, fill: uniform(-3, 3),
+  code: 10, wide: true, formula: Math.tanh, from: 'output', fill: uniform(-3, 3),
   tolerance: loose('WGSL inherits tanh from (e^x − e^−x)/(e^x + e^−x), which cancels near 0', 1e-5),
 });
 export const geluOp = unaryOp('gelu', {
@@ -107,7 +110,7 @@ export const geluOp = unaryOp('gelu', {
 export const signedSqrtOp = unaryOp('signedSqrt', {
   code: 12, wide: true, formula: (x, { a }) => Math.sign(x) * Math.sqrt(Math.abs(x) + a), fill: awayFrom([0]), scalars: { a: 1e-12, b: 0 },
 });
-export const affineOp = unaryOp('affine', { code: 13, formula: (x, { a, b }) => a * x + b, scalars: { a: 1.5, b: -0.25 } });
+export const affineOp = unaryOp('affine', { code: 13, formula: (x, { a, b }) => a * x + b, from: 'nothing', scalars: { a: 1.5, b: -0.25 } });
 
 const apply = (op: Op<Scalars>, x: Tensor, a = 0, b = 0): Tensor => run(op, [x], { a, b });
 

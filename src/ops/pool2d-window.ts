@@ -1,0 +1,89 @@
+/** Pooling over small windows: the common ones, compiled for their size and stride. */
+import source from '../../shaders/pool2d-window.wgsl';
+import type { Runtime } from '../kernels/runtime.js';
+import { Shader } from '../kernels/shader.js';
+import { quadCount, quadsPerRow, type Shape } from '../tensor/shape.js';
+import type { Tensor } from '../tensor/tensor.js';
+import { allocate, dispatch, floatOf, gridFor } from './op.js';
+
+const shader = new Shader('pool2d-window', source);
+
+export interface Window {
+  readonly kernel: readonly [number, number];
+  readonly stride: readonly [number, number];
+  readonly padding: readonly [number, number];
+  readonly ceilMode: boolean;
+  readonly countIncludePad: boolean;
+}
+
+/** A window's row is kept for as many next windows as overlap it; larger windows would make long kernels. */
+const LARGEST = 3;
+/** Rows that an invocation walks down at most; where one ends, the next reads again what their windows share. */
+const RUN = { gpu: 8, software: 32 } as const;
+
+export const isSmallWindow = (attrs: Window | { readonly output: unknown }): attrs is Window =>
+  'kernel' in attrs && attrs.kernel.every((size, axis) => size <= LARGEST && attrs.stride[axis]! <= size);
+
+/**
+ * Columns that an invocation handles: neighbouring windows share what they read, but drivers on CPUs lose more by long kernels, which
+ * outgrow the instruction cache.
+ */
+const ACROSS = { maxForward: 1, maxBackward: 1, average: 2 } as const;
+
+interface Grid {
+  /** What is read, and what is written. */
+  readonly from: Shape;
+  readonly to: Shape;
+  readonly padding: Window['padding'];
+  /** Rows and columns that invocations walk over. */
+  readonly rows: number;
+  readonly columns: number;
+}
+
+const launch = (runtime: Runtime, entry: keyof typeof ACROSS, { kernel, stride, countIncludePad }: Window, tensors: Record<string, Tensor>, grid: Grid, overrides: Record<string, number>): void => {
+  const [[KH, KW], [SH, SW]] = [kernel, stride];
+  const across = ACROSS[entry];
+  const [DOWN, ALONG] = [Math.ceil(KH / SH), Math.ceil(KW / SW)];
+  const { from, to, padding: [ph, pw], rows, columns } = grid;
+  const runs = Math.ceil(rows / RUN[runtime.device.report.software ? 'software' : 'gpu']);
+  const blocks = Math.ceil(columns / across);
+  const quads = quadsPerRow(from);
+  const items = from[0]! * runs * blocks * quads;
+  dispatch(runtime, shader.kernel(entry, {
+    KH, KW, SH, SW, ACROSS: across, COLUMNS: (across - 1) * SW + KW, DOWN, ALONG, WINDOWS: across + ALONG - 1, ...overrides,
+  }), tensors, {
+    items, quads, blocks, runs, run: Math.ceil(rows / runs), h: from[1]!, w: from[2]!, oh: to[1]!, ow: to[2]!, ph, pw, countIncludePad: countIncludePad ? 1 : 0,
+  }, gridFor(items));
+};
+
+/** Maxima, and, for backward, which place of its window each stood at: a byte for each channel. */
+export const maximalWindows = (x: Tensor, shape: Shape, window: Window, indexed: boolean): Tensor | { output: Tensor; saved: { taps: Tensor } } => {
+  const { runtime } = x;
+  const y = allocate(runtime, shape, 'maxPool2d', floatOf(x));
+  // The kernel needs the binding where it writes nothing to it, too.
+  const taps = allocate(runtime, [indexed ? quadCount(shape) : 1], 'maxPool2d taps', 'uint32');
+  launch(runtime, 'maxForward', window, { x, y, taps }, { from: x.shape, to: shape, padding: window.padding, rows: shape[1]!, columns: shape[2]! }, { INDEXED: indexed ? 1 : 0 });
+  return indexed ? { output: y, saved: { taps } } : y;
+};
+
+/** The gradient of {@link maximalWindows}. */
+export const passedToMaxima = (grad: Tensor, taps: Tensor, shape: Shape, window: Window): Tensor => {
+  const y = allocate(grad.runtime, shape, 'maxPool2d gradient', floatOf(grad));
+  const [rows, columns] = [0, 1].map((axis) => Math.ceil((shape[axis + 1]! + window.padding[axis]!) / window.stride[axis]!)) as [number, number];
+  launch(grad.runtime, 'maxBackward', window, { x: grad, winners: taps, y }, { from: grad.shape, to: shape, padding: window.padding, rows, columns }, {});
+  return y;
+};
+
+export const averagedWindows = (x: Tensor, shape: Shape, window: Window): Tensor => {
+  const y = allocate(x.runtime, shape, 'avgPool2d', floatOf(x));
+  launch(x.runtime, 'average', window, { x, y }, { from: x.shape, to: shape, padding: window.padding, rows: shape[1]!, columns: shape[2]! }, { GRADIENT: 0 });
+  return y;
+};
+
+/** The gradient of {@link averagedWindows} with a stride of 1. */
+export const spreadWindows = (grad: Tensor, shape: Shape, window: Window): Tensor => {
+  const y = allocate(grad.runtime, shape, 'avgPool2d gradient', floatOf(grad));
+  const padding = [0, 1].map((axis) => window.kernel[axis]! - 1 - window.padding[axis]!) as [number, number];
+  launch(grad.runtime, 'average', window, { x: grad, y }, { from: grad.shape, to: shape, padding, rows: shape[1]!, columns: shape[2]! }, { GRADIENT: 1 });
+  return y;
+};
