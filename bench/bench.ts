@@ -55,9 +55,9 @@ const writeFiles = ({ json, html, markdown }: BenchOptions, file: BenchFile): vo
 };
 
 const benchKernels = async (runtime: Runtime, options: BenchOptions, chosen: readonly Subject[]): Promise<number> => {
-  const part = options.case ?? '';
-  const subjects = chosen.filter((subject) => casesOf(runtime, subject, part).length > 0);
-  if (subjects.length === 0) fail(`--case: no bench case of these ops has a name that holds "${part}"`);
+  const parts = options.case ?? [];
+  const subjects = chosen.filter((subject) => casesOf(runtime, subject, parts).length > 0);
+  if (subjects.length === 0) fail(`--case: no bench case of these ops has a name that holds "${parts.join('" or "')}"`);
   const before = options.compare ? readBenchFile(options.compare) : null;
   const ceiling = await measureCeiling(runtime, options.repeats);
   let file: BenchFile = {
@@ -67,7 +67,7 @@ const benchKernels = async (runtime: Runtime, options: BenchOptions, chosen: rea
   console.log(introduce(file, options.repeats));
   warnAbout(before, file);
   console.log(`\n${header(file.figure, before !== null)}`);
-  const settings: Settings = { part, wanted: wants(options.direction), repeats: options.repeats, ceiling, before, print: console.log };
+  const settings: Settings = { parts, wanted: wants(options.direction), repeats: options.repeats, ceiling, before, print: console.log };
   for (const subject of subjects) {
     const { checks, wrong, results } = await benchSubject(runtime, subject, settings);
     file = { ...file, checks: [...file.checks, ...checks], wrong: [...file.wrong, ...wrong], results: [...file.results, ...results] };

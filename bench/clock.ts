@@ -16,8 +16,8 @@ export interface Timing {
   readonly rounds: number;
 }
 
-/** Long enough for the clock and for one thread's wake-up not to matter. */
-const TARGET_MS = 60;
+/** Long enough for the clock and for one thread's wake-up not to matter; a GPU has no other work that would. */
+const TARGET_MS = { software: 60, gpu: 20 };
 /** The recorder submits by itself at 256. */
 const MOST_DISPATCHES = 200;
 const TASKS = '/proc/self/task';
@@ -95,7 +95,7 @@ export const measure = async (runtime: Runtime, work: () => void, rounds: number
   const perRun = runtime.recorder.statistics.dispatches - dispatches;
   if (perRun === 0) return null;
   const estimate = Math.max(0.002, countThreads ? second.driver : second.wall);
-  const repeats = Math.max(1, Math.min(Math.floor(TARGET_MS / estimate), Math.floor(MOST_DISPATCHES / perRun)));
+  const repeats = Math.max(1, Math.min(Math.floor(TARGET_MS[runtime.device.report.software ? 'software' : 'gpu'] / estimate), Math.floor(MOST_DISPATCHES / perRun)));
   const walls: number[] = [];
   const drivers: number[] = [];
   for (let round = 0; round < rounds; round++) {

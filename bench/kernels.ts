@@ -11,7 +11,8 @@ import type { Work } from './work.js';
 
 export interface Settings {
   /** Text that a case's name must hold. */
-  readonly part: string;
+  /** Only cases whose name holds one of these; empty: all. */
+  readonly parts: readonly string[];
   readonly wanted: (direction: Direction) => boolean;
   readonly repeats: number;
   readonly ceiling: Ceiling;
@@ -43,7 +44,7 @@ export const benchSubject = async (runtime: Runtime, subject: Subject, settings:
   const found: { checks: Findings['checks'][number][]; wrong: string[]; results: Result[] } = { checks: [], wrong: [], results: [] };
   try {
     found.checks.push(await subject.checkSmall(runtime));
-    for (const name of casesOf(runtime, subject, settings.part)) {
+    for (const name of casesOf(runtime, subject, settings.parts)) {
       await scope(async () => {
         for (const work of subject.prepare(runtime, name, settings.wanted)) {
           const { wrong = [], results = [] } = await timeWork(runtime, work, { op: subject.name, case: name, direction: work.direction }, settings);
@@ -62,5 +63,5 @@ export const benchSubject = async (runtime: Runtime, subject: Subject, settings:
   return found;
 };
 
-export const casesOf = (runtime: Runtime, subject: Subject, part: string): string[] =>
-  subject.cases(runtime.device.report.software).filter((name) => name.includes(part));
+export const casesOf = (runtime: Runtime, subject: Subject, parts: readonly string[]): string[] =>
+  subject.cases(runtime.device.report.software).filter((name) => parts.length === 0 || parts.some((part) => name.includes(part)));

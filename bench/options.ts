@@ -1,5 +1,5 @@
 /** The command line of the benchmark. */
-import { choice, flag, int, type OptionValues, text } from '../src/cli/options.js';
+import { choice, flag, int, type OptionValues, text, texts } from '../src/cli/options.js';
 import { DATASET_NAMES } from '../src/data/dataset.js';
 import { fail } from '../src/errors.js';
 import { backboneNames } from '../src/nn/models/index.js';
@@ -10,7 +10,7 @@ export const spec = {
   summary: 'Times every op on the layer shapes of real networks, after checking its results, and says what share of this adapter\'s ceiling it reaches.',
   options: {
     ops: text({ help: 'only these ops, separated by commas', placeholder: 'NAME,...', defaultText: 'all that have bench cases' }),
-    case: text({ help: 'only cases whose name holds this', placeholder: 'TEXT' }),
+    case: texts({ help: 'only cases whose name holds one of these', placeholder: 'TEXT,...' }),
     direction: choice(['all', ...DIRECTIONS], { help: 'what is timed; backward stands for every gradient', default: 'all' }),
     repeats: int({ help: 'timed submits, each of many runs; the median counts', min: 5, max: 1000, default: 5 }),
     adapter: text({ help: 'lavapipe, swiftshader, or a part of the adapter’s name', defaultText: 'the best one' }),

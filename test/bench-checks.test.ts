@@ -20,7 +20,7 @@ t.teardown(() => runtime.device.close());
 
 const ceiling: Ceiling = { gflops: 100, arithmetic: '', gbs: 10, copy: '' };
 const lines: string[] = [];
-const settings: Settings = { part: '', wanted: () => true, repeats: 5, ceiling, before: null, print: (line) => void lines.push(line) };
+const settings: Settings = { parts: [], wanted: () => true, repeats: 5, ceiling, before: null, print: (line) => void lines.push(line) };
 
 const flat = ({ shape, data }: Nd, index: readonly number[]): number => data[index.reduce((offset, i, axis) => offset * shape[axis]! + i, 0)]!;
 

@@ -12,6 +12,7 @@ const HELP = `Usage: sh run.sh [options]       results go to $OUT, or to ./resul
   --only PART,...    of gradcheck, kernels, step, run, pytorch, matrices, variants, tests (default: all, in this order)
   --small            tiny sizes, to see that everything runs (also without a GPU)
   --adapter NAME     lavapipe, swiftshader or a part of the adapter's name (default: a GPU)
+  --quick            of the kernels only the products and convolutions of the report
   --limit SECONDS    longest time for one part (default 600)`;
 
 /** Images per step: the first that this adapter's memory and limits allow. */
@@ -23,10 +24,10 @@ const VARIANTS = [{ PIPIT_GEMM: 'tile' }, { PIPIT_GEMM: 'plain' }, { PIPIT_GEMM:
 const { values } = parseArgs({
   options: {
     out: { type: 'string', default: 'results' }, only: { type: 'string' }, small: { type: 'boolean', default: false }, adapter: { type: 'string', default: '' },
-    limit: { type: 'string', default: '600' }, help: { type: 'boolean', default: false },
+    limit: { type: 'string', default: '600' }, quick: { type: 'boolean', default: false }, help: { type: 'boolean', default: false },
   },
 });
-const { out, small } = values;
+const { out, small, quick } = values;
 const temporary = mkdtempSync(join(tmpdir(), 'pipit-gpu-'));
 process.on('exit', () => rmSync(temporary, { recursive: true, force: true }));
 const log = join(out, 'log.txt');
@@ -79,7 +80,7 @@ const gradcheck = async () => {
 
 const kernels = async () => {
   const file = join(out, 'kernels.json');
-  const chosen = small ? ['--ops', 'conv2d', '--case', 'default 64'] : [];
+  const chosen = small ? ['--ops', 'conv2d', '--case', 'default 64'] : quick ? ['--ops', 'conv2d,matmul', '--case', 'batch 12,4096'] : [];
   const { ok, problem } = await node('bench.js', ['--json', file, '--html', join(out, 'kernels.html'), ...chosen]);
   const bench = readJson(file);
   return bench ? { ok, ...bench } : { ok: false, problem };

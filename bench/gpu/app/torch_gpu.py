@@ -15,7 +15,7 @@ import torch.nn.functional as F
 
 import wsdan_torch
 
-ROUNDS, TURN_SECONDS = 5, 0.05
+ROUNDS, TURN_SECONDS = 5, 0.02
 CLASSES, MAPS = 200, 32
 INCEPTION = ['Conv2d_1a_3x3', 'Conv2d_2a_3x3', 'Conv2d_2b_3x3', 'maxpool1', 'Conv2d_3b_1x1', 'Conv2d_4a_3x3', 'maxpool2', 'Mixed_5b', 'Mixed_5c', 'Mixed_5d',
              'Mixed_6a', 'Mixed_6b', 'Mixed_6c', 'Mixed_6d', 'Mixed_6e']
