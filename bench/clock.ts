@@ -16,8 +16,10 @@ export interface Timing {
   readonly rounds: number;
 }
 
-/** Long enough for the clock and for one thread's wake-up not to matter; a GPU has no other work that would. */
-const TARGET_MS = { software: 60, gpu: 20 };
+/** Long enough for the clock and for one thread's wake-up not to matter. */
+const TARGET_MS = 60;
+/** A GPU that waited while results were compared on the host runs at a fraction of its clock rate until it has worked for so long. */
+const GPU_WARM_UP_MS = 400;
 /** The recorder submits by itself at 256. */
 const MOST_DISPATCHES = 200;
 const TASKS = '/proc/self/task';
@@ -80,6 +82,11 @@ export const median = (values: readonly number[]): number => {
 type Choice = (values: readonly number[]) => number;
 export const fastest: Choice = (values) => Math.min(...values);
 
+const warmUp = async (runtime: Runtime, work: () => void, repeats: number): Promise<void> => {
+  const start = performance.now();
+  while (performance.now() - start < GPU_WARM_UP_MS) await timeOnce(runtime, work, repeats, false);
+};
+
 /**
  * Times `work`, which records dispatches: the first run compiles and is thrown away, a second one decides how many
  * go into one submit, then `rounds` submits are timed until they are finished.
@@ -95,7 +102,8 @@ export const measure = async (runtime: Runtime, work: () => void, rounds: number
   const perRun = runtime.recorder.statistics.dispatches - dispatches;
   if (perRun === 0) return null;
   const estimate = Math.max(0.002, countThreads ? second.driver : second.wall);
-  const repeats = Math.max(1, Math.min(Math.floor(TARGET_MS[runtime.device.report.software ? 'software' : 'gpu'] / estimate), Math.floor(MOST_DISPATCHES / perRun)));
+  const repeats = Math.max(1, Math.min(Math.floor(TARGET_MS / estimate), Math.floor(MOST_DISPATCHES / perRun)));
+  if (!runtime.device.report.software) await warmUp(runtime, work, repeats);
   const walls: number[] = [];
   const drivers: number[] = [];
   for (let round = 0; round < rounds; round++) {

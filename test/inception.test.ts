@@ -82,7 +82,8 @@ t.test('evaluation gives the golden values, stage by stage', (t) => scope(async 
     output.release();
   }
   const [average, , largest] = momentsOf(await maps.data());
-  t.ok(close([average, largest], [1.436732, 8.41192], 3e-6), `attention maps: mean ${average}, largest ${largest}`);
+  // A maximum of 8.4 is judged as those of the stages are: 1e-5 is 10 units in the last place of such a float32.
+  t.ok(close([average], [1.436732], 3e-6) && close([largest], [8.41192], 1e-5), `attention maps: mean ${average}, largest ${largest}`);
   t.ok(close(await meanMap(maps).data(), [0.438973, 0.627135, 0.702996], 2e-6), 'mean map');
   const matrix = await featureMatrix.data();
   t.ok(close(matrix, [0.00328616, 0.01281884, 0.00776773, 0.00177742], 2e-8), 'feature matrix');
