@@ -21,7 +21,7 @@ const download = async (name, t) => channelsFirst(name, { shape: t.shape, data: 
 
 /** An op's backward as the tape calls it: only what it keeps is there, and only the wanted gradients are computed. */
 const gradients = (op, { inputs, shapes, shape, grad, attrs, needs }) =>
-  op.backward({ runtime, grad, attrs, inputs, output: null, saved: {}, shapes, shape, needs }).filter((_, i) => needs[i]);
+  op.backward({ runtime, grad, attrs, inputs, output: null, saved: {}, shapes, dtypes: shapes.map(() => 'float32'), shape, needs }).filter((_, i) => needs[i]);
 
 const convolution = ({ attrs: { stride, pad }, outputs }, { x, w, dy }) => {
   if (outputs.y) return { y: () => conv2d(x, w, null, { stride, padding: pad }) };
