@@ -44,11 +44,13 @@ export class OperandImages {
   /** Fills the binding's image with the range; outside of any pass. */
   fill(encoder: GPUCommandEncoder, name: string, range: BufferRange): Image {
     const texels = Math.ceil(range.bytes / TEXEL_BYTES);
-    const image = this.withLines(name, Math.ceil(texels / LINE));
-    const [lines, rest] = [Math.floor(texels / LINE), texels % LINE];
+    const whole = Math.ceil(texels / LINE);
+    const image = this.withLines(name, whole);
+    // Mostly the buffer is long enough for a whole last line, what lies behind the range included: then one copy does.
+    const lines = range.offset + whole * LINE_BYTES <= range.buffer.size ? whole : Math.floor(texels / LINE);
     const source = { buffer: range.buffer.gpu, bytesPerRow: LINE_BYTES };
     if (lines) encoder.copyBufferToTexture({ ...source, offset: range.offset }, { texture: image.texture }, [LINE, lines]);
-    if (rest) encoder.copyBufferToTexture({ ...source, offset: range.offset + lines * LINE_BYTES }, { texture: image.texture, origin: [0, lines] }, [rest, 1]);
+    if (lines < whole) encoder.copyBufferToTexture({ ...source, offset: range.offset + lines * LINE_BYTES }, { texture: image.texture, origin: [0, lines] }, [texels % LINE, 1]);
     image.source = range;
     return image;
   }

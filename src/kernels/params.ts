@@ -44,7 +44,14 @@ export interface ParamViews {
 export const paramViews = (bytes = new ArrayBuffer(PARAM_SLOT_BYTES)): ParamViews =>
   ({ u32: new Uint32Array(bytes), i32: new Int32Array(bytes), f32: new Float32Array(bytes) });
 
-/** Writes values by member name; every member must be given, and nothing else. @returns the number of words written, gaps included */
+/** Refuses values for names that the struct does not have. What is missing {@link packParams} finds by itself. */
+export const checkParams = (label: string, fields: readonly ParamField[], values: ParamValues): void => {
+  const known = new Set(fields.map((f) => f.name));
+  const unknown = Object.keys(values).filter((name) => !known.has(name));
+  if (unknown.length) throw new Error(`${label}: unknown parameter ${unknown.join(', ')}`);
+};
+
+/** Writes values by member name; every member must be given. @returns the number of words written, gaps included */
 export const packParams = (label: string, fields: readonly ParamField[], values: ParamValues, out: ParamViews): number => {
   let end = 0;
   for (const { name, type, count, offset } of fields) {
@@ -55,12 +62,6 @@ export const packParams = (label: string, fields: readonly ParamField[], values:
     if (typeof value === 'number') view[word] = value;
     else for (let i = 0; i < count; i++) view[word + i] = value[i] ?? 0;
     end = word + count;
-  }
-  let given = 0;
-  for (const _ in values) given++;
-  if (given !== fields.length) {
-    const known = new Set(fields.map((f) => f.name));
-    throw new Error(`${label}: unknown parameter ${Object.keys(values).filter((k) => !known.has(k)).join(', ')}`);
   }
   return end;
 };

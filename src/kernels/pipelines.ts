@@ -1,4 +1,5 @@
 import type { Device } from '../device/device.js';
+import { checkParams, type ParamValues } from './params.js';
 import type { BindingDeclaration, Kernel } from './shader.js';
 
 export interface CompiledKernel {
@@ -29,10 +30,11 @@ export class PipelineCache {
     return this.compiled.size;
   }
 
-  /** The compiled kernel for bindings of these names (the set an entry point uses, in the caller's order). */
-  get(kernel: Kernel, ranges: Readonly<Record<string, unknown>>): CompiledKernel {
+  /** The compiled kernel for bindings of these names (the set an entry point uses, in the caller's order); the first call checks the names of parameters. */
+  get(kernel: Kernel, ranges: Readonly<Record<string, unknown>>, params: ParamValues): CompiledKernel {
     let compiled = this.compiled.get(kernel);
     if (!compiled) {
+      checkParams(kernel.key, kernel.shader.params, params);
       compiled = this.compile(kernel, Object.keys(ranges));
       this.compiled.set(kernel, compiled);
     }

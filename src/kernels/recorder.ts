@@ -83,7 +83,7 @@ export class Recorder {
       this.flush();
       this.arena.reset();
     }
-    const compiled = this.pipelines.get(kernel, ranges);
+    const compiled = this.pipelines.get(kernel, ranges, params);
     const parameters = this.arena.place(kernel.key, kernel.shader.params, params);
     const images = this.fillImages(compiled, ranges);
     const pass = this.openPass(this.observer?.dispatching({ kernel, ranges, params, grid }, !this.pass) ?? null);
