@@ -1,6 +1,6 @@
 // The report as Markdown, from the figures that the suite collected.
 
-/** Datasheet rates for float32 without tensor cores, by the adapter's name. */
+/** Datasheet rates for float32 without tensor cores, by the adapter's or the card's name. */
 const DATASHEETS = [{ name: /H100.*HBM3|H200/, title: 'the datasheet\'s 67 TFLOP/s', gflops: 67_000 }];
 /** What was asked for, as shares of that rate, and of the step's time. */
 const BARS = { gemm: 0.4, convolutions: 0.3, busy: 0.9 };
@@ -15,8 +15,9 @@ const table = (head, rows) => [head, head.map((_, i) => (i ? '--:' : '---')), ..
 const list = (lines) => lines.map((line) => `- ${line}`).join('\n');
 
 /** The rate that shares are shares of: the datasheet's where the GPU has one here, else what this run measured. */
-const rateOf = ({ machine, results }) => {
-  const known = DATASHEETS.find(({ name }) => name.test(machine.adapter.name));
+const rateOf = ({ machine, card, results }) => {
+  // Some drivers give themselves as the adapter's name; nvidia-smi knows the card's.
+  const known = DATASHEETS.find(({ name }) => name.test(`${machine.adapter.name} ${card}`));
   return known ?? { title: 'the multiply-add peak measured in this run', gflops: results.kernels?.ceiling?.gflops ?? NaN };
 };
 
