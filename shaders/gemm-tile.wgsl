@@ -254,10 +254,7 @@ fn weights(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
       left[lane + u32($i) * 256u] = a$i;
       //# end
       //# for j in 0..$COLUMNS
-      {
-        let at = lane + u32($j) * 256u;
-        if (at < 16u * WIDTH) { right[at / WIDTH * RIGHT + at % WIDTH] = b$j; }
-      }
+      keepW(lane + u32($j) * 256u, b$j);
       //# end
     }
     workgroupBarrier();

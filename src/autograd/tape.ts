@@ -2,6 +2,7 @@ import { fail } from '../errors.js';
 import { convert } from '../ops/convert.js';
 import { type Call, installTape, type Op } from '../ops/op.js';
 import { modulePath } from '../tensor/context.js';
+import { leaving } from '../tensor/extent.js';
 import { type Scoped, trackOutermost, untrack } from '../tensor/scope.js';
 import { formatShape, type Shape } from '../tensor/shape.js';
 import { type DType, type GradientNode, isFloat, type Tensor } from '../tensor/tensor.js';
@@ -156,15 +157,5 @@ export const enableGrad = <T>(fn: () => T): T => withMode('record', fn);
 const withMode = <T>(wanted: typeof mode, fn: () => T): T => {
   const before = mode;
   mode = wanted;
-  const restore = (): void => { mode = before; };
-  let result: T;
-  try {
-    result = fn();
-  } catch (error) {
-    restore();
-    throw error;
-  }
-  if (result instanceof Promise) return result.finally(restore) as T;
-  restore();
-  return result;
+  return leaving(fn, () => { mode = before; });
 };

@@ -1,4 +1,5 @@
 /** Which precision an op computes in: PyTorch's `autocast`, decided where ops are run. */
+import { leaving } from '../tensor/extent.js';
 import { keep } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { convert } from './convert.js';
@@ -34,20 +35,10 @@ export const inAutocast = <T>(entered: AutocastRegion, fn: () => T): T => {
   const before = region;
   region = entered;
   entered.entered++;
-  const leave = (): void => {
+  return leaving(fn, () => {
     region = before;
     if (--entered.entered === 0) forget(entered);
-  };
-  let result: T;
-  try {
-    result = fn();
-  } catch (error) {
-    leave();
-    throw error;
-  }
-  if (result instanceof Promise) return result.finally(leave) as T;
-  leave();
-  return result;
+  });
 };
 
 /**

@@ -7,7 +7,7 @@ import type { Tensor } from '../tensor/tensor.js';
 import { div, mul } from './binary.js';
 import { type OpCase, uniform } from './cases.js';
 import { type Nd, nd } from './nd.js';
-import { allocate, type BackwardCall, bytesOf, type Call, dispatch, floatOf, gridFor, type Op, run } from './op.js';
+import { allocate, type BackwardCall, bytesOf, type Call, dispatch, floatOf, forAdapter, gridFor, type Op, run } from './op.js';
 import { affine, pow, reluGradient } from './unary.js';
 
 const shader = new Shader('batch-norm', source);
@@ -63,13 +63,13 @@ const record = (l: Launch, entry: string, tensors: Record<string, Tensor>, { per
 
 /** One invocation per channel quad and block of a few rows. */
 const pointwise = (l: Launch, entry: string, tensors: Record<string, Tensor>): void => {
-  const per = ROWS_PER_INVOCATION[l.runtime.device.report.software ? 'software' : 'gpu'];
+  const per = forAdapter(l.runtime, ROWS_PER_INVOCATION);
   const blocks = Math.ceil(l.rows / per);
   record(l, entry, tensors, { per, blocks }, blocks * l.quads);
 };
 
 const blocksOf = ({ runtime, rows, quads }: Launch): number => {
-  const most = runtime.device.report.software ? MOST_PARTS : Math.floor(TARGET_INVOCATIONS / quads);
+  const most = forAdapter(runtime, { gpu: Math.floor(TARGET_INVOCATIONS / quads), software: MOST_PARTS });
   return Math.max(1, Math.min(Math.ceil(rows / ROWS_PER_BLOCK), most));
 };
 

@@ -79,11 +79,10 @@ const inputGradientPhases = (x: Shape, w: Shape, y: Shape, a: ConvAttrs): Geomet
     return [{ rows: x[0]! * height * width, out: [height, width], source: [y[1]!, y[2]!], kernel: [w[0]!, w[1]!], mul: [1, 1], offset: a.padding, step: [-a.dilation[0], -a.dilation[1]] }];
   }
   const [down, across] = ([0, 1] as const).map((axis) => phasesOf(x[axis + 1]!, w[axis]!, a.stride[axis]!, a.padding[axis]!, a.dilation[axis]!));
-  const strided = a.stride[0] * a.stride[1] > 1;
   return down!.flatMap((v) => across!.map((h) => ({
     rows: x[0]! * v.pixels * h.pixels, out: [v.pixels, h.pixels], source: [y[1]!, y[2]!], kernel: [v.taps, h.taps],
     mul: [1, 1], offset: [v.offset, h.offset], step: [v.step, h.step], taps: { first: v.firstTap * w[1]! + h.firstTap, every: [v.everyTap * w[1]!, h.everyTap] },
-    ...(strided ? { place: { origin: v.first * x[2]! + h.first, image: x[1]! * x[2]!, line: a.stride[0] * x[2]!, pixel: a.stride[1] } } : {}),
+    place: { origin: v.first * x[2]! + h.first, image: x[1]! * x[2]!, line: a.stride[0] * x[2]!, pixel: a.stride[1] },
   })));
 };
 

@@ -5,7 +5,7 @@ import { formatShape, quadCount, quadsPerRow, type Shape } from '../tensor/shape
 import type { Tensor } from '../tensor/tensor.js';
 import { literal, type OpCase } from './cases.js';
 import { nd } from './nd.js';
-import { allocate, bytesOf, dispatch, floatOf, gridFor, type Op, run } from './op.js';
+import { allocate, bytesOf, dispatch, floatOf, forAdapter, gridFor, type Op, run } from './op.js';
 import { bilinearTaps, type ImageSize } from './resample.js';
 
 const shader = new Shader('interpolate', source);
@@ -26,7 +26,7 @@ const RUN = { gpu: 8, software: 32 } as const;
 /** Without boxes the images stand in for them: the kernel needs all its bindings. */
 const launch = (entry: string, x: Tensor, y: Tensor, images: Shape, resized: Shape, how: Resampling, walk: { length: number; abreast: number }, columns = {}): void => {
   const { runtime } = x;
-  const runs = Math.ceil(walk.length / RUN[runtime.device.report.software ? 'software' : 'gpu']);
+  const runs = Math.ceil(walk.length / forAdapter(runtime, RUN));
   dispatch(runtime, shader.kernel(entry, { ...constants(how), ...columns }), { x, boxes: how.boxes ?? x, y }, {
     batch: images[0]!, inHeight: images[1]!, inWidth: images[2]!, outHeight: resized[1]!, outWidth: resized[2]!, quads: quadsPerRow(images),
     runs, run: Math.ceil(walk.length / runs),

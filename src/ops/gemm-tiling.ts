@@ -102,8 +102,8 @@ const broadcastTiling = (form: Form, { subgroupSize: lanes, sums }: GemmFamily, 
 
 // ---------------------------------------------------------------- tile
 
-/** Invocations of a workgroup, and products that are summed between two barriers. */
-const [WORKGROUP, STEP] = [256, 16];
+/** Of shaders/gemm-tile.wgsl: invocations of a workgroup, products that are summed between two barriers, and vec4f that hold those of a row. */
+const [WORKGROUP, STEP, LEFT] = [256, 16, 5];
 
 interface Tile {
   /** Invocations side by side. */
@@ -125,7 +125,7 @@ const WAITING_CORES = 64;
 
 const heightOf = ({ across, rows }: Tile): number => (WORKGROUP / across) * rows;
 const widthOf = ({ across, columns }: Tile): number => across * columns;
-const sharedBytes = (tile: Tile): number => 16 * (Math.max(20, STEP) * heightOf(tile) + STEP * (widthOf(tile) + 1));
+const sharedBytes = (tile: Tile): number => 16 * (4 * heightOf(tile) * LEFT + STEP * (widthOf(tile) + 1));
 
 const nameOf = ({ across, rows, columns }: Tile): string => `${across}×${rows}×${columns}`;
 /** What a tuning may ask for instead of `fit`. */

@@ -97,7 +97,8 @@ export const gemmRows = (x: Tensor, w: Tensor, y: Tensor, g: Geometry, e: Extent
   const params = paramsOf(g, e, tiling, options);
   params.rowTiles = ceilDiv(g.rows, tiling.rows);
   const packed = plain && runtime.gemm.kind === 'broadcast' && !transposed && e.batches === 1 ? packOperands(x, w, e, tiling, params) : { x, w };
-  const tensors = { x: packed.x, w: packed.w, bias: options.bias ?? w, residual: options.residual ?? w, y };
+  const { bias, residual } = epilogueBindings(options, w);
+  const tensors = { x: packed.x, w: packed.w, bias, residual, y };
   for (const part of partsOf(params.rowTiles, e.batches)) {
     params.firstRowTile = part.rowTile;
     params.firstBatch = part.batch;

@@ -33,6 +33,9 @@ export const WORKGROUP = 64;
 /** Grid for one invocation per item. */
 export const gridFor = (items: number, perGroup = WORKGROUP): Grid => linearGrid(Math.ceil(items / perGroup));
 
+/** The one of two settings that suits the kind of adapter. */
+export const forAdapter = <T>({ device }: Runtime, { gpu, software }: { readonly gpu: T; readonly software: T }): T => (device.report.software ? software : gpu);
+
 /** vec4f that an invocation takes one after the other, on GPUs, which need many invocations, and at most on software adapters, where each costs. */
 const STEPS = { gpu: 4, software: 64 } as const;
 /** Workgroups below which a software adapter's threads would wait for each other. */
@@ -40,8 +43,8 @@ const ENOUGH_GROUPS = 32;
 
 /** How a kernel with `stretchOf` (shaders/common/grid.wgsl) goes over a tensor. */
 export const stretchesFor = (runtime: Runtime, quads: number): { steps: number; grid: Grid } => {
-  const most = Math.max(1, Math.min(STEPS.software, Math.floor(quads / (WORKGROUP * ENOUGH_GROUPS))));
-  const steps = runtime.device.report.software ? most : STEPS.gpu;
+  const software = Math.max(1, Math.min(STEPS.software, Math.floor(quads / (WORKGROUP * ENOUGH_GROUPS))));
+  const steps = forAdapter(runtime, { gpu: STEPS.gpu, software });
   return { steps, grid: gridFor(quads, WORKGROUP * steps) };
 };
 

@@ -4,7 +4,7 @@ import type { ParamValues } from '../kernels/params.js';
 import { Shader } from '../kernels/shader.js';
 import { formatShape, quadCount } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { allocate, dispatch, stretchesFor, WORKGROUP } from './op.js';
+import { allocate, dispatch, forAdapter, stretchesFor, WORKGROUP } from './op.js';
 
 const shader = new Shader('optimizer', source);
 
@@ -116,7 +116,7 @@ export const adamWStep = (param: Tensor, grad: Tensor, m: Tensor, v: Tensor, opt
 export const globalNorm = (grads: readonly Tensor[]): Tensor => {
   const first = grads[0] ?? fail('globalNorm: the list of gradients is empty');
   const { runtime } = first;
-  const most = NORM_GROUPS[runtime.device.report.software ? 'software' : 'gpu'];
+  const most = forAdapter(runtime, NORM_GROUPS);
   const cuts = grads.map((grad) => {
     const quads = quadCount(grad.shape);
     const steps = Math.max(STEPS_PER_SUM, Math.ceil(quads / (WORKGROUP * most)));

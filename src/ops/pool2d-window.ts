@@ -4,7 +4,7 @@ import type { Runtime } from '../kernels/runtime.js';
 import { Shader } from '../kernels/shader.js';
 import { quadCount, quadsPerRow, type Shape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { allocate, dispatch, floatOf, gridFor } from './op.js';
+import { allocate, dispatch, floatOf, forAdapter, gridFor } from './op.js';
 
 const shader = new Shader('pool2d-window', source);
 
@@ -45,7 +45,7 @@ const launch = (runtime: Runtime, entry: keyof typeof ACROSS, { kernel, stride, 
   const across = ACROSS[entry];
   const [DOWN, ALONG] = [Math.ceil(KH / SH), Math.ceil(KW / SW)];
   const { from, to, padding: [ph, pw], rows, columns } = grid;
-  const runs = Math.ceil(rows / RUN[runtime.device.report.software ? 'software' : 'gpu']);
+  const runs = Math.ceil(rows / forAdapter(runtime, RUN));
   const blocks = Math.ceil(columns / across);
   const quads = quadsPerRow(from);
   const items = from[0]! * runs * blocks * quads;
