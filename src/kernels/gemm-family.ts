@@ -21,15 +21,15 @@ export interface Tuning {
   readonly images: boolean;
   /** tile: which of the tiles in src/ops/gemm-tiling.ts every product gets, such as `16×2×1`; `fit`: the one that fits it. */
   readonly tile: string;
-  /** Fewest channels (mean of input and output, times the share of the tiles that is not over the edge) for Winograd's algorithm; 0: never. */
+  /** Fewest channels (mean of input and output) for Winograd's algorithm on 3×3 taps in large images, and more where it gains less; 0: never. */
   readonly winograd: number;
 }
 
 /** By adapter class; see {@link tuningKey}. Figures: bench/RESULTS.md. */
 const DEFAULTS = {
-  lavapipe: { kind: 'broadcast', sums: 64, images: true, tile: 'fit', winograd: 70 },
-  swiftshader: { kind: 'broadcast', sums: 32, images: false, tile: 'fit', winograd: 70 },
-  software: { kind: 'broadcast', sums: 64, images: false, tile: 'fit', winograd: 70 },
+  lavapipe: { kind: 'broadcast', sums: 64, images: true, tile: 'fit', winograd: 66 },
+  swiftshader: { kind: 'broadcast', sums: 32, images: false, tile: 'fit', winograd: 66 },
+  software: { kind: 'broadcast', sums: 64, images: false, tile: 'fit', winograd: 66 },
   gpu: { kind: 'tile', sums: 64, images: false, tile: 'fit', winograd: 0 },
 } satisfies Record<string, Tuning>;
 

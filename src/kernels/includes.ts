@@ -9,13 +9,17 @@ import tail from '../../shaders/common/tail.wgsl';
 import taps from '../../shaders/common/taps.wgsl';
 import wBuffer from '../../shaders/common/w-buffer.wgsl';
 import wImage from '../../shaders/common/w-image.wgsl';
-import winograd2 from '../../shaders/common/winograd-2.wgsl';
-import winograd4 from '../../shaders/common/winograd-4.wgsl';
+import winograd23 from '../../shaders/common/winograd-2-3.wgsl';
+import winograd43 from '../../shaders/common/winograd-4-3.wgsl';
+import winograd47 from '../../shaders/common/winograd-4-7.wgsl';
+import winogradLine from '../../shaders/common/winograd-line.wgsl';
+import winogradSquare from '../../shaders/common/winograd-square.wgsl';
 import xBuffer from '../../shaders/common/x-buffer.wgsl';
 import xImage from '../../shaders/common/x-image.wgsl';
 
 /** What `//# include NAME` in a shader stands for. */
 export const includes: Readonly<Record<string, string>> = {
   divide, epilogue, float, gemm, grid, random, rows, tail, taps, 'w-buffer': wBuffer, 'w-image': wImage,
-  'winograd-2': winograd2, 'winograd-4': winograd4, 'x-buffer': xBuffer, 'x-image': xImage,
+  'winograd-2-3': winograd23, 'winograd-4-3': winograd43, 'winograd-4-7': winograd47,
+  'winograd-line': winogradLine, 'winograd-square': winogradSquare, 'x-buffer': xBuffer, 'x-image': xImage,
 };

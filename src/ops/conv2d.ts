@@ -101,7 +101,7 @@ const gradInput = (grad: Tensor, w: Tensor, x: Shape, dtype: DType, a: ConvAttrs
   const result = into ?? allocate(grad.runtime, x, 'conv2d input gradient', dtype);
   const accumulate = into !== null;
   if (suitsWinograd(grad.runtime, w.shape, grad.shape, a)) {
-    winograd(grad, w, result, { padding: [2 - a.padding[0], 2 - a.padding[1]], flip: true, accumulate });
+    winograd(grad, w, result, { padding: [w.shape[0]! - 1 - a.padding[0], w.shape[1]! - 1 - a.padding[1]], flip: true, accumulate });
   } else {
     const e = extentsOf(x, w.shape, grad.shape, a);
     const extents = { ...e, depth: e.width, width: e.depth, xPitch: e.yPitch, yPitch: e.xPitch, xBatch: e.yBatch, yBatch: e.xBatch };

@@ -1,7 +1,7 @@
-/** 3×3 convolutions without stride by Winograd's algorithm (Lavin and Gray, arXiv 1509.09308). */
+/** Convolutions without stride by Winograd's algorithm (Lavin and Gray, arXiv 1509.09308): 3×3 taps, or 3 or 7 along one axis. */
 import source from '../../shaders/winograd.wgsl';
 import type { Runtime } from '../kernels/runtime.js';
-import { Shader } from '../kernels/shader.js';
+import { type Kernel, Shader } from '../kernels/shader.js';
 import { scope } from '../tensor/scope.js';
 import { quadsPerRow, type Shape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
@@ -10,34 +10,57 @@ import { type Epilogue, epilogueBindings, epilogueParams } from './epilogue.js';
 import { type Extents, gemmRows, gemmWeights, rowsGeometry } from './gemm.js';
 import { allocate, dispatch, gridFor } from './op.js';
 
-/** One size of tiles: F(result × result, 3 × 3). */
-interface Size {
-  readonly result: number;
+/** F(result, taps) along one axis or both: so many pixels from so many more of the input. */
+interface Tiles {
+  /** Down and across; for taps along one axis, across them and along them. */
+  readonly result: Pair;
+  readonly taps: Pair;
   readonly shader: Shader;
 }
 
-const SIZES: readonly Size[] = [2, 4].map((result) => ({ result, shader: new Shader(`winograd-${result}`, source, { transforms: `winograd-${result}` }) }));
+const square = (result: number, taps: number): Tiles =>
+  ({ result: [result, result], taps: [taps, taps], shader: new Shader(`winograd-${result}-${taps}`, source, { transforms: `winograd-${result}-${taps}`, down: 'winograd-square' }) });
+const line = (result: number, taps: number): Tiles =>
+  ({ result: [1, result], taps: [1, taps], shader: new Shader(`winograd-${result}-${taps} line`, source, { transforms: `winograd-${result}-${taps}`, down: 'winograd-line' }) });
 
-const tilesAlong = (pixels: number, { result }: Size): number => Math.ceil(pixels / result);
+const TILES: readonly Tiles[] = [square(2, 3), square(4, 3), line(2, 3), line(4, 3), line(4, 7)];
+
+/** Taps along the vertical axis only are taken as a line as well: rows and columns of the image change places. */
+const isTurned = (w: Shape): boolean => w[1] === 1;
+const turned = <T>([a, b]: readonly [T, T], turns: boolean): readonly [T, T] => (turns ? [b, a] : [a, b]);
+
+const edgeOf = ({ result, taps }: Tiles): Pair => [result[0] + taps[0] - 1, result[1] + taps[1] - 1];
+const productsOf = (tiles: Tiles): number => edgeOf(tiles)[0] * edgeOf(tiles)[1];
+const countAlong = (pixels: Pair, { result }: Tiles): Pair => [Math.ceil(pixels[0] / result[0]), Math.ceil(pixels[1] / result[1])];
+/** Height and width of an image, in the order of the tiles' axes. */
+const sidesOf = (image: Shape, turns: boolean): Pair => turned([image[1]!, image[2]!], turns);
 
 /** Multiplications per image and channel pair: what the larger tiles save they may lose again at the edges. */
-const products = (y: Shape, size: Size): number => tilesAlong(y[1]!, size) * tilesAlong(y[2]!, size) * (size.result + 2) ** 2;
+const costOf = (sides: Pair, tiles: Tiles): number => {
+  const [down, across] = countAlong(sides, tiles);
+  return down * across * productsOf(tiles);
+};
 
-const bestSize = (y: Shape): Size => SIZES.reduce((best, size) => (products(y, size) < products(y, best) ? size : best));
-
-/** Multiplications per pixel of the larger tiles, where none lies over the edge. */
-const FEWEST = 36 / 16;
-
-/** How many of the multiplications in the tiles of y are for pixels that it has. */
-const share = (y: Shape): number => (FEWEST * y[1]! * y[2]!) / products(y, bestSize(y));
+/** The cheapest tiles for these taps; none where the algorithm does not apply. */
+const bestTiles = (w: Shape, y: Shape): Tiles | undefined => {
+  const taps = turned([w[0]!, w[1]!], isTurned(w));
+  const sides = sidesOf(y, isTurned(w));
+  return TILES.filter((tiles) => tiles.taps[0] === taps[0] && tiles.taps[1] === taps[1])
+    .reduce<Tiles | undefined>((best, tiles) => (best && costOf(sides, best) <= costOf(sides, tiles) ? best : tiles), undefined);
+};
+/** What the tiles of 4×4 results save at best: their gain is the unit of a tuning's `winograd`. */
+const BEST_GAIN = 9 / (36 / 16) - 1;
 
 /**
  * Whether a convolution to y [N, H, W, D] may and should go this way, with both of its gradients. The transforms are work per
  * channel, what they save is work per pair of channels, and tiles over the edge lose part of it.
  */
-export const suitsWinograd = ({ gemm }: Runtime, w: Shape, y: Shape, a: ConvAttrs): boolean =>
-  gemm.winograd > 0 && w[0] === 3 && w[1] === 3 && [...a.stride, ...a.dilation, a.groups].every((n) => n === 1) &&
-  a.padding.every((p) => p <= 2) && Math.sqrt(w[2]! * w[3]!) * share(y) >= gemm.winograd;
+export const suitsWinograd = ({ gemm }: Runtime, w: Shape, y: Shape, a: ConvAttrs): boolean => {
+  const tiles = gemm.winograd > 0 && [...a.stride, ...a.dilation, a.groups].every((n) => n === 1) && a.padding[0] < w[0]! && a.padding[1] < w[1]! ? bestTiles(w, y) : undefined;
+  if (!tiles) return false;
+  const gain = (w[0]! * w[1]! * y[1]! * y[2]!) / costOf(sidesOf(y, isTurned(w)), tiles) - 1;
+  return Math.sqrt(w[2]! * w[3]!) * (gain / BEST_GAIN) >= gemm.winograd;
+};
 
 /** The transformed tiles of a part should stay in a processor's outer cache, and far below the limit of a binding. */
 const PART_BYTES = 16 * 2 ** 20;
@@ -48,31 +71,55 @@ interface Part {
   readonly tiles: number;
 }
 
-/** All tiles of a result y [N, H, W, D], a part at a time. @param quads of the longest row that is transformed */
-function* partsOf(y: Shape, size: Size, quads: number): Generator<Part> {
-  const tiles = y[0]! * tilesAlong(y[1]!, size) * tilesAlong(y[2]!, size);
-  const bytesPerTile = 16 * (size.result + 2) ** 2 * quads;
-  const most = Math.max(64, Math.floor(PART_BYTES / bytesPerTile));
-  for (let first = 0; first < tiles; first += most) yield { first, tiles: Math.min(most, tiles - first) };
+/** One convolution's tiles. */
+interface Plan {
+  readonly tiles: Tiles;
+  readonly turns: boolean;
+  readonly padding: Pair;
+  /** Shapes of input and output. */
+  readonly x: Shape;
+  readonly y: Shape;
 }
 
-const paramsOf = (x: Shape, y: Shape, size: Size, padding: Pair, part: Part) => ({
-  inH: x[1]!, inW: x[2]!, outH: y[1]!, outW: y[2]!, tilesY: tilesAlong(y[1]!, size), tilesX: tilesAlong(y[2]!, size),
-  firstTile: part.first, tiles: part.tiles, padY: padding[0], padX: padding[1],
-});
+const planOf = (x: Shape, w: Shape, y: Shape, padding: Pair): Plan => {
+  const turns = isTurned(w);
+  return { tiles: bestTiles(w, y)!, turns, padding: turned(padding, turns), x, y };
+};
+
+/** All tiles of all images, a part at a time. */
+function* partsOf({ tiles, turns, x, y }: Plan): Generator<Part> {
+  const [down, across] = countAlong(sidesOf(y, turns), tiles);
+  const count = y[0]! * down * across;
+  const bytesPerTile = 16 * productsOf(tiles) * Math.max(quadsPerRow(x), quadsPerRow(y));
+  const most = Math.max(64, Math.floor(PART_BYTES / bytesPerTile));
+  for (let first = 0; first < count; first += most) yield { first, tiles: Math.min(most, count - first) };
+}
+
+const WHOLE: Part = { first: 0, tiles: 0 };
+
+const paramsOf = ({ tiles, turns, padding, x, y }: Plan, part: Part) => {
+  const [[inH, inW], [outH, outW]] = [sidesOf(x, turns), sidesOf(y, turns)];
+  const [[inLine, inPixel], [outLine, outPixel]] = [turned([x[2]!, 1], turns), turned([y[2]!, 1], turns)];
+  const [tilesY, tilesX] = countAlong([outH, outW], tiles);
+  return { inH, inW, inLine, inPixel, outH, outW, outLine, outPixel, tilesY, tilesX, firstTile: part.first, tiles: part.tiles, padY: padding[0], padX: padding[1] };
+};
 
 const lanesOf = (shape: Shape): number => 4 * quadsPerRow(shape);
-const constantsOf = ({ result }: Size) => ({ RESULT: result, EDGE: result + 2 });
+
+const kernelOf = (tiles: Tiles, entry: string, flip?: boolean): Kernel => {
+  const [[DOWN_EDGE, EDGE], [DOWN_RESULT, RESULT], [DOWN_TAPS, TAPS]] = [edgeOf(tiles), tiles.result, tiles.taps];
+  return tiles.shader.kernel(entry, { DOWN_EDGE, EDGE, DOWN_RESULT, RESULT, DOWN_TAPS, TAPS, ...(flip === undefined ? {} : { FLIP: flip ? 1 : 0 }) });
+};
 
 /** [products, rows, columns of a matrix]. */
-const transformed = (runtime: Runtime, { result }: Size, rows: number, columns: number): Tensor => allocate(runtime, [(result + 2) ** 2, rows, columns], 'Winograd transform');
+const transformed = (runtime: Runtime, tiles: Tiles, rows: number, columns: number): Tensor => allocate(runtime, [productsOf(tiles), rows, columns], 'Winograd transform');
 
 /** The tiles of a part of an image's pixels, or of a gradient's: [products, tiles, channels]. */
-const transformTiles = (entry: 'input' | 'gradient', source: Tensor, size: Size, params: ReturnType<typeof paramsOf>): Tensor => {
-  const tiles = transformed(source.runtime, size, params.tiles, source.shape[3]!);
+const transformTiles = (entry: 'input' | 'gradient', source: Tensor, { tiles }: Plan, params: ReturnType<typeof paramsOf>): Tensor => {
+  const y = transformed(source.runtime, tiles, params.tiles, source.shape[3]!);
   const lanes = lanesOf(source.shape);
-  dispatch(source.runtime, size.shader.kernel(entry, constantsOf(size)), { source, y: tiles }, { ...params, channels: 0, lanes, ...epilogueParams({}) }, gridFor(params.tiles * lanes));
-  return tiles;
+  dispatch(source.runtime, kernelOf(tiles, entry), { source, y }, { ...params, channels: 0, lanes, ...epilogueParams({}) }, gridFor(params.tiles * lanes));
+  return y;
 };
 
 /** Strides of the products' matrices, which lie one behind the other: pitch and batch of [products, rows, columns]. */
@@ -85,51 +132,49 @@ const extentsOf = (depth: number, width: number, x: Tensor, w: Tensor, y: Tensor
 
 export interface WinogradOptions extends Epilogue {
   readonly padding: Pair;
-  /** Taps in reverse order and w [3, 3, out, in]: the gradient of the input from that of the output. */
+  /** Taps in reverse order and w [KH, KW, out, in]: the gradient of the input from that of the output. */
   readonly flip?: boolean;
 }
 
-/** y = x ∗ w for x [N, H, W, C] and w [3, 3, C, D], and what the epilogue says. Fills `y` completely. */
+/** y = x ∗ w for x [N, H, W, C] and w [KH, KW, C, D], and what the epilogue says. Fills `y` completely. */
 export const winograd = (x: Tensor, w: Tensor, y: Tensor, options: WinogradOptions): void => scope(() => {
-  const size = bestSize(y.shape);
-  const weights = transformWeights(w, size, options.flip ?? false);
-  for (const part of partsOf(y.shape, size, Math.max(quadsPerRow(x.shape), quadsPerRow(y.shape)))) computePart(x, weights, y, size, part, options);
+  const plan = planOf(x.shape, w.shape, y.shape, options.padding);
+  const weights = transformWeights(w, plan, options.flip ?? false);
+  for (const part of partsOf(plan)) computePart(x, weights, y, plan, part, options);
 });
 
-const transformWeights = (w: Tensor, size: Size, flip: boolean): Tensor => {
+const transformWeights = (w: Tensor, plan: Plan, flip: boolean): Tensor => {
   const [, , rows, columns] = w.shape as [number, number, number, number];
-  const weights = transformed(w.runtime, size, rows, columns);
+  const weights = transformed(w.runtime, plan.tiles, rows, columns);
   const lanes = lanesOf(w.shape);
-  const params = { ...paramsOf(w.shape, w.shape, size, [0, 0], { first: 0, tiles: 0 }), channels: rows, lanes, ...epilogueParams({}) };
-  dispatch(w.runtime, size.shader.kernel('weights', { ...constantsOf(size), FLIP: flip ? 1 : 0 }), { source: w, y: weights }, params, gridFor(rows * lanes));
+  dispatch(w.runtime, kernelOf(plan.tiles, 'weights', flip), { source: w, y: weights }, { ...paramsOf(plan, WHOLE), channels: rows, lanes, ...epilogueParams({}) }, gridFor(rows * lanes));
   return weights;
 };
 
-const computePart = (x: Tensor, weights: Tensor, y: Tensor, size: Size, part: Part, { padding, flip, ...epilogue }: WinogradOptions): void => scope(() => {
+const computePart = (x: Tensor, weights: Tensor, y: Tensor, plan: Plan, part: Part, { flip, ...epilogue }: WinogradOptions): void => scope(() => {
   const { runtime } = x;
   const [depth, width] = [x.shape[3]!, y.shape[3]!];
-  const params = paramsOf(x.shape, y.shape, size, padding, part);
-  const tiles = transformTiles('input', x, size, params);
-  const multiplied = transformed(runtime, size, part.tiles, width);
+  const params = paramsOf(plan, part);
+  const tiles = transformTiles('input', x, plan, params);
+  const multiplied = transformed(runtime, plan.tiles, part.tiles, width);
   gemmRows(tiles, weights, multiplied, rowsGeometry(part.tiles), extentsOf(depth, width, tiles, weights, multiplied), { transposed: flip ?? false });
   const lanes = lanesOf(y.shape);
-  dispatch(runtime, size.shader.kernel('output', constantsOf(size)), { source: multiplied, ...epilogueBindings(epilogue, multiplied), y },
+  dispatch(runtime, kernelOf(plan.tiles, 'output'), { source: multiplied, ...epilogueBindings(epilogue, multiplied), y },
     { ...params, channels: width, lanes, ...epilogueParams(epilogue) }, gridFor(part.tiles * lanes));
 });
 
-/** The gradient of w [3, 3, C, D] from x [N, H, W, C] and the output's gradient. Fills `result` completely, or adds to it. */
+/** The gradient of w [KH, KW, C, D] from x [N, H, W, C] and the output's gradient. Fills `result` completely, or adds to it. */
 export const winogradGradWeight = (x: Tensor, grad: Tensor, result: Tensor, padding: Pair, epilogue: Pick<Epilogue, 'accumulate'>): void => scope(() => {
-  const size = bestSize(grad.shape);
+  const plan = planOf(x.shape, result.shape, grad.shape, padding);
   const [depth, width] = [x.shape[3]!, grad.shape[3]!];
-  const multiplied = transformed(x.runtime, size, depth, width);
-  for (const part of partsOf(grad.shape, size, Math.max(quadsPerRow(x.shape), quadsPerRow(grad.shape)))) {
+  const multiplied = transformed(x.runtime, plan.tiles, depth, width);
+  for (const part of partsOf(plan)) {
     scope(() => {
-      const params = paramsOf(x.shape, grad.shape, size, padding, part);
-      const [tiles, gradients] = [transformTiles('input', x, size, params), transformTiles('gradient', grad, size, params)];
+      const params = paramsOf(plan, part);
+      const [tiles, gradients] = [transformTiles('input', x, plan, params), transformTiles('gradient', grad, plan, params)];
       gemmWeights(tiles, gradients, multiplied, rowsGeometry(part.tiles), extentsOf(depth, width, tiles, gradients, multiplied), { accumulate: part.first > 0 });
     });
   }
   const lanes = lanesOf(grad.shape);
-  const params = { ...paramsOf(x.shape, grad.shape, size, padding, { first: 0, tiles: 0 }), channels: depth, lanes, ...epilogueParams(epilogue) };
-  dispatch(x.runtime, size.shader.kernel('collect', constantsOf(size)), { source: multiplied, y: result }, params, gridFor(depth * lanes));
+  dispatch(x.runtime, kernelOf(plan.tiles, 'collect'), { source: multiplied, y: result }, { ...paramsOf(plan, WHOLE), channels: depth, lanes, ...epilogueParams(epilogue) }, gridFor(depth * lanes));
 });

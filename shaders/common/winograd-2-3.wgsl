@@ -1,4 +1,4 @@
-// F(2x2, 3x3): tiles of 2 by 2 results from 4 by 4 pixels. Matrices of Lavin and Gray, arXiv 1509.09308, section 4.1.
+// F(2, 3): 2 results of 3 taps from 4 pixels. Matrices of Lavin and Gray, arXiv 1509.09308, section 4.1.
 fn inputLine(d: array<f32, 4>) -> array<f32, 4> {
   return array<f32, 4>(d[0] - d[2], d[1] + d[2], d[2] - d[1], d[1] - d[3]);
 }

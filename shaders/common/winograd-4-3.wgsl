@@ -1,4 +1,4 @@
-// F(4x4, 3x3): tiles of 4 by 4 results from 6 by 6 pixels. Matrices of Lavin and Gray, arXiv 1509.09308, section 4.2.
+// F(4, 3): 4 results of 3 taps from 6 pixels. Matrices of Lavin and Gray, arXiv 1509.09308, section 4.2.
 fn inputLine(d: array<f32, 6>) -> array<f32, 6> {
   let even = d[4] - 4.0 * d[2];
   let odd = d[3] - 4.0 * d[1];
