@@ -1,4 +1,4 @@
-// Convolutions without stride by Winograd's algorithm, with 3 by 3 taps or along one axis: input and weights are
+// Convolutions without stride by Winograd's algorithm, with square taps or taps along one axis: input and weights are
 // transformed, multiplied as DOWN_EDGE * EDGE matrix products (src/ops/gemm.ts), and the products transformed back. EDGE = RESULT +
 // TAPS - 1 pixels of input give RESULT pixels of output along the first axis. Along the second it is the same, or, for taps of one line,
 // all is 1; lines run down the image where the taps do. Per result and axis, TAPS products become EDGE / RESULT. The gradient of the
@@ -6,8 +6,8 @@
 //# include divide
 //# include epilogue
 //# include grid
-//# include transforms
 //# include down
+//# include toom-cook
 
 @group(0) @binding(0) var<storage, read> source: array<f32>;
 

@@ -354,7 +354,7 @@ const usedBindings = (name: string, functions: Map<string, string>, bindings: It
 };
 
 /** What the includes that a shader leaves to the host stand for, in each way the host fills them in. */
-const PARTS = [{ x: 'x-buffer', w: 'w-buffer', transforms: 'winograd-2-3', down: 'winograd-square' }, { x: 'x-image', w: 'w-image', transforms: 'winograd-4-7', down: 'winograd-line' }];
+const PARTS = [{ x: 'x-buffer', w: 'w-buffer', down: 'winograd-square' }, { x: 'x-image', w: 'w-image', down: 'winograd-line' }];
 
 t.test('rules that all shaders keep', async (t) => {
   const files = readdirSync('shaders').filter((name) => name.endsWith('.wgsl'));

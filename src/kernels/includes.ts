@@ -7,11 +7,9 @@ import random from '../../shaders/common/random.wgsl';
 import rows from '../../shaders/common/rows.wgsl';
 import tail from '../../shaders/common/tail.wgsl';
 import taps from '../../shaders/common/taps.wgsl';
+import toomCook from '../../shaders/common/toom-cook.wgsl';
 import wBuffer from '../../shaders/common/w-buffer.wgsl';
 import wImage from '../../shaders/common/w-image.wgsl';
-import winograd23 from '../../shaders/common/winograd-2-3.wgsl';
-import winograd43 from '../../shaders/common/winograd-4-3.wgsl';
-import winograd47 from '../../shaders/common/winograd-4-7.wgsl';
 import winogradLine from '../../shaders/common/winograd-line.wgsl';
 import winogradSquare from '../../shaders/common/winograd-square.wgsl';
 import xBuffer from '../../shaders/common/x-buffer.wgsl';
@@ -19,7 +17,6 @@ import xImage from '../../shaders/common/x-image.wgsl';
 
 /** What `//# include NAME` in a shader stands for. */
 export const includes: Readonly<Record<string, string>> = {
-  divide, epilogue, float, gemm, grid, random, rows, tail, taps, 'w-buffer': wBuffer, 'w-image': wImage,
-  'winograd-2-3': winograd23, 'winograd-4-3': winograd43, 'winograd-4-7': winograd47,
+  divide, epilogue, float, gemm, grid, random, rows, tail, taps, 'toom-cook': toomCook, 'w-buffer': wBuffer, 'w-image': wImage,
   'winograd-line': winogradLine, 'winograd-square': winogradSquare, 'x-buffer': xBuffer, 'x-image': xImage,
 };

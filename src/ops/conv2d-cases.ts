@@ -20,13 +20,13 @@ interface Layer {
 
 /**
  * Tiles add terms that are larger than their sum. Along an axis the row sums of |Aᵀ|·|G|·|Bᵀ|, over those of the direct sum, are 16 for
- * F(4, 3) and 97 for F(4, 7). At worst, errors grow by the square of 16 (two axes of 3 taps) or by 97 (one axis of 7), on average by an
- * order of magnitude: five times in a simulation of F(4, 7) in float32.
+ * F(4, 3), 17 for F(4, 5) and 97 for F(4, 7). At worst, errors grow by the square of 17 (3×3 and 5×5 taps) or by 97 (1×7), on
+ * average by an order of magnitude: five times in a simulation of F(4, 7) in float32.
  */
-export const WINOGRAD: Tolerance = { forward: 1e-5, gradient: 2e-5, reason: 'Winograd F(4×4, 3×3) and F(4, 7) sum terms up to 16 times as large along each of two axes, or 97 times along one' };
+export const WINOGRAD: Tolerance = { forward: 1e-5, gradient: 2e-5, reason: "Winograd's tiles sum terms up to 17 times as large along each of two axes, or 97 times along one" };
 
 /** Taps that may go through Winograd's algorithm on some adapter, or when it is forced. */
-const WINOGRAD_TAPS = ['3×3', '1×3', '3×1', '1×7', '7×1'];
+const WINOGRAD_TAPS = ['3×3', '5×5', '1×3', '3×1', '1×7', '7×1'];
 const mayBeWinograd = ({ w, stride, dilation, groups = 1 }: Layer): boolean =>
   WINOGRAD_TAPS.includes(`${w[0]}×${w[1]}`) && w[2]! >= 8 && !stride && !dilation && groups === 1;
 
@@ -56,6 +56,7 @@ const small: readonly Layer[] = [
   { name: '1×7, tiles over the edge, bias', x: [2, 5, 11, 20], w: [1, 7, 20, 18], padding: [0, 3], bias: true },
   { name: '7×1, padded by 6, residual, ReLU', x: [1, 9, 4, 17], w: [7, 1, 17, 20], padding: [6, 0], residual: true, activation: 'relu' },
   { name: '1×7, several tiles', x: [1, 8, 17, 36], w: [1, 7, 36, 40] },
+  { name: '5×5, tiles over the edge, bias', x: [2, 9, 7, 12], w: [5, 5, 12, 10], padding: [2, 2], bias: true },
   { name: '1×3', x: [1, 5, 10, 18], w: [1, 3, 18, 12], padding: [0, 1] },
   { name: '3×1, two images', x: [2, 6, 5, 16], w: [3, 1, 16, 20], padding: [1, 0] },
   { name: 'groups of vec4f', x: [1, 6, 5, 16], w: [3, 3, 8, 24], padding: [1, 1], groups: 2, bias: true },

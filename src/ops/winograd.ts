@@ -1,4 +1,4 @@
-/** Convolutions without stride by Winograd's algorithm (Lavin and Gray, arXiv 1509.09308): 3×3 taps, or 3 or 7 along one axis. */
+/** Convolutions without stride by Winograd's algorithm (Lavin and Gray, arXiv 1509.09308): 3×3 and 5×5 taps, or 3 or 7 along one axis. */
 import source from '../../shaders/winograd.wgsl';
 import type { Runtime } from '../kernels/runtime.js';
 import { type Kernel, Shader } from '../kernels/shader.js';
@@ -18,12 +18,14 @@ interface Tiles {
   readonly shader: Shader;
 }
 
-const square = (result: number, taps: number): Tiles =>
-  ({ result: [result, result], taps: [taps, taps], shader: new Shader(`winograd-${result}-${taps}`, source, { transforms: `winograd-${result}-${taps}`, down: 'winograd-square' }) });
-const line = (result: number, taps: number): Tiles =>
-  ({ result: [1, result], taps: [1, taps], shader: new Shader(`winograd-${result}-${taps} line`, source, { transforms: `winograd-${result}-${taps}`, down: 'winograd-line' }) });
+const shaders = {
+  square: new Shader('winograd', source, { down: 'winograd-square' }),
+  line: new Shader('winograd line', source, { down: 'winograd-line' }),
+};
+const square = (result: number, taps: number): Tiles => ({ result: [result, result], taps: [taps, taps], shader: shaders.square });
+const line = (result: number, taps: number): Tiles => ({ result: [1, result], taps: [1, taps], shader: shaders.line });
 
-const TILES: readonly Tiles[] = [square(2, 3), square(4, 3), line(2, 3), line(4, 3), line(4, 7)];
+const TILES: readonly Tiles[] = [square(2, 3), square(4, 3), square(4, 5), line(2, 3), line(4, 3), line(4, 7)];
 
 /** Taps along the vertical axis only are taken as a line as well: rows and columns of the image change places. */
 const isTurned = (w: Shape): boolean => w[1] === 1;
@@ -108,7 +110,7 @@ const lanesOf = (shape: Shape): number => 4 * quadsPerRow(shape);
 
 const kernelOf = (tiles: Tiles, entry: string, flip?: boolean): Kernel => {
   const [[DOWN_EDGE, EDGE], [DOWN_RESULT, RESULT], [DOWN_TAPS, TAPS]] = [edgeOf(tiles), tiles.result, tiles.taps];
-  return tiles.shader.kernel(entry, { DOWN_EDGE, EDGE, DOWN_RESULT, RESULT, DOWN_TAPS, TAPS, ...(flip === undefined ? {} : { FLIP: flip ? 1 : 0 }) });
+  return tiles.shader.kernel(entry, { DOWN_EDGE, EDGE, DOWN_RESULT, RESULT, DOWN_TAPS, TAPS, PAIRS: EDGE / 2 - 1, ...(flip === undefined ? {} : { FLIP: flip ? 1 : 0 }) });
 };
 
 /** [products, rows, columns of a matrix]. */
