@@ -52,13 +52,13 @@ interface Share {
 /** vec4f of columns per lane worth a kernel, by how many groups of lanes there are: others are hardly faster, and each is compiled. */
 const WIDTHS: Readonly<Record<Form, Readonly<Record<number, readonly number[]>>>> = {
   rows: { 1: [1, 2], 2: [1, 3] },
-  weights: { 1: [1, 2, 3], 2: [1, 3, 4] },
+  weights: { 1: [1, 2], 2: [1, 3, 4] },
 };
 
 /** Rows per lane beyond this make the text of the kernel, and the time to compile it, long. */
 const MOST_ROWS = 16;
-/** Wider lanes of the weights form keep so many sums that more pixels at a time no longer fit the instruction cache. */
-const pixelsAtATime = (wide: number): number => (wide > 2 ? 2 : 4);
+/** Many sums leave room in the instruction cache for few pixels at a time. */
+const pixelsAtATime = (sums: number): number => (sums <= 32 ? 8 : sums <= 64 ? 4 : 2);
 
 const sharesOf = (form: Form, lanes: number, sums: number): Share[] => {
   const shares: Share[] = [];
@@ -68,18 +68,21 @@ const sharesOf = (form: Form, lanes: number, sums: number): Share[] => {
       // Narrow lanes have nothing to gain from many sums: half of them leaves room in the registers.
       const rows = Math.max(1, Math.min(Math.floor((wide > 1 ? sums : sums / 2) / (columns * wide)), MOST_ROWS));
       if (form === 'rows') shares.push({ columns, wide, deep: rows });
-      else if (4 * columns * wide <= 1.5 * sums) shares.push({ columns, wide, deep: pixelsAtATime(wide) });
+      else if (4 * columns * wide <= sums) shares.push({ columns, wide, deep: pixelsAtATime(4 * columns * wide) });
     }
   }
   return shares;
 };
 
-/** Time of a multiply-add in a full tile, in that of one at the adapter's peak, and of a load; fitted to lavapipe's rates. */
-const [MULTIPLY, LOAD] = [1.3, 33];
+/**
+ * In multiply-adds at the adapter's peak, fitted to lavapipe's rates: what keeping a sum from one turn of the loop to the next costs, and a
+ * load of a vec4f.
+ */
+const [TURN, LOAD] = [1.2, 33];
 
 const costPerProduct = (form: Form, { columns, wide, deep }: Share): number => {
-  const [products, loads] = form === 'rows' ? [16 * deep * columns * wide, deep + 4 * wide] : [16 * columns * wide, 1 + wide];
-  return MULTIPLY + (LOAD * loads) / products;
+  const [products, loads, depth] = form === 'rows' ? [16 * deep * columns * wide, deep + 4 * wide, 4] : [16 * columns * wide, 1 + wide, deep];
+  return 1 + TURN / depth + (LOAD * loads) / products;
 };
 
 const covered = (size: number, tile: number): number => Math.ceil(size / tile) * tile;
