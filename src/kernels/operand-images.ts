@@ -7,9 +7,10 @@ const LINE = 1024;
 const TEXEL_BYTES = 16;
 const LINE_BYTES = LINE * TEXEL_BYTES;
 
-interface Image {
-  /** Unique among images, for keys of bind groups. */
-  readonly id: string;
+/** A texture that holds a copy of a buffer's range. */
+export interface OperandImage {
+  /** From 1, unique among images, so that bind groups can be told apart. */
+  readonly number: number;
   readonly texture: GPUTexture;
   readonly view: GPUTextureView;
   readonly lines: number;
@@ -24,7 +25,7 @@ const sameRange = (a: BufferRange, b: BufferRange): boolean => a.buffer === b.bu
  * the largest operand seen. Work is executed in the order of recording, so each dispatch may overwrite what the one before read.
  */
 export class OperandImages {
-  private readonly images = new Map<string, Image>();
+  private readonly images = new Map<string, OperandImage>();
   private outgrown: GPUTexture[] = [];
   private made = 0;
 
@@ -36,13 +37,13 @@ export class OperandImages {
   }
 
   /** The image for this binding if it already holds the range. */
-  holding(name: string, range: BufferRange): Image | undefined {
+  holding(name: string, range: BufferRange): OperandImage | undefined {
     const image = this.images.get(name);
     return image?.source && sameRange(image.source, range) ? image : undefined;
   }
 
   /** Fills the binding's image with the range; outside of any pass. */
-  fill(encoder: GPUCommandEncoder, name: string, range: BufferRange): Image {
+  fill(encoder: GPUCommandEncoder, name: string, range: BufferRange): OperandImage {
     const texels = Math.ceil(range.bytes / TEXEL_BYTES);
     const whole = Math.ceil(texels / LINE);
     const image = this.withLines(name, whole);
@@ -70,7 +71,7 @@ export class OperandImages {
     return [...this.images.values()].reduce((sum, image) => sum + image.lines * LINE_BYTES, 0);
   }
 
-  private withLines(name: string, lines: number): Image {
+  private withLines(name: string, lines: number): OperandImage {
     const old = this.images.get(name);
     if (old && old.lines >= lines) return old;
     if (old) this.outgrown.push(old.texture);
@@ -78,7 +79,7 @@ export class OperandImages {
     const texture = this.device.gpu.createTexture({
       label: `operand ${name}`, size: [LINE, height], format: 'rgba32float', usage: GPUTextureUsage.STORAGE_BINDING | GPUTextureUsage.COPY_DST,
     });
-    const image: Image = { id: `image${++this.made}`, texture, view: texture.createView(), lines: height, source: null };
+    const image: OperandImage = { number: ++this.made, texture, view: texture.createView(), lines: height, source: null };
     this.images.set(name, image);
     return image;
   }
