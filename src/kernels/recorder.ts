@@ -58,8 +58,8 @@ export class Recorder {
   private readonly bindGroups: BindGroups;
   private encoder: GPUCommandEncoder | null = null;
   private pass: GPUComputePassEncoder | null = null;
-  /** The pipeline that the open pass has set last. */
-  private current: CompiledKernel | null = null;
+  /** What the open pass has set last. */
+  private current: { kernel: CompiledKernel | null; operands: GPUBindGroup | null; parameters: GPUBindGroup | null } = { kernel: null, operands: null, parameters: null };
   private pending = 0;
   private pendingFlops = 0;
   private observer: RecorderObserver | null = null;
@@ -85,10 +85,7 @@ export class Recorder {
     const parameters = this.arena.place(kernel.key, kernel.shader.params, params);
     const images = this.fillImages(compiled, ranges);
     const pass = this.openPass(this.observer?.dispatching({ kernel, ranges, params, grid }, !this.pass) ?? null);
-    if (compiled !== this.current) pass.setPipeline(compiled.pipeline);
-    this.current = compiled;
-    pass.setBindGroup(0, this.bindGroups.get(compiled, ranges, images));
-    pass.setBindGroup(1, parameters);
+    this.set(pass, compiled, this.bindGroups.get(compiled, ranges, images), parameters);
     pass.dispatchWorkgroups(grid[0], grid[1], grid[2]);
     this.statistics.dispatches++;
     this.statistics.bindGroups = this.bindGroups.created;
@@ -115,7 +112,7 @@ export class Recorder {
     this.pending = 0;
     this.statistics.submits++;
     this.device.pool.destroyDoomed();
-    this.images.destroyOutgrown();
+    this.images.submitted();
     this.device.check();
   }
 
@@ -151,8 +148,19 @@ export class Recorder {
     if (this.pass && !own) return this.pass;
     this.pass?.end();
     this.pass = this.openEncoder().beginComputePass(own ?? {});
-    this.current = null;
+    this.current.kernel = this.current.operands = this.current.parameters = null;
     return this.pass;
+  }
+
+  /** Sets what differs from the dispatch before. */
+  private set(pass: GPUComputePassEncoder, kernel: CompiledKernel, operands: GPUBindGroup, parameters: GPUBindGroup): void {
+    const { current } = this;
+    if (kernel !== current.kernel) pass.setPipeline(kernel.pipeline);
+    if (operands !== current.operands) pass.setBindGroup(0, operands);
+    if (parameters !== current.parameters) pass.setBindGroup(1, parameters);
+    current.kernel = kernel;
+    current.operands = operands;
+    current.parameters = parameters;
   }
 
   private openEncoder(): GPUCommandEncoder {
@@ -163,15 +171,17 @@ export class Recorder {
   /** Images of the operands that this kernel reads as images, and a note that its results change what images hold. */
   private fillImages(compiled: CompiledKernel, ranges: Readonly<Record<string, BufferRange>>): Images | null {
     let images: Record<string, OperandImage> | null = null;
-    for (const name of compiled.images) (images ??= {})[name] = this.images.holding(name, ranges[name]!) ?? this.fillImage(name, ranges[name]!);
+    // What is held counts as used before anything is filled, which would overwrite what was unused for longest.
+    for (const name of compiled.images) this.images.holding(ranges[name]!);
+    for (const name of compiled.images) (images ??= {})[name] = this.images.holding(ranges[name]!) ?? this.fillImage(ranges[name]!);
     for (const name of compiled.results) this.images.forget(ranges[name]!.buffer.id);
     return images;
   }
 
   /** Copies happen between passes. */
-  private fillImage(name: string, range: BufferRange): OperandImage {
+  private fillImage(range: BufferRange): OperandImage {
     this.pass?.end();
     this.pass = null;
-    return this.images.fill(this.openEncoder(), name, range);
+    return this.images.fill(this.openEncoder(), range);
   }
 }
