@@ -8,21 +8,20 @@ export type Images = Readonly<Record<string, OperandImage>>;
 
 interface Known {
   readonly group: GPUBindGroup;
-  /** What {@link BindGroups.describe} says of it. */
+  /** What {@link BindGroups.describe} says of it: the kernel's number, which tells how many follow, and those of the bindings. */
   readonly description: readonly number[];
 }
 
 const CAP = 16384;
 
-const same = (a: readonly number[], b: readonly number[]): boolean => {
-  if (a.length !== b.length) return false;
-  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
+const beginsWith = (numbers: readonly number[], start: readonly number[]): boolean => {
+  for (let i = 0; i < start.length; i++) if (numbers[i] !== start[i]) return false;
   return true;
 };
 
-const hashOf = (numbers: readonly number[]): number => {
+const hashOf = (numbers: readonly number[], count: number): number => {
   let hash = 0;
-  for (let i = 0; i < numbers.length; i++) {
+  for (let i = 0; i < count; i++) {
     hash = Math.imul(hash ^ numbers[i]!, 0x9e3779b1);
     hash ^= hash >>> 15;
   }
@@ -34,7 +33,7 @@ export class BindGroups {
   /** By hash. */
   private readonly groups = new Map<number, Known[]>();
   private readonly hashesOfBuffer = new Map<number, number[]>();
-  /** Of the group that is looked for; one array for all, to leave nothing to collect. */
+  /** Describes the group that is looked for, with remains of longer ones behind; one array for all, to leave nothing to collect. */
   private readonly wanted: number[] = [];
   private count = 0;
   /** How many were ever made. */
@@ -43,11 +42,11 @@ export class BindGroups {
   constructor(private readonly device: Device) {}
 
   get(compiled: CompiledKernel, ranges: Readonly<Record<string, BufferRange>>, images: Images | null): GPUBindGroup {
-    this.describe(compiled, ranges, images);
-    const hash = hashOf(this.wanted);
+    const count = this.describe(compiled, ranges, images);
+    const hash = hashOf(this.wanted, count);
     const known = this.groups.get(hash);
-    if (known) for (const { group, description } of known) if (same(description, this.wanted)) return group;
-    return this.create(hash, compiled, ranges, images);
+    if (known) for (const { group, description } of known) if (beginsWith(this.wanted, description)) return group;
+    return this.create(hash, this.wanted.slice(0, count), compiled, ranges, images);
   }
 
   /** A buffer was destroyed: groups naming it go too. */
@@ -59,11 +58,10 @@ export class BindGroups {
     this.hashesOfBuffer.delete(id);
   }
 
-  /** Three numbers per binding; those of images are below 0, buffers' are not. */
-  private describe(compiled: CompiledKernel, ranges: Readonly<Record<string, BufferRange>>, images: Images | null): void {
+  /** Three numbers per binding; those of images are below 0, buffers' are not. @returns how many there are */
+  private describe(compiled: CompiledKernel, ranges: Readonly<Record<string, BufferRange>>, images: Images | null): number {
     const { wanted } = this;
     const { id, bindings } = compiled;
-    wanted.length = 1 + 3 * bindings.length;
     wanted[0] = id;
     let at = 1;
     for (const { name } of bindings) {
@@ -73,16 +71,17 @@ export class BindGroups {
       wanted[at++] = image ? 0 : range.offset;
       wanted[at++] = image ? 0 : range.bytes;
     }
+    return at;
   }
 
-  private create(hash: number, { label, layout, bindings }: CompiledKernel, ranges: Readonly<Record<string, BufferRange>>, images: Images | null): GPUBindGroup {
+  private create(hash: number, description: readonly number[], { label, layout, bindings }: CompiledKernel, ranges: Readonly<Record<string, BufferRange>>, images: Images | null): GPUBindGroup {
     if (this.count >= CAP) this.clear();
     const entries = bindings.map(({ name, index }) => {
       const { buffer, offset, bytes } = ranges[name]!;
       return { binding: index, resource: images?.[name]?.view ?? { buffer: buffer.gpu, offset, size: bytes } };
     });
     const group = this.device.gpu.createBindGroup({ label, layout, entries });
-    listAt(this.groups, hash).push({ group, description: [...this.wanted] });
+    listAt(this.groups, hash).push({ group, description });
     for (const { name } of bindings) if (!images?.[name]) listAt(this.hashesOfBuffer, ranges[name]!.buffer.id).push(hash);
     this.count++;
     this.created++;
