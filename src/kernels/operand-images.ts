@@ -7,9 +7,10 @@ const LINE = 1024;
 const TEXEL_BYTES = 16;
 const LINE_BYTES = LINE * TEXEL_BYTES;
 
-interface Image {
-  /** Unique among images, for keys of bind groups. */
-  readonly id: string;
+/** A texture that holds a copy of a buffer's range. */
+export interface OperandImage {
+  /** From 1, unique among images, so that bind groups can be told apart. */
+  readonly number: number;
   readonly texture: GPUTexture;
   readonly view: GPUTextureView;
   readonly lines: number;
@@ -17,14 +18,19 @@ interface Image {
   source: BufferRange | null;
 }
 
-const sameRange = (a: BufferRange, b: BufferRange): boolean => a.buffer === b.buffer && a.offset === b.offset && a.bytes === b.bytes;
+/** Two for the operands of a product; with a third, what both of a layer's gradients read is copied once. */
+const IMAGES = 3;
+
+const holds = ({ source }: OperandImage, range: BufferRange): boolean =>
+  source !== null && source.buffer === range.buffer && source.offset === range.offset && source.bytes === range.bytes;
 
 /**
- * Copies of buffers as textures, for kernels that declare an operand as one: one texture per binding name, grown to
- * the largest operand seen. Work is executed in the order of recording, so each dispatch may overwrite what the one before read.
+ * Copies of buffers as textures, for kernels that declare operands as such: a few textures that each grow to the largest operand
+ * seen. Work is executed in the order of recording, so each dispatch may overwrite what the one before read.
  */
 export class OperandImages {
-  private readonly images = new Map<string, Image>();
+  /** The one used last stands at the end. */
+  private readonly images: OperandImage[] = [];
   private outgrown: GPUTexture[] = [];
   private made = 0;
 
@@ -35,17 +41,23 @@ export class OperandImages {
     return limits.maxTextureDimension2D * LINE_BYTES;
   }
 
-  /** The image for this binding if it already holds the range. */
-  holding(name: string, range: BufferRange): Image | undefined {
-    const image = this.images.get(name);
-    return image?.source && sameRange(image.source, range) ? image : undefined;
+  /** The image that holds the range, if there is one; it then counts as used. */
+  holding(range: BufferRange): OperandImage | undefined {
+    for (let i = this.images.length - 1; i >= 0; i--) {
+      const image = this.images[i]!;
+      if (!holds(image, range)) continue;
+      this.images.splice(i, 1);
+      this.images.push(image);
+      return image;
+    }
+    return undefined;
   }
 
-  /** Fills the binding's image with the range; outside of any pass. */
-  fill(encoder: GPUCommandEncoder, name: string, range: BufferRange): Image {
+  /** Copies the range to the image that was unused for longest; outside of any pass. */
+  fill(encoder: GPUCommandEncoder, range: BufferRange): OperandImage {
     const texels = Math.ceil(range.bytes / TEXEL_BYTES);
     const whole = Math.ceil(texels / LINE);
-    const image = this.withLines(name, whole);
+    const image = this.withLines(whole);
     // Mostly the buffer is long enough for a whole last line, what lies behind the range included: then one copy does.
     const lines = range.offset + whole * LINE_BYTES <= range.buffer.size ? whole : Math.floor(texels / LINE);
     const source = { buffer: range.buffer.gpu, bytesPerRow: LINE_BYTES };
@@ -57,29 +69,31 @@ export class OperandImages {
 
   /** A buffer was or will be written: images of it (without a buffer: all images) are out of date. */
   forget(bufferId?: number): void {
-    for (const image of this.images.values()) if (bufferId === undefined || image.source?.buffer.id === bufferId) image.source = null;
+    for (const image of this.images) if (bufferId === undefined || image.source?.buffer.id === bufferId) image.source = null;
   }
 
-  /** Destroys textures that were replaced. Call only after the commands naming them were submitted. */
-  destroyOutgrown(): void {
+  /** The commands naming images were submitted: destroys those that were replaced, and begins anew, so that work that repeats gets the same images each time. */
+  submitted(): void {
     for (const texture of this.outgrown) texture.destroy();
     this.outgrown = [];
+    this.forget();
+    this.images.sort((a, b) => a.number - b.number);
   }
 
-  get bytes(): number {
-    return [...this.images.values()].reduce((sum, image) => sum + image.lines * LINE_BYTES, 0);
+  /** The image that was unused for longest, as the one used last, and with so many lines. */
+  private withLines(lines: number): OperandImage {
+    const old = this.images.length === IMAGES ? this.images.shift()! : null;
+    const image = old && old.lines >= lines ? old : this.create(lines);
+    if (old && old !== image) this.outgrown.push(old.texture);
+    this.images.push(image);
+    return image;
   }
 
-  private withLines(name: string, lines: number): Image {
-    const old = this.images.get(name);
-    if (old && old.lines >= lines) return old;
-    if (old) this.outgrown.push(old.texture);
+  private create(lines: number): OperandImage {
     const height = Math.min(2 ** Math.ceil(Math.log2(lines)), this.device.limits.maxTextureDimension2D);
     const texture = this.device.gpu.createTexture({
-      label: `operand ${name}`, size: [LINE, height], format: 'rgba32float', usage: GPUTextureUsage.STORAGE_BINDING | GPUTextureUsage.COPY_DST,
+      label: 'operand', size: [LINE, height], format: 'rgba32float', usage: GPUTextureUsage.STORAGE_BINDING | GPUTextureUsage.COPY_DST,
     });
-    const image: Image = { id: `image${++this.made}`, texture, view: texture.createView(), lines: height, source: null };
-    this.images.set(name, image);
-    return image;
+    return { number: ++this.made, texture, view: texture.createView(), lines: height, source: null };
   }
 }

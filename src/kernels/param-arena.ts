@@ -39,14 +39,13 @@ export class ParamArena {
 
   /** Bind group of a slot with these values. The arena must not be {@link full}. */
   place(label: string, fields: readonly ParamField[], values: ParamValues): GPUBindGroup {
-    this.words.fill(0);
     const count = packParams(label, fields, values, this.scratch);
     let hash = hashOf(this.words, count);
     let slot = this.slots.get(hash);
-    while (slot !== undefined && !this.holds(slot)) slot = this.slots.get(++hash);
+    while (slot !== undefined && !this.holds(slot, count)) slot = this.slots.get(++hash);
     if (slot === undefined) {
       slot = this.used++;
-      this.shadow.set(this.words, slot * SLOT_WORDS);
+      this.shadow.set(this.words.subarray(0, count), slot * SLOT_WORDS);
       this.slots.set(hash, slot);
     }
     return this.groups[slot] ??= this.bind(slot);
@@ -60,9 +59,10 @@ export class ParamArena {
     this.uploaded = this.used;
   }
 
-  private holds(slot: number): boolean {
+  /** Whether a slot begins with what is wanted; what lies behind, the kernel does not read. */
+  private holds(slot: number, count: number): boolean {
     const from = slot * SLOT_WORDS;
-    for (let i = 0; i < SLOT_WORDS; i++) if (this.shadow[from + i] !== this.words[i]) return false;
+    for (let i = 0; i < count; i++) if (this.shadow[from + i] !== this.words[i]) return false;
     return true;
   }
 

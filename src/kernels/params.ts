@@ -51,7 +51,7 @@ export const checkParams = (label: string, fields: readonly ParamField[], values
   if (unknown.length) throw new Error(`${label}: unknown parameter ${unknown.join(', ')}`);
 };
 
-/** Writes values by member name; every member must be given. @returns the number of words written, gaps included */
+/** Writes values by member name, and zeros in the gaps between them; every member must be given. @returns the number of words written */
 export const packParams = (label: string, fields: readonly ParamField[], values: ParamValues, out: ParamViews): number => {
   let end = 0;
   for (const { name, type, count, offset } of fields) {
@@ -59,6 +59,7 @@ export const packParams = (label: string, fields: readonly ParamField[], values:
     if (value === undefined) throw new Error(`${label}: parameter ${name} is missing`);
     const view = out[type];
     const word = offset / 4;
+    while (end < word) out.u32[end++] = 0;
     if (typeof value === 'number') view[word] = value;
     else for (let i = 0; i < count; i++) view[word + i] = value[i] ?? 0;
     end = word + count;

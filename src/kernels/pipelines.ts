@@ -4,6 +4,8 @@ import type { BindingDeclaration, Kernel } from './shader.js';
 
 export interface CompiledKernel {
   readonly id: number;
+  /** The kernel's key. */
+  readonly label: string;
   readonly pipeline: GPUComputePipeline;
   readonly layout: GPUBindGroupLayout;
   /** In the order in which callers name them. */
@@ -63,7 +65,7 @@ export class PipelineCache {
     });
     this.device.diagnose(Promise.all([gpu.popErrorScope(), module.getCompilationInfo()]).then(([error, info]) => explain(kernel, code, error, info)));
     const namesOf = (access: BindingDeclaration['access']): string[] => bindings.filter((b) => b.access === access).map((b) => b.name);
-    return { id: this.compiled.size, pipeline, layout, bindings, images: namesOf('image'), results: namesOf('read_write') };
+    return { id: this.compiled.size, label: kernel.key, pipeline, layout, bindings, images: namesOf('image'), results: namesOf('read_write') };
   }
 }
 

@@ -1,7 +1,8 @@
 import type { PooledBuffer } from '../device/buffers.js';
 import type { Device } from '../device/device.js';
+import { BindGroups, type Images } from './bind-groups.js';
 import type { Grid } from './grid.js';
-import { OperandImages } from './operand-images.js';
+import { type OperandImage, OperandImages } from './operand-images.js';
 import { ParamArena } from './param-arena.js';
 import type { ParamValues } from './params.js';
 import { type CompiledKernel, PipelineCache } from './pipelines.js';
@@ -41,15 +42,12 @@ export interface Dispatch {
   readonly grid: Grid;
 }
 
-type ImageViews = Record<string, { readonly id: string; readonly view: GPUTextureView }>;
-
 /**
  * So that a long run of work cannot trip a driver's watchdog (2 s on Windows) or pile up in one command buffer: so much arithmetic
  * takes a tenth of a second at 0.5 TFLOP/s.
  */
 const DISPATCHES_PER_SUBMIT = 256;
 const FLOPS_PER_SUBMIT = 5e10;
-const BIND_GROUP_CAP = 16384;
 
 /** Collects dispatches into one compute pass and submits them in few, bounded pieces. */
 export class Recorder {
@@ -57,12 +55,11 @@ export class Recorder {
   readonly statistics: RecorderStatistics = { dispatches: 0, submits: 0, readBacks: 0, bindGroups: 0 };
   private readonly images: OperandImages;
   private readonly arena: ParamArena;
-  private readonly bindGroups = new Map<string, GPUBindGroup>();
-  private readonly groupsOfBuffer = new Map<number, string[]>();
+  private readonly bindGroups: BindGroups;
   private encoder: GPUCommandEncoder | null = null;
   private pass: GPUComputePassEncoder | null = null;
-  /** The pipeline that the open pass has set last. */
-  private current: CompiledKernel | null = null;
+  /** What the open pass has set last. */
+  private current: { kernel: CompiledKernel | null; operands: GPUBindGroup | null; parameters: GPUBindGroup | null } = { kernel: null, operands: null, parameters: null };
   private pending = 0;
   private pendingFlops = 0;
   private observer: RecorderObserver | null = null;
@@ -73,7 +70,8 @@ export class Recorder {
     this.pipelines = new PipelineCache(device);
     this.images = new OperandImages(device);
     this.arena = new ParamArena(device, this.pipelines.paramsLayout);
-    device.onBufferDestroyed((id) => this.forgetBuffer(id));
+    this.bindGroups = new BindGroups(device);
+    device.onBufferDestroyed((id) => this.bindGroups.forgetBuffer(id));
   }
 
   /** Records one dispatch. The names in `ranges` and `params` must be those of the shader. */
@@ -87,12 +85,10 @@ export class Recorder {
     const parameters = this.arena.place(kernel.key, kernel.shader.params, params);
     const images = this.fillImages(compiled, ranges);
     const pass = this.openPass(this.observer?.dispatching({ kernel, ranges, params, grid }, !this.pass) ?? null);
-    if (compiled !== this.current) pass.setPipeline(compiled.pipeline);
-    this.current = compiled;
-    pass.setBindGroup(0, this.bindGroup(kernel, compiled, ranges, images));
-    pass.setBindGroup(1, parameters);
+    this.set(pass, compiled, this.bindGroups.get(compiled, ranges, images), parameters);
     pass.dispatchWorkgroups(grid[0], grid[1], grid[2]);
     this.statistics.dispatches++;
+    this.statistics.bindGroups = this.bindGroups.created;
     if (++this.pending >= DISPATCHES_PER_SUBMIT) this.flush();
   }
 
@@ -116,7 +112,7 @@ export class Recorder {
     this.pending = 0;
     this.statistics.submits++;
     this.device.pool.destroyDoomed();
-    this.images.destroyOutgrown();
+    this.images.submitted();
     this.device.check();
   }
 
@@ -152,8 +148,19 @@ export class Recorder {
     if (this.pass && !own) return this.pass;
     this.pass?.end();
     this.pass = this.openEncoder().beginComputePass(own ?? {});
-    this.current = null;
+    this.current.kernel = this.current.operands = this.current.parameters = null;
     return this.pass;
+  }
+
+  /** Sets what differs from the dispatch before. */
+  private set(pass: GPUComputePassEncoder, kernel: CompiledKernel, operands: GPUBindGroup, parameters: GPUBindGroup): void {
+    const { current } = this;
+    if (kernel !== current.kernel) pass.setPipeline(kernel.pipeline);
+    if (operands !== current.operands) pass.setBindGroup(0, operands);
+    if (parameters !== current.parameters) pass.setBindGroup(1, parameters);
+    current.kernel = kernel;
+    current.operands = operands;
+    current.parameters = parameters;
   }
 
   private openEncoder(): GPUCommandEncoder {
@@ -161,55 +168,20 @@ export class Recorder {
     return this.encoder;
   }
 
-  /** Views of the operands that this kernel reads as images, and a note that its results change what images hold. */
-  private fillImages(compiled: CompiledKernel, ranges: Readonly<Record<string, BufferRange>>): ImageViews | null {
-    let views: ImageViews | null = null;
-    for (const name of compiled.images) (views ??= {})[name] = this.images.holding(name, ranges[name]!) ?? this.fillImage(name, ranges[name]!);
+  /** Images of the operands that this kernel reads as images, and a note that its results change what images hold. */
+  private fillImages(compiled: CompiledKernel, ranges: Readonly<Record<string, BufferRange>>): Images | null {
+    let images: Record<string, OperandImage> | null = null;
+    // What is held counts as used before anything is filled, which would overwrite what was unused for longest.
+    for (const name of compiled.images) this.images.holding(ranges[name]!);
+    for (const name of compiled.images) (images ??= {})[name] = this.images.holding(ranges[name]!) ?? this.fillImage(ranges[name]!);
     for (const name of compiled.results) this.images.forget(ranges[name]!.buffer.id);
-    return views;
+    return images;
   }
 
   /** Copies happen between passes. */
-  private fillImage(name: string, range: BufferRange): ImageViews[string] {
+  private fillImage(range: BufferRange): OperandImage {
     this.pass?.end();
     this.pass = null;
-    return this.images.fill(this.openEncoder(), name, range);
-  }
-
-  private bindGroup(kernel: Kernel, compiled: CompiledKernel, ranges: Readonly<Record<string, BufferRange>>, images: ImageViews | null): GPUBindGroup {
-    let key = `${compiled.id}`;
-    for (const name in ranges) {
-      const range = ranges[name]!;
-      key += images?.[name] ? `,${images[name].id}` : `,${range.buffer.id}:${range.offset}:${range.bytes}`;
-    }
-    return this.bindGroups.get(key) ?? this.createBindGroup(key, kernel, compiled, ranges, images ?? {});
-  }
-
-  private createBindGroup(key: string, kernel: Kernel, compiled: CompiledKernel, ranges: Readonly<Record<string, BufferRange>>, images: ImageViews): GPUBindGroup {
-    if (this.bindGroups.size >= BIND_GROUP_CAP) {
-      this.bindGroups.clear();
-      this.groupsOfBuffer.clear();
-    }
-    const entries = compiled.bindings.map(({ name, index }) => {
-      const range = ranges[name];
-      if (!range) throw new Error(`${kernel.key}: binding "${name}" is missing`);
-      return { binding: index, resource: images[name]?.view ?? { buffer: range.buffer.gpu, offset: range.offset, size: range.bytes } };
-    });
-    const group = this.device.gpu.createBindGroup({ label: kernel.key, layout: compiled.layout, entries });
-    this.statistics.bindGroups++;
-    this.bindGroups.set(key, group);
-    for (const name in ranges) if (!images[name]) this.remember(ranges[name]!.buffer.id, key);
-    return group;
-  }
-
-  private remember(bufferId: number, key: string): void {
-    const keys = this.groupsOfBuffer.get(bufferId);
-    if (keys) keys.push(key);
-    else this.groupsOfBuffer.set(bufferId, [key]);
-  }
-
-  private forgetBuffer(id: number): void {
-    for (const key of this.groupsOfBuffer.get(id) ?? []) this.bindGroups.delete(key);
-    this.groupsOfBuffer.delete(id);
+    return this.images.fill(this.openEncoder(), range);
   }
 }

@@ -1,0 +1,106 @@
+import type { Device } from '../device/device.js';
+import type { OperandImage } from './operand-images.js';
+import type { CompiledKernel } from './pipelines.js';
+import type { BufferRange } from './recorder.js';
+
+/** Images of operands by binding. */
+export type Images = Readonly<Record<string, OperandImage>>;
+
+interface Known {
+  readonly group: GPUBindGroup;
+  /** What {@link BindGroups.describe} says of it: the kernel's number, which tells how many follow, and those of the bindings. */
+  readonly description: readonly number[];
+}
+
+const CAP = 16384;
+
+const beginsWith = (numbers: readonly number[], start: readonly number[]): boolean => {
+  for (let i = 0; i < start.length; i++) if (numbers[i] !== start[i]) return false;
+  return true;
+};
+
+const hashOf = (numbers: readonly number[], count: number): number => {
+  let hash = 0;
+  for (let i = 0; i < count; i++) {
+    hash = Math.imul(hash ^ numbers[i]!, 0x9e3779b1);
+    hash ^= hash >>> 15;
+  }
+  return hash;
+};
+
+/** Bind groups of buffers and images by kernel. They are looked up for every dispatch, so by numbers: putting strings together takes longer. */
+export class BindGroups {
+  /** By hash. */
+  private readonly groups = new Map<number, Known[]>();
+  private readonly hashesOfBuffer = new Map<number, number[]>();
+  /** Describes the group that is looked for, with remains of longer ones behind; one array for all, to leave nothing to collect. */
+  private readonly wanted: number[] = [];
+  private count = 0;
+  /** How many were ever made. */
+  created = 0;
+
+  constructor(private readonly device: Device) {}
+
+  get(compiled: CompiledKernel, ranges: Readonly<Record<string, BufferRange>>, images: Images | null): GPUBindGroup {
+    const count = this.describe(compiled, ranges, images);
+    const hash = hashOf(this.wanted, count);
+    const known = this.groups.get(hash);
+    if (known) for (const { group, description } of known) if (beginsWith(this.wanted, description)) return group;
+    return this.create(hash, this.wanted.slice(0, count), compiled, ranges, images);
+  }
+
+  /** A buffer was destroyed: groups naming it go too. */
+  forgetBuffer(id: number): void {
+    for (const hash of this.hashesOfBuffer.get(id) ?? []) {
+      this.count -= this.groups.get(hash)?.length ?? 0;
+      this.groups.delete(hash);
+    }
+    this.hashesOfBuffer.delete(id);
+  }
+
+  /** Three numbers per binding; those of images are below 0, buffers' are not. @returns how many there are */
+  private describe(compiled: CompiledKernel, ranges: Readonly<Record<string, BufferRange>>, images: Images | null): number {
+    const { wanted } = this;
+    const { id, bindings } = compiled;
+    wanted[0] = id;
+    let at = 1;
+    for (const { name } of bindings) {
+      const image = images?.[name];
+      const range = ranges[name] ?? missing(compiled, name);
+      wanted[at++] = image ? -image.number : range.buffer.id;
+      wanted[at++] = image ? 0 : range.offset;
+      wanted[at++] = image ? 0 : range.bytes;
+    }
+    return at;
+  }
+
+  private create(hash: number, description: readonly number[], { label, layout, bindings }: CompiledKernel, ranges: Readonly<Record<string, BufferRange>>, images: Images | null): GPUBindGroup {
+    if (this.count >= CAP) this.clear();
+    const entries = bindings.map(({ name, index }) => {
+      const { buffer, offset, bytes } = ranges[name]!;
+      return { binding: index, resource: images?.[name]?.view ?? { buffer: buffer.gpu, offset, size: bytes } };
+    });
+    const group = this.device.gpu.createBindGroup({ label, layout, entries });
+    listAt(this.groups, hash).push({ group, description });
+    for (const { name } of bindings) if (!images?.[name]) listAt(this.hashesOfBuffer, ranges[name]!.buffer.id).push(hash);
+    this.count++;
+    this.created++;
+    return group;
+  }
+
+  private clear(): void {
+    this.groups.clear();
+    this.hashesOfBuffer.clear();
+    this.count = 0;
+  }
+}
+
+const missing = ({ label }: CompiledKernel, name: string): never => {
+  throw new Error(`${label}: binding "${name}" is missing`);
+};
+
+const listAt = <T>(lists: Map<number, T[]>, key: number): T[] => {
+  let list = lists.get(key);
+  if (!list) lists.set(key, (list = []));
+  return list;
+};
