@@ -1,4 +1,5 @@
 import type { Device } from '../device/device.js';
+import { hashOf } from './hash.js';
 import type { OperandImage } from './operand-images.js';
 import type { CompiledKernel } from './pipelines.js';
 import type { BufferRange } from './recorder.js';
@@ -17,15 +18,6 @@ const CAP = 16384;
 const beginsWith = (numbers: readonly number[], start: readonly number[]): boolean => {
   for (let i = 0; i < start.length; i++) if (numbers[i] !== start[i]) return false;
   return true;
-};
-
-const hashOf = (numbers: readonly number[], count: number): number => {
-  let hash = 0;
-  for (let i = 0; i < count; i++) {
-    hash = Math.imul(hash ^ numbers[i]!, 0x9e3779b1);
-    hash ^= hash >>> 15;
-  }
-  return hash;
 };
 
 /** Bind groups of buffers and images by kernel. They are looked up for every dispatch, so by numbers: putting strings together takes longer. */

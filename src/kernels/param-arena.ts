@@ -1,17 +1,9 @@
 import type { Device } from '../device/device.js';
+import { hashOf } from './hash.js';
 import { packParams, PARAM_SLOT_BYTES, type ParamField, type ParamValues, paramViews } from './params.js';
 
 const SLOTS = 4096;
 const SLOT_WORDS = PARAM_SLOT_BYTES / 4;
-
-const hashOf = (words: Uint32Array, count: number): number => {
-  let hash = count;
-  for (let i = 0; i < count; i++) {
-    hash = Math.imul(hash ^ words[i]!, 0x9e3779b1);
-    hash ^= hash >>> 15;
-  }
-  return hash;
-};
 
 /**
  * One uniform buffer that holds the parameters of all dispatches. Equal contents share a slot, so a
