@@ -71,11 +71,12 @@ export class Device {
       this.check();
       return result;
     }
+    const start = performance.now();
     let pending = true;
     const settled = promise.finally(() => { pending = false; });
     settled.catch(() => {});
     while (pending) {
-      this.platform.nap();
+      this.platform.nap(napAfter(performance.now() - start));
       await nextTick();
     }
     const result = await settled;
@@ -109,6 +110,10 @@ export class Device {
     this.gpu.destroy();
   }
 }
+
+/** Each look takes some 30 µs of a core from a software adapter's threads; who has waited long may learn of the end a little later. */
+const NAP = { leastMs: 0.3, mostMs: 3, share: 1 / 20 };
+const napAfter = (waitedMs: number): number => Math.min(NAP.mostMs, Math.max(NAP.leastMs, NAP.share * waitedMs));
 
 const nextTick = (): Promise<void> =>
   new Promise((resolve) => (typeof setImmediate === 'function' ? setImmediate(resolve) : setTimeout(resolve, 0)));

@@ -6,11 +6,11 @@ export interface GpuPlatform {
   readonly adapter: GPUAdapter;
   readonly device: GPUDevice;
   /**
-   * Sleeps the calling thread for a moment, or does nothing where that is impossible.
+   * Lets the calling thread sleep for so many milliseconds, or does nothing where that is impossible.
    * While a promise of Dawn is pending, Node would otherwise spin at 100 % and take a core
    * from a software adapter.
    */
-  nap(): void;
+  nap(ms: number): void;
   /** The object the adapter came from. It must stay alive as long as the device. */
   readonly gpu: GPU;
 }

@@ -8,7 +8,6 @@ import { prepareVulkanEnvironment } from './vulkan-env.mjs';
 /** When the object `create()` returned is collected while its device lives, Node crashes: it stays here for good. */
 const keptAlive: unknown[] = [];
 const napCell = new Int32Array(new SharedArrayBuffer(4));
-const NAP_MS = 0.3;
 
 const loadDawn = async (): Promise<{ create(flags: string[]): GPU; globals: object }> => {
   try {
@@ -67,7 +66,7 @@ export const openDevice = async (options: OpenOptions = {}): Promise<Device> => 
   const adapter = await requestAdapter(gpu, wanted);
   // Every limit at its maximum: WebGPU's defaults are far below what training needs.
   const device = await adapter.requestDevice({ requiredFeatures: wantedFeatures(adapter), requiredLimits: { ...limitsOf(adapter) } });
-  const platform: GpuPlatform = { adapter, device, nap: () => void Atomics.wait(napCell, 0, 0, NAP_MS), gpu };
+  const platform: GpuPlatform = { adapter, device, nap: (ms) => void Atomics.wait(napCell, 0, 0, ms), gpu };
   keptAlive.push(platform);
   return new Device(platform);
 };

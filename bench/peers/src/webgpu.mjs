@@ -6,7 +6,8 @@ import { setImmediate } from 'node:timers/promises';
 export const deviceErrors = [];
 const keptAlive = [];
 const cell = new Int32Array(new SharedArrayBuffer(4));
-const NAP_MS = 0.3;
+/** As src/device/device.ts: who has waited long may learn of the end a little later. */
+const napAfter = (waitedMs) => Math.min(3, Math.max(0.3, waitedMs / 20));
 
 /** Provides `navigator.gpu` and the classes of WebGPU. Call it before a library is imported. */
 export const installWebGpu = async () => {
@@ -29,11 +30,12 @@ export const installWebGpu = async () => {
  */
 export const napUntil = async (promise) => {
   if (process.env.PEERS_SPIN) return promise;
+  const start = performance.now();
   let pending = true;
   const settled = promise.finally(() => { pending = false; });
   settled.catch(() => {});
   while (pending) {
-    Atomics.wait(cell, 0, 0, NAP_MS);
+    Atomics.wait(cell, 0, 0, napAfter(performance.now() - start));
     await setImmediate();
   }
   return settled;
