@@ -6,10 +6,11 @@
 //# include divide
 //# include epilogue
 //# include grid
+//# include tail
 //# include down
 //# include toom-cook
 
-@group(0) @binding(0) var<storage, read> source: array<f32>;
+@group(0) @binding(0) var<storage, read> source: array<Value>;
 
 struct Params {
   inH: u32, inW: u32,     // input pixels along the second and the first axis
@@ -23,17 +24,13 @@ struct Params {
   tiles: u32,             // in this part
   padY: i32, padX: i32,
   channels: u32,          // of input (input), of output (output); rows of the weight matrix (weights)
-  lanes: u32,             // numbers in a row as it is stored
+  lanes: u32,             // Values in a row
   scale: f32,             // the epilogue's, from here on
   biased: u32,
   adds: u32,
   relu: u32,
 }
 @group(1) @binding(0) var<uniform> P: Params;
-
-// Single numbers: four at once would be hardly faster on software adapters, and take four times as long to compile.
-alias Value = f32;
-fn masked(v: Value, column: u32, width: u32) -> Value { return select(v, 0.0, column >= width); }
 
 override FLIP: bool = false;   // taps in reverse order, for the gradient of the input
 
@@ -68,15 +65,15 @@ fn input(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: v
   //# for r in 0..$DOWN_EDGE
   let within$r = y0 + $r >= 0 && y0 + $r < i32(P.inH);
   let row$r = image + u32(clamp(y0 + $r, 0, i32(P.inH) - 1)) * P.inLine;
-  var d$r: array<f32, EDGE>;
+  var d$r: array<Value, EDGE>;
   //# for c in 0..$EDGE
-  d$r[$c] = select(f32(0.0), source[(row$r + column$c) * P.lanes + channel], within$r && inside$c);
+  d$r[$c] = select(Value(), source[(row$r + column$c) * P.lanes + channel], within$r && inside$c);
   //# end
   let h$r = inputLine(d$r);
   //# end
   //# for c in 0..$EDGE
   {
-    var line: array<f32, DOWN_EDGE>;
+    var line: array<Value, DOWN_EDGE>;
     //# for r in 0..$DOWN_EDGE
     line[$r] = h$r[$c];
     //# end
@@ -95,7 +92,7 @@ fn weights(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
   let items = P.channels * P.lanes;
   if (item >= items) { return; }
   //# for r in 0..$DOWN_TAPS
-  var g$r: array<f32, $TAPS>;
+  var g$r: array<Value, $TAPS>;
   //# for c in 0..$TAPS
   g$r[$c] = source[select(u32($r * $TAPS + $c), u32($DOWN_TAPS * $TAPS - 1 - $r * $TAPS - $c), FLIP) * items + item];
   //# end
@@ -103,7 +100,7 @@ fn weights(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
   //# end
   //# for c in 0..$EDGE
   {
-    var line: array<f32, $DOWN_TAPS>;
+    var line: array<Value, $DOWN_TAPS>;
     //# for r in 0..$DOWN_TAPS
     line[$r] = h$r[$c];
     //# end
@@ -127,7 +124,7 @@ fn output(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: 
   let image = t.z * P.outH * P.outW;
   let channel = t.w;
   //# for r in 0..$DOWN_EDGE
-  var m$r: array<f32, EDGE>;
+  var m$r: array<Value, EDGE>;
   //# for c in 0..$EDGE
   m$r[$c] = source[u32($r * $EDGE + $c) * items + item];
   //# end
@@ -140,7 +137,7 @@ fn output(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: 
   //# end
   //# end
   // One branch for all: one around each load makes the kernel slow to compile.
-  var more: array<f32, DOWN_RESULT * RESULT>;
+  var more: array<Value, DOWN_RESULT * RESULT>;
   if (P.adds != 0u) {
     //# for r in 0..$DOWN_RESULT
     //# for c in 0..$RESULT
@@ -151,7 +148,7 @@ fn output(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: 
   let line = lineOf(channel, P.lanes);
   //# for c in 0..$RESULT
   {
-    var strip: array<f32, DOWN_EDGE>;
+    var strip: array<Value, DOWN_EDGE>;
     //# for r in 0..$DOWN_EDGE
     strip[$r] = h$r[$c];
     //# end
@@ -175,15 +172,15 @@ fn gradient(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups
   let channel = t.w;
   //# for r in 0..$DOWN_RESULT
   let row$r = image + min(y0 + u32($r), P.outH - 1u) * P.outLine;
-  var g$r: array<f32, RESULT>;
+  var g$r: array<Value, RESULT>;
   //# for c in 0..$RESULT
-  g$r[$c] = select(0.0, source[(row$r + min(x0 + u32($c), P.outW - 1u) * P.outPixel) * P.lanes + channel], y0 + u32($r) < P.outH && x0 + u32($c) < P.outW);
+  g$r[$c] = select(Value(), source[(row$r + min(x0 + u32($c), P.outW - 1u) * P.outPixel) * P.lanes + channel], y0 + u32($r) < P.outH && x0 + u32($c) < P.outW);
   //# end
   let h$r = gradientLine(g$r);
   //# end
   //# for c in 0..$EDGE
   {
-    var line: array<f32, DOWN_RESULT>;
+    var line: array<Value, DOWN_RESULT>;
     //# for r in 0..$DOWN_RESULT
     line[$r] = h$r[$c];
     //# end
@@ -202,13 +199,13 @@ fn collect(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
   let items = P.channels * P.lanes;
   if (item >= items) { return; }
   //# for r in 0..$DOWN_EDGE
-  var m$r: array<f32, EDGE>;
+  var m$r: array<Value, EDGE>;
   //# for c in 0..$EDGE
   m$r[$c] = source[u32($r * $EDGE + $c) * items + item];
   //# end
   let h$r = collectLine(m$r);
   //# end
-  var more: array<f32, $DOWN_TAPS * $TAPS>;
+  var more: array<Value, $DOWN_TAPS * $TAPS>;
   if (P.adds != 0u) {
     //# for r in 0..$DOWN_TAPS
     //# for c in 0..$TAPS
@@ -218,7 +215,7 @@ fn collect(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
   }
   //# for c in 0..$TAPS
   {
-    var line: array<f32, DOWN_EDGE>;
+    var line: array<Value, DOWN_EDGE>;
     //# for r in 0..$DOWN_EDGE
     line[$r] = h$r[$c];
     //# end

@@ -46,7 +46,7 @@ fn valueAt(c: Coefficients, s: f32) -> f32 {
 fn share(i: u32) -> f32 { return 1.0 / (2.0 * SQUARES[i] * valueAt(others(i), SQUARES[i])); }
 
 // Sum of c[k] * d[first + 2k].
-fn everySecond(c: Coefficients, d: array<f32, EDGE>, first: u32) -> f32 {
+fn everySecond(c: Coefficients, d: array<Value, EDGE>, first: u32) -> Value {
   var sum = c[0] * d[first];
   //# for k in 1..$PAIRS
   sum += c[$k] * d[first + 2 * $k];
@@ -54,8 +54,8 @@ fn everySecond(c: Coefficients, d: array<f32, EDGE>, first: u32) -> f32 {
   return sum;
 }
 
-fn inputLine(d: array<f32, EDGE>) -> array<f32, EDGE> {
-  var v: array<f32, EDGE>;
+fn inputLine(d: array<Value, EDGE>) -> array<Value, EDGE> {
+  var v: array<Value, EDGE>;
   v[0] = everySecond(all(), d, 0) + d[EDGE - 2];
   //# for i in 0..$PAIRS
   let even$i = everySecond(others($i), d, 2);
@@ -76,11 +76,11 @@ fn power(i: u32, k: u32) -> f32 {
   return p;
 }
 
-fn weightLine(g: array<f32, $TAPS>) -> array<f32, EDGE> {
-  var u: array<f32, EDGE>;
+fn weightLine(g: array<Value, $TAPS>) -> array<Value, EDGE> {
+  var u: array<Value, EDGE>;
   u[0] = g[0] / all()[0];
   //# for i in 0..$PAIRS
-  var parts$i: vec2f;
+  var parts$i: array<Value, 2>;
   //# for k in 0..$TAPS
   parts$i[$k % 2] += power($i, $k) * g[$k];
   //# end
@@ -91,12 +91,12 @@ fn weightLine(g: array<f32, $TAPS>) -> array<f32, EDGE> {
   return u;
 }
 
-fn outputLine(m: array<f32, EDGE>) -> array<f32, RESULT> {
-  var y: array<f32, RESULT>;
+fn outputLine(m: array<Value, EDGE>) -> array<Value, RESULT> {
+  var y: array<Value, RESULT>;
   y[0] = m[0];
   y[RESULT - 1] = m[EDGE - 1];
   //# for i in 0..$PAIRS
-  let parts$i = vec2f(m[2 * $i + 1] + m[2 * $i + 2], m[2 * $i + 1] - m[2 * $i + 2]);
+  let parts$i = array<Value, 2>(m[2 * $i + 1] + m[2 * $i + 2], m[2 * $i + 1] - m[2 * $i + 2]);
   //# for k in 0..$RESULT
   y[$k] += power($i, $k) * parts$i[$k % 2];
   //# end
@@ -105,11 +105,11 @@ fn outputLine(m: array<f32, EDGE>) -> array<f32, RESULT> {
 }
 
 // The transpose of outputLine.
-fn gradientLine(g: array<f32, RESULT>) -> array<f32, EDGE> {
-  var v: array<f32, EDGE>;
+fn gradientLine(g: array<Value, RESULT>) -> array<Value, EDGE> {
+  var v: array<Value, EDGE>;
   v[0] = g[0];
   //# for i in 0..$PAIRS
-  var parts$i: vec2f;
+  var parts$i: array<Value, 2>;
   //# for k in 0..$RESULT
   parts$i[$k % 2] += power($i, $k) * g[$k];
   //# end
@@ -121,12 +121,12 @@ fn gradientLine(g: array<f32, RESULT>) -> array<f32, EDGE> {
 }
 
 // The transpose of weightLine.
-fn collectLine(m: array<f32, EDGE>) -> array<f32, $TAPS> {
-  var g: array<f32, $TAPS>;
+fn collectLine(m: array<Value, EDGE>) -> array<Value, $TAPS> {
+  var g: array<Value, $TAPS>;
   g[0] = m[0] / all()[0];
   g[$TAPS - 1] = m[EDGE - 1];
   //# for i in 0..$PAIRS
-  let parts$i = share($i) * vec2f(m[2 * $i + 1] + m[2 * $i + 2], m[2 * $i + 1] - m[2 * $i + 2]);
+  let parts$i = array<Value, 2>(share($i) * (m[2 * $i + 1] + m[2 * $i + 2]), share($i) * (m[2 * $i + 1] - m[2 * $i + 2]));
   //# for k in 0..$TAPS
   g[$k] += power($i, $k) * parts$i[$k % 2];
   //# end

@@ -106,7 +106,8 @@ const paramsOf = ({ tiles, turns, padding, x, y }: Plan, part: Part) => {
   return { inH, inW, inLine, inPixel, outH, outW, outLine, outPixel, tilesY, tilesX, firstTile: part.first, tiles: part.tiles, padY: padding[0], padX: padding[1] };
 };
 
-const lanesOf = (shape: Shape): number => 4 * quadsPerRow(shape);
+/** Values in a row, as the shader of these tiles takes them. */
+const lanesOf = ({ shader }: Tiles, shape: Shape): number => (shader === shaders.line ? 1 : 4) * quadsPerRow(shape);
 
 const kernelOf = (tiles: Tiles, entry: string, flip?: boolean): Kernel => {
   const [[DOWN_EDGE, EDGE], [DOWN_RESULT, RESULT], [DOWN_TAPS, TAPS]] = [edgeOf(tiles), tiles.result, tiles.taps];
@@ -119,7 +120,7 @@ const transformed = (runtime: Runtime, tiles: Tiles, rows: number, columns: numb
 /** The tiles of a part of an image's pixels, or of a gradient's: [products, tiles, channels]. */
 const transformTiles = (entry: 'input' | 'gradient', source: Tensor, { tiles }: Plan, params: ReturnType<typeof paramsOf>): Tensor => {
   const y = transformed(source.runtime, tiles, params.tiles, source.shape[3]!);
-  const lanes = lanesOf(source.shape);
+  const lanes = lanesOf(tiles, source.shape);
   dispatch(source.runtime, kernelOf(tiles, entry), { source, y }, { ...params, channels: 0, lanes, ...epilogueParams({}) }, gridFor(params.tiles * lanes));
   return y;
 };
@@ -148,7 +149,7 @@ export const winograd = (x: Tensor, w: Tensor, y: Tensor, options: WinogradOptio
 const transformWeights = (w: Tensor, plan: Plan, flip: boolean): Tensor => {
   const [, , rows, columns] = w.shape as [number, number, number, number];
   const weights = transformed(w.runtime, plan.tiles, rows, columns);
-  const lanes = lanesOf(w.shape);
+  const lanes = lanesOf(plan.tiles, w.shape);
   dispatch(w.runtime, kernelOf(plan.tiles, 'weights', flip), { source: w, y: weights }, { ...paramsOf(plan, WHOLE), channels: rows, lanes, ...epilogueParams({}) }, gridFor(rows * lanes));
   return weights;
 };
@@ -160,7 +161,7 @@ const computePart = (x: Tensor, weights: Tensor, y: Tensor, plan: Plan, part: Pa
   const tiles = transformTiles('input', x, plan, params);
   const multiplied = transformed(runtime, plan.tiles, part.tiles, width);
   gemmRows(tiles, weights, multiplied, rowsGeometry(part.tiles), extentsOf(depth, width, tiles, weights, multiplied), { transposed: flip ?? false });
-  const lanes = lanesOf(y.shape);
+  const lanes = lanesOf(plan.tiles, y.shape);
   dispatch(runtime, kernelOf(plan.tiles, 'output'), { source: multiplied, ...epilogueBindings(epilogue, multiplied), y },
     { ...params, channels: width, lanes, ...epilogueParams(epilogue) }, gridFor(part.tiles * lanes));
 });
@@ -177,6 +178,6 @@ export const winogradGradWeight = (x: Tensor, grad: Tensor, result: Tensor, padd
       gemmWeights(tiles, gradients, multiplied, rowsGeometry(part.tiles), extentsOf(depth, width, tiles, gradients, multiplied), { accumulate: part.first > 0 });
     });
   }
-  const lanes = lanesOf(grad.shape);
+  const lanes = lanesOf(plan.tiles, grad.shape);
   dispatch(x.runtime, kernelOf(plan.tiles, 'collect'), { source: multiplied, y: result }, { ...paramsOf(plan, WHOLE), channels: depth, lanes, ...epilogueParams(epilogue) }, gridFor(depth * lanes));
 });
