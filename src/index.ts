@@ -44,7 +44,7 @@ export interface OpenRuntimeOptions {
   adapter?: string;
   /** Matrix kernels: `broadcast` (software adapters), `tile` (GPUs), `plain` (anywhere); default: what suits the adapter. */
   gemm?: 'broadcast' | 'tile' | 'plain';
-  /** Winograd's algorithm for 3×3 convolutions: `on` wherever possible, `off`; default: where it is faster. */
+  /** Winograd's algorithm for convolutions without stride: `on` wherever possible, `off`; default: where it is faster. */
   winograd?: 'on' | 'off';
   /** What `node dist/bench.js --tune` wrote, parsed. */
   tuning?: TuningTable;

@@ -116,12 +116,11 @@ t.test('leaving an epoch early cancels what was being decoded ahead', async (t) 
       t.equal(batch.number, 0);
       break;
     }
-    // Jobs run in order, so new ones coming back from all workers show that the cancelled ones are gone.
-    await Promise.all(split.samples.slice(0, 8).map((sample) => pool.decode(sample)));
     const decoded = cache.report.images;
     t.ok(decoded >= 4 && decoded < 60, `${decoded} of 120 pictures were decoded`);
-    await new Promise((resolve) => setTimeout(resolve, 200));
-    t.equal(cache.report.images, decoded, 'nothing goes on in the background');
+    // Jobs run in order, so new ones coming back show that the cancelled ones are gone.
+    await Promise.all(split.samples.slice(0, 8).map((sample) => pool.decode(sample)));
+    t.ok(cache.report.images <= decoded + Math.max(1, workers), 'only what was being decoded already is finished in the background');
     await t.resolves(collect(loader.epoch(1)), 'the loader can be used again');
     const alone = new ImageCache(1e9);
     for await (const batch of loaderOf(split, pool, { cache: alone, prefetch: 0 }).epoch(1)) {

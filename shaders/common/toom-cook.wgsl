@@ -1,10 +1,10 @@
 // F(RESULT, TAPS) along one axis: RESULT results of TAPS taps from EDGE = RESULT + TAPS - 1 pixels and as many products, by
 // interpolation (Toom and Cook; Lavin and Gray, arXiv 1509.09308). The points are 0, infinity and PAIRS pairs p and -p, which share their
 // sums: those over even powers are the same for both, those over odd powers differ in sign. F(2, 3) and F(4, 3) are those of
-// the paper; among the points tried, 1/2 and 3/4 keep the errors of longer taps smallest.
+// the paper; among the points tried, 1/2 and 5/4 keep the errors of longer taps smallest.
 const PAIRS = u32($PAIRS);
-const POINTS = array<f32, 4>(1.0, 2.0, 0.5, 0.75);
-const SQUARES = array<f32, 4>(1.0, 4.0, 0.25, 0.5625);
+const POINTS = array<f32, 4>(1.0, 2.0, 0.5, 1.25);
+const SQUARES = array<f32, 4>(1.0, 4.0, 0.25, 1.5625);
 
 // Polynomials of s = x^2, lowest power first.
 alias Coefficients = array<f32, PAIRS>;
@@ -92,16 +92,16 @@ fn weightLine(g: array<Value, $TAPS>) -> array<Value, EDGE> {
 }
 
 fn outputLine(m: array<Value, EDGE>) -> array<Value, RESULT> {
-  var y: array<Value, RESULT>;
-  y[0] = m[0];
-  y[RESULT - 1] = m[EDGE - 1];
+  var r: array<Value, RESULT>;
+  r[0] = m[0];
+  r[RESULT - 1] = m[EDGE - 1];
   //# for i in 0..$PAIRS
   let parts$i = array<Value, 2>(m[2 * $i + 1] + m[2 * $i + 2], m[2 * $i + 1] - m[2 * $i + 2]);
   //# for k in 0..$RESULT
-  y[$k] += power($i, $k) * parts$i[$k % 2];
+  r[$k] += power($i, $k) * parts$i[$k % 2];
   //# end
   //# end
-  return y;
+  return r;
 }
 
 // The transpose of outputLine.

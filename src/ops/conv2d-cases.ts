@@ -20,10 +20,10 @@ interface Layer {
 
 /**
  * Tiles add terms that are larger than their sum. Along an axis the row sums of |Aᵀ|·|G|·|Bᵀ|, over those of the direct sum, are 16 for
- * F(4, 3), 17 for F(4, 5) and 97 for F(4, 7). At worst, errors grow by the square of 17 (3×3 and 5×5 taps) or by 97 (1×7), on
- * average by an order of magnitude: five times in a simulation of F(4, 7) in float32.
+ * F(4, 3), 17 for F(4, 5) and 99 for F(4, 7). At worst, errors grow by the square of 17 (3×3 and 5×5 taps) or by 99 (1×7), on
+ * average by an order of magnitude (test/winograd.test.ts).
  */
-export const WINOGRAD: Tolerance = { forward: 1e-5, gradient: 2e-5, reason: "Winograd's tiles sum terms up to 17 times as large along each of two axes, or 97 times along one" };
+export const WINOGRAD: Tolerance = { forward: 1e-5, gradient: 2e-5, reason: "Winograd's tiles sum terms up to 17 times as large along each of two axes, or 99 times along one" };
 
 /** Taps that may go through Winograd's algorithm on some adapter, or when it is forced. */
 const WINOGRAD_TAPS = ['3×3', '5×5', '1×3', '3×1', '1×7', '7×1'];

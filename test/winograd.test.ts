@@ -1,0 +1,77 @@
+/** Winograd's algorithm: where it is used, and how much exactness it costs. */
+import t from 'tap';
+import type { Runtime } from '../src/kernels/runtime.js';
+import { CaseRandom } from '../src/ops/cases.js';
+import { conv2d, conv2dOp } from '../src/ops/index.js';
+import { nd } from '../src/ops/nd.js';
+import type { Pair } from '../src/ops/conv-shape.js';
+import type { Shape } from '../src/tensor/shape.js';
+import { setDefaultRuntime, tensor } from '../src/tensor/create.js';
+import { scope } from '../src/tensor/scope.js';
+import { openRuntime } from './support/runtime.js';
+
+const wherePossible = await openRuntime({ winograd: 'on' });
+const never = await openRuntime({ winograd: 'off' });
+
+interface Layer {
+  readonly x: Shape;
+  readonly w: Shape;
+  readonly padding: Pair;
+  readonly stride?: Pair;
+}
+
+const layerOf = (taps: Pair, options: Partial<Layer> = {}): Layer => ({ x: [1, 12, 12, 64], w: [...taps, 64, 16], padding: [taps[0] >> 1, taps[1] >> 1], ...options });
+
+const normal = (seed: number, shape: Shape): Float32Array => {
+  const random = new CaseRandom(seed);
+  const size = shape.reduce((product, n) => product * n, 1);
+  return Float32Array.from({ length: size }, () => Math.sqrt(-2 * Math.log(1 - random.next())) * Math.cos(2 * Math.PI * random.next()));
+};
+
+const inputsOf = ({ x, w }: Layer) => ({ x: normal(1, x), w: normal(2, w) });
+
+/** The result, and the names of the shaders that made it. */
+const convolve = (runtime: Runtime, layer: Layer): Promise<{ y: Float32Array; shaders: Set<string> }> => scope(async () => {
+  setDefaultRuntime(runtime);
+  const { x, w } = inputsOf(layer);
+  const shaders = new Set<string>();
+  runtime.recorder.observe({ dispatching: ({ kernel }) => { shaders.add(kernel.shader.name); return null; } });
+  const y = conv2d(tensor(x, layer.x), tensor(w, layer.w), null, { padding: layer.padding, stride: layer.stride ?? 1 });
+  const data = Float32Array.from(await y.data());
+  runtime.recorder.observe(null);
+  return { y: data, shaders };
+});
+
+const usesWinograd = async (runtime: Runtime, layer: Layer): Promise<boolean> => [...(await convolve(runtime, layer)).shaders].some((name) => name.startsWith('winograd'));
+
+t.test('it is used for the taps it has tiles for, without stride', async (t) => {
+  for (const taps of [[3, 3], [5, 5], [1, 3], [3, 1], [1, 7], [7, 1]] as const) {
+    t.ok(await usesWinograd(wherePossible, layerOf(taps)), `${taps.join('×')}`);
+    t.notOk(await usesWinograd(wherePossible, layerOf(taps, { stride: [2, 2] })), `${taps.join('×')} with stride`);
+    t.notOk(await usesWinograd(never, layerOf(taps)), `${taps.join('×')}, off`);
+  }
+  for (const taps of [[1, 1], [7, 7], [3, 5], [2, 2]] as const) t.notOk(await usesWinograd(wherePossible, layerOf(taps)), `${taps.join('×')}`);
+});
+
+/** Root of the mean square of a result's errors against float64. */
+const errorOf = (y: Float32Array, reference: Float64Array): number => Math.sqrt(y.reduce((sum, v, i) => sum + (v - reference[i]!) ** 2, 0) / y.length);
+
+/** How many times the direct sum's errors, as root mean squares, in a simulation with 64 channels whose products are rounded to float32. */
+const SIMULATED = [[[3, 3], 5.3], [[5, 5], 6.1], [[1, 3], 2.5], [[3, 1], 2.5], [[1, 7], 9.1], [[7, 1], 9.1]] as const;
+
+t.test('its errors are a small multiple of the direct sum\'s', async (t) => {
+  for (const [taps, simulated] of SIMULATED) {
+    const layer = layerOf(taps);
+    const { x, w } = inputsOf(layer);
+    const attrs = { stride: [1, 1], dilation: [1, 1], groups: 1, padding: layer.padding } as const;
+    const reference = conv2dOp.reference([nd(layer.x, x), nd(layer.w, w)], attrs).data;
+    const [fast, direct] = [errorOf((await convolve(wherePossible, layer)).y, reference), errorOf((await convolve(never, layer)).y, reference)];
+    // Adapters add up in another order and may fuse multiplications with additions; a wrong coefficient costs orders of magnitude.
+    t.ok(direct > 0 && fast < 2 * simulated * direct, `${taps.join('×')}: ${(fast / direct).toFixed(1)} times`);
+  }
+});
+
+t.teardown(() => {
+  wherePossible.device.close();
+  never.device.close();
+});
