@@ -50,6 +50,7 @@ const bestTiles = (w: Shape, y: Shape): Tiles | undefined => {
   return TILES.filter((tiles) => tiles.taps[0] === taps[0] && tiles.taps[1] === taps[1])
     .reduce<Tiles | undefined>((best, tiles) => (best && costOf(sides, best) <= costOf(sides, tiles) ? best : tiles), undefined);
 };
+
 /** What the tiles of 4×4 results save at best: their gain is the unit of a tuning's `winograd`. */
 const BEST_GAIN = 9 / (36 / 16) - 1;
 
@@ -58,8 +59,9 @@ const BEST_GAIN = 9 / (36 / 16) - 1;
  * channel, what they save is work per pair of channels, and tiles over the edge lose part of it.
  */
 export const suitsWinograd = ({ gemm }: Runtime, w: Shape, y: Shape, a: ConvAttrs): boolean => {
-  const tiles = gemm.winograd > 0 && [...a.stride, ...a.dilation, a.groups].every((n) => n === 1) && a.padding[0] < w[0]! && a.padding[1] < w[1]! ? bestTiles(w, y) : undefined;
-  if (!tiles) return false;
+  if (gemm.winograd === 0 || a.groups !== 1 || [...a.stride, ...a.dilation].some((n) => n !== 1)) return false;
+  const tiles = bestTiles(w, y);
+  if (!tiles || a.padding[0] >= w[0]! || a.padding[1] >= w[1]!) return false;
   const gain = (w[0]! * w[1]! * y[1]! * y[2]!) / costOf(sidesOf(y, isTurned(w)), tiles) - 1;
   return Math.sqrt(w[2]! * w[3]!) * (gain / BEST_GAIN) >= gemm.winograd;
 };
