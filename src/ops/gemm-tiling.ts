@@ -57,8 +57,8 @@ const WIDTHS: Readonly<Record<Form, Readonly<Record<number, readonly number[]>>>
 
 /** Rows per lane beyond this make the text of the kernel, and the time to compile it, long. */
 const MOST_ROWS = 16;
-/** Many sums leave room in the instruction cache for few pixels at a time. */
-const pixelsAtATime = (sums: number): number => (sums <= 32 ? 8 : sums <= 64 ? 4 : 2);
+/** Pixels at a time that keep the text of a kernel short; eight only where many sums are wanted, since SwiftShader takes minutes to compile them. */
+const pixelsAtATime = (own: number, most: number): number => (own > most ? 2 : most >= 64 && 2 * own <= most ? 8 : 4);
 
 const sharesOf = (form: Form, lanes: number, sums: number): Share[] => {
   const shares: Share[] = [];
@@ -68,7 +68,7 @@ const sharesOf = (form: Form, lanes: number, sums: number): Share[] => {
       // Narrow lanes have nothing to gain from many sums: half of them leaves room in the registers.
       const rows = Math.max(1, Math.min(Math.floor((wide > 1 ? sums : sums / 2) / (columns * wide)), MOST_ROWS));
       if (form === 'rows') shares.push({ columns, wide, deep: rows });
-      else if (4 * columns * wide <= sums) shares.push({ columns, wide, deep: pixelsAtATime(4 * columns * wide) });
+      else if (4 * columns * wide <= sums) shares.push({ columns, wide, deep: pixelsAtATime(4 * columns * wide, sums) });
     }
   }
   return shares;
