@@ -118,9 +118,11 @@ t.test('leaving an epoch early cancels what was being decoded ahead', async (t) 
     }
     const decoded = cache.report.images;
     t.ok(decoded >= 4 && decoded < 60, `${decoded} of 120 pictures were decoded`);
-    // Jobs run in order, so new ones coming back show that the cancelled ones are gone.
-    await Promise.all(split.samples.slice(0, 8).map((sample) => pool.decode(sample)));
-    t.ok(cache.report.images <= decoded + Math.max(1, 2 * workers), 'only what the workers had in hand, two each, is finished in the background');
+    for (const time of ['first', 'second']) {
+      // Jobs run in order, so new ones coming back show that the cancelled ones are gone.
+      await Promise.all(split.samples.slice(0, 8).map((sample) => pool.decode(sample)));
+      t.ok(cache.report.images <= decoded + Math.max(1, 2 * workers), `only what the workers had in hand, two each, is finished in the background (${time} look)`);
+    }
     await t.resolves(collect(loader.epoch(1)), 'the loader can be used again');
     const alone = new ImageCache(1e9);
     for await (const batch of loaderOf(split, pool, { cache: alone, prefetch: 0 }).epoch(1)) {

@@ -5,7 +5,7 @@ import { CaseRandom } from '../src/ops/cases.js';
 import { conv2d, conv2dOp } from '../src/ops/index.js';
 import { nd } from '../src/ops/nd.js';
 import type { Pair } from '../src/ops/conv-shape.js';
-import type { Shape } from '../src/tensor/shape.js';
+import { numel, type Shape } from '../src/tensor/shape.js';
 import { setDefaultRuntime, tensor } from '../src/tensor/create.js';
 import { scope } from '../src/tensor/scope.js';
 import { openRuntime } from './support/runtime.js';
@@ -24,8 +24,7 @@ const layerOf = (taps: Pair, options: Partial<Layer> = {}): Layer => ({ x: [1, 1
 
 const normal = (seed: number, shape: Shape): Float32Array => {
   const random = new CaseRandom(seed);
-  const size = shape.reduce((product, n) => product * n, 1);
-  return Float32Array.from({ length: size }, () => Math.sqrt(-2 * Math.log(1 - random.next())) * Math.cos(2 * Math.PI * random.next()));
+  return Float32Array.from({ length: numel(shape) }, () => Math.sqrt(-2 * Math.log(1 - random.next())) * Math.cos(2 * Math.PI * random.next()));
 };
 
 const inputsOf = ({ x, w }: Layer) => ({ x: normal(1, x), w: normal(2, w) });

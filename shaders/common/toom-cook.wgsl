@@ -30,7 +30,7 @@ fn others(i: u32) -> Coefficients {
 }
 
 // That over all pairs, but for its highest power.
-fn all() -> Coefficients { return times(others(0), SQUARES[0]); }
+fn allPairs() -> Coefficients { return times(others(0), SQUARES[0]); }
 
 fn valueAt(c: Coefficients, s: f32) -> f32 {
   var sum = 0.0;
@@ -56,14 +56,14 @@ fn everySecond(c: Coefficients, d: array<Value, EDGE>, first: u32) -> Value {
 
 fn inputLine(d: array<Value, EDGE>) -> array<Value, EDGE> {
   var v: array<Value, EDGE>;
-  v[0] = everySecond(all(), d, 0) + d[EDGE - 2];
+  v[0] = everySecond(allPairs(), d, 0) + d[EDGE - 2];
   //# for i in 0..$PAIRS
   let even$i = everySecond(others($i), d, 2);
   let odd$i = POINTS[$i] * everySecond(others($i), d, 1);
   v[2 * $i + 1] = even$i + odd$i;
   v[2 * $i + 2] = even$i - odd$i;
   //# end
-  v[EDGE - 1] = everySecond(all(), d, 1) + d[EDGE - 1];
+  v[EDGE - 1] = everySecond(allPairs(), d, 1) + d[EDGE - 1];
   return v;
 }
 
@@ -78,7 +78,7 @@ fn power(i: u32, k: u32) -> f32 {
 
 fn weightLine(g: array<Value, $TAPS>) -> array<Value, EDGE> {
   var u: array<Value, EDGE>;
-  u[0] = g[0] / all()[0];
+  u[0] = g[0] / allPairs()[0];
   //# for i in 0..$PAIRS
   var parts$i: array<Value, 2>;
   //# for k in 0..$TAPS
@@ -123,7 +123,7 @@ fn gradientLine(g: array<Value, RESULT>) -> array<Value, EDGE> {
 // The transpose of weightLine.
 fn collectLine(m: array<Value, EDGE>) -> array<Value, $TAPS> {
   var g: array<Value, $TAPS>;
-  g[0] = m[0] / all()[0];
+  g[0] = m[0] / allPairs()[0];
   g[$TAPS - 1] = m[EDGE - 1];
   //# for i in 0..$PAIRS
   let parts$i = array<Value, 2>(share($i) * (m[2 * $i + 1] + m[2 * $i + 2]), share($i) * (m[2 * $i + 1] - m[2 * $i + 2]));

@@ -2,7 +2,7 @@ import type { Device } from '../device/device.js';
 import { hashOf } from './hash.js';
 import type { OperandImage } from './operand-images.js';
 import type { CompiledKernel } from './pipelines.js';
-import type { BufferRange } from './recorder.js';
+import type { BufferRange, RecorderStatistics } from './recorder.js';
 
 /** Images of operands by binding. */
 export type Images = Readonly<Record<string, OperandImage>>;
@@ -28,10 +28,8 @@ export class BindGroups {
   /** Describes the group that is looked for, with remains of longer ones behind; one array for all, to leave nothing to collect. */
   private readonly wanted: number[] = [];
   private count = 0;
-  /** How many were ever made. */
-  created = 0;
 
-  constructor(private readonly device: Device) {}
+  constructor(private readonly device: Device, private readonly statistics: Pick<RecorderStatistics, 'bindGroups'>) {}
 
   get(compiled: CompiledKernel, ranges: Readonly<Record<string, BufferRange>>, images: Images | null): GPUBindGroup {
     const count = this.describe(compiled, ranges, images);
@@ -76,7 +74,7 @@ export class BindGroups {
     listAt(this.groups, hash).push({ group, description });
     for (const { name } of bindings) if (!images?.[name]) listAt(this.hashesOfBuffer, ranges[name]!.buffer.id).push(hash);
     this.count++;
-    this.created++;
+    this.statistics.bindGroups++;
     return group;
   }
 

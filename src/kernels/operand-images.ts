@@ -2,7 +2,7 @@ import type { Device } from '../device/device.js';
 import type { DeviceLimits } from '../device/gpu.js';
 import type { BufferRange } from './recorder.js';
 
-/** Texels of rgba32float (one vec4f) in a line of an image; shaders/common/operands-image.wgsl knows it too. */
+/** Texels of rgba32float (one vec4f) in a line of an image; shaders/common/x-image.wgsl and w-image.wgsl know it too. */
 const LINE = 1024;
 const TEXEL_BYTES = 16;
 const LINE_BYTES = LINE * TEXEL_BYTES;

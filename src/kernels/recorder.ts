@@ -70,7 +70,7 @@ export class Recorder {
     this.pipelines = new PipelineCache(device);
     this.images = new OperandImages(device);
     this.arena = new ParamArena(device, this.pipelines.paramsLayout);
-    this.bindGroups = new BindGroups(device);
+    this.bindGroups = new BindGroups(device, this.statistics);
     device.onBufferDestroyed((id) => this.bindGroups.forgetBuffer(id));
   }
 
@@ -88,7 +88,6 @@ export class Recorder {
     this.set(pass, compiled, this.bindGroups.get(compiled, ranges, images), parameters);
     pass.dispatchWorkgroups(grid[0], grid[1], grid[2]);
     this.statistics.dispatches++;
-    this.statistics.bindGroups = this.bindGroups.created;
     if (++this.pending >= DISPATCHES_PER_SUBMIT) this.flush();
   }
 

@@ -16,14 +16,16 @@ interface Tiles {
   readonly result: Pair;
   readonly taps: Pair;
   readonly shader: Shader;
+  /** Values of the shader in a vec4f. */
+  readonly perQuad: 1 | 4;
 }
 
 const shaders = {
   square: new Shader('winograd', source, { down: 'winograd-square' }),
   line: new Shader('winograd line', source, { down: 'winograd-line' }),
 };
-const square = (result: number, taps: number): Tiles => ({ result: [result, result], taps: [taps, taps], shader: shaders.square });
-const line = (result: number, taps: number): Tiles => ({ result: [1, result], taps: [1, taps], shader: shaders.line });
+const square = (result: number, taps: number): Tiles => ({ result: [result, result], taps: [taps, taps], shader: shaders.square, perQuad: 4 });
+const line = (result: number, taps: number): Tiles => ({ result: [1, result], taps: [1, taps], shader: shaders.line, perQuad: 1 });
 
 const TILES: readonly Tiles[] = [square(2, 3), square(4, 3), square(4, 5), line(2, 3), line(4, 3), line(4, 7)];
 
@@ -108,8 +110,8 @@ const paramsOf = ({ tiles, turns, padding, x, y }: Plan, part: Part) => {
   return { inH, inW, inLine, inPixel, outH, outW, outLine, outPixel, tilesY, tilesX, firstTile: part.first, tiles: part.tiles, padY: padding[0], padX: padding[1] };
 };
 
-/** Values in a row, as the shader of these tiles takes them. */
-const lanesOf = ({ shader }: Tiles, shape: Shape): number => (shader === shaders.line ? 1 : 4) * quadsPerRow(shape);
+/** Values in a row. */
+const lanesOf = ({ perQuad }: Tiles, shape: Shape): number => perQuad * quadsPerRow(shape);
 
 const kernelOf = (tiles: Tiles, entry: string, flip?: boolean): Kernel => {
   const [[DOWN_EDGE, EDGE], [DOWN_RESULT, RESULT], [DOWN_TAPS, TAPS]] = [edgeOf(tiles), tiles.result, tiles.taps];
