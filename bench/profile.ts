@@ -45,10 +45,6 @@ class SubmitClock implements RecorderObserver {
   script = 0;
   private from = { wall: 0, script: 0 };
 
-  dispatching(): null {
-    return null;
-  }
-
   submitting(): void {
     this.from = { wall: performance.now(), script: scriptTime() ?? 0 };
   }

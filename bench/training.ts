@@ -6,10 +6,9 @@ import type { Batch } from '../src/data/loader.js';
 import type { Runtime } from '../src/kernels/runtime.js';
 import { CaseRandom } from '../src/ops/cases.js';
 import { setRandomStep } from '../src/ops/index.js';
-import { scope } from '../src/tensor/scope.js';
 import type { TrainConfig } from '../src/train/config.js';
-import { batchSource } from '../src/train/image-batch.js';
-import { createModel, updateParameters } from '../src/train/session.js';
+import { createModel } from '../src/train/session.js';
+import { TrainingStep } from '../src/train/training-step.js';
 import type { BenchOptions } from './options.js';
 
 /** Classes of each data set: they decide the classifier's size. */
@@ -43,16 +42,12 @@ export const prepareTraining = (runtime: Runtime, options: readonly string[]): T
   const model = createModel(runtime, config, CLASSES[config.dataset]);
   const batch = noiseBatch(config, CLASSES[config.dataset]);
   const transforms = batch.images.map(({ width, height }, i) => drawTrainTransform(config.augment, config.seed, 0, i, width, height));
-  const { method, optimizer, scaler } = model;
-  method.module.train();
+  const training = new TrainingStep(runtime, model, config);
+  model.method.module.train();
   let number = 0;
   const step = (): void => {
     setRandomStep(number++);
-    scope(() => {
-      optimizer.zeroGrad();
-      method.step(batchSource(runtime, batch, transforms, config.augment), config.microBatch || config.batchSize, scaler);
-      updateParameters(model);
-    });
+    training.run(batch, transforms);
   };
   return { config, step };
 };

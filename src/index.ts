@@ -78,6 +78,7 @@ export { type Op, run } from './ops/op.js';
 export { ops } from './ops/registry.js';
 
 export { backward, retainGrad } from './autograd/backward.js';
+export { Captured } from './autograd/captured.js';
 export { checkpoint } from './autograd/checkpoint.js';
 export { enableGrad, isGradEnabled, isRecomputing, noGrad } from './autograd/tape.js';
 export { gradcheck, type GradcheckInput, type GradcheckOptions, type GradcheckReport } from './autograd/gradcheck.js';

@@ -1,4 +1,5 @@
 /** Fused optimiser updates against float64 loops and against trajectories of torch.optim. */
+import { numberOf } from '../src/kernels/params.js';
 import t from 'tap';
 import { worstError } from '../src/autograd/verify.js';
 import { readSafetensors } from '../src/io/safetensors.js';
@@ -25,7 +26,7 @@ const sgdReference = ({ w, v }: SgdState, grad: ArrayLike<number>, o: SgdStep, s
     const g = grad[i]! * scale + (o.weightDecay ?? 0) * w[i]!;
     v[i] = o.step === 1 ? g : (o.momentum ?? 0) * v[i]! + (1 - (o.dampening ?? 0)) * g;
     const momentum = o.momentum ?? 0;
-    w[i]! -= o.lr * (momentum === 0 ? g : o.nesterov ? g + momentum * v[i]! : v[i]!);
+    w[i]! -= numberOf(o.lr) * (momentum === 0 ? g : o.nesterov ? g + momentum * v[i]! : v[i]!);
   }
 };
 

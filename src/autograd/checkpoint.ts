@@ -1,4 +1,5 @@
 import { fail } from '../errors.js';
+import { repeated } from '../kernels/capture.js';
 import { type AutocastRegion, currentAutocast, inAutocast } from '../ops/autocast.js';
 import type { BackwardCall } from '../ops/op.js';
 import { getRandomState, type RandomState, setRandomState } from '../ops/random.js';
@@ -12,7 +13,7 @@ type Fn = (...inputs: Tensor[]) => Tensor;
 
 /** What the second call must find as the first did. */
 interface State {
-  readonly random: RandomState;
+  random: RandomState;
   readonly autocast: AutocastRegion;
 }
 
@@ -33,6 +34,7 @@ export const checkpoint = <Inputs extends Tensor[]>(fn: (...inputs: NoInfer<Inpu
   if (!isRecording()) return fn(...inputs);
   const run = fn as unknown as Fn;
   const state: State = { random: getRandomState(), autocast: currentAutocast() };
+  repeated(() => { state.random = getRandomState(); });
   const { result, wanted } = noticingGradients(() => scope(() => detachedCall(run, inputs)));
   if (!wanted && !result.requiresGrad && !inputs.some((input) => input.requiresGrad)) return result;
   // A parameter that is returned as it is must not get the checkpoint's node.
@@ -66,16 +68,19 @@ const gradientsByRunningAgain = (fn: Fn, state: State, { grad, inputs, needs, sh
   return leaves.map((leaf) => leaf.grad);
 };
 
-const runAgain = (fn: Fn, { random, autocast }: State, leaves: Tensor[], shape: Shape): Tensor => {
-  const now = getRandomState();
-  setRandomState(random);
+const runAgain = (fn: Fn, state: State, leaves: Tensor[], shape: Shape): Tensor => {
+  let now = state.random;
+  repeated(() => {
+    now = getRandomState();
+    setRandomState(state.random);
+  });
   try {
-    const output = inAutocast(autocast, () => enableGrad(() => scope(() => fn(...leaves))));
+    const output = inAutocast(state.autocast, () => enableGrad(() => scope(() => fn(...leaves))));
     if (!sameShape(output.shape, shape)) {
       fail(`checkpoint: the function returned ${formatShape(shape)} first and ${formatShape(output.shape)} when backward called it again; it must do the same both times`);
     }
     return output;
   } finally {
-    setRandomState(now);
+    repeated(() => setRandomState(now));
   }
 };

@@ -11,6 +11,8 @@ export interface PooledBuffer {
   readonly gpu: GPUBuffer;
   /** Bytes, rounded up to the size class. */
   readonly size: number;
+  /** Whether somebody has it, the pool keeps it for reuse, or it is gone (or about to go). */
+  state: 'in use' | 'idle' | 'gone';
 }
 
 export interface PoolStatistics {
@@ -39,6 +41,7 @@ export class BufferPool {
   private peakBytes = 0;
   private created = 0;
   private dry: DryPool | null = null;
+  private log: Set<PooledBuffer> | null = null;
   /** Most bytes that this adapter takes in one buffer. */
   readonly largestBuffer: number;
 
@@ -55,7 +58,6 @@ export class BufferPool {
     this.largestBuffer = Math.min(device.limits.maxStorageBufferBindingSize, device.limits.maxBufferSize);
   }
 
-
   /** A buffer of at least `bytes`; contents are unspecified. `label` names it in errors, and is only asked for where it is needed. */
   acquire(bytes: number, label: () => string): PooledBuffer {
     const limit = this.largestBuffer;
@@ -64,8 +66,10 @@ export class BufferPool {
         'Use a smaller batch size or image size, or an adapter with a larger maxStorageBufferBindingSize.');
     }
     const size = Math.min(sizeClass(bytes), Math.max(limit - (limit % 256), bytes));
-    if (this.dry) return { id: -1 - this.dry.acquire(size, bytes, label), gpu: null as unknown as GPUBuffer, size };
+    if (this.dry) return { id: -1 - this.dry.acquire(size, bytes, label), gpu: null as unknown as GPUBuffer, size, state: 'in use' };
     const buffer = this.idle.take(size) ?? this.create(size, label());
+    buffer.state = 'in use';
+    this.log?.add(buffer);
     this.liveBuffers++;
     this.liveBytes += buffer.size;
     this.peakBytes = Math.max(this.peakBytes, this.liveBytes);
@@ -79,13 +83,31 @@ export class BufferPool {
     }
     this.liveBuffers--;
     this.liveBytes -= buffer.size;
-    if (this.idle.bytes + buffer.size > Math.max(this.idleCap, 2 * this.peakBytes)) this.doomed.push(buffer);
-    else this.idle.put(buffer);
+    if (this.idle.bytes + buffer.size > Math.max(this.idleCap, 2 * this.peakBytes)) {
+      buffer.state = 'gone';
+      this.doomed.push(buffer);
+      return;
+    }
+    buffer.state = 'idle';
+    this.idle.put(buffer);
+  }
+
+  /** Runs `fn`. @returns the buffers that were handed out meanwhile */
+  handedOut(fn: () => void): ReadonlySet<PooledBuffer> {
+    const log = new Set<PooledBuffer>();
+    this.log = log;
+    try {
+      fn();
+    } finally {
+      this.log = null;
+    }
+    return log;
   }
 
   /** Destroys what exceeded the cap. Call only after the commands naming those buffers were submitted. */
   destroyDoomed(): void {
     for (const buffer of this.doomed) {
+      buffer.state = 'gone';
       this.onDestroy(buffer.id);
       buffer.gpu.destroy();
     }
@@ -124,6 +146,6 @@ export class BufferPool {
       }
     }, () => {});
     this.created++;
-    return { id: this.nextId++, gpu, size };
+    return { id: this.nextId++, gpu, size, state: 'in use' };
   }
 }

@@ -18,6 +18,13 @@ export interface OperandImage {
   source: BufferRange | null;
 }
 
+/** A copy of a stretch of a buffer to whole lines, or to a part of one line, of an image. */
+export interface ImageCopy {
+  readonly source: GPUTexelCopyBufferInfo;
+  readonly target: GPUTexelCopyTextureInfo;
+  readonly size: readonly [width: number, height: number];
+}
+
 /** Two for the operands of a product; with a third, what both of a layer's gradients read is copied once. */
 const IMAGES = 3;
 
@@ -33,8 +40,11 @@ export class OperandImages {
   private readonly images: OperandImage[] = [];
   private outgrown: GPUTexture[] = [];
   private made = 0;
+  /** How often an image was replaced by a larger one: what names the old one cannot be submitted any more. */
+  replacements = 0;
 
-  constructor(private readonly device: Device) {}
+  /** @param copy carries out a copy, outside of any pass */
+  constructor(private readonly device: Device, private readonly copy: (copy: ImageCopy) => void) {}
 
   /** Bytes a single image can hold. */
   static capacity(limits: DeviceLimits): number {
@@ -53,16 +63,17 @@ export class OperandImages {
     return undefined;
   }
 
-  /** Copies the range to the image that was unused for longest; outside of any pass. */
-  fill(encoder: GPUCommandEncoder, range: BufferRange): OperandImage {
+  /** Copies the range to the image that was unused for longest. */
+  fill(range: BufferRange): OperandImage {
     const texels = Math.ceil(range.bytes / TEXEL_BYTES);
     const whole = Math.ceil(texels / LINE);
     const image = this.withLines(whole);
     // Mostly the buffer is long enough for a whole last line, what lies behind the range included: then one copy does.
     const lines = range.offset + whole * LINE_BYTES <= range.buffer.size ? whole : Math.floor(texels / LINE);
-    const source = { buffer: range.buffer.gpu, bytesPerRow: LINE_BYTES };
-    if (lines) encoder.copyBufferToTexture({ ...source, offset: range.offset }, { texture: image.texture }, [LINE, lines]);
-    if (lines < whole) encoder.copyBufferToTexture({ ...source, offset: range.offset + lines * LINE_BYTES }, { texture: image.texture, origin: [0, lines] }, [texels % LINE, 1]);
+    const { texture } = image;
+    const from = (line: number): GPUTexelCopyBufferInfo => ({ buffer: range.buffer.gpu, offset: range.offset + line * LINE_BYTES, bytesPerRow: LINE_BYTES });
+    if (lines) this.copy({ source: from(0), target: { texture }, size: [LINE, lines] });
+    if (lines < whole) this.copy({ source: from(lines), target: { texture, origin: [0, lines] }, size: [texels % LINE, 1] });
     image.source = range;
     return image;
   }
@@ -84,7 +95,10 @@ export class OperandImages {
   private withLines(lines: number): OperandImage {
     const old = this.images.length === IMAGES ? this.images.shift()! : null;
     const image = old && old.lines >= lines ? old : this.create(lines);
-    if (old && old !== image) this.outgrown.push(old.texture);
+    if (old && old !== image) {
+      this.outgrown.push(old.texture);
+      this.replacements++;
+    }
     this.images.push(image);
     return image;
   }

@@ -20,13 +20,20 @@ export class ParamArena {
   private readonly groups: GPUBindGroup[] = [];
   private used = 0;
   private uploaded = 0;
+  /** How often all slots were forgotten: bind groups from before mean other contents now. */
+  resets = 0;
 
   constructor(private readonly device: Device, private readonly layout: GPUBindGroupLayout) {
     this.buffer = device.gpu.createBuffer({ label: 'params', size: SLOTS * PARAM_SLOT_BYTES, usage: GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST });
   }
 
   get full(): boolean {
-    return this.used === SLOTS;
+    return this.free === 0;
+  }
+
+  /** Slots that can still be filled. */
+  get free(): number {
+    return SLOTS - this.used;
   }
 
   /** Bind group of a slot with these values. The arena must not be {@link full}. */
@@ -68,5 +75,6 @@ export class ParamArena {
     this.slots.clear();
     this.used = 0;
     this.uploaded = 0;
+    this.resets++;
   }
 }

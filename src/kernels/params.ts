@@ -8,7 +8,20 @@ export interface ParamField {
   readonly offset: number;
 }
 
-export type ParamValues = Readonly<Record<string, number | readonly number[]>>;
+/** A number that JavaScript may change between two replays of captured work: a learning rate, a random key. */
+export interface Live {
+  readonly value: number;
+}
+
+export const liveNumber = (current: () => number): Live => ({ get value() { return current(); } });
+
+/** The number as it is now. */
+export const numberOf = (number: number | Live): number => (typeof number === 'number' ? number : number.value);
+
+export type ParamValues = Readonly<Record<string, number | readonly number[] | Live>>;
+
+/** Whether any of the values may change. */
+export const hasLive = (values: ParamValues): boolean => Object.values(values).some((value) => typeof value === 'object' && 'value' in value);
 
 /** Bytes of a slot of the uniform arena: WebGPU's largest minimum alignment of dynamic offsets. */
 export const PARAM_SLOT_BYTES = 256;
@@ -61,6 +74,7 @@ export const packParams = (label: string, fields: readonly ParamField[], values:
     const word = offset / 4;
     while (end < word) out.u32[end++] = 0;
     if (typeof value === 'number') view[word] = value;
+    else if ('value' in value) view[word] = value.value;
     else for (let i = 0; i < count; i++) view[word + i] = value[i] ?? 0;
     end = word + count;
   }

@@ -1,10 +1,11 @@
 import type { PooledBuffer } from '../device/buffers.js';
 import type { Device } from '../device/device.js';
 import { BindGroups, type Images } from './bind-groups.js';
+import { Capture, type CapturedParams, capturing } from './capture.js';
 import type { Grid } from './grid.js';
-import { type OperandImage, OperandImages } from './operand-images.js';
+import { type ImageCopy, type OperandImage, OperandImages } from './operand-images.js';
 import { ParamArena } from './param-arena.js';
-import type { ParamValues } from './params.js';
+import { hasLive, type ParamValues } from './params.js';
 import { type CompiledKernel, PipelineCache } from './pipelines.js';
 import type { Kernel } from './shader.js';
 
@@ -26,9 +27,9 @@ export interface RecorderStatistics {
 export interface RecorderObserver {
   /**
    * Called before each dispatch; `opens` says that it begins a compute pass in any case. A descriptor lets it begin one of
-   * its own, with timestamps for example.
+   * its own, with timestamps for example. While an observer has this, nothing is replayed.
    */
-  dispatching(dispatch: Dispatch, opens: boolean): GPUComputePassDescriptor | null;
+  dispatching?(dispatch: Dispatch, opens: boolean): GPUComputePassDescriptor | null;
   /** Called around each submit. */
   submitting?(): void;
   submitted?(): void;
@@ -63,12 +64,13 @@ export class Recorder {
   private pending = 0;
   private pendingFlops = 0;
   private observer: RecorderObserver | null = null;
+  private capturing: Capture | null = null;
   /** While set, nothing is recorded: a dry run that only counts memory. */
   dry = false;
 
   constructor(private readonly device: Device) {
     this.pipelines = new PipelineCache(device);
-    this.images = new OperandImages(device);
+    this.images = new OperandImages(device, (copy) => this.copyToImage(copy));
     this.arena = new ParamArena(device, this.pipelines.paramsLayout);
     this.bindGroups = new BindGroups(device, this.statistics);
     device.onBufferDestroyed((id) => this.bindGroups.forgetBuffer(id));
@@ -84,15 +86,60 @@ export class Recorder {
     const compiled = this.pipelines.get(kernel, ranges, params);
     const parameters = this.arena.place(kernel.key, kernel.shader.params, params);
     const images = this.fillImages(compiled, ranges);
-    const pass = this.openPass(this.observer?.dispatching({ kernel, ranges, params, grid }, !this.pass) ?? null);
-    this.set(pass, compiled, this.bindGroups.get(compiled, ranges, images), parameters);
-    pass.dispatchWorkgroups(grid[0], grid[1], grid[2]);
-    this.statistics.dispatches++;
-    if (++this.pending >= DISPATCHES_PER_SUBMIT) this.flush();
+    const operands = this.bindGroups.get(compiled, ranges, images);
+    if (this.capturing) {
+      this.capturing.names(ranges);
+      this.capturing.add({ kind: 'dispatch', kernel: compiled, operands, parameters: hasLive(params) ? { kernel, values: { ...params } } : parameters, grid });
+    }
+    this.issue(this.openPass(this.observer?.dispatching?.({ kernel, ranges, params, grid }, !this.pass) ?? null), compiled, operands, parameters, grid);
+  }
+
+  /** Copies a range's bytes to another one of the same length. */
+  copy(from: BufferRange, to: BufferRange): void {
+    if (this.dry) return;
+    this.capturing?.names({ from, to });
+    this.capturing?.add({ kind: 'copy', from, to });
+    this.images.forget(to.buffer.id);
+    this.betweenPasses().copyBufferToBuffer(from.buffer.gpu, from.offset, to.buffer.gpu, to.offset, from.bytes);
+  }
+
+  /**
+   * Runs `fn` and keeps what it had recorded, for {@link replay}. Everything it computes must be in buffers that it did not make; JavaScript's part of it must be the same each
+   * time, except for `repeated` actions and `Live` parameters.
+   *
+   * @returns null where it cannot be repeated: it uploads or reads, keeps buffers that it made, or runs within another capture
+   */
+  capture(fn: () => void): Capture | null {
+    if (this.dry || this.capturing) {
+      fn();
+      return null;
+    }
+    const capture = (this.capturing = new Capture({ arena: this.arena, images: this.images }));
+    try {
+      capture.finish(this.device.pool.handedOut(() => capturing(capture, fn)));
+    } finally {
+      this.capturing = null;
+    }
+    return capture.isCurrent ? capture : null;
+  }
+
+  /** Records the captured commands once more, if that does the same work again. @returns whether it did */
+  replay(capture: Capture): boolean {
+    if (this.dry || this.capturing || this.observer?.dispatching || !capture.isCurrent) return false;
+    for (const command of capture.commands) {
+      if (command.kind === 'dispatch') this.issue(this.openPass(null), command.kernel, command.operands, this.placed(command.parameters), command.grid);
+      else if (command.kind === 'image') this.copyToImage(command.copy);
+      else if (command.kind === 'weigh') this.weigh(command.flops);
+      else if (command.kind === 'copy') this.copy(command.from, command.to);
+      else command.action();
+    }
+    this.images.forget();
+    return true;
   }
 
   /** Tells that what was just recorded is much arithmetic: a submit then ends earlier. */
   weigh(flops: number): void {
+    this.capturing?.add({ kind: 'weigh', flops });
     this.pendingFlops += flops;
     if (this.pendingFlops >= FLOPS_PER_SUBMIT) this.flush();
   }
@@ -129,6 +176,7 @@ export class Recorder {
   /** Uploads bytes into a range, after everything recorded so far and before everything recorded later. */
   upload(range: BufferRange, data: ArrayBufferView): void {
     if (this.dry) return;
+    if (this.capturing) this.capturing.unrepeatable = true;
     // A write happens at once, but the range's buffer may still be read by recorded, unsubmitted work.
     this.flush();
     this.images.forget(range.buffer.id);
@@ -137,6 +185,7 @@ export class Recorder {
 
   /** Submits, waits and copies a range to the host. */
   async read(range: BufferRange): Promise<ArrayBuffer> {
+    if (this.capturing) this.capturing.unrepeatable = true;
     this.flush();
     this.statistics.readBacks++;
     return this.device.read(range.buffer, range.offset, range.bytes);
@@ -149,6 +198,17 @@ export class Recorder {
     this.pass = this.openEncoder().beginComputePass(own ?? {});
     this.current.kernel = this.current.operands = this.current.parameters = null;
     return this.pass;
+  }
+
+  private issue(pass: GPUComputePassEncoder, kernel: CompiledKernel, operands: GPUBindGroup, parameters: GPUBindGroup, grid: Grid): void {
+    this.set(pass, kernel, operands, parameters);
+    pass.dispatchWorkgroups(grid[0], grid[1], grid[2]);
+    this.statistics.dispatches++;
+    if (++this.pending >= DISPATCHES_PER_SUBMIT) this.flush();
+  }
+
+  private placed(parameters: CapturedParams): GPUBindGroup {
+    return 'values' in parameters ? this.arena.place(parameters.kernel.key, parameters.kernel.shader.params, parameters.values) : parameters;
   }
 
   /** Sets what differs from the dispatch before. */
@@ -172,15 +232,20 @@ export class Recorder {
     let images: Record<string, OperandImage> | null = null;
     // What is held counts as used before anything is filled, which would overwrite what was unused for longest.
     for (const name of compiled.images) this.images.holding(ranges[name]!);
-    for (const name of compiled.images) (images ??= {})[name] = this.images.holding(ranges[name]!) ?? this.fillImage(ranges[name]!);
+    for (const name of compiled.images) (images ??= {})[name] = this.images.holding(ranges[name]!) ?? this.images.fill(ranges[name]!);
     for (const name of compiled.results) this.images.forget(ranges[name]!.buffer.id);
     return images;
   }
 
-  /** Copies happen between passes. */
-  private fillImage(range: BufferRange): OperandImage {
+  private copyToImage(copy: ImageCopy): void {
+    this.capturing?.add({ kind: 'image', copy });
+    this.betweenPasses().copyBufferToTexture(copy.source, copy.target, copy.size);
+  }
+
+  /** The encoder outside of any pass, where copies happen. */
+  private betweenPasses(): GPUCommandEncoder {
     this.pass?.end();
     this.pass = null;
-    return this.images.fill(this.openEncoder(), range);
+    return this.openEncoder();
   }
 }

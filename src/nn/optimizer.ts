@@ -1,4 +1,6 @@
 import { fail } from '../errors.js';
+import { repeated } from '../kernels/capture.js';
+import { liveNumber } from '../kernels/params.js';
 import { adamWStep, clearAutocastCache, clipScale, fill_, globalNorm, sgdStep } from '../ops/index.js';
 import type { Clipping } from '../ops/grad-scaler.js';
 import { keep, scope } from '../tensor/scope.js';
@@ -28,6 +30,8 @@ export interface GradientScaling {
 /** What SGD and AdamW share: flat buffers, clipping, state. Construct it after all parameters were made. */
 export abstract class Optimizer {
   lr: number;
+  /** The learning rate and the number of the update, for kernels. */
+  protected readonly live = { lr: liveNumber(() => this.lr), step: liveNumber(() => this.steps) };
   /** Calls of {@link step}; those that a scaler skipped it counts itself. */
   protected steps = 0;
   protected readonly buffers: readonly FlatBuffer[];
@@ -49,7 +53,7 @@ export abstract class Optimizer {
 
   /** Updates all parameters from their gradients. Of a scaled loss, call {@link GradScaler.step} instead. */
   step(scaling?: GradientScaling): void {
-    this.steps++;
+    repeated(() => { this.steps++; });
     clearAutocastCache();
     scope(() => {
       const gradients = this.buffers.map((b) => b.gradients);
@@ -99,7 +103,7 @@ export class SGD extends Optimizer {
   protected override update({ weights, gradients }: FlatBuffer, vector: (name: string) => Tensor, gradScale: Tensor | undefined): void {
     const { momentum = 0, dampening = 0, nesterov = false, weightDecay = 0 } = this.options;
     sgdStep(weights, gradients, momentum ? vector('momentum') : null, {
-      lr: this.lr, momentum, dampening, nesterov, weightDecay, step: this.steps, gradScale,
+      ...this.live, momentum, dampening, nesterov, weightDecay, gradScale,
     });
   }
 }
@@ -118,7 +122,7 @@ export class AdamW extends Optimizer {
   protected override update({ weights, gradients }: FlatBuffer, vector: (name: string) => Tensor, gradScale: Tensor | undefined): void {
     const [beta1, beta2] = this.options.betas ?? [0.9, 0.999];
     adamWStep(weights, gradients, vector('m'), vector('v'), {
-      lr: this.lr, beta1, beta2, eps: this.options.eps ?? 1e-8, weightDecay: this.options.weightDecay ?? 0.01, step: this.steps, gradScale,
+      ...this.live, beta1, beta2, eps: this.options.eps ?? 1e-8, weightDecay: this.options.weightDecay ?? 0.01, gradScale,
     });
   }
 }

@@ -6,7 +6,7 @@ import type { Tensor } from '../tensor/tensor.js';
 import { type Fill, integers, literal, type OpCase, uniform } from './cases.js';
 import { mapNd, nd } from './nd.js';
 import { allocate, bytesOf, dispatch, gridFor, type Op, run, stretchesFor } from './op.js';
-import { rand } from './random.js';
+import { rand, type RandomKey } from './random.js';
 
 const shader = new Shader('attention-choice', source);
 type None = Record<string, never>;
@@ -113,4 +113,4 @@ export const chooseMaps = (maps: Tensor, indices: Tensor): [Tensor, Tensor] =>
 export const mapWeights = (maps: Tensor): Tensor => run(mapWeightsOp, [maps], {});
 
 /** One uniform number in [low, high) per row: [rows], a function of the key alone. For thresholds drawn per image. */
-export const uniformPerRow = (key: number, rows: number, low: number, high: number): Tensor => rand([rows], { key, low, high });
+export const uniformPerRow = (key: RandomKey, rows: number, low: number, high: number): Tensor => rand([rows], { key, low, high });

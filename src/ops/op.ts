@@ -110,6 +110,9 @@ export const installOutputHook = (hook: OutputHook | null): void => {
   inspect = hook;
 };
 
+/** Whether somebody is shown every op's output. */
+export const isInspected = (): boolean => inspect !== null;
+
 /** Shows a tensor that no op of its own made (a gradient) to the debug mode. */
 export const inspectOutput: OutputHook = (op, output) => inspect?.(op, output);
 

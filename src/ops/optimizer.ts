@@ -1,6 +1,6 @@
 import source from '../../shaders/optimizer.wgsl';
 import { fail } from '../errors.js';
-import type { ParamValues } from '../kernels/params.js';
+import { type Live, liveNumber, numberOf, type ParamValues } from '../kernels/params.js';
 import { Shader } from '../kernels/shader.js';
 import { formatShape, quadCount } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
@@ -17,28 +17,28 @@ const ZERO_PARAMS = {
   quads: 0, steps: 0, firstSlot: 0, nesterov: 0, step: 0, lr: 0, weightDecay: 0, momentum: 0, dampening: 0,
   beta1: 0, beta2: 0, rest1: 0, rest2: 0, logBeta1: 0, logBeta2: 0, stepSize: 0, rootCorrection: 0, eps: 0, maxNorm: 0,
 };
-const paramsWith = (values: Partial<Record<keyof typeof ZERO_PARAMS, number>>): ParamValues => ({ ...ZERO_PARAMS, ...values });
+const paramsWith = (values: Partial<Record<keyof typeof ZERO_PARAMS, number | Live>>): ParamValues => ({ ...ZERO_PARAMS, ...values });
 
 export interface SgdStep {
-  readonly lr: number;
+  readonly lr: number | Live;
   readonly momentum?: number;
   readonly dampening?: number;
   readonly weightDecay?: number;
   readonly nesterov?: boolean;
   /** Number of this update, from 1: in the first, the momentum buffer starts as the gradient, undampened. */
-  readonly step: number;
+  readonly step: number | Live;
   /** What multiplies the gradient: a scalar from {@link clipScale}, or [3] from `unscaleFactor`, which may also skip the update. */
   readonly gradScale?: Tensor | undefined;
 }
 
 export interface AdamWStep {
-  readonly lr: number;
+  readonly lr: number | Live;
   readonly beta1?: number;
   readonly beta2?: number;
   readonly eps?: number;
   readonly weightDecay?: number;
   /** Number of this update, from 1: the averages' bias is corrected by it. */
-  readonly step: number;
+  readonly step: number | Live;
   /** As in {@link SgdStep}. */
   readonly gradScale?: Tensor | undefined;
 }
@@ -52,7 +52,8 @@ const checkBuffers = (op: string, param: Tensor, others: Readonly<Record<string,
   }
 };
 
-const checkStep = (op: string, step: number): void => {
+const checkStep = (op: string, given: number | Live): void => {
+  const step = numberOf(given);
   if (!Number.isInteger(step) || step < 1) fail(`${op}: step counts updates from 1, got ${step}`);
 };
 
@@ -103,7 +104,7 @@ export const adamWStep = (param: Tensor, grad: Tensor, m: Tensor, v: Tensor, opt
   const { steps, grid } = stretchesFor(param.runtime, quads);
   const params = paramsWith({
     quads, steps, lr, beta1, beta2, eps, weightDecay, rest1: 1 - beta1, rest2: 1 - beta2, step, logBeta1: Math.log(beta1), logBeta2: Math.log(beta2),
-    stepSize: lr / (1 - beta1 ** step), rootCorrection: 1 / Math.sqrt(1 - beta2 ** step),
+    stepSize: liveNumber(() => numberOf(lr) / (1 - beta1 ** numberOf(step))), rootCorrection: liveNumber(() => 1 / Math.sqrt(1 - beta2 ** numberOf(step))),
   });
   dispatch(param.runtime, shader.kernel('adamW', { SCALED: gradScale ? 1 : 0 }),
     { weights: param, gradient: grad, gradScale: scaleBinding('adamWStep', grad, gradScale), moment1: m, moment2: v }, params, grid);

@@ -1,5 +1,7 @@
 import source from '../../shaders/random.wgsl';
 import { fail } from '../errors.js';
+import { isCapturing, repeated } from '../kernels/capture.js';
+import { type Live, numberOf } from '../kernels/params.js';
 import { Shader } from '../kernels/shader.js';
 import { defaultRuntime, type TensorOptions } from '../tensor/create.js';
 import { checkShape, formatShape, quadCount, quadsPerRow, rowWidth, type Shape } from '../tensor/shape.js';
@@ -40,8 +42,18 @@ export const setRandomState = ({ seed, step, index }: RandomState): void => {
   state = { seed: checkInteger('setRandomState: seed', seed), step: checkInteger('setRandomState: step', step), index: checkInteger('setRandomState: index', index) };
 };
 
+/** What a random op draws from: 32 bits, or in captured work those of the step in which it runs. */
+export type RandomKey = number | Live;
+
 /** The key of the next random op of this step. */
-export const nextRandomKey = (): number => {
+export const nextRandomKey = (): RandomKey => {
+  if (!isCapturing()) return takeKey();
+  const key = { value: 0 };
+  repeated(() => { key.value = takeKey(); });
+  return key;
+};
+
+const takeKey = (): number => {
   const key = hashKey(state.seed, state.step, state.index);
   state = { ...state, index: state.index + 1 };
   return key;
@@ -51,11 +63,11 @@ export const nextRandomKey = (): number => {
 export const randomKey = (...parts: readonly number[]): number => hashKey(state.seed, 0x5eed, ...parts);
 
 const none = { a: 0, b: 0, options: 0, optionStride: 0 };
-const paramsOf = (shape: Shape, key: number) => ({ ...none, quads: quadCount(shape), quadsPerRow: quadsPerRow(shape), width: rowWidth(shape), key });
+const paramsOf = (shape: Shape, key: RandomKey) => ({ ...none, quads: quadCount(shape), quadsPerRow: quadsPerRow(shape), width: rowWidth(shape), key });
 
 export interface RandomOptions extends TensorOptions {
   /** Default: the step's next key. */
-  readonly key?: number;
+  readonly key?: RandomKey;
 }
 
 const filled = (op: string, shape: Shape, normal: boolean, a: number, b: number, { key = nextRandomKey(), runtime = defaultRuntime(), label = op }: RandomOptions): Tensor => {
@@ -75,7 +87,7 @@ export const randn = (shape: Shape, { mean = 0, std = 1, ...options }: RandomOpt
 
 interface DropoutAttrs {
   readonly p: number;
-  readonly key: number;
+  readonly key: RandomKey;
 }
 
 const dropped = (x: Tensor, { p, key }: DropoutAttrs): Tensor => {
@@ -90,7 +102,7 @@ export const dropoutOp: Op<DropoutAttrs> = {
   forward: ({ inputs: [x], attrs }) => dropped(x!, attrs),
   // The mask is drawn again from the key, so nothing is kept.
   backward: ({ grad, attrs }) => [dropped(grad, attrs)],
-  reference: ([x], { p, key }) => mapNd(x!.shape, (i) => (randomUniform(key, i) >= p ? x!.data[i]! / (1 - p) : 0)),
+  reference: ([x], { p, key }) => mapNd(x!.shape, (i) => (randomUniform(numberOf(key), i) >= p ? x!.data[i]! / (1 - p) : 0)),
   cost: ([shape]) => ({ flops: 0, bytes: 2 * bytesOf(shape!) }),
   cases: [
     { name: 'ragged rows', shapes: [[3, 4, 5]], attrs: { p: 0.5, key: 17 } },
@@ -103,7 +115,7 @@ export const dropoutOp: Op<DropoutAttrs> = {
 
 interface MultinomialAttrs {
   readonly count: number;
-  readonly key: number;
+  readonly key: RandomKey;
 }
 
 /** The kernel's arithmetic in float32 steps, so that draws agree to the bit. */
@@ -124,7 +136,7 @@ const multinomialReference = ([weights]: readonly Nd[], { count, key }: Multinom
   const out = nd([rows, count]);
   out.data.forEach((_, i) => {
     const row = Math.floor(i / count);
-    out.data[i] = referenceDraw(weights!.data.subarray(row * options, (row + 1) * options), randomUniform(key, i));
+    out.data[i] = referenceDraw(weights!.data.subarray(row * options, (row + 1) * options), randomUniform(numberOf(key), i));
   });
   return out;
 };
@@ -160,7 +172,7 @@ export interface DropoutOptions {
   /** Without training the input is returned as it is. Default true. */
   readonly training?: boolean;
   /** Default: the step's next key. */
-  readonly key?: number;
+  readonly key?: RandomKey;
 }
 
 /** Zeroes each element with probability p and scales the others by 1/(1 − p) (PyTorch's `dropout`). */

@@ -1,5 +1,6 @@
 import { fail } from '../errors.js';
 import type { Runtime } from '../kernels/runtime.js';
+import { keep } from './scope.js';
 import { checkShape, formatShape, numel, type Shape } from './shape.js';
 import { type DType, Tensor, toStorage, type TypedArray } from './tensor.js';
 
@@ -36,6 +37,21 @@ export const tensor = (data: TypedArray | Nested, shape?: Shape, options: Tensor
   const out = Tensor.allocate(options.runtime ?? defaultRuntime(), full, dtype, options.label ?? 'tensor');
   write(out, toTyped(values, dtype));
   return out;
+};
+
+const constants = new WeakMap<Runtime, Map<string, Tensor>>();
+
+/** A row of numbers that never change: uploaded once, whoever asks for it. It belongs to the runtime. */
+export const constantRow = (values: readonly number[], runtime: Runtime): Tensor => {
+  let known = constants.get(runtime);
+  if (!known) constants.set(runtime, (known = new Map()));
+  const name = values.join();
+  const found = known.get(name);
+  if (found) return found;
+  const row = tensor([...values], [values.length], { runtime, label: 'constant' });
+  // In a dry run there is nothing to keep.
+  if (!runtime.recorder.dry) known.set(name, keep(row));
+  return row;
 };
 
 /** Replaces the elements of a tensor (row-major, without padding) after all work recorded so far. */

@@ -8,14 +8,13 @@ import type { GradScaler } from '../nn/grad-scaler.js';
 import { learningRate } from '../nn/schedule.js';
 import { setRandomStep } from '../ops/index.js';
 import { NanTracer } from '../autograd/nan-tracer.js';
-import { scope } from '../tensor/scope.js';
 import { type Position, saveCheckpoint } from './checkpoint.js';
 import type { RunOptions, TrainConfig } from './config.js';
 import { type Evaluation, evaluate } from './evaluate.js';
 import { type EpochRecord, selectionScore, trainMetrics } from './history.js';
-import { batchSource } from './image-batch.js';
 import { EpochProgress, type ProgressMetrics } from './progress.js';
-import { type DataSession, type ModelSession, updateParameters } from './session.js';
+import type { DataSession, ModelSession } from './session.js';
+import { TrainingStep } from './training-step.js';
 
 /** Where a trainer begins: a fresh run, or a checkpoint's position. */
 export const START: Position = { epoch: 0, batch: 0, step: 0, sums: {}, seconds: 0, trainSeconds: 0, trainImages: 0, history: [] };
@@ -33,6 +32,7 @@ export class Trainer {
   private lastSave = performance.now();
   private warm = false;
   private readonly tracer: NanTracer | null;
+  private readonly training: TrainingStep;
 
   constructor(
     private readonly runtime: Runtime, private readonly data: DataSession, private readonly model: ModelSession,
@@ -40,6 +40,7 @@ export class Trainer {
   ) {
     ({ epoch: this.epoch, step: this.step, seconds: this.seconds, trainSeconds: this.trainSeconds, trainImages: this.trainImages } = start);
     this.history = [...start.history];
+    this.training = new TrainingStep(runtime, model, config);
     this.tracer = run.debugNan ? new NanTracer(runtime) : null;
   }
 
@@ -97,16 +98,12 @@ export class Trainer {
   }
 
   private async trainBatch(batch: Batch, at: number): Promise<void> {
-    const { config, model: { method, optimizer, scaler } } = this;
+    const { config, model: { optimizer } } = this;
     setRandomStep(this.step);
     this.tracer?.start();
     optimizer.lr = learningRate(config.lr, at, { ...config.schedule, epochs: config.epochs });
     const transforms = batch.images.map(({ width, height }, i) => drawTrainTransform(config.augment, config.seed, this.epoch, batch.indices[i]!, width, height));
-    scope(() => {
-      optimizer.zeroGrad();
-      method.step(batchSource(this.runtime, batch, transforms, config.augment), config.microBatch || config.batchSize, scaler);
-      updateParameters(this.model);
-    });
+    this.training.run(batch, transforms);
     await this.tracer?.check(this.step);
     this.step++;
     await this.runtime.endStep();

@@ -1,6 +1,6 @@
 import { noGrad } from '../autograd/tape.js';
-import { tensor } from '../tensor/create.js';
-import { add, affine, attentionBox, cat, chooseMaps, cropResize, dropMask, mapWeights, maskedMultiply, mean, mul, multinomial, nextRandomKey, slice, uniformPerRow, zeros } from '../ops/index.js';
+import { constantRow } from '../tensor/create.js';
+import { add, affine, attentionBox, cat, chooseMaps, cropResize, dropMask, mapWeights, maskedMultiply, mean, mul, multinomial, nextRandomKey, type RandomKey, slice, uniformPerRow, zeros } from '../ops/index.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { isWhole, type Rows, wholeBatch } from './micro-batches.js';
 import type { WsdanOptions } from './options.js';
@@ -66,12 +66,12 @@ export const attentionDrop = (images: Tensor, map: Tensor, theta: Tensor | numbe
     const { mask, degenerate } = dropMask(map, { imageSize: imageSize(images), theta, convention: options.convention });
     const kept = maskedMultiply(images, mask);
     if (options.dropColour.every((c) => c === 0)) return { images: kept, degenerate };
-    const colour = tensor([...options.dropColour], [3], { runtime: images.runtime });
+    const colour = constantRow(options.dropColour, images.runtime);
     return { images: add(kept, mul(affine(mask, -1, 1), colour)), degenerate };
   });
 
 /** Thresholds in training: one uniform draw per image, by its place in the batch. */
-export const drawTheta = (key: number, rows: Rows, [low, high]: readonly [number, number]): Tensor => {
+export const drawTheta = (key: RandomKey, rows: Rows, [low, high]: readonly [number, number]): Tensor => {
   const drawn = uniformPerRow(key, rows.of, low, high);
   return isWhole(rows) ? drawn : slice(drawn, [rows.from], [rows.to]);
 };

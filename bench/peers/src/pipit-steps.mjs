@@ -1,7 +1,7 @@
 // Whole training steps in Pipit, with its own modules and optimisers.
 import {
-  AdamW, backward, BatchNorm2d, Conv2d, createBackbone, crossEntropy, defaultWsdan, FeatureCenters, GlobalAvgPool2d, Linear, manualSeed, MaxPool2d,
-  MetricSums, PlainClassifier, scope, Sequential, setRandomStep, SGD, stepMetrics, tensor, trainStep as pipitStep, write, WSDAN,
+  AdamW, backward, BatchNorm2d, Captured, Conv2d, createBackbone, crossEntropy, defaultWsdan, FeatureCenters, GlobalAvgPool2d, Linear, manualSeed, MaxPool2d,
+  MetricSums, PlainClassifier, Sequential, setRandomStep, SGD, stepMetrics, tensor, trainStep as pipitStep, write, WSDAN,
 } from '../../../dist/index.js';
 import { channelsLast } from './layouts.mjs';
 import { CHECKED_STEPS } from './rows.mjs';
@@ -43,21 +43,23 @@ export const trainStep = (runtime, { attrs: { net, classes, lr, momentum, eps } 
   const model = net.some(({ layer }) => layer === 'residual') ? residualNetwork(classes, inputs) : chain(net, eps, inputs);
   const optimizer = new SGD(model.parameters(), { lr, momentum });
   const { images, labels } = batchOf(inputs);
+  const metrics = new MetricSums(runtime, ['loss']);
+  const step = new Captured((x, y) => {
+    optimizer.zeroGrad();
+    const loss = crossEntropy(model.call(x), y);
+    backward(loss);
+    optimizer.step();
+    metrics.reset();
+    metrics.add({ loss: loss.detach() });
+  }, runtime);
   const losses = [];
   return {
-    launch() {
-      const loss = scope(() => {
-        optimizer.zeroGrad();
-        const value = crossEntropy(model.call(images), labels);
-        backward(value);
-        optimizer.step();
-        return value.detach();
-      });
-      if (losses.length < CHECKED_STEPS) losses.push(loss);
-      else loss.release();
+    async launch() {
+      step.run(() => [images, labels]);
+      if (losses.length < CHECKED_STEPS) losses.push((await metrics.read()).loss);
     },
     wait: () => runtime.idle(),
-    outputs: async () => ({ losses: { shape: [losses.length], data: Float32Array.from(await Promise.all(losses.map((loss) => loss.item()))) } }),
+    outputs: () => ({ losses: { shape: [losses.length], data: Float32Array.from(losses) } }),
     release: () => runtime.device.pool.trim(),
   };
 };
@@ -75,15 +77,16 @@ export const wsdanStep = (runtime, { attrs, inputs: shapes }, inputs) => {
   const metrics = new MetricSums(runtime, stepMetrics);
   const optimizer = new AdamW(model.parameters(), { lr, weightDecay });
   const { images, labels } = batchOf(inputs);
-  let [step, rawLoss] = [0, null];
+  const step = new Captured((x, y) => {
+    optimizer.zeroGrad();
+    pipitStep(model, centers, x, y, options, metrics);
+    optimizer.step();
+  }, runtime);
+  let [number, rawLoss] = [0, null];
   return {
     async launch() {
-      setRandomStep(step++);
-      scope(() => {
-        optimizer.zeroGrad();
-        pipitStep(model, centers, images, labels, options, metrics);
-        optimizer.step();
-      });
+      setRandomStep(number++);
+      step.run(() => [images, labels]);
       rawLoss ??= (await metrics.read()).lossRaw / labels.size;
     },
     wait: () => runtime.idle(),

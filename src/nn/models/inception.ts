@@ -1,5 +1,5 @@
 import { add, avgPool2d, cat, maxPool2d, mul } from '../../ops/index.js';
-import { tensor } from '../../tensor/create.js';
+import { constantRow } from '../../tensor/create.js';
 import { scope } from '../../tensor/scope.js';
 import type { Tensor } from '../../tensor/tensor.js';
 import { truncatedNormal } from '../init.js';
@@ -185,7 +185,7 @@ class Inception extends Sequential implements Backbone {
 
   protected override forward(x: Tensor): Tensor {
     const { runtime } = x;
-    return super.forward(this.transformInput ? add(mul(x, tensor(INPUT_SCALE, [3], { runtime })), tensor(INPUT_SHIFT, [3], { runtime })) : x);
+    return super.forward(this.transformInput ? add(mul(x, constantRow(INPUT_SCALE, runtime)), constantRow(INPUT_SHIFT, runtime)) : x);
   }
 }
 

@@ -1,0 +1,89 @@
+import type { PooledBuffer } from '../device/buffers.js';
+import type { Grid } from './grid.js';
+import type { ImageCopy } from './operand-images.js';
+import type { ParamValues } from './params.js';
+import type { CompiledKernel } from './pipelines.js';
+import type { BufferRange } from './recorder.js';
+import type { Kernel } from './shader.js';
+
+/** Parameters of a dispatch: what was placed once, or values to look at each time. */
+export type CapturedParams = GPUBindGroup | { readonly kernel: Kernel; readonly values: ParamValues };
+
+/** What was done, in order. */
+export type Command =
+  | { readonly kind: 'dispatch'; readonly kernel: CompiledKernel; readonly operands: GPUBindGroup; readonly parameters: CapturedParams; readonly grid: Grid }
+  | { readonly kind: 'image'; readonly copy: ImageCopy }
+  | { readonly kind: 'copy'; readonly from: BufferRange; readonly to: BufferRange }
+  | { readonly kind: 'weigh'; readonly flops: number }
+  | { readonly kind: 'action'; readonly action: () => void };
+
+/** What bind groups of a recorder depend on besides buffers; each counts how often it became another. */
+export interface Foundations {
+  readonly arena: { readonly resets: number; readonly free: number };
+  readonly images: { readonly replacements: number };
+}
+
+let current: Capture | null = null;
+
+/** Whether work is being captured. */
+export const isCapturing = (): boolean => current !== null;
+
+/** Runs `fn` as the work of a capture. */
+export const capturing = (capture: Capture, fn: () => void): void => {
+  current = capture;
+  try {
+    fn();
+  } finally {
+    current = null;
+  }
+};
+
+/** Does something to JavaScript's own state that belongs to the work around it (counting a step, taking a random key): a replay does it again, at the same place. */
+export const repeated = (action: () => void): void => {
+  current?.commands.push({ kind: 'action', action });
+  action();
+};
+
+/**
+ * Commands of work that ran once, to be given to the adapter again without running the JavaScript that led to them. They name buffers:
+ * a replay is right as long as those that the work had borrowed from the pool lie there idle, and all others are where they were.
+ */
+export class Capture {
+  readonly commands: Command[] = [];
+  private readonly named = new Set<PooledBuffer>();
+  private borrowed: readonly PooledBuffer[] = [];
+  private kept: readonly PooledBuffer[] = [];
+  private live = 0;
+  /** Set where something happened that cannot be done again: data that came from JavaScript, or went there. */
+  unrepeatable = false;
+  private readonly resets: number;
+  private readonly replacements: number;
+
+  constructor(private readonly foundations: Foundations) {
+    this.resets = foundations.arena.resets;
+    this.replacements = foundations.images.replacements;
+  }
+
+  add(command: Command): void {
+    this.commands.push(command);
+    if (command.kind === 'dispatch' && 'values' in command.parameters) this.live++;
+  }
+
+  names(ranges: Readonly<Record<string, BufferRange>>): void {
+    for (const name in ranges) this.named.add(ranges[name]!.buffer);
+  }
+
+  /** The work is done. @param borrowed buffers that it took from the pool */
+  finish(borrowed: ReadonlySet<PooledBuffer>): void {
+    this.borrowed = [...borrowed];
+    this.kept = [...this.named].filter((buffer) => !borrowed.has(buffer));
+    this.named.clear();
+  }
+
+  /** Whether doing the commands again does the work again. */
+  get isCurrent(): boolean {
+    const { arena, images } = this.foundations;
+    return !this.unrepeatable && arena.resets === this.resets && images.replacements === this.replacements && this.live <= arena.free &&
+      this.borrowed.every((buffer) => buffer.state === 'idle') && this.kept.every((buffer) => buffer.state === 'in use');
+  }
+}

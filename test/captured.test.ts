@@ -1,0 +1,231 @@
+/** Captured work gives what plain calls give, to the bit, and is run anew where a replay would not. */
+import t from 'tap';
+import { backward } from '../src/autograd/backward.js';
+import { Captured } from '../src/autograd/captured.js';
+import { checkpoint } from '../src/autograd/checkpoint.js';
+import { NanTracer } from '../src/autograd/nan-tracer.js';
+import { BatchNorm2d, Conv2d, Linear } from '../src/nn/layers.js';
+import { seedInit } from '../src/nn/init.js';
+import { Module } from '../src/nn/module.js';
+import { AdamW } from '../src/nn/optimizer.js';
+import { affine, crossEntropy, dropout, fill_, globalAvgPool2d, manualSeed, relu, setRandomStep, zeros } from '../src/ops/index.js';
+import { addScalars_ } from '../src/ops/scalar-sums.js';
+import { tensor } from '../src/tensor/create.js';
+import { keep, scope } from '../src/tensor/scope.js';
+import type { Tensor } from '../src/tensor/tensor.js';
+import { batchOf } from '../src/wsdan/micro-batches.js';
+import { createModel, updateParameters } from '../src/train/session.js';
+import { configOf } from './support/default-training.js';
+import { portableImages } from './support/portable.js';
+import { openRuntime } from './support/runtime.js';
+
+const runtime = await openRuntime();
+const SIDE = 9;
+const STEPS = 5;
+
+class Net extends Module<[Tensor]> {
+  readonly conv = new Conv2d(3, 12, 3);
+  readonly norm = new BatchNorm2d(12, { activation: 'relu' });
+  readonly fc = new Linear(12, 4);
+
+  constructor(private readonly checkpointing: boolean) {
+    super();
+  }
+
+  protected override forward(x: Tensor): Tensor {
+    const features = (input: Tensor): Tensor => dropout(this.norm.call(this.conv.call(input)), 0.3);
+    return this.fc.call(dropout(globalAvgPool2d(this.checkpointing ? checkpoint(features, x) : features(x)), 0.2));
+  }
+}
+
+interface Fixture {
+  readonly work: (images: Tensor, labels: Tensor) => void;
+  readonly optimizer: AdamW;
+  /** Losses and weights, by name. */
+  result(): Promise<Record<string, number[]>>;
+  calls: number;
+}
+
+const fixture = (checkpointing = false): Fixture => {
+  seedInit(4);
+  manualSeed(5);
+  const net = new Net(checkpointing);
+  net.nameAll();
+  const optimizer = new AdamW(net.parameters(), { lr: 0.01, clipGradNorm: 1 });
+  const sums = keep(zeros([1], { runtime }));
+  const made: Fixture = {
+    optimizer, calls: 0,
+    work: (images, labels) => {
+      made.calls++;
+      optimizer.zeroGrad();
+      const loss = crossEntropy(net.call(images), labels);
+      backward(loss);
+      optimizer.step();
+      addScalars_(sums, [[loss.detach(), 1]]);
+    },
+    result: async () => {
+      const found: Record<string, number[]> = { losses: [...(await sums.data())] };
+      for (const [name, value] of net.namedParameters()) found[name] = [...(await value.data())];
+      for (const [name, vector] of (await optimizer.stateDict()).vectors) found[name] = [...vector];
+      return found;
+    },
+  };
+  return made;
+};
+
+/** Another batch for each step. */
+const batchAt = (step: number, count = 2): [Tensor, Tensor] => [
+  tensor(portableImages(count, SIDE, 20 + step), [count, SIDE, SIDE, 3]),
+  tensor(Int32Array.from({ length: count }, (_, i) => (i + step) % 4), [count]),
+];
+
+/** The rate changes, so that a replay that kept the first one would be found out. */
+const begin = ({ optimizer }: Fixture, step: number): void => {
+  setRandomStep(step);
+  optimizer.lr = 0.01 / (1 + step);
+};
+
+const plainly = async (checkpointing = false, count: (step: number) => number = () => 2): Promise<Record<string, number[]>> => {
+  const made = fixture(checkpointing);
+  for (let step = 0; step < STEPS; step++) {
+    begin(made, step);
+    scope(() => made.work(...batchAt(step, count(step))));
+  }
+  return made.result();
+};
+
+/** @param between runs before each step */
+const captured = async (checkpointing = false, between: (step: number) => Promise<void> | void = () => {}, count: (step: number) => number = () => 2) => {
+  const made = fixture(checkpointing);
+  const step = new Captured(made.work, runtime);
+  for (let number = 0; number < STEPS; number++) {
+    await between(number);
+    begin(made, number);
+    step.run(() => batchAt(number, count(number)));
+  }
+  const result = await made.result();
+  step.release();
+  return { result, calls: made.calls };
+};
+
+void t.test('steps are those of plain calls, with other inputs, rates and random numbers each time', async (t) => {
+  const { result, calls } = await captured();
+  t.same(result, await plainly());
+  t.ok(calls < STEPS, `the function ran ${calls} times`);
+});
+
+void t.test('what is computed twice draws the same numbers twice', async (t) => {
+  const { result, calls } = await captured(true);
+  t.same(result, await plainly(true));
+  t.ok(calls < STEPS, `the function ran ${calls} times`);
+});
+
+void t.test('the whole step of WS-DAN', async (t) => {
+  for (const args of [[], ['--optimizer', 'sgd', '--lr', '0.01', '--clip-grad-norm', '5'], ...(runtime.device.report.half ? [['--precision', 'mixed']] : [])]) {
+    const config = configOf('--batch-size', '2', '--image-size', '33', ...args);
+    const weights = async (run: (work: (images: Tensor, labels: Tensor) => void, step: number) => void): Promise<Float32Array[]> => {
+      const session = createModel(runtime, config, 4);
+      session.method.module.train();
+      for (let step = 0; step < STEPS; step++) {
+        setRandomStep(step);
+        run((images, labels) => {
+          session.optimizer.zeroGrad();
+          session.method.step(batchOf(images, labels), 2, session.scaler);
+          updateParameters(session);
+        }, step);
+      }
+      return Promise.all(session.method.module.parameters().map(async (p) => (await p.data()) as Float32Array));
+    };
+    const batch = (step: number): [Tensor, Tensor] => [tensor(portableImages(2, 33, step), [2, 33, 33, 3]), tensor(Int32Array.of(step % 4, 1), [2])];
+    const plain = await weights((work, step) => scope(() => work(...batch(step))));
+    let [calls, work] = [0, (_images: Tensor, _labels: Tensor): void => {}];
+    const step = new Captured((images, labels) => {
+      calls++;
+      work(images!, labels!);
+    }, runtime);
+    const replayed = await weights((own, number) => {
+      work = own;
+      step.run(() => batch(number));
+    });
+    t.same(replayed, plain, `weights with ${args.join(' ') || 'the defaults'}`);
+    t.ok(calls < STEPS, `the function ran ${calls} times`);
+    step.release();
+  }
+});
+
+void t.test('memory given away in between', async (t) => {
+  const plain = await plainly();
+  await t.test('the pool is emptied', async (t) => {
+    const { result, calls } = await captured(false, async (step) => {
+      if (step !== 3) return;
+      await runtime.idle();
+      runtime.device.pool.trim();
+    });
+    t.same(result, plain);
+    t.ok(calls > 1 && calls < STEPS, `the function ran ${calls} times`);
+  });
+  await t.test('somebody holds what the work had used', async (t) => {
+    const held: Tensor[] = [];
+    const { result } = await captured(false, (step) => {
+      if (step < 2) return;
+      for (const size of [8, 100, 1000, 1944, 5000]) for (let i = 0; i < 4; i++) held.push(keep(fill_(zeros([size], { runtime }), 7)));
+    });
+    t.same(result, plain);
+    for (const tensor of held) {
+      t.ok((await tensor.data()).every((v) => v === 7), 'it is left alone');
+      tensor.release();
+    }
+  });
+  await t.test('more different parameters than there is room for', async (t) => {
+    const { result, calls } = await captured(false, (step) => {
+      if (step === 3) scope(() => { for (let i = 0; i < 5000; i++) affine(zeros([1], { runtime }), i).release(); });
+    });
+    t.same(result, plain);
+    t.ok(calls < STEPS, `the function ran ${calls} times`);
+  });
+});
+
+void t.test('batches of several sizes', async (t) => {
+  const count = (step: number): number => (step === 2 ? 3 : 2);
+  t.same((await captured(false, undefined, count)).result, await plainly(false, count));
+});
+
+void t.test('what cannot be replayed is run each time', async (t) => {
+  const sum = keep(zeros([1], { runtime }));
+  let calls = 0;
+  const repeat = async (fn: () => void): Promise<number> => {
+    fill_(sum, 0);
+    calls = 0;
+    const work = new Captured(fn, runtime);
+    for (let i = 0; i < 3; i++) work.run(() => []);
+    return (await sum.item());
+  };
+  t.equal(await repeat(() => addScalars_(sum, [[tensor([++calls], [1], { runtime }), 1]])), 6, 'numbers uploaded within');
+  t.equal(calls, 3);
+  const kept: Tensor[] = [];
+  t.equal(await repeat(() => {
+    calls++;
+    kept.push(keep(affine(zeros([1], { runtime }), 1, calls)));
+    addScalars_(sum, [[kept.at(-1)!, 1]]);
+  }), 6, 'a result that is kept');
+  t.same(await Promise.all(kept.map((k) => k.item())), [1, 2, 3], 'each call has its own');
+  for (const k of kept) k.release();
+  const tracer = new NanTracer(runtime);
+  const watched = (): void => {
+    calls++;
+    addScalars_(sum, [[relu(tensorOne), 1]]);
+  };
+  const tensorOne = keep(tensor([1], [1], { runtime }));
+  tracer.start();
+  t.equal(await repeat(watched), 3);
+  t.equal(calls, 3, 'while the debug mode looks on');
+  tracer.stop();
+  t.equal(await repeat(watched), 3);
+  t.equal(calls, 1, 'and replayed when it does not');
+});
+
+void t.test('an async function is refused', (t) => {
+  const work = new Captured((async () => {}) as () => void, runtime);
+  t.throws(() => work.run(() => []), /must not be async/);
+  t.end();
+});
