@@ -1,7 +1,7 @@
 // Maximum and mean over small windows that slide over images [n, h, w, c]; their size and stride are known when a kernel is
-// compiled. An invocation walks down the rows of the result in $ACROSS neighbouring columns of one vec4f of channels. What a
-// row gives to its windows is found once, and kept for the next windows that it belongs to. Padding behind the channels
-// needs no mask: windows of zeros give zero.
+// compiled. An invocation walks along $ACROSS neighbouring lines of the result in one vec4f of channels, so that memory is read as it
+// lies there. Each turn reads the columns that a window does not share with the one before; of the others what they give to the window
+// is kept, and the first turns only fill that. Padding behind the channels needs no mask: windows of zeros give zero.
 //# include divide
 //# include float
 //# include grid
@@ -12,8 +12,8 @@ override GRADIENT: bool = false;    // average: backward, with a stride of 1
 struct Params {
   items: u32,             // invocations
   quads: u32,             // vec4f of a pixel
-  blocks: u32,            // groups of $ACROSS columns
-  runs: u32,              // parts of a column, of `run` rows
+  blocks: u32,            // groups of $ACROSS lines
+  runs: u32,              // parts of a line, of `run` columns
   run: i32,
   h: i32,                 // image that is read
   w: i32,
@@ -32,82 +32,99 @@ struct Params {
 struct Walk {
   image: i32,
   row: i32,       // the first
-  end: i32,       // behind the last
   column: i32,    // the first
+  end: i32,       // behind the last
   quad: i32,
 }
 
-fn walkOf(item: u32, rows: i32) -> Walk {
+fn walkOf(item: u32, columns: i32) -> Walk {
   let ofPixel = cellOf(item, P.quads);
-  let ofLine = cellOf(ofPixel.row, P.blocks);
-  let ofImage = cellOf(ofLine.row, P.runs);
-  let row = i32(ofImage.column) * P.run;
-  return Walk(i32(ofImage.row), row, min(row + P.run, rows), i32(ofLine.column) * $ACROSS, i32(ofPixel.column));
+  let ofLine = cellOf(ofPixel.row, P.runs);
+  let ofImage = cellOf(ofLine.row, P.blocks);
+  let column = i32(ofLine.column) * P.run;
+  return Walk(i32(ofImage.row), i32(ofImage.column) * $ACROSS, column, min(column + P.run, columns), i32(ofPixel.column));
 }
 
 struct Best {
   value: vec4f,
-  tap: vec4u,
+  tap: vec4u,     // INDEXED: its place in the window
+  size: vec4u,    // otherwise: the largest of all without its sign, as bits, which tells whether one was NaN
 }
-// The better of two, of which `a` comes first: a NaN wins over all numbers, among equals the first stays.
+fn one(v: vec4f, tap: u32) -> Best {
+  return Best(v, vec4u(tap), bitcast<vec4u>(v) & vec4u(0x7fffffffu));
+}
+// The better of two: a NaN wins over all numbers, among equals the first of the window.
 fn better(a: Best, b: Best) -> Best {
-  let wins = ((b.value > a.value) & !isNan4(a.value)) | isNan4(b.value);
-  return Best(select(a.value, b.value, wins), select(a.tap, b.tap, wins));
+  if (INDEXED) {
+    let earlier = b.tap < a.tap;
+    let aCounts = !isNan4(a.value);
+    let wins = (isNan4(b.value) & (aCounts | earlier)) | (aCounts & ((b.value > a.value) | ((b.value == a.value) & earlier)));
+    return Best(select(a.value, b.value, wins), select(a.tap, b.tap, wins), a.size);
+  }
+  return Best(select(a.value, b.value, b.value > a.value), a.tap, max(a.size, b.size));
+}
+fn valueOf(best: Best) -> vec4f {
+  if (INDEXED) { return best.value; }
+  return select(best.value, bitcast<vec4f>(best.size), best.size > vec4u(0x7f800000u));
 }
 
-// The place in its window, which begins at column `left`, of the pixel that is read for the k-th.
-fn tap(left: i32, k: i32) -> u32 {
-  return u32(clamp(left + k, 0, P.w - 1) - left);
+// How far into its window the pixel lies that is read for the k-th along an axis: beyond the border the one at the border stands
+// in, which is in the window, too.
+fn place(first: i32, k: i32, size: i32) -> u32 {
+  return u32(clamp(first + k, 0, size - 1) - first);
 }
-// A row's best as one of its window's, whose first row is `top`.
-fn within(row: Best, top: i32, d: i32) -> Best {
-  return Best(row.value, row.tap + vec4u(u32(clamp(top + d, 0, P.h - 1) - top) * $KW));
+// A column's best as one of its window's, whose first column is `left`.
+fn within(column: Best, left: i32, c: i32) -> Best {
+  return Best(column.value, column.tap + vec4u(place(left, c, P.w)), column.size);
 }
 
-// Beyond the border the pixel at the border stands in: it is in the window, too.
 @compute @workgroup_size(64)
 fn maxForward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
   let item = linearWorkgroup(group, groups) * 64u + lane;
   if (item >= P.items) { return; }
-  let walk = walkOf(item, P.oh);
-  let left = walk.column * $SW - P.pw;
+  let walk = walkOf(item, P.ow);
+  let top = walk.row * $SH - P.ph;
   let pitch = i32(P.quads);
-  //# for c in 0..$COLUMNS
-  let column$c = clamp(left + $c, 0, P.w - 1) * pitch + walk.quad;
+  //# for r in 0..$LINES
+  let line$r = (walk.image * P.h + clamp(top + $r, 0, P.h - 1)) * P.w * pitch + walk.quad;
   //# end
-  var v: array<vec4f, $COLUMNS>;
-  var rows: array<Best, $ACROSS * $KH>;
-  var o = walk.row;
-  let last = (walk.end - 1) * $SH - P.ph + $KH;
-  for (var r = o * $SH - P.ph; r < last; r++) {
-    let line = (walk.image * P.h + clamp(r, 0, P.h - 1)) * P.w * pitch;
-    //# for c in 0..$COLUMNS
-    v[$c] = x[line + column$c];
+  var kept: array<Best, $ACROSS * $KW>;
+  for (var o = walk.column - $WARM; o < walk.end; o++) {
+    let left = o * $SW - P.pw;
+    var v: array<vec4f, $SW * $LINES>;
+    //# for c in 0..$SW
+    let column$c = clamp(left + $KEPT + $c, 0, P.w - 1) * pitch;
+    //# for r in 0..$LINES
+    v[$c * $LINES + $r] = x[line$r + column$c];
     //# end
+    //# end
+    let first = ((walk.image * P.oh + walk.row) * P.ow + o) * pitch + walk.quad;
     //# for a in 0..$ACROSS
-    //# for d in 1..$KH
-    rows[$a * $KH + $d - 1] = rows[$a * $KH + $d];
-    //# end
-    rows[$a * $KH + $KH - 1] = Best(v[$a * $SW], vec4u(tap(left + $a * $SW, 0)));
-    //# for k in 1..$KW
-    rows[$a * $KH + $KH - 1] = better(rows[$a * $KH + $KH - 1], Best(v[$a * $SW + $k], vec4u(tap(left + $a * $SW, $k))));
-    //# end
-    //# end
-    let top = o * $SH - P.ph;
-    if (r - top == $KH - 1) {
-      let first = ((walk.image * P.oh + o) * P.ow + walk.column) * pitch + walk.quad;
-      //# for a in 0..$ACROSS
-      if (walk.column + $a < P.ow) {
-        var best = within(rows[$a * $KH], top, 0);
-        //# for d in 1..$KH
-        best = better(best, within(rows[$a * $KH + $d], top, $d));
-        //# end
-        y[first + $a * pitch] = best.value;
-        if (INDEXED) { taps[first + $a * pitch] = pack4xU8(best.tap); }
-      }
+    {
+      var columns: array<Best, $KW>;
+      //# for c in 0..$KEPT
+      columns[$c] = kept[$a * $KW + $c];
       //# end
-      o++;
+      //# for c in 0..$SW
+      columns[$KEPT + $c] = one(v[$c * $LINES + $a * $SH], place(top + $a * $SH, 0, P.h) * $KW);
+      //# for k in 1..$KH
+      columns[$KEPT + $c] = better(columns[$KEPT + $c], one(v[$c * $LINES + $a * $SH + $k], place(top + $a * $SH, $k, P.h) * $KW));
+      //# end
+      //# end
+      if (o >= walk.column && walk.row + $a < P.oh) {
+        var best = within(columns[0], left, 0);
+        //# for c in 1..$KW
+        best = better(best, within(columns[$c], left, $c));
+        //# end
+        let at = first + $a * P.ow * pitch;
+        y[at] = valueOf(best);
+        if (INDEXED) { taps[at] = pack4xU8(best.tap); }
+      }
+      //# for c in 0..$KEPT
+      kept[$a * $KW + $c] = columns[$SW + $c];
+      //# end
     }
+    //# end
   }
 }
 
@@ -117,41 +134,40 @@ fn maxForward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grou
 fn maxBackward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
   let item = linearWorkgroup(group, groups) * 64u + lane;
   if (item >= P.items) { return; }
-  let walk = walkOf(item, (P.oh + P.ph + $SH - 1) / $SH);
+  let walk = walkOf(item, (P.ow + P.pw + $SW - 1) / $SW);
   let pitch = i32(P.quads);
-  var passed: array<vec4f, $DOWN * $WINDOWS>;
-  var place: array<vec4u, $DOWN * $WINDOWS>;
-  for (var i = walk.row - $DOWN + 1; i < walk.end; i++) {
-    //# for b in 0..$DOWN
-    //# for c in 0..$WINDOWS
-    if ($DOWN - 1 - $b > 0) {
-      passed[max($DOWN - 1 - $b, 0) * $WINDOWS + $c] = passed[max($DOWN - 2 - $b, 0) * $WINDOWS + $c];
-      place[max($DOWN - 1 - $b, 0) * $WINDOWS + $c] = place[max($DOWN - 2 - $b, 0) * $WINDOWS + $c];
-    }
+  // Of the windows of a column of blocks, and of the columns before it: the first is the last one read.
+  var passed: array<vec4f, $ALONG * $WINDOWS>;
+  var winner: array<vec4u, $ALONG * $WINDOWS>;
+  for (var i = walk.column - $ALONG + 1; i < walk.end; i++) {
+    //# for e in 1..$ALONG
+    //# for r in 0..$WINDOWS
+    passed[($ALONG - $e) * $WINDOWS + $r] = passed[($ALONG - $e - 1) * $WINDOWS + $r];
+    winner[($ALONG - $e) * $WINDOWS + $r] = winner[($ALONG - $e - 1) * $WINDOWS + $r];
     //# end
     //# end
-    //# for c in 0..$WINDOWS
+    //# for r in 0..$WINDOWS
     {
-      let column = walk.column + $c - $ALONG + 1;
-      let at = ((walk.image * P.h + clamp(i, 0, P.h - 1)) * P.w + clamp(column, 0, P.w - 1)) * pitch + walk.quad;
-      let exists = i >= 0 && i < P.h && column >= 0 && column < P.w;
-      passed[$c] = x[at];
-      place[$c] = select(vec4u(255u), unpack4xU8(winners[at]), exists);
+      let row = walk.row + $r - $DOWN + 1;
+      let at = ((walk.image * P.h + clamp(row, 0, P.h - 1)) * P.w + clamp(i, 0, P.w - 1)) * pitch + walk.quad;
+      let exists = i >= 0 && i < P.w && row >= 0 && row < P.h;
+      passed[$r] = x[at];
+      winner[$r] = select(vec4u(255u), unpack4xU8(winners[at]), exists);
     }
     //# end
-    if (i >= walk.row) {
-      //# for c in 0..$ACROSS
+    if (i >= walk.column) {
+      //# for a in 0..$ACROSS
       //# for dy in 0..$SH
       //# for dx in 0..$SW
       {
-        let row = i * $SH - P.ph + $dy;
-        let column = (walk.column + $c) * $SW - P.pw + $dx;
+        let row = (walk.row + $a) * $SH - P.ph + $dy;
+        let column = i * $SW - P.pw + $dx;
         if (row >= 0 && row < P.oh && column >= 0 && column < P.ow) {
           var total = vec4f(0.0);
           //# for b in 0..$DOWN
           //# for e in 0..$ALONG
           if ($b * $SH + $dy < $KH && $e * $SW + $dx < $KW) {
-            total += select(vec4f(0.0), passed[$b * $WINDOWS + $c + $ALONG - 1 - $e], place[$b * $WINDOWS + $c + $ALONG - 1 - $e] == vec4u(($b * $SH + $dy) * $KW + $e * $SW + $dx));
+            total += select(vec4f(0.0), passed[$e * $WINDOWS + $a + $DOWN - 1 - $b], winner[$e * $WINDOWS + $a + $DOWN - 1 - $b] == vec4u(($b * $SH + $dy) * $KW + $e * $SW + $dx));
           }
           //# end
           //# end
@@ -178,55 +194,66 @@ fn share(i: i32, size: i32, written: i32, kernel: i32, pad: i32) -> f32 {
   return 1.0;
 }
 
+// Zero where a pixel does not count, whatever stands in for it there.
+fn portion(v: vec4f, share: f32) -> vec4f {
+  return select(vec4f(0.0), v * share, share > 0.0);
+}
+
 // The gradient of windows with a stride of 1 is a sum over windows, too: x is the gradient of the result then.
 @compute @workgroup_size(64)
 fn average(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
   let item = linearWorkgroup(group, groups) * 64u + lane;
   if (item >= P.items) { return; }
-  let walk = walkOf(item, P.oh);
-  let left = walk.column * $SW - P.pw;
+  let walk = walkOf(item, P.ow);
+  let top = walk.row * $SH - P.ph;
   let pitch = i32(P.quads);
-  var v: array<vec4f, $COLUMNS>;
-  var rows: array<vec4f, $ACROSS * $KH>;
+  //# for r in 0..$LINES
+  let line$r = (walk.image * P.h + clamp(top + $r, 0, P.h - 1)) * P.w * pitch + walk.quad;
+  let lineShare$r = select(0.0, share(top + $r, P.h, P.oh, $KH, P.ph), top + $r >= 0 && top + $r < P.h);
+  //# end
   //# for a in 0..$ACROSS
-  let part$a = select(1.0 / counted(walk.column + $a, P.w, $KW, $SW, P.pw), 1.0, GRADIENT);
+  let part$a = select(1.0 / counted(walk.row + $a, P.h, $KH, $SH, P.ph), 1.0, GRADIENT);
   //# end
-  //# for c in 0..$COLUMNS
-  let column$c = clamp(left + $c, 0, P.w - 1) * pitch + walk.quad;
-  let columnShare$c = share(left + $c, P.w, P.ow, $KW, P.pw);
-  let columnExists$c = left + $c >= 0 && left + $c < P.w;
-  //# end
-  var o = walk.row;
-  let last = (walk.end - 1) * $SH - P.ph + $KH;
-  for (var r = o * $SH - P.ph; r < last; r++) {
-    let line = (walk.image * P.h + clamp(r, 0, P.h - 1)) * P.w * pitch;
-    let rowExists = r >= 0 && r < P.h;
-    let rowShare = share(r, P.h, P.oh, $KH, P.ph);
-    //# for c in 0..$COLUMNS
-    v[$c] = select(vec4f(0.0), x[line + column$c], rowExists && columnExists$c) * (rowShare * columnShare$c);
+  var kept: array<vec4f, $ACROSS * $KW>;
+  for (var o = walk.column - $WARM; o < walk.end; o++) {
+    let left = o * $SW - P.pw;
+    var v: array<vec4f, $SW * $LINES>;
+    //# for c in 0..$SW
+    let c$c = left + $KEPT + $c;
+    let column$c = clamp(c$c, 0, P.w - 1) * pitch;
+    //# for r in 0..$LINES
+    v[$c * $LINES + $r] = x[line$r + column$c];
     //# end
+    let columnShare$c = select(0.0, share(c$c, P.w, P.ow, $KW, P.pw), c$c >= 0 && c$c < P.w);
+    //# for r in 0..$LINES
+    v[$c * $LINES + $r] = portion(v[$c * $LINES + $r], lineShare$r * columnShare$c);
+    //# end
+    //# end
+    let first = ((walk.image * P.oh + walk.row) * P.ow + o) * pitch + walk.quad;
+    let part = select(1.0 / counted(o, P.w, $KW, $SW, P.pw), 1.0, GRADIENT);
     //# for a in 0..$ACROSS
-    //# for d in 1..$KH
-    rows[$a * $KH + $d - 1] = rows[$a * $KH + $d];
-    //# end
-    rows[$a * $KH + $KH - 1] = v[$a * $SW];
-    //# for k in 1..$KW
-    rows[$a * $KH + $KH - 1] += v[$a * $SW + $k];
-    //# end
-    //# end
-    if (r - (o * $SH - P.ph) == $KH - 1) {
-      let first = ((walk.image * P.oh + o) * P.ow + walk.column) * pitch + walk.quad;
-      let part = select(1.0 / counted(o, P.h, $KH, $SH, P.ph), 1.0, GRADIENT);
-      //# for a in 0..$ACROSS
-      if (walk.column + $a < P.ow) {
-        var total = rows[$a * $KH];
-        //# for d in 1..$KH
-        total += rows[$a * $KH + $d];
-        //# end
-        y[first + $a * pitch] = total * (part * part$a);
-      }
+    {
+      var columns: array<vec4f, $KW>;
+      //# for c in 0..$KEPT
+      columns[$c] = kept[$a * $KW + $c];
       //# end
-      o++;
+      //# for c in 0..$SW
+      columns[$KEPT + $c] = v[$c * $LINES + $a * $SH];
+      //# for k in 1..$KH
+      columns[$KEPT + $c] += v[$c * $LINES + $a * $SH + $k];
+      //# end
+      //# end
+      if (o >= walk.column && walk.row + $a < P.oh) {
+        var total = columns[0];
+        //# for c in 1..$KW
+        total += columns[$c];
+        //# end
+        y[first + $a * P.ow * pitch] = total * (part * part$a);
+      }
+      //# for c in 0..$KEPT
+      kept[$a * $KW + $c] = columns[$SW + $c];
+      //# end
     }
+    //# end
   }
 }

@@ -16,19 +16,19 @@ export interface Window {
   readonly countIncludePad: boolean;
 }
 
-/** A window's row is kept for as many next windows as overlap it; larger windows would make long kernels. */
+/** A window's column is kept for as many next windows as overlap it; larger windows would make long kernels. */
 const LARGEST = 3;
-/** Rows that an invocation walks down at most; where one ends, the next reads again what their windows share. */
-const RUN = { gpu: 8, software: 32 } as const;
+/** Columns that an invocation walks along at most; where one ends, the next reads again what their windows share. */
+const RUN = { gpu: 8, software: 128 } as const;
 
 export const isSmallWindow = (attrs: Window | { readonly output: unknown }): attrs is Window =>
   'kernel' in attrs && attrs.kernel.every((size, axis) => size <= LARGEST && attrs.stride[axis]! <= size);
 
 /**
- * Columns that an invocation handles: neighbouring windows share what they read, but drivers on CPUs lose more by long kernels, which
+ * Lines that an invocation handles: neighbouring windows share what they read, but drivers on CPUs lose more by long kernels, which
  * outgrow the instruction cache.
  */
-const ACROSS = { maxForward: 1, maxBackward: 1, average: 2 } as const;
+const ACROSS = { maxForward: 1, maxBackward: 1, average: 3 } as const;
 
 interface Grid {
   /** What is read, and what is written. */
@@ -45,14 +45,14 @@ const launch = (runtime: Runtime, entry: keyof typeof ACROSS, { kernel, stride, 
   const across = ACROSS[entry];
   const [DOWN, ALONG] = [Math.ceil(KH / SH), Math.ceil(KW / SW)];
   const { from, to, padding: [ph, pw], rows, columns } = grid;
-  const runs = Math.ceil(rows / forAdapter(runtime, RUN));
-  const blocks = Math.ceil(columns / across);
+  const runs = Math.ceil(columns / forAdapter(runtime, RUN));
+  const blocks = Math.ceil(rows / across);
   const quads = quadsPerRow(from);
   const items = from[0]! * runs * blocks * quads;
   dispatch(runtime, shader.kernel(entry, {
-    KH, KW, SH, SW, ACROSS: across, COLUMNS: (across - 1) * SW + KW, DOWN, ALONG, WINDOWS: across + ALONG - 1, ...overrides,
+    KH, KW, SH, SW, KEPT: KW - SW, WARM: Math.ceil((KW - SW) / SW), ACROSS: across, LINES: (across - 1) * SH + KH, DOWN, ALONG, WINDOWS: across + DOWN - 1, ...overrides,
   }), tensors, {
-    items, quads, blocks, runs, run: Math.ceil(rows / runs), h: from[1]!, w: from[2]!, oh: to[1]!, ow: to[2]!, ph, pw, countIncludePad: countIncludePad ? 1 : 0,
+    items, quads, blocks, runs, run: Math.ceil(columns / runs), h: from[1]!, w: from[2]!, oh: to[1]!, ow: to[2]!, ph, pw, countIncludePad: countIncludePad ? 1 : 0,
   }, gridFor(items));
 };
 
