@@ -9,11 +9,13 @@ import type { Runtime } from '../kernels/runtime.js';
 import { type Kernel, Shader } from '../kernels/shader.js';
 import type { Tensor } from '../tensor/tensor.js';
 
-const operands = (kind: 'buffer' | 'image') => ({ x: `x-${kind}`, w: `w-${kind}` });
+type Kind = 'buffer' | 'image';
+const operands = (x: Kind, w = x) => ({ x: `x-${x}`, w: `w-${w}` });
 
 const shaders = {
   broadcast: new Shader('gemm-broadcast', broadcastSource, operands('buffer')),
   images: new Shader('gemm-broadcast images', broadcastSource, operands('image')),
+  imageOfW: new Shader('gemm-broadcast image of w', broadcastSource, operands('buffer', 'image')),
   tile: new Shader('gemm-tile', tileSource, operands('buffer')),
   plain: new Shader('gemm-plain', plainSource, operands('buffer')),
 };
@@ -33,6 +35,8 @@ export interface Tiling {
   readonly groups: number;
   /** Weights form: whether a tile's rows go on from one tap to the next. */
   readonly joinsTaps?: boolean;
+  /** Weights form, broadcast: whether x is read so rarely beside w that copying it to an image takes longer than reading it from its buffer, if there is but one tap. */
+  readonly sparesX?: boolean;
   /** Rows per group of lanes: the loop bound of the epilogue. */
   readonly rowsPerGroup: number;
 }
@@ -94,13 +98,16 @@ const bestShare = (form: Form, lanes: number, sums: number, width: number, depth
   return sharesOf(form, lanes, sums).reduce((best, share) => (costOf(share) < costOf(best) ? share : best));
 };
 
+/** Loads of w for one of x from which x stays in its buffer. With 48 columns that took a third of the time off 1×1 layers; with two loads it made no difference. */
+const RARE = 3;
+
 const broadcastTiling = (form: Form, { subgroupSize: lanes, sums }: GemmFamily, width: number, depth: number): Tiling => {
   const { columns, wide, deep } = bestShare(form, lanes, sums, width, depth);
   // The text holds both forms: the one that is not meant stays short.
   const shared = { LANES: lanes, GROUPS: lanes / columns, COLUMNS: columns, WIDE: wide, BLOCKS: 1, PIXELS: 1 };
   return form === 'rows'
     ? { constants: { ...shared, BLOCKS: deep }, lanes, rows: lanes * deep, columns: columns * wide, groups: lanes / columns, rowsPerGroup: columns * deep }
-    : { constants: { ...shared, PIXELS: deep }, lanes, rows: columns * 4, columns: columns * wide, groups: lanes / columns, rowsPerGroup: columns * 4 };
+    : { constants: { ...shared, PIXELS: deep }, lanes, rows: columns * 4, columns: columns * wide, groups: lanes / columns, rowsPerGroup: columns * 4, sparesX: wide >= RARE };
 };
 
 // ---------------------------------------------------------------- tile
@@ -189,10 +196,11 @@ export const kernelOf = (shader: Shader, tiling: Tiling, form: Form, transposed 
     : { ...tiling.constants, TRANSPOSED: transposed ? 1 : 0, PLAIN: plain ? 1 : 0, SCATTER: scatter ? 1 : 0 }));
 };
 
-/** The shader for a product of these operands. Images hold float32. */
-export const shaderFor = ({ gemm, device }: Runtime, x: Tensor, w: Tensor): Shader => {
+/** The shader for a product of these operands. Images hold float32. @param sparesX see {@link Tiling} */
+export const shaderFor = ({ gemm, device }: Runtime, x: Tensor, w: Tensor, sparesX = false): Shader => {
   if (gemm.kind !== 'broadcast') return shaders[gemm.kind];
   const floats = x.dtype === 'float32' && w.dtype === 'float32';
   const fits = Math.max(x.range.bytes, w.range.bytes) <= OperandImages.capacity(device.limits);
-  return gemm.images && floats && fits ? shaders.images : shaders.broadcast;
+  if (!gemm.images || !floats || !fits) return shaders.broadcast;
+  return sparesX ? shaders.imageOfW : shaders.images;
 };

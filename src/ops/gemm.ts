@@ -129,7 +129,7 @@ export const gemmWeights = (x: Tensor, w: Tensor, y: Tensor, g: Geometry, e: Ext
   params.rowTiles = rowTiles;
   params.splits = splits;
   params.ySplit = quadCount(y.shape);
-  dispatch(runtime, kernelOf(shaderFor(runtime, x, w), tiling, 'weights'), { x, w, ...epilogueBindings(own, w), y: target }, params, linearGrid(tiles * splits));
+  dispatch(runtime, kernelOf(shaderFor(runtime, x, w, tiling.sparesX && taps === 1), tiling, 'weights'), { x, w, ...epilogueBindings(own, w), y: target }, params, linearGrid(tiles * splits));
   runtime.recorder.weigh(flopsOf(g, e));
   if (parts > 1) sumInto(target, y, epilogue);
 };
