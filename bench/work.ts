@@ -57,15 +57,11 @@ const backwardCall = (runtime: Runtime, { op, opCase }: Known, inputs: readonly 
   };
 };
 
-/**
- * The least a backward must do: read the gradient and what was kept, write a gradient for each input. Pooling by attention multiplies
- * as often again for each operand.
- */
+/** What a backward must do: by its op's record, else compute as much as forward, read the gradient and what was kept, and write a gradient for each input. */
 const backwardCost = ({ op, cost }: Known, call: BackwardCall<unknown>): Cost => {
   const wanted = call.shapes.filter((_, i) => call.needs[i]);
   const kept = [...call.inputs, call.output, ...Object.values(call.saved)].filter((t): t is Tensor => t !== null);
-  const least = bytesOf(call.shape, ...kept.map((t) => t.shape), ...wanted);
-  return { flops: cost.flops * (op.name === 'attentionPool' ? 2 : 1), bytes: Math.max(least, op.backwardBytes?.(call.shapes, call.attrs) ?? 0) };
+  return { flops: cost.flops, bytes: bytesOf(call.shape, ...kept.map((t) => t.shape), ...wanted), ...op.backwardCost?.(call.shapes, call.attrs) };
 };
 
 /** Gradients of a product are products themselves: each is a row of its own. */

@@ -1,5 +1,5 @@
 // Bilinear attention pooling by the maximum: maps [B, pixels, M] with features [B, pixels, C] to [B, M, C]. By the mean
-// it is a product of matrices (src/ops/attention-pool.ts). Each invocation computes 4 x 4 results.
+// it is a product of matrices (src/ops/attention-pool.ts).
 //# include float
 //# include grid
 //# include tail
@@ -18,10 +18,11 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> firsts: array<vec4i>;     // pixel of the first maximum
 @group(0) @binding(4) var<storage, read> gradient: array<vec4f>;
 @group(0) @binding(5) var<storage, read> winners: array<vec4i>;
-@group(0) @binding(6) var<storage, read_write> result: array<vec4f>;
+@group(0) @binding(6) var<storage, read_write> result: array<f32>;
+@group(0) @binding(7) var<storage, read> values: array<f32>;             // what the gradient is multiplied by
 @group(1) @binding(0) var<uniform> P: Params;
 
-// Maximum over the pixels, and where it first occurs; a NaN wins over all numbers.
+// Maximum over the pixels, and where it first occurs, of 4 maps and 4 channels; a NaN wins over all numbers.
 @compute @workgroup_size(64)
 fn maximum(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
   let i = linearWorkgroup(group, groups) * 64u + lane;
@@ -54,69 +55,41 @@ fn maximum(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
   //# end
 }
 
-// Gradient of the features: for 4 pixels x 4 channels, the sum over the maps.
-@compute @workgroup_size(64)
-fn toFeatures(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let i = linearWorkgroup(group, groups) * 64u + lane;
-  let down = (P.pixels + 3u) / 4u;
-  let channel = i % P.channelQuads;
-  let pixel = ((i / P.channelQuads) % down) * 4u;
-  let image = i / (P.channelQuads * down);
-  if (image >= P.batch) { return; }
-  //# for p in 0..4
-  let mapAt$p = (image * P.pixels + min(pixel + $p, P.pixels - 1u)) * P.mapQuads;
-  //# end
-  var sum = mat4x4f();
-  for (var m = 0u; m < P.mapQuads; m++) {
-    //# for p in 0..4
-    let a$p = maps[mapAt$p + m];
-    //# end
-    //# for k in 0..4
-    {
-      // The lanes of the maps behind the last one are zero, so any row may stand in for theirs.
-      let row = (image * P.maps + min(m * 4u + $k, P.maps - 1u)) * P.channelQuads + channel;
-      let g = gradient[row];
-      let winner = winners[row];
-      //# for p in 0..4
-      sum[$p] += select(vec4f(0.0), a$p[$k] * g, winner == vec4i(i32(pixel) + $p));
-      //# end
-    }
-    //# end
-  }
-  //# for p in 0..4
-  if (pixel + $p < P.pixels) { result[(image * P.pixels + pixel + $p) * P.channelQuads + channel] = maskTail(sum[$p], channel, P.channels); }
-  //# end
+// Gradients go to the pixels of the maxima alone: they are added to what `result` holds, by invocations that own their part of it.
+fn addAt(place: u32, value: u32, gradient: f32) {
+  result[place] += values[value] * gradient;
 }
 
-// Gradient of the maps: for 4 pixels x 4 maps, the sum over the channels.
-@compute @workgroup_size(64)
-fn toMaps(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let i = linearWorkgroup(group, groups) * 64u + lane;
-  let down = (P.pixels + 3u) / 4u;
-  let map = i % P.mapQuads;
-  let pixel = ((i / P.mapQuads) % down) * 4u;
-  let image = i / (P.mapQuads * down);
+// Of one vec4f of channels of an image. `values` are the maps.
+@compute @workgroup_size(8)
+fn toFeatures(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let i = linearWorkgroup(group, groups) * 8u + lane;
+  let image = i / P.channelQuads;
+  let channel = i % P.channelQuads;
   if (image >= P.batch) { return; }
-  //# for p in 0..4
-  let featureAt$p = (image * P.pixels + min(pixel + $p, P.pixels - 1u)) * P.channelQuads;
-  let row$p = (image * P.maps + min(map * 4u + $p, P.maps - 1u)) * P.channelQuads;
-  //# end
-  var sum = mat4x4f();
-  for (var c = 0u; c < P.channelQuads; c++) {
-    //# for p in 0..4
-    let f$p = features[featureAt$p + c];
-    //# end
+  for (var map = 0u; map < P.maps; map++) {
+    let row = (image * P.maps + map) * P.channelQuads + channel;
+    let pixels = vec4u(image * P.pixels) + vec4u(winners[row]);
+    let g = gradient[row];
     //# for k in 0..4
-    {
-      let g = gradient[row$k + c];
-      let winner = winners[row$k + c];
-      //# for p in 0..4
-      sum[$p][$k] += dot(select(vec4f(0.0), f$p, winner == vec4i(i32(pixel) + $p)), g);
-      //# end
-    }
+    if (channel * 4u + $k < P.channels) { addAt((pixels[$k] * P.channelQuads + channel) * 4u + $k, pixels[$k] * P.mapQuads * 4u + map, g[$k]); }
     //# end
   }
-  //# for p in 0..4
-  if (pixel + $p < P.pixels) { result[(image * P.pixels + pixel + $p) * P.mapQuads + map] = maskTail(sum[$p], map, P.maps); }
-  //# end
+}
+
+// Of one map of an image. `values` are the features.
+@compute @workgroup_size(8)
+fn toMaps(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let i = linearWorkgroup(group, groups) * 8u + lane;
+  let image = i / P.maps;
+  let map = i % P.maps;
+  if (image >= P.batch) { return; }
+  for (var channel = 0u; channel < P.channelQuads; channel++) {
+    let row = i * P.channelQuads + channel;
+    let pixels = vec4u(image * P.pixels) + vec4u(winners[row]);
+    let g = gradient[row];
+    //# for k in 0..4
+    if (channel * 4u + $k < P.channels) { addAt(pixels[$k] * P.mapQuads * 4u + map, (pixels[$k] * P.channelQuads + channel) * 4u + $k, g[$k]); }
+    //# end
+  }
 }

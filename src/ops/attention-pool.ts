@@ -4,6 +4,7 @@ import { Shader } from '../kernels/shader.js';
 import { formatShape, type Shape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { distinct, type OpCase, uniform } from './cases.js';
+import { fill_ } from './fill.js';
 import { type Extents, gemmRows, gemmWeights, rowsGeometry } from './gemm.js';
 import { nd } from './nd.js';
 import { allocate, type BackwardCall, bytesOf, dispatch, gridFor, type Op, run } from './op.js';
@@ -87,18 +88,20 @@ const poolMaxima = (features: Tensor, maps: Tensor): { output: Tensor; saved: { 
   return { output: pooled, saved: { firsts } };
 };
 
-/** Gradients of features and maps by the pixels of the maxima. */
-const maximumGradients = ({ runtime, grad, shapes, needs, inputs: [features, maps], saved }: BackwardCall<Attrs>): (Tensor | null)[] => {
+/** Invocations of a workgroup where there are few of them and each has much to do. */
+const FEW = 8;
+
+/** Gradients of features and maps at the pixels of the maxima, added to those in `into`. */
+const maximumGradients = ({ runtime, grad, shapes, needs, inputs: [features, maps], saved, into = [] }: BackwardCall<Attrs>): (Tensor | null)[] => {
   const sizes = sizesOf(shapes);
-  const pixelBlocks = sizes.batch * Math.ceil(sizes.pixels / 4);
-  const launch = (entry: string, operand: Record<string, Tensor>, shape: Shape, items: number): Tensor => {
-    const result = allocate(runtime, shape, `attentionPool ${entry}`);
-    dispatch(runtime, shader.kernel(entry), { ...operand, gradient: grad, winners: saved.firsts!, result }, { ...sizes }, gridFor(items));
-    return result;
+  const scatter = (i: 0 | 1, entry: string, values: Tensor, items: number): Tensor | null => {
+    const result = into[i] ?? fill_(allocate(runtime, shapes[i]!, 'attentionPool gradient'), 0);
+    dispatch(runtime, shader.kernel(entry), { values, gradient: grad, winners: saved.firsts!, result }, { ...sizes }, gridFor(items, FEW));
+    return into[i] ? null : result;
   };
   return [
-    needs[0] ? launch('toFeatures', { maps: maps! }, shapes[0]!, pixelBlocks * sizes.channelQuads) : null,
-    needs[1] ? launch('toMaps', { features: features! }, shapes[1]!, pixelBlocks * sizes.mapQuads) : null,
+    needs[0] ? scatter(0, 'toFeatures', maps!, sizes.batch * sizes.channelQuads) : null,
+    needs[1] ? scatter(1, 'toMaps', features!, sizes.batch * sizes.maps) : null,
   ];
 };
 
@@ -152,6 +155,11 @@ export const attentionPoolOp: Op<Attrs> = {
   cost: (shapes, _, out) => {
     const { batch, pixels, maps, channels } = sizesOf(shapes);
     return { flops: 2 * batch * pixels * maps * channels, bytes: bytesOf(...shapes, out) };
+  },
+  // By the mean it is a product for each operand; by the maximum only the pixels of the maxima count, and zeros are written for the others.
+  backwardCost: (shapes, { pool }) => {
+    const { batch, pixels, maps, channels } = sizesOf(shapes);
+    return { flops: 4 * batch * maps * channels * (pool === 'GAP' ? pixels : 1), ...(pool === 'GMP' ? { bytes: bytesOf(...shapes, infer(shapes), infer(shapes)) } : {}) };
   },
   cases: [...casesFor('GAP'), ...casesFor('GMP')],
 };

@@ -215,7 +215,7 @@ export const batchNorm2dOp: Op<Attrs> = {
   keeps: { inputs: [0, 1, 2, 4] },
   cost: ([x, , , , , residual], { training }) => ({ flops: (training ? 7 : 2) * numel(x!), bytes: ((training ? 3 : 2) + (residual ? 1 : 0)) * bytesOf(x!) }),
   // The sums over x and the gradient must be known before either is read for the result.
-  backwardBytes: ([x], { training }) => (training ? 5 : 3) * bytesOf(x!),
+  backwardCost: ([x], { training }) => ({ bytes: (training ? 5 : 3) * bytesOf(x!) }),
   tolerance: { forward: 4e-6, gradient: 2e-5, reason: 'division by the deviation and square root (2.5 ulp each in WGSL) multiply the rounding of the sums' },
 };
 

@@ -72,8 +72,8 @@ export interface Op<A = unknown> {
   /** The forward in float64 on the host, written independently of the kernel. */
   readonly reference: (inputs: readonly Nd[], attrs: A) => Nd;
   readonly cost: (shapes: readonly Shape[], attrs: A, shape: Shape) => Cost;
-  /** Bytes that backward must read and write at least, where that is more than every operand once. */
-  readonly backwardBytes?: (shapes: readonly Shape[], attrs: A) => number;
+  /** What all gradients together cost, where that is not the forward's arithmetic and every operand once. */
+  readonly backwardCost?: (shapes: readonly Shape[], attrs: A) => Partial<Cost>;
   readonly cases: readonly OpCase<A>[];
   readonly tolerance?: Tolerance;
 }
