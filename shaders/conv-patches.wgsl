@@ -1,12 +1,13 @@
 // Convolutions of few input channels: a tap then fills less than a vec4f or two, and most of the work of an implicit
 // product would be finding pixels. The taps and channels of each output pixel are laid out as one row instead.
-// The grid is (pixels of a line, lines, images), because drivers on CPUs divide integers one lane at a time.
 //# include divide
+//# include grid
 //# include tail
 
 @group(0) @binding(0) var<storage, read> source: array<f32>;
 @group(0) @binding(1) var<storage, read_write> y: array<vec4f>;
 @group(0) @binding(2) var<storage, read_write> result: array<vec4f>;
+@group(0) @binding(3) var<storage, read> x: array<vec4f>;
 
 struct Params {
   inH: u32, inW: u32,
@@ -16,41 +17,51 @@ struct Params {
   padY: u32, padX: u32,
   dilationY: u32, dilationX: u32,
   firstImage: u32,
+  items: u32,                 // output pixels
   channels: u32,
   inStride: u32,              // elements between pixels of the convolution's input
   quads: u32,                 // vec4f in a row of taps and channels
 }
 @group(1) @binding(0) var<uniform> P: Params;
 
-// y[output pixel][tap, channel] = source[its input pixel][channel]
+// $LOW of them stand in a pixel's first vec4f, $HIGH in its second. Four taps fill as many vec4f as there are channels.
+const CHANNELS = u32($CHANNELS);
+
+// y[output pixel][tap, channel] = x[its input pixel][channel]
 @compute @workgroup_size(64)
-fn unfold(@builtin(global_invocation_id) at: vec3u) {
-  if (at.x >= P.outW) { return; }
-  let image = P.firstImage + at.z;
-  let y0 = i32(at.y * P.strideY) - i32(P.padY);
-  let x0 = i32(at.x * P.strideX) - i32(P.padX);
-  var slot = ((image * P.outH + at.y) * P.outW + at.x) * P.quads;
-  var lanes = vec4f(0.0);
-  var filled = 0u;
-  for (var r = 0u; r < P.kernelH; r++) {
-    let iy = y0 + i32(r * P.dilationY);
-    for (var s = 0u; s < P.kernelW; s++) {
-      let ix = x0 + i32(s * P.dilationX);
-      let inside = iy >= 0 && iy < i32(P.inH) && ix >= 0 && ix < i32(P.inW);
-      let start = select(0u, ((image * P.inH + u32(iy)) * P.inW + u32(ix)) * P.inStride, inside);
-      for (var c = 0u; c < P.channels; c++) {
-        lanes = select(lanes, vec4f(select(0.0, source[start + c], inside)), vec4u(0u, 1u, 2u, 3u) == vec4u(filled));
-        filled += 1u;
-        if (filled == 4u) {
-          y[slot] = lanes;
-          slot += 1u;
-          lanes = vec4f(0.0);
-          filled = 0u;
-        }
-      }
-    }
+fn unfold(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let item = linearWorkgroup(group, groups) * 64u + lane;
+  if (item >= P.items) { return; }
+  let line = cellOf(item, P.outW);
+  let at = cellOf(line.row, P.outH);
+  let y0 = i32(at.column * P.strideY) - i32(P.padY);
+  let x0 = i32(line.column * P.strideX) - i32(P.padX);
+  let end = (item + 1u) * P.quads;
+  var r = 0u;
+  var s = 0u;
+  for (var slot = item * P.quads; slot < end; slot += CHANNELS) {
+    var v: array<f32, 4u * CHANNELS>;
+    //# for u in 0..4
+    let iy$u = y0 + i32(r * P.dilationY);
+    let ix$u = x0 + i32(s * P.dilationX);
+    let inside$u = r < P.kernelH && iy$u >= 0 && iy$u < i32(P.inH) && ix$u >= 0 && ix$u < i32(P.inW);
+    let start$u = select(0u, ((at.row * P.inH + u32(iy$u)) * P.inW + u32(ix$u)) * (P.inStride / 4u), inside$u);
+    let low$u = select(vec4f(0.0), x[start$u], inside$u);
+    s = select(s + 1u, 0u, s + 1u == P.kernelW);
+    r += select(0u, 1u, s == 0u);
+    //# end
+    //# for u in 0..4
+    //# for c in 0..$LOW
+    v[$u * CHANNELS + $c] = low$u[$c];
+    //# end
+    //# for c in 0..$HIGH
+    v[$u * CHANNELS + 4 + $c] = select(0.0, x[start$u + 1u][$c], inside$u);
+    //# end
+    //# end
+    //# for q in 0..$CHANNELS
+    if (slot + $q < end) { y[slot + $q] = vec4f(v[4 * $q], v[4 * $q + 1], v[4 * $q + 2], v[4 * $q + 3]); }
+    //# end
   }
-  if (filled > 0u) { y[slot] = lanes; }
 }
 
 // The other way, without dilation: result[input pixel][channel] = sum over the taps that reach it of

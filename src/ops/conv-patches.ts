@@ -9,7 +9,7 @@ import type { Tensor } from '../tensor/tensor.js';
 import type { ConvAttrs } from './conv-shape.js';
 import type { Epilogue } from './epilogue.js';
 import { type Extents, gemmRows, gemmWeights, rowsGeometry } from './gemm.js';
-import { allocate, dispatch, WORKGROUP } from './op.js';
+import { allocate, dispatch, gridFor, WORKGROUP } from './op.js';
 
 const shader = new Shader('conv-patches', source);
 
@@ -28,17 +28,22 @@ const params = (x: Shape, w: Shape, y: Shape, a: ConvAttrs) => ({
   channels: w[2]!, inStride: quadsPerRow(x) * 4,
 });
 
-/** Every launch covers the pixels of some images, line by line. */
-const perPixel = (x: Tensor, entry: string, tensors: Record<string, Tensor>, values: ReturnType<typeof params> & { readonly quads: number }, [images, height, width]: Shape): void => {
-  for (let first = 0; first < images!; first += MAX_GROUPS) {
-    dispatch(x.runtime, shader.kernel(entry), tensors, { ...values, firstImage: first }, [Math.ceil(width! / WORKGROUP), height!, Math.min(MAX_GROUPS, images! - first)]);
-  }
-};
+const constants = (channels: number) => ({ CHANNELS: channels, LOW: Math.min(channels, 4), HIGH: Math.max(channels - 4, 0) });
 
 const unfold = (x: Tensor, w: Shape, y: Shape, a: ConvAttrs): Tensor => {
   const rows = allocate(x.runtime, rowsShape(w, y), 'conv2d patches', x.dtype);
-  perPixel(x, 'unfold', { source: x, y: rows }, { ...params(x.shape, w, y, a), quads: quadsPerRow(rows.shape) }, y);
+  const items = rows.shape[0]!;
+  dispatch(x.runtime, shader.kernel('unfold', constants(w[2]!)), { x, y: rows }, { ...params(x.shape, w, y, a), quads: quadsPerRow(rows.shape), items, firstImage: 0 }, gridFor(items));
   return rows;
+};
+
+/** Every launch covers the pixels of some images, line by line: drivers on CPUs divide integers one lane at a time. */
+const fold = (rows: Tensor, w: Shape, grad: Shape, result: Tensor, a: ConvAttrs): void => {
+  const [images, height, width] = result.shape as [number, number, number];
+  const values = { ...params(result.shape, w, grad, a), quads: quadsPerRow(rows.shape), items: 0 };
+  for (let firstImage = 0; firstImage < images; firstImage += MAX_GROUPS) {
+    dispatch(rows.runtime, shader.kernel('fold', constants(w[2]!)), { source: rows, result }, { ...values, firstImage }, [Math.ceil(width / WORKGROUP), height, Math.min(MAX_GROUPS, images - firstImage)]);
+  }
 };
 
 /** w [KH, KW, C, D] is a matrix [KH·KW·C, D] as it stands. */
@@ -62,5 +67,5 @@ export const patchesGradInput = (grad: Tensor, w: Tensor, result: Tensor, a: Con
   const rows = allocate(grad.runtime, rowsShape(w.shape, grad.shape), 'conv2d patches gradient');
   gemmRows(grad, w, rows, rowsGeometry(rows.shape[0]!),
     extents(grad.shape[3]!, rows.shape[1]!, { xPitch: quadsPerRow(grad.shape), wPitch: quadsPerRow(w.shape), yPitch: quadsPerRow(rows.shape) }), { transposed: true });
-  perPixel(grad, 'fold', { source: rows, result }, { ...params(result.shape, w.shape, grad.shape, a), quads: quadsPerRow(rows.shape) }, result.shape);
+  fold(rows, w.shape, grad.shape, result, a);
 });

@@ -93,7 +93,7 @@ export const gemmRows = (x: Tensor, w: Tensor, y: Tensor, g: Geometry, e: Extent
   const { transposed = false } = options;
   const tiling = tilingOf(runtime, 'rows', { height: ceilDiv(g.rows, 4), width: ceilDiv(e.width, 4), depth: 0, copies: e.batches });
   const plain = isPlain(g) && runtime.gemm.kind !== 'plain';
-  const kernel = kernelOf(shaderFor(runtime, x, w), tiling, 'rows', transposed, plain, g.place !== undefined);
+  const kernel = kernelOf(shaderFor(runtime, x, w, tiling.sparesX && plain && !transposed), tiling, 'rows', transposed, plain, g.place !== undefined);
   const params = paramsOf(g, e, tiling, options);
   params.rowTiles = ceilDiv(g.rows, tiling.rows);
   const packed = plain && runtime.gemm.kind === 'broadcast' && !transposed && e.batches === 1 ? packOperands(x, w, e, tiling, params) : { x, w };
