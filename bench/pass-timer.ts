@@ -1,5 +1,5 @@
 /** Times compute passes by the adapter's own clock. */
-import type { Dispatch, RecorderObserver } from '../src/kernels/recorder.js';
+import type { RecorderObserver } from '../src/kernels/recorder.js';
 import type { Runtime } from '../src/kernels/runtime.js';
 import type { Kernel } from '../src/kernels/shader.js';
 
@@ -10,8 +10,8 @@ export interface KernelTime {
 
 /** A pass that was executed; times in milliseconds of the adapter's clock. */
 interface Pass {
-  /** That of its first dispatch. */
-  readonly kernel: Kernel;
+  /** Where each dispatch has a pass of its own. */
+  readonly kernel: Kernel | null;
   /** Number of the submit it was part of. */
   readonly submit: number;
   readonly begin: number;
@@ -37,15 +37,19 @@ const readsImages = ({ shader }: Kernel): boolean => [...shader.bindings.values(
 export class PassTimer implements RecorderObserver {
   private readonly chunks: Chunk[] = [];
   private submit = 0;
+  readonly dispatching?: RecorderObserver['dispatching'];
+  readonly opening?: RecorderObserver['opening'];
 
-  constructor(private readonly runtime: Runtime, private readonly unit: 'dispatch' | 'pass') {}
+  constructor(private readonly runtime: Runtime, unit: 'dispatch' | 'pass') {
+    if (unit === 'dispatch') this.dispatching = ({ kernel }) => this.timed(kernel);
+    else this.opening = () => this.timed(null);
+  }
 
   static isPossible({ device }: Runtime): boolean {
     return device.gpu.features.has('timestamp-query');
   }
 
-  dispatching({ kernel }: Dispatch, opens: boolean): GPUComputePassDescriptor | null {
-    if (this.unit === 'pass' && !opens) return null;
+  private timed(kernel: Kernel | null): GPUComputePassDescriptor {
     const { queries, passes } = this.openChunk();
     const first = 2 * passes.length;
     passes.push({ kernel, submit: this.submit });
@@ -65,10 +69,11 @@ export class PassTimer implements RecorderObserver {
 
   /** The time of each pass, in order. What a kernel reads as an image is copied in front of its pass: that time is the kernel's too. */
   async kernelTimes(): Promise<KernelTime[]> {
-    return (await this.read()).map(({ kernel, submit, begin, end }, i, all) => {
+    return (await this.read()).flatMap(({ kernel, submit, begin, end }, i, all) => {
+      if (!kernel) return [];
       const before = all[i - 1];
       const from = before?.submit === submit && readsImages(kernel) ? before.end : begin;
-      return { kernel, ms: end - from };
+      return [{ kernel, ms: end - from }];
     });
   }
 

@@ -25,11 +25,10 @@ export interface RecorderStatistics {
 
 /** Looks on while work is recorded: how a profiler gets between the dispatches. */
 export interface RecorderObserver {
-  /**
-   * Called before each dispatch; `opens` says that it begins a compute pass in any case. A descriptor lets it begin one of
-   * its own, with timestamps for example. While an observer has this, nothing is replayed.
-   */
-  dispatching?(dispatch: Dispatch, opens: boolean): GPUComputePassDescriptor | null;
+  /** Called before each dispatch. A descriptor gives it a compute pass of its own, with timestamps for example. While an observer has this, nothing is replayed. */
+  dispatching?(dispatch: Dispatch): GPUComputePassDescriptor | null;
+  /** Called before a compute pass begins otherwise. */
+  opening?(): GPUComputePassDescriptor;
   /** Called around each submit. */
   submitting?(): void;
   submitted?(): void;
@@ -91,7 +90,7 @@ export class Recorder {
       this.capturing.names(ranges);
       this.capturing.add({ kind: 'dispatch', kernel: compiled, operands, parameters: hasLive(params) ? { kernel, values: { ...params } } : parameters, grid });
     }
-    this.issue(this.openPass(this.observer?.dispatching?.({ kernel, ranges, params, grid }, !this.pass) ?? null), compiled, operands, parameters, grid);
+    this.issue(this.openPass(this.observer?.dispatching?.({ kernel, ranges, params, grid }) ?? null), compiled, operands, parameters, grid);
   }
 
   /** Copies a range's bytes to another one of the same length. */
@@ -195,7 +194,7 @@ export class Recorder {
   private openPass(own: GPUComputePassDescriptor | null): GPUComputePassEncoder {
     if (this.pass && !own) return this.pass;
     this.pass?.end();
-    this.pass = this.openEncoder().beginComputePass(own ?? {});
+    this.pass = this.openEncoder().beginComputePass(own ?? this.observer?.opening?.() ?? {});
     this.current.kernel = this.current.operands = this.current.parameters = null;
     return this.pass;
   }
