@@ -8,7 +8,8 @@ import { BatchNorm2d, Conv2d, Linear } from '../src/nn/layers.js';
 import { seedInit } from '../src/nn/init.js';
 import { Module } from '../src/nn/module.js';
 import { AdamW } from '../src/nn/optimizer.js';
-import { affine, crossEntropy, dropout, fill_, globalAvgPool2d, manualSeed, relu, setRandomStep, zeros } from '../src/ops/index.js';
+import { accumulate } from '../src/ops/binary.js';
+import { affine, crossEntropy, dropout, fill_, globalAvgPool2d, manualSeed, matmul, relu, setRandomStep, zeros } from '../src/ops/index.js';
 import { addScalars_ } from '../src/ops/scalar-sums.js';
 import { tensor } from '../src/tensor/create.js';
 import { keep, scope } from '../src/tensor/scope.js';
@@ -183,6 +184,24 @@ void t.test('memory given away in between', async (t) => {
     t.same(result, plain);
     t.ok(calls < STEPS, `the function ran ${calls} times`);
   });
+});
+
+void t.test('copies of operands from before the work', async (t) => {
+  const matrix = (seed: number): Tensor => keep(tensor(portableImages(1, 16, seed).subarray(0, 256), [16, 16]));
+  const [a, b, c, d] = [matrix(1), matrix(2), matrix(3), matrix(4)] as [Tensor, Tensor, Tensor, Tensor];
+  const result = keep(zeros([16, 16], { runtime }));
+  const product = new Captured(() => {
+    fill_(result, 0);
+    accumulate(result, matmul(a, b));
+  }, runtime);
+  const expected = await scope(() => matmul(a, b).data());
+  for (let i = 0; i < 3; i++) {
+    // Nothing is submitted in between: the adapter may hold images of a and b, or of others.
+    scope(() => (i === 0 ? [matmul(a, c), matmul(d, b)] : [matmul(c, d), matmul(d, c), matmul(c, c)]).forEach((y) => y.release()));
+    product.run(() => []);
+    t.same(await result.data(), expected, `run ${i}`);
+  }
+  for (const tensor of [a, b, c, d, result]) tensor.release();
 });
 
 void t.test('batches of several sizes', async (t) => {

@@ -113,6 +113,8 @@ export class Recorder {
       fn();
       return null;
     }
+    // A replay cannot count on images that happened to be there.
+    this.images.forget();
     const capture = (this.capturing = new Capture({ arena: this.arena, images: this.images }));
     try {
       capture.finish(this.device.pool.handedOut(() => capturing(capture, fn)));
