@@ -2,7 +2,6 @@
 // product would be finding pixels. The taps and channels of each output pixel are laid out as one row instead.
 //# include divide
 //# include grid
-//# include tail
 
 @group(0) @binding(0) var<storage, read> source: array<f32>;
 @group(0) @binding(1) var<storage, read_write> y: array<vec4f>;
@@ -18,7 +17,6 @@ struct Params {
   dilationY: u32, dilationX: u32,
   firstImage: u32,
   items: u32,                 // output pixels
-  channels: u32,
   inStride: u32,              // elements between pixels of the convolution's input
   quads: u32,                 // vec4f in a row of taps and channels
 }
@@ -64,6 +62,22 @@ fn unfold(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: 
   }
 }
 
+// What a tap passes to a pixel's first vec4f, and to its second.
+fn passedLow(start: u32) -> vec4f {
+  var v = vec4f(0.0);
+  //# for c in 0..$LOW
+  v[$c] = source[start + $c];
+  //# end
+  return v;
+}
+fn passedHigh(start: u32) -> vec4f {
+  var v = vec4f(0.0);
+  //# for c in 0..$HIGH
+  v[$c] = source[start + 4 + $c];
+  //# end
+  return v;
+}
+
 // The other way, without dilation: result[input pixel][channel] = sum over the taps that reach it of
 // source[their output pixel][tap, channel]. The grid is (pixels of a line, lines, images) of the input.
 @compute @workgroup_size(64)
@@ -75,22 +89,21 @@ fn fold(@builtin(global_invocation_id) at: vec3u) {
   let x0 = quotient(at.x + P.padX, P.strideX);
   let firstR = at.y + P.padY - y0 * P.strideY;
   let firstS = at.x + P.padX - x0 * P.strideX;
-  let slot = ((image * P.inH + at.y) * P.inW + at.x) * (P.inStride / 4u);
-  for (var q = 0u; q < P.inStride / 4u; q++) {
-    let few = P.channels - q * 4u;
-    var sum = vec4f(0.0);
-    var oy = i32(y0);
-    for (var r = firstR; r < P.kernelH; r += P.strideY) {
-      var ox = i32(x0);
-      for (var s = firstS; s < P.kernelW; s += P.strideX) {
-        let inside = oy >= 0 && oy < i32(P.outH) && ox >= 0 && ox < i32(P.outW);
-        let start = select(0u, ((image * P.outH + u32(oy)) * P.outW + u32(ox)) * P.quads * 4u + (r * P.kernelW + s) * P.channels + q * 4u, inside);
-        let v = vec4f(source[start], source[start + min(1u, few - 1u)], source[start + min(2u, few - 1u)], source[start + min(3u, few - 1u)]);
-        sum += select(vec4f(0.0), v, inside);
-        ox -= 1;
-      }
-      oy -= 1;
+  var low = vec4f(0.0);
+  var high = vec4f(0.0);
+  var oy = i32(y0);
+  for (var r = firstR; r < P.kernelH; r += P.strideY) {
+    var ox = i32(x0);
+    for (var s = firstS; s < P.kernelW; s += P.strideX) {
+      let inside = oy >= 0 && oy < i32(P.outH) && ox >= 0 && ox < i32(P.outW);
+      let start = select(0u, ((image * P.outH + u32(oy)) * P.outW + u32(ox)) * P.quads * 4u + (r * P.kernelW + s) * CHANNELS, inside);
+      low += select(vec4f(0.0), passedLow(start), inside);
+      high += select(vec4f(0.0), passedHigh(start), inside);
+      ox -= 1;
     }
-    result[slot + q] = maskTail(sum, q, P.channels);
+    oy -= 1;
   }
+  let slot = ((image * P.inH + at.y) * P.inW + at.x) * (P.inStride / 4u);
+  result[slot] = low;
+  if (CHANNELS > 4u) { result[slot + 1u] = high; }
 }

@@ -53,12 +53,12 @@ struct Best {
 fn one(v: vec4f, tap: u32) -> Best {
   return Best(v, vec4u(tap), bitcast<vec4u>(v) & vec4u(0x7fffffffu));
 }
-// The better of two: a NaN wins over all numbers, among equals the first of the window.
+// The better of two: a NaN wins over all numbers, and the last of several; among equal numbers the first of the window.
 fn better(a: Best, b: Best) -> Best {
   if (INDEXED) {
     let earlier = b.tap < a.tap;
     let aCounts = !isNan4(a.value);
-    let wins = (isNan4(b.value) & (aCounts | earlier)) | (aCounts & ((b.value > a.value) | ((b.value == a.value) & earlier)));
+    let wins = (isNan4(b.value) & (aCounts | !earlier)) | (aCounts & ((b.value > a.value) | ((b.value == a.value) & earlier)));
     return Best(select(a.value, b.value, wins), select(a.tap, b.tap, wins), a.size);
   }
   return Best(select(a.value, b.value, b.value > a.value), a.tap, max(a.size, b.size));

@@ -25,7 +25,7 @@ export const suitsPatches = ({ device }: Runtime, w: Shape, y: Shape, { groups }
 const params = (x: Shape, w: Shape, y: Shape, a: ConvAttrs) => ({
   inH: x[1]!, inW: x[2]!, outH: y[1]!, outW: y[2]!, kernelH: w[0]!, kernelW: w[1]!, strideY: a.stride[0], strideX: a.stride[1],
   padY: a.padding[0], padX: a.padding[1], dilationY: a.dilation[0], dilationX: a.dilation[1],
-  channels: w[2]!, inStride: quadsPerRow(x) * 4,
+  inStride: quadsPerRow(x) * 4,
 });
 
 const constants = (channels: number) => ({ CHANNELS: channels, LOW: Math.min(channels, 4), HIGH: Math.max(channels - 4, 0) });
