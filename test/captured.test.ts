@@ -204,6 +204,20 @@ void t.test('copies of operands from before the work', async (t) => {
   for (const tensor of [a, b, c, d, result]) tensor.release();
 });
 
+void t.test('a tensor that the function reads is replaced, and another one gets its memory', async (t) => {
+  const row = (value: number): Tensor => keep(tensor([value, value], [2], { runtime }));
+  const sum = keep(zeros([2], { runtime }));
+  let weight = row(1);
+  const adding = new Captured(() => accumulate(sum, weight), runtime);
+  for (let i = 0; i < 3; i++) adding.run(() => []);
+  weight.release();
+  const other = row(100);
+  weight = row(10);
+  for (let i = 0; i < 2; i++) adding.run(() => []);
+  t.same([...(await sum.data())], [23, 23]);
+  for (const tensor of [weight, other, sum]) tensor.release();
+});
+
 void t.test('batches of several sizes', async (t) => {
   const count = (step: number): number => (step === 2 ? 3 : 2);
   t.same((await captured(false, undefined, count)).result, await plainly(false, count));

@@ -13,6 +13,8 @@ export interface PooledBuffer {
   readonly size: number;
   /** Whether somebody has it, the pool keeps it for reuse, or it is gone (or about to go). */
   state: 'in use' | 'idle' | 'gone';
+  /** How often it was handed out. */
+  uses: number;
 }
 
 export interface PoolStatistics {
@@ -66,9 +68,10 @@ export class BufferPool {
         'Use a smaller batch size or image size, or an adapter with a larger maxStorageBufferBindingSize.');
     }
     const size = Math.min(sizeClass(bytes), Math.max(limit - (limit % 256), bytes));
-    if (this.dry) return { id: -1 - this.dry.acquire(size, bytes, label), gpu: null as unknown as GPUBuffer, size, state: 'in use' };
+    if (this.dry) return { id: -1 - this.dry.acquire(size, bytes, label), gpu: null as unknown as GPUBuffer, size, state: 'in use', uses: 1 };
     const buffer = this.idle.take(size) ?? this.create(size, label());
     buffer.state = 'in use';
+    buffer.uses++;
     this.log?.add(buffer);
     this.liveBuffers++;
     this.liveBytes += buffer.size;
@@ -146,6 +149,6 @@ export class BufferPool {
       }
     }, () => {});
     this.created++;
-    return { id: this.nextId++, gpu, size, state: 'in use' };
+    return { id: this.nextId++, gpu, size, state: 'in use', uses: 0 };
   }
 }

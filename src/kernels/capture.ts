@@ -46,13 +46,13 @@ export const repeated = (action: () => void): void => {
 
 /**
  * Commands of work that ran once, to be given to the adapter again without running the JavaScript that led to them. They name buffers:
- * a replay is right as long as those that the work had borrowed from the pool lie there idle, and all others are where they were.
+ * a replay is right as long as those that the work had borrowed from the pool lie there idle, and all others are still held by whom they were.
  */
 export class Capture {
   readonly commands: Command[] = [];
   private readonly named = new Set<PooledBuffer>();
   private borrowed: readonly PooledBuffer[] = [];
-  private kept: readonly PooledBuffer[] = [];
+  private held: readonly { readonly buffer: PooledBuffer; readonly uses: number }[] = [];
   private live = 0;
   /** Set where something happened that cannot be done again: data that came from JavaScript, or went there. */
   unrepeatable = false;
@@ -76,7 +76,7 @@ export class Capture {
   /** The work is done. @param borrowed buffers that it took from the pool */
   finish(borrowed: ReadonlySet<PooledBuffer>): void {
     this.borrowed = [...borrowed];
-    this.kept = [...this.named].filter((buffer) => !borrowed.has(buffer));
+    this.held = [...this.named].filter((buffer) => !borrowed.has(buffer)).map((buffer) => ({ buffer, uses: buffer.uses }));
     this.named.clear();
   }
 
@@ -84,6 +84,6 @@ export class Capture {
   get isCurrent(): boolean {
     const { arena, images } = this.foundations;
     return !this.unrepeatable && arena.resets === this.resets && images.replacements === this.replacements && this.live <= arena.free &&
-      this.borrowed.every((buffer) => buffer.state === 'idle') && this.kept.every((buffer) => buffer.state === 'in use');
+      this.borrowed.every((buffer) => buffer.state === 'idle') && this.held.every(({ buffer, uses }) => buffer.state === 'in use' && buffer.uses === uses);
   }
 }
