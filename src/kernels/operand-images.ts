@@ -11,6 +11,8 @@ const LINE_BYTES = LINE * TEXEL_BYTES;
 export interface OperandImage {
   /** From 1, unique among images, so that bind groups can be told apart. */
   readonly number: number;
+  /** Its place among images: a larger one takes that of the one it replaces. */
+  readonly place: number;
   readonly texture: GPUTexture;
   readonly view: GPUTextureView;
   readonly lines: number;
@@ -88,13 +90,13 @@ export class OperandImages {
     for (const texture of this.outgrown) texture.destroy();
     this.outgrown = [];
     this.forget();
-    this.images.sort((a, b) => a.number - b.number);
+    this.images.sort((a, b) => a.place - b.place);
   }
 
   /** The image that was unused for longest, as the one used last, and with so many lines. */
   private withLines(lines: number): OperandImage {
     const old = this.images.length === IMAGES ? this.images.shift()! : null;
-    const image = old && old.lines >= lines ? old : this.create(lines);
+    const image = old && old.lines >= lines ? old : this.create(lines, old ? old.place : this.images.length);
     if (old && old !== image) {
       this.outgrown.push(old.texture);
       this.replacements++;
@@ -103,11 +105,11 @@ export class OperandImages {
     return image;
   }
 
-  private create(lines: number): OperandImage {
+  private create(lines: number, place: number): OperandImage {
     const height = Math.min(2 ** Math.ceil(Math.log2(lines)), this.device.limits.maxTextureDimension2D);
     const texture = this.device.gpu.createTexture({
       label: 'operand', size: [LINE, height], format: 'rgba32float', usage: GPUTextureUsage.STORAGE_BINDING | GPUTextureUsage.COPY_DST,
     });
-    return { number: ++this.made, texture, view: texture.createView(), lines: height, source: null };
+    return { number: ++this.made, place, texture, view: texture.createView(), lines: height, source: null };
   }
 }
