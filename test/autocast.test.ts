@@ -150,6 +150,21 @@ t.test('gradients of float32 weights are not rounded to float16', { skip }, (t) 
   t.ok(worstError(half, plain).error < 1e-6, 'operands that float16 holds give the gradient of float32');
 }));
 
+t.test('attention pooling adds to gradients that are float16', { skip }, (t) => scope(async () => {
+  for (const pool of ['GAP', 'GMP'] as const) {
+    const [features, maps] = [made([1, 3, 3, 8], 21, 'float16').requiresGrad_(), made([1, 3, 3, 4], 22, 'float16').requiresGrad_()];
+    const gradients = async (): Promise<number[][]> => {
+      backward(sum(attentionPool(features, maps, { pool })));
+      return [[...(await features.grad!.data())], [...(await maps.grad!.data())]];
+    };
+    const once = await gradients();
+    const twice = await gradients();
+    t.ok(once.every((values) => values.some((v) => v !== 0)), `${pool}: there are gradients`);
+    // Twice a float16 is one, but a sum of unrounded numbers may be rounded to its neighbour.
+    once.forEach((values, i) => t.ok(worstError(twice[i]!, values.map((v) => 2 * v)).error < 2 ** -10, `${pool}: input ${i} has twice the gradient`));
+  }
+}));
+
 t.test('a weight is converted once per region, and again when it was updated', { skip }, (t) => scope(async () => {
   const [x, w] = [made([4, 8], 31, 'float16'), made([8, 8], 32).requiresGrad_()];
   const counted = (fn: () => void): number => {

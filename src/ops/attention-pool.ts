@@ -91,13 +91,14 @@ const poolMaxima = (features: Tensor, maps: Tensor): { output: Tensor; saved: { 
 /** Invocations of a workgroup where there are few of them and each has much to do. */
 const FEW = 8;
 
-/** Gradients of features and maps at the pixels of the maxima, added to those in `into`. */
+/** Gradients of features and maps at the pixels of the maxima, added to those in `into` that are float32: a float16 would be rounded with each of many terms. */
 const maximumGradients = ({ runtime, grad, shapes, needs, inputs: [features, maps], saved, into = [] }: BackwardCall<Attrs>): (Tensor | null)[] => {
   const sizes = sizesOf(shapes);
   const scatter = (i: 0 | 1, entry: string, values: Tensor, items: number): Tensor | null => {
-    const result = into[i] ?? fill_(allocate(runtime, shapes[i]!, 'attentionPool gradient'), 0);
+    const sum = into[i]?.dtype === 'float32' ? into[i] : null;
+    const result = sum ?? fill_(allocate(runtime, shapes[i]!, 'attentionPool gradient'), 0);
     dispatch(runtime, shader.kernel(entry), { values, gradient: grad, winners: saved.firsts!, result }, { ...sizes }, gridFor(items, FEW));
-    return into[i] ? null : result;
+    return sum ? null : result;
   };
   return [
     needs[0] ? scatter(0, 'toFeatures', maps!, sizes.batch * sizes.channelQuads) : null,
