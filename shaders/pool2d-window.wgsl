@@ -65,7 +65,8 @@ fn better(a: Best, b: Best) -> Best {
 }
 fn valueOf(best: Best) -> vec4f {
   if (INDEXED) { return best.value; }
-  return select(best.value, bitcast<vec4f>(best.size), best.size > vec4u(0x7f800000u));
+  let size = bitcast<vec4f>(best.size);
+  return select(best.value, size, isNan4(size));
 }
 
 // How far into its window the pixel lies that is read for the k-th along an axis: beyond the border the one at the border stands
