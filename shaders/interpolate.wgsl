@@ -6,7 +6,8 @@
 override NEAREST: bool = false;
 override ALIGNED: bool = false;   // aligned corners
 override BOXED: bool = false;     // resize box b of image b instead of the whole image
-override COLUMNS: bool = false;   // which axis `backward` takes
+override ROWS: bool = false;      // walk down columns instead of along lines; of `backward`, which resizes one axis: the rows
+override LEAPING: bool = false;   // `forward`: there may be source elements that nothing is mixed from, as when shrinking
 
 struct Params {
   batch: u32,
@@ -15,8 +16,10 @@ struct Params {
   outHeight: u32,
   outWidth: u32,
   quads: u32,           // vec4f of a pixel
+  lines: u32,           // lines of an image, or columns, that are walked along
   runs: u32,            // parts into which the walked axis is cut, of `run` entries
   run: u32,
+  inner: u32,           // `backward`: vec4f behind the axis
 }
 @group(0) @binding(0) var<storage, read> x: array<vec4f>;
 @group(0) @binding(1) var<storage, read> boxes: array<vec4f>;            // y0, x0, y1, x1, far edges exclusive
@@ -76,43 +79,68 @@ fn firstOutput(low: i32, axis: Axis, outSize: u32) -> u32 {
   return min(quotient(ahead + axis.step - 1u, axis.step), outSize);
 }
 
-// An invocation walks down one column of the result: its two source columns stay the same, and each source row is mixed once.
+// An axis, what it is cut from, and the vec4f between neighbours along it.
+struct Side {
+  axis: Axis,
+  outSize: u32,
+  origin: u32,
+  inPitch: u32,
+  outPitch: u32,
+}
+fn sideOf(window: Window, rows: bool) -> Side {
+  if (rows) { return Side(axisOf(window.size.x, P.outHeight), P.outHeight, window.origin.x, P.inWidth * P.quads, P.outWidth * P.quads); }
+  return Side(axisOf(window.size.y, P.outWidth), P.outWidth, window.origin.y, P.quads, P.quads);
+}
+
+// An invocation walks along $ACROSS neighbouring lines of the result: the two source lines of each stay the same and are mixed
+// once. The outputs between two source elements form an inner loop that does little but store.
 @compute @workgroup_size(64)
 fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
   let pixel = cellOf(linearWorkgroup(group, groups) * 64u + lane, P.quads);
-  let place = cellOf(pixel.row, P.outWidth);
+  let place = cellOf(pixel.row, (P.lines + $ACROSS - 1u) / $ACROSS);
   let part = cellOf(place.row, P.runs);
   let image = part.row;
   if (image >= P.batch) { return; }
   let window = windowOf(image);
-  let columns = axisOf(window.size.y, P.outWidth);
-  let column = positionOf(place.column, columns);
-  let weight = weightOf(column, columns);
-  let left = (window.origin.y + lowOf(column, columns)) * P.quads + pixel.column;
-  let right = (window.origin.y + highOf(lowOf(column, columns), columns)) * P.quads + pixel.column;
-  let rows = axisOf(window.size.x, P.outHeight);
-  let step = stepOf(rows);
-  let pitch = P.inWidth * P.quads;
-  let top = (image * P.inHeight + window.origin.x) * pitch;
+  let side = sideOf(window, ROWS);
+  let across = sideOf(window, !ROWS);
+  let source = image * P.inHeight * P.inWidth * P.quads + side.origin * side.inPitch + pixel.column;
+  let goal = image * P.outHeight * P.outWidth * P.quads + pixel.column;
+  let step = stepOf(side.axis);
   var o = part.column * P.run;
-  let end = min(o + P.run, P.outHeight);
-  var at = (image * P.outHeight + o) * P.outWidth * P.quads + place.column * P.quads + pixel.column;
-  var row = positionOf(o, rows);
-  var current = 0xffff0000u;      // no row is near it
-  var above = vec4f(0.0);
-  var below = vec4f(0.0);
-  for (; o < end; o++) {
-    let low = lowOf(row, rows);
-    if (low != current) {
-      let start = top + low * pitch;
-      if (low == current + 1u) { above = below; } else { above = mix(x[start + left], x[start + right], weight); }
-      let following = top + highOf(low, rows) * pitch;
-      below = mix(x[following + left], x[following + right], weight);
-      current = low;
+  let end = min(o + P.run, side.outSize);
+  var position = positionOf(o, side.axis);
+  let start = lowOf(position, side.axis) * side.inPitch;
+  //# for c in 0..$ACROSS
+  let line$c = place.column * $ACROSS + $c;
+  let crossing$c = positionOf(min(line$c, P.lines - 1u), across.axis);
+  let weight$c = weightOf(crossing$c, across.axis);
+  let low$c = source + (across.origin + lowOf(crossing$c, across.axis)) * across.inPitch;
+  let high$c = source + (across.origin + highOf(lowOf(crossing$c, across.axis), across.axis)) * across.inPitch;
+  var before$c: vec4f;
+  var behind$c = mix(x[low$c + start], x[high$c + start], weight$c);
+  //# end
+  while (o < end) {
+    let low = lowOf(position, side.axis);
+    let high = min(position.row, side.axis.size - 1u);
+    //# for c in 0..$ACROSS
+    before$c = behind$c;
+    if (LEAPING) { before$c = mix(x[low$c + low * side.inPitch], x[high$c + low * side.inPitch], weight$c); }
+    behind$c = mix(x[low$c + high * side.inPitch], x[high$c + high * side.inPitch], weight$c);
+    //# end
+    // Outputs before the first source element have it on both sides.
+    let counts = select(1.0, 0.0, NEAREST || position.row == 0u);
+    loop {
+      let weight = counts * f32(position.column) / f32(side.axis.parts);
+      //# for c in 0..$ACROSS
+      if (line$c < P.lines) { y[goal + line$c * across.outPitch + o * side.outPitch] = select(mix(before$c, behind$c, weight), before$c, NEAREST); }
+      //# end
+      o++;
+      position.column += step.column;
+      continuing { break if step.row > 0u || position.column >= side.axis.parts || o == end; }
     }
-    y[at] = mix(above, below, weightOf(row, rows));
-    at += P.outWidth * P.quads;
-    row = moved(row, step, rows.parts);
+    let wraps = position.column >= side.axis.parts;
+    position = Cell(position.row + step.row + select(0u, 1u, wraps), position.column - select(0u, side.axis.parts, wraps));
   }
 }
 
@@ -120,40 +148,49 @@ fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
 // two source elements that it mixes.
 @compute @workgroup_size(64)
 fn backward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let inner = select(P.outWidth * P.quads, P.quads, COLUMNS);
-  let outSize = select(P.outHeight, P.outWidth, COLUMNS);
-  let inSize = select(P.inHeight, P.inWidth, COLUMNS);
-  let item = cellOf(linearWorkgroup(group, groups) * 64u + lane, inner);
+  let outSize = select(P.outWidth, P.outHeight, ROWS);
+  let inSize = select(P.inWidth, P.inHeight, ROWS);
+  let item = cellOf(linearWorkgroup(group, groups) * 64u + lane, P.inner);
   let part = cellOf(item.row, P.runs);
-  let outer = part.row;
-  let image = select(outer, outer / P.inHeight, COLUMNS);
+  let place = cellOf(part.row, (P.lines + $ACROSS - 1u) / $ACROSS);
+  let image = place.row;
   if (image >= P.batch) { return; }
   let window = windowOf(image);
-  let origin = i32(select(window.origin.x, window.origin.y, COLUMNS));
-  let axis = axisOf(select(window.size.x, window.size.y, COLUMNS), outSize);
+  let origin = i32(select(window.origin.y, window.origin.x, ROWS));
+  let axis = axisOf(select(window.size.y, window.size.x, ROWS), outSize);
   let step = stepOf(axis);
   let first = i32(part.column * P.run);
   let end = min(first + i32(P.run), i32(inSize));
   // The element before the first one shares outputs with it.
   var o = firstOutput(first - 1 - origin, axis, outSize);
   var position = positionOf(o, axis);
-  var carried = vec4f(0.0);
+  //# for c in 0..$ACROSS
+  let line$c = place.column * $ACROSS + $c;
+  let outer$c = image * P.lines + min(line$c, P.lines - 1u);
+  var carried$c = vec4f(0.0);
+  //# end
   for (var i = first - 1; i < end; i++) {
-    var own = vec4f(0.0);
-    var following = vec4f(0.0);
+    //# for c in 0..$ACROSS
+    var own$c = vec4f(0.0);
+    var following$c = vec4f(0.0);
+    //# end
     while (o < outSize && i32(lowOf(position, axis)) == i - origin) {
-      let passed = x[(outer * outSize + o) * inner + item.column];
       let weight = weightOf(position, axis);
-      own += (1.0 - weight) * passed;
-      following += weight * passed;
+      //# for c in 0..$ACROSS
+      let passed$c = x[(outer$c * outSize + o) * P.inner + item.column];
+      own$c += (1.0 - weight) * passed$c;
+      following$c += weight * passed$c;
+      //# end
       position = moved(position, step, axis.parts);
       o++;
     }
+    //# for c in 0..$ACROSS
     if (i - origin == i32(axis.size) - 1) {
-      own += following;
-      following = vec4f(0.0);
+      own$c += following$c;
+      following$c = vec4f(0.0);
     }
-    if (i >= first) { y[(outer * inSize + u32(i)) * inner + item.column] = carried + own; }
-    carried = following;
+    if (i >= first && line$c < P.lines) { y[(outer$c * inSize + u32(i)) * P.inner + item.column] = carried$c + own$c; }
+    carried$c = following$c;
+    //# end
   }
 }

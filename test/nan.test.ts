@@ -5,7 +5,7 @@ import { NanTracer } from '../src/autograd/nan-tracer.js';
 import { Linear, Sequential } from '../src/nn/layers.js';
 import { Module } from '../src/nn/module.js';
 import {
-  add, argmax, batchNorm2d, clamp, conv2d, crossEntropy, globalAvgPool2d, l2Normalize, log, matmul, max, maxPool2d, maximum, mean, min, minimum, ones, relu, softmax, sum, zeros,
+  add, argmax, batchNorm2d, clamp, conv2d, crossEntropy, globalAvgPool2d, interpolate, l2Normalize, log, matmul, max, maxPool2d, maximum, mean, min, minimum, ones, relu, softmax, sum, zeros,
 } from '../src/ops/index.js';
 import { tensor } from '../src/tensor/create.js';
 import { scope } from '../src/tensor/scope.js';
@@ -53,6 +53,8 @@ t.test('infinities keep their sign', (t) => scope(async () => {
   t.same([await max(up).item(), await min(down).item(), await sum(up).item(), await max(down).item()], [Infinity, -Infinity, Infinity, 2]);
   t.same([...(await relu(down).data())], [0, 0, 0, 0, 1, 2]);
   t.ok(Number.isNaN(await sum(add(up, down)).item()), '∞ − ∞');
+  const nearest = interpolate(tensor([1, Infinity, 2, -Infinity], [1, 2, 2, 1]), { size: [2, 3], mode: 'nearest' });
+  t.same([...(await nearest.data())], [1, 1, Infinity, 2, 2, -Infinity], 'the nearest pixel alone, whatever stands beside it');
 }));
 
 t.test('pooling, convolution, matmul, normalisation, loss', (t) => scope(async () => {

@@ -111,6 +111,7 @@ export const interpolateOp: Op<Attrs> = {
   cases: [
     ...MODES.flatMap((how) => SIZES.map(([shape, size]) => caseOf(shape, size, how))),
     { ...caseOf([1, 1, 2, 1], [2050, 2048], MODES[2]!), name: '65,600 workgroups', gradient: 'none' },
+    caseOf([1, 2, 3, 1], [2, 2100], MODES[1]!), caseOf([1, 1, 2100, 1], [2, 7], MODES[0]!),
     caseOf([12, 26, 26, 1], [448, 448], MODES[1]!, true),
     caseOf([1, 26, 26, 32], [448, 448], MODES[1]!, true),
     caseOf([2, 448, 448, 3], [224, 224], MODES[3]!, true),
