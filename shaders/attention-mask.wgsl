@@ -20,60 +20,70 @@ struct Params {
   aligned: u32,       // 1: corners of map and image coincide when upsampling
   upsampled: u32,     // 1: the maximum is that of the upsampled map
   rule: u32,          // when a map is unusable: 0 box, 1 dropping, 2 plain comparison
+  runs: u32,          // parts into which the columns of a mask are cut, of `run` rows
+  run: u32,
 }
 @group(0) @binding(0) var<storage, read> maps: array<f32>;
 @group(0) @binding(1) var<storage, read> theta: array<f32>;
-@group(0) @binding(2) var<storage, read_write> ranges: array<vec2f>;    // per image row: smallest and largest value
-@group(0) @binding(3) var<storage, read> rowRanges: array<vec2f>;
-@group(0) @binding(4) var<storage, read_write> limits: array<vec2f>;    // per image: threshold, and 1 if the map is usable
-@group(0) @binding(5) var<storage, read> threshold: array<vec2f>;
-@group(0) @binding(6) var<storage, read_write> degenerate: array<u32>;
-@group(0) @binding(7) var<storage, read_write> bounds: array<vec2u>;    // per image row: first hot column, and one past the last
-@group(0) @binding(8) var<storage, read> rowBounds: array<vec2u>;
-@group(0) @binding(9) var<storage, read_write> result: array<vec4f>;
+@group(0) @binding(2) var<storage, read_write> limits: array<vec2f>;    // per image: threshold, and 1 if the map is usable
+@group(0) @binding(3) var<storage, read> threshold: array<vec2f>;
+@group(0) @binding(4) var<storage, read_write> degenerate: array<u32>;
+@group(0) @binding(5) var<storage, read_write> bounds: array<vec2u>;    // per image column: first hot row, and one past the last
+@group(0) @binding(6) var<storage, read> columnBounds: array<vec2u>;
+@group(0) @binding(7) var<storage, read_write> result: array<vec4f>;
 @group(1) @binding(0) var<uniform> P: Params;
 
-// The upsampled map at one image row; holds the two map columns around the current pixel.
-struct RowWalk {
-  upper: u32,
-  lower: u32,
-  weight: f32,
-  column: u32,
-  left: f32,
-  right: f32,
+// Down one image column, through one gap between map rows after the other.
+struct Walk {
+  left: u32,        // map columns to the left and to the right, in the image's first map row
+  right: u32,
+  weight: f32,      // of `right`
+  rows: Axis,
+  y: u32,           // image row
+  gap: u32,         // before this map row
+  part: u32,        // how far the image row is behind the map row above; below the gap: more than all parts
+  above: f32,
+  below: f32,
 }
-fn walkRow(image: u32, y: u32) -> RowWalk {
-  let rows = tapsOf(y, P.mapHeight, P.height, P.aligned == 1u);
-  let base = image * P.mapHeight;
-  return RowWalk((base + rows.low) * P.mapWidth, (base + rows.high) * P.mapWidth, rows.weight, 0xffffffffu, 0.0, 0.0);
+fn walkFrom(image: u32, x: u32, y: u32) -> Walk {
+  let columns = axisOf(P.mapWidth, P.width, P.aligned == 1u);
+  let across = positionOf(x, columns);
+  let rows = axisOf(P.mapHeight, P.height, P.aligned == 1u);
+  let down = positionOf(y, rows);
+  let first = image * P.mapHeight * P.mapWidth;
+  let left = first + max(across.row, 1u) - 1u;
+  let right = first + min(across.row, P.mapWidth - 1u);
+  var walk = Walk(left, right, f32(across.column) / f32(columns.parts), rows, y, down.row, down.column, 0.0, 0.0);
+  walk.above = mapRow(walk, max(down.row, 1u) - 1u);
+  walk.below = mapRow(walk, down.row);
+  return walk;
 }
-// A pixel of the map takes a whole vec4f.
-fn mapColumn(walk: ptr<function, RowWalk>, column: u32) -> f32 {
-  return mix(maps[((*walk).upper + column) * 4u], maps[((*walk).lower + column) * 4u], (*walk).weight);
+// The first row continues above the map, the last one below. A pixel of the map takes a whole vec4f.
+fn mapRow(walk: Walk, row: u32) -> f32 {
+  let start = min(row, P.mapHeight - 1u) * P.mapWidth;
+  let left = maps[(start + walk.left) * 4u];
+  return left + walk.weight * (maps[(start + walk.right) * 4u] - left);
 }
-fn valueAt(walk: ptr<function, RowWalk>, x: u32) -> f32 {
-  let columns = tapsOf(x, P.mapWidth, P.width, P.aligned == 1u);
-  if (columns.low != (*walk).column) {
-    (*walk).column = columns.low;
-    (*walk).left = mapColumn(walk, columns.low);
-    (*walk).right = mapColumn(walk, columns.high);
-  }
-  return mix((*walk).left, (*walk).right, columns.weight);
+// Image rows in the gap, of those before `end`.
+fn rowsInGap(walk: Walk, end: u32) -> u32 {
+  return min(outputsFrom(walk.part, walk.rows), end - walk.y);
 }
-
-@compute @workgroup_size(64)
-fn findRanges(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let row = linearWorkgroup(group, groups) * 64u + lane;
-  if (row >= P.batch * P.height) { return; }
-  var walk = walkRow(row / P.height, row % P.height);
-  var low = -LOWEST;
-  var high = LOWEST;
-  for (var x = 0u; x < P.width; x++) {
-    let v = valueAt(&walk, x);
-    low = min(low, v);
-    high = max(high, v);
-  }
-  ranges[row] = vec2f(low, high);
+fn valueAt(walk: Walk, ahead: u32) -> f32 {
+  return walk.above + (walk.below - walk.above) * (f32(walk.part + ahead * walk.rows.step) / f32(walk.rows.parts));
+}
+// The smallest and the largest value of that many rows. Rounding keeps the order of products and sums, so that the values in a gap
+// rise or fall throughout.
+fn extremes(walk: Walk, rows: u32) -> vec2f {
+  let first = valueAt(walk, 0u);
+  let last = valueAt(walk, rows - 1u);
+  return vec2f(min(first, last), max(first, last));
+}
+fn nextGap(walk: ptr<function, Walk>, passed: u32) {
+  (*walk).y += passed;
+  (*walk).part = (*walk).part + passed * (*walk).rows.step - (*walk).rows.parts;
+  (*walk).gap++;
+  (*walk).above = (*walk).below;
+  (*walk).below = mapRow(*walk, (*walk).gap);
 }
 
 var<workgroup> lanes: array<vec4f, 64>;   // smallest and largest of the map, smallest and largest of the upsampled map
@@ -104,9 +114,13 @@ fn findThreshold(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) g
       let v = maps[(image * pixels + i) * 4u];
       if (isFinite(v)) { range = combineRanges(range, vec4f(v, v, -LOWEST, LOWEST)); } else { bad = 1u; }
     }
-    for (var y = lane; y < P.height; y += 64u) {
-      let row = rowRanges[image * P.height + y];
-      range = combineRanges(range, vec4f(-LOWEST, LOWEST, row));
+    for (var x = lane; x < P.width; x += 64u) {
+      var walk = walkFrom(image, x, 0u);
+      while (walk.y < P.height) {
+        let rows = rowsInGap(walk, P.height);
+        if (rows > 0u) { range = combineRanges(range, vec4f(-LOWEST, LOWEST, extremes(walk, rows))); }
+        nextGap(&walk, rows);
+      }
     }
   }
   lanes[lane] = range;
@@ -133,42 +147,58 @@ fn findThreshold(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) g
 
 @compute @workgroup_size(64)
 fn findBounds(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let row = linearWorkgroup(group, groups) * 64u + lane;
-  if (row >= P.batch * P.height) { return; }
-  let limit = threshold[row / P.height];
-  var walk = walkRow(row / P.height, row % P.height);
-  var found = vec2u(P.width, 0u);
-  if (limit.y == 1.0) {
-    for (var x = 0u; x < P.width; x++) {
-      if (valueAt(&walk, x) >= limit.x) { found = vec2u(min(found.x, x), x + 1u); }
-    }
+  let i = linearWorkgroup(group, groups) * 64u + lane;
+  let place = cellOf(i, P.width);
+  if (place.row >= P.batch) { return; }
+  let limit = threshold[place.row];
+  var gaps = vec2u(P.height, 0u);     // where the first and the last gap with a hot row begin
+  var walk = walkFrom(place.row, place.column, 0u);
+  while (walk.y < P.height) {
+    let rows = rowsInGap(walk, P.height);
+    if (rows > 0u && extremes(walk, rows).y >= limit.x) { gaps = vec2u(min(gaps.x, walk.y), walk.y); }
+    nextGap(&walk, rows);
   }
-  bounds[row] = found;
+  var found = vec2u(P.height, 0u);
+  if (gaps.x < P.height && limit.y == 1.0) {
+    found.x = hotRows(walkFrom(place.row, place.column, gaps.x), limit.x).x;
+    found.y = hotRows(walkFrom(place.row, place.column, gaps.y), limit.x).y;
+  }
+  bounds[i] = found;
+}
+// In a gap: the first hot row, and one past the last.
+fn hotRows(walk: Walk, limit: f32) -> vec2u {
+  var found = vec2u(P.height, 0u);
+  let rows = rowsInGap(walk, P.height);
+  for (var k = 0u; k < rows; k++) {
+    if (valueAt(walk, k) >= limit) { found = vec2u(min(found.x, walk.y + k), walk.y + k + 1u); }
+  }
+  return found;
 }
 
 // The same for a given mask [B, H, W, 1].
 @compute @workgroup_size(64)
 fn findMaskBounds(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let row = linearWorkgroup(group, groups) * 64u + lane;
-  if (row >= P.batch * P.height) { return; }
-  var found = vec2u(P.width, 0u);
-  for (var x = 0u; x < P.width; x++) {
-    if (maps[(row * P.width + x) * 4u] != 0.0) { found = vec2u(min(found.x, x), x + 1u); }
+  let i = linearWorkgroup(group, groups) * 64u + lane;
+  let place = cellOf(i, P.width);
+  if (place.row >= P.batch) { return; }
+  var found = vec2u(P.height, 0u);
+  for (var y = 0u; y < P.height; y++) {
+    if (maps[((place.row * P.height + y) * P.width + place.column) * 4u] != 0.0) { found = vec2u(min(found.x, y), y + 1u); }
   }
-  bounds[row] = found;
+  bounds[i] = found;
 }
 
 var<workgroup> boxes: array<vec4u, 64>;   // first row and column, one past the last row and column
 
-// One workgroup per image: bounding box of its rows, padded; the whole image when no pixel is hot.
+// One workgroup per image: bounding box of its columns, padded; the whole image when no pixel is hot.
 @compute @workgroup_size(64)
 fn findBoxes(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
   let image = linearWorkgroup(group, groups);
   var box = vec4u(P.height, P.width, 0u, 0u);
   if (image < P.batch) {
-    for (var y = lane; y < P.height; y += 64u) {
-      let row = rowBounds[image * P.height + y];
-      if (row.x < row.y) { box = vec4u(min(box.x, y), min(box.y, row.x), y + 1u, max(box.w, row.y)); }
+    for (var x = lane; x < P.width; x += 64u) {
+      let rows = columnBounds[image * P.width + x];
+      if (rows.x < rows.y) { box = vec4u(min(box.x, rows.x), min(box.y, x), max(box.z, rows.y), x + 1u); }
     }
   }
   boxes[lane] = box;
@@ -193,15 +223,25 @@ fn padded(box: vec4u) -> vec4u {
   return vec4u(low, max(high, low + 1u));
 }
 
-// 1 where a pixel is kept, or, by plain comparison, where it is hot.
+// 1 where a pixel is kept, or, by plain comparison, where it is hot. An invocation walks down a column.
 @compute @workgroup_size(64)
 fn findMask(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let i = linearWorkgroup(group, groups) * 64u + lane;
-  let pixel = cellOf(i, P.width);
-  let line = cellOf(pixel.row, P.height);
-  if (line.row >= P.batch) { return; }
-  let limit = threshold[line.row];
-  var walk = walkRow(line.row, line.column);
-  let hot = limit.y == 1.0 && valueAt(&walk, pixel.column) >= limit.x;
-  result[i] = vec4f(select(0.0, 1.0, hot == (P.rule == 2u)), 0.0, 0.0, 0.0);
+  let place = cellOf(linearWorkgroup(group, groups) * 64u + lane, P.width);
+  let part = cellOf(place.row, P.runs);
+  let image = part.row;
+  if (image >= P.batch) { return; }
+  let limit = threshold[image];
+  let whenHot = select(0.0, 1.0, P.rule == 2u);
+  let end = min((part.column + 1u) * P.run, P.height);
+  let top = image * P.height * P.width + place.column;
+  var walk = walkFrom(image, place.column, part.column * P.run);
+  while (walk.y < end) {
+    let rows = rowsInGap(walk, end);
+    let first = top + walk.y * P.width;
+    for (var k = 0u; k < rows; k++) {
+      let hot = limit.y == 1.0 && valueAt(walk, k) >= limit.x;
+      result[first + k * P.width] = vec4f(select(1.0 - whenHot, whenHot, hot), 0.0, 0.0, 0.0);
+    }
+    nextGap(&walk, rows);
+  }
 }

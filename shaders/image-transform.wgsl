@@ -2,10 +2,13 @@
 //# include divide
 //# include grid
 
+override WIDE: bool = false;   // more than 4 pixels of some row count for one of the output
+
 struct Params {
   batch: u32,
   size: u32,
-  steps: u32,         // pixels for an invocation of direct and resample
+  runs: u32,          // parts into which the columns of the output are cut, of `run` pixels
+  run: u32,
   mean: vec4f,
   inverseStd: vec4f,
 }
@@ -28,17 +31,19 @@ const ORDERS = array<vec3u, 6>(vec3u(0u, 1u, 2u), vec3u(0u, 2u, 1u), vec3u(1u, 0
 struct Picture {
   offset: u32,
   size: vec2u,        // width, height
-  order: u32,
+  order: vec3u,       // of the changes of colour
+  factors: vec3f,     // in that order
   flip: bool,
   origin: vec2f,      // source position of the output's corner
   scale: vec2f,       // source pixels per output pixel
-  factors: vec3f,
 }
 fn pictureOf(image: u32) -> Picture {
   let a = table[image * 3u];
   let b = bitcast<vec4f>(table[image * 3u + 1u]);
   let c = table[image * 3u + 2u];
-  return Picture(a.x, a.yz, min(a.w, 5u), c.w == 1u, b.xy, b.zw, bitcast<vec3f>(c.xyz));
+  let order = ORDERS[min(a.w, 5u)];
+  let factors = bitcast<vec3f>(c.xyz);
+  return Picture(a.x, a.yz, order, vec3f(factors[order.x], factors[order.y], factors[order.z]), c.w == 1u, b.xy, b.zw);
 }
 
 // Source pixels under a triangle: from x up to, not including, y. At least one, whatever the window.
@@ -51,26 +56,70 @@ fn triangle(i: u32, centre: f32, reach: f32) -> f32 {
   return max(1.0 - abs(f32(i) + 0.5 - centre) / reach, 0.0);
 }
 
-// The window's colour at output pixel (x, row), in 0 ... 1.
-fn resampled(picture: Picture, x: u32, row: u32) -> vec3f {
+// What an invocation walks over: a part of a column of the output.
+struct Walk {
+  image: u32,
+  column: u32,
+  row: u32,       // the first
+  end: u32,       // behind the last
+}
+fn walkOf(item: u32) -> Walk {
+  let place = cellOf(item, P.size);
+  let part = cellOf(place.row, P.runs);
+  let row = part.column * P.run;
+  return Walk(part.row, place.column, row, min(row + P.run, P.size));
+}
+fn pixelOf(walk: Walk, row: u32) -> u32 {
+  return (walk.image * P.size + row) * P.size + walk.column;
+}
+
+// The source columns that count in a column of the output.
+struct Across {
+  taps: vec2u,
+  centre: f32,
+  reach: f32,
+  total: f32,         // of their weights
+  columns: vec4u,     // the first four; the last one stands in for those that are missing, and weighs nothing
+  weights: vec4f,
+}
+fn acrossOf(picture: Picture, x: u32) -> Across {
   let column = select(x, P.size - 1u - x, picture.flip);
-  let centre = picture.origin + (vec2f(f32(column), f32(row)) + 0.5) * picture.scale;
-  let reach = max(picture.scale, vec2f(1.0));
-  let across = tapsUnder(centre.x, reach.x, picture.size.x);
-  let down = tapsUnder(centre.y, reach.y, picture.size.y);
-  var acrossTotal = 0.0;
-  for (var i = across.x; i < across.y; i++) { acrossTotal += triangle(i, centre.x, reach.x); }
+  let centre = picture.origin.x + (f32(column) + 0.5) * picture.scale.x;
+  let reach = max(picture.scale.x, 1.0);
+  let taps = tapsUnder(centre, reach, picture.size.x);
+  var total = 0.0;
+  for (var i = taps.x; i < taps.y; i++) { total += triangle(i, centre, reach); }
+  let four = vec4u(taps.x) + vec4u(0u, 1u, 2u, 3u);
+  let weights = max(1.0 - abs(vec4f(four) + 0.5 - centre) / reach, vec4f(0.0));
+  return Across(taps, centre, reach, total, min(four, vec4u(taps.y - 1u)), select(vec4f(0.0), weights, four < vec4u(taps.y)));
+}
+fn colourOf(pixel: u32) -> vec3f {
+  return unpack4x8unorm(pixels[pixel]).xyz;
+}
+// Over the source row that begins at pixel `base`.
+fn rowSum(base: u32, across: Across) -> vec3f {
   var sum = vec3f(0.0);
-  var downTotal = 0.0;
-  for (var j = down.x; j < down.y; j++) {
-    let base = picture.offset + j * picture.size.x;
-    let rowWeight = triangle(j, centre.y, reach.y);
-    var rowSum = vec3f(0.0);
-    for (var i = across.x; i < across.y; i++) { rowSum += triangle(i, centre.x, reach.x) * unpack4x8unorm(pixels[base + i]).xyz; }
-    sum += rowWeight * rowSum;
-    downTotal += rowWeight;
+  //# for t in 0..4
+  sum += across.weights[$t] * colourOf(base + across.columns[$t]);
+  //# end
+  if (WIDE) {
+    for (var i = across.taps.x + 4u; i < across.taps.y; i++) { sum += triangle(i, across.centre, across.reach) * colourOf(base + i); }
   }
-  return sum / (downTotal * acrossTotal);
+  return sum;
+}
+// The window's colour in a row of the output, in 0 ... 1.
+fn resampled(picture: Picture, across: Across, row: u32) -> vec3f {
+  let centre = picture.origin.y + (f32(row) + 0.5) * picture.scale.y;
+  let reach = max(picture.scale.y, 1.0);
+  let down = tapsUnder(centre, reach, picture.size.y);
+  var sum = vec3f(0.0);
+  var total = 0.0;
+  for (var j = down.x; j < down.y; j++) {
+    let weight = triangle(j, centre, reach);
+    sum += weight * rowSum(picture.offset + j * picture.size.x, across);
+    total += weight;
+  }
+  return sum / (total * across.total);
 }
 
 fn jittered(colour: vec3f, kind: u32, factor: f32, meanGrey: f32) -> vec3f {
@@ -83,8 +132,9 @@ fn jittered(colour: vec3f, kind: u32, factor: f32, meanGrey: f32) -> vec3f {
 
 fn finished(picture: Picture, colour: vec3f, meanGrey: f32) -> vec4f {
   var c = colour;
-  let order = ORDERS[picture.order];
-  for (var k = 0u; k < 3u; k++) { c = jittered(c, order[k], picture.factors[order[k]], meanGrey); }
+  //# for k in 0..3
+  c = jittered(c, picture.order[$k], picture.factors[$k], meanGrey);
+  //# end
   return vec4f((c - P.mean.xyz) * P.inverseStd.xyz, 0.0);
 }
 
@@ -95,24 +145,21 @@ fn invocation(group: vec3u, groups: vec3u, lane: u32) -> u32 {
 // Everything at once, for batches without contrast jitter.
 @compute @workgroup_size(64)
 fn direct(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let mine = stretchOf(linearWorkgroup(group, groups), lane, P.steps, P.batch * P.size * P.size);
-  for (var i = mine.first; i < mine.end; i += ABREAST) {
-    let pixel = cellOf(i, P.size);
-    let line = cellOf(pixel.row, P.size);
-    let picture = pictureOf(line.row);
-    y[i] = finished(picture, resampled(picture, pixel.column, line.column), 0.0);
-  }
+  let walk = walkOf(invocation(group, groups, lane));
+  if (walk.image >= P.batch) { return; }
+  let picture = pictureOf(walk.image);
+  let across = acrossOf(picture, walk.column);
+  for (var row = walk.row; row < walk.end; row++) { y[pixelOf(walk, row)] = finished(picture, resampled(picture, across, row), 0.0); }
 }
 
 // With contrast, which needs the mean grey of the picture as it is at that point, in four steps.
 @compute @workgroup_size(64)
 fn resample(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let mine = stretchOf(linearWorkgroup(group, groups), lane, P.steps, P.batch * P.size * P.size);
-  for (var i = mine.first; i < mine.end; i += ABREAST) {
-    let pixel = cellOf(i, P.size);
-    let line = cellOf(pixel.row, P.size);
-    y[i] = vec4f(resampled(pictureOf(line.row), pixel.column, line.column), 0.0);
-  }
+  let walk = walkOf(invocation(group, groups, lane));
+  if (walk.image >= P.batch) { return; }
+  let picture = pictureOf(walk.image);
+  let across = acrossOf(picture, walk.column);
+  for (var row = walk.row; row < walk.end; row++) { y[pixelOf(walk, row)] = vec4f(resampled(picture, across, row), 0.0); }
 }
 
 @compute @workgroup_size(64)
@@ -120,13 +167,12 @@ fn sumGreys(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups
   let row = invocation(group, groups, lane);
   if (row >= P.batch * P.size) { return; }
   let picture = pictureOf(row / P.size);
-  let order = ORDERS[picture.order];
   var sum = 0.0;
   for (var x = 0u; x < P.size; x++) {
     var c = raw[row * P.size + x].xyz;
     for (var k = 0u; k < 3u; k++) {
-      if (order[k] == CONTRAST) { break; }
-      c = jittered(c, order[k], picture.factors[order[k]], 0.0);
+      if (picture.order[k] == CONTRAST) { break; }
+      c = jittered(c, picture.order[k], picture.factors[k], 0.0);
     }
     sum += dot(c, GREY);
   }
@@ -144,8 +190,11 @@ fn averageGreys(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gr
 
 @compute @workgroup_size(64)
 fn finish(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let i = invocation(group, groups, lane);
-  let image = i / (P.size * P.size);
-  if (image >= P.batch) { return; }
-  y[i] = finished(pictureOf(image), raw[i].xyz, means[image]);
+  let walk = walkOf(invocation(group, groups, lane));
+  if (walk.image >= P.batch) { return; }
+  let picture = pictureOf(walk.image);
+  for (var row = walk.row; row < walk.end; row++) {
+    let i = pixelOf(walk, row);
+    y[i] = finished(picture, raw[i].xyz, means[walk.image]);
+  }
 }

@@ -1,21 +1,24 @@
-// Which two source elements a resized axis mixes, in exact fractions: the positions are the same
-// on every adapter, and the gradient uses the very weights of the forward pass.
-struct Taps {
-  low: u32,
-  high: u32,
-  weight: f32,      // of `high`; `low` has the rest
+// How an axis is resized bilinearly, in exact fractions: output o lies at source position (o * step + offset) / parts. Positions
+// are the same on every adapter, and steps from one to the next need no division.
+struct Axis {
+  size: u32,
+  step: u32,        // above 0
+  parts: u32,
+  offset: i32,
+}
+// Aligned: the end points coincide; else pixel centres scale. A single element lies everywhere.
+fn axisOf(size: u32, outSize: u32, aligned: bool) -> Axis {
+  if (aligned && size > 1u) { return Axis(size, size - 1u, max(outSize - 1u, 1u), 0); }
+  return Axis(size, 2u * size, 2u * outSize, i32(size) - i32(outSize));
 }
 
-// Output `o` of `outSize` from `inSize` elements. Aligned: the end points coincide; else pixel centres scale.
-fn tapsOf(o: u32, inSize: u32, outSize: u32, corners: bool) -> Taps {
-  var numerator = o * (inSize - 1u);
-  var denominator = max(outSize - 1u, 1u);
-  if (!corners) {
-    let doubled = (2u * o + 1u) * inSize;
-    numerator = select(0u, doubled - outSize, doubled > outSize);
-    denominator = 2u * outSize;
-  }
-  let position = cellOf(numerator, denominator);
-  let low = min(position.row, inSize - 1u);
-  return Taps(low, min(low + 1u, inSize - 1u), f32(position.column) / f32(denominator));
+// Where output o lies: before source element `row`, and how many parts behind the one before that. Beyond both ends the last
+// element continues.
+fn positionOf(o: u32, axis: Axis) -> Cell {
+  return cellOf(u32(i32(o * axis.step + axis.parts) + axis.offset), axis.parts);
+}
+// Outputs from one on, which lies `part` behind a source element, that come before the next source element. The half keeps the
+// division of numbers below 2^20 away from whole results, so that its rounding does not matter.
+fn outputsFrom(part: u32, axis: Axis) -> u32 {
+  return select(0u, u32((f32(axis.parts - part) - 0.5) / f32(axis.step)) + 1u, part < axis.parts);
 }

@@ -7,7 +7,7 @@ import { formatShape, type Shape } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
 import { boxReference, maskBoxReference, maskReference } from './attention-mask-reference.js';
 import { literal, type OpCase, uniform } from './cases.js';
-import { allocate, type Call, dispatch, gridFor, type Op, run } from './op.js';
+import { allocate, type Call, dispatch, forAdapter, gridFor, type Op, run } from './op.js';
 import type { ImageSize } from './resample.js';
 
 const shader = new Shader('attention-mask', source);
@@ -57,6 +57,9 @@ export interface AttentionBoxOptions extends AttentionMaskOptions {
   readonly paddingMode?: 'float' | 'pixels';
 }
 
+/** Rows of a mask that an invocation walks over at most. */
+const RUN = { gpu: 8, software: 512 } as const;
+
 /** What to do with a map that has no usable threshold. */
 const enum Rule { Box, Dropping, Plain }
 
@@ -79,9 +82,10 @@ const paramsOf = ([maps, thetas]: readonly Tensor[], attrs: MaskAttrs, rule: Rul
   const [batch, mapHeight, mapWidth] = maps!.shape as [number, number, number, number];
   const [nearY, farY] = paddingPixels(height, padding, paddingMode);
   const [nearX, farX] = paddingPixels(width, padding, paddingMode);
+  const runs = Math.ceil(height / forAdapter(maps!.runtime, RUN));
   return {
     batch, mapHeight, mapWidth, height, width, nearY, farY, nearX, farX, theta: theta ?? 0, thetaTensor: thetas ? 1 : 0,
-    aligned: attrs.alignCorners ? 1 : 0, upsampled: attrs.thresholdOn === 'upsampled' ? 1 : 0, rule,
+    aligned: attrs.alignCorners ? 1 : 0, upsampled: attrs.thresholdOn === 'upsampled' ? 1 : 0, rule, runs, run: Math.ceil(height / runs),
   };
 };
 type MaskParams = ReturnType<typeof paramsOf>;
@@ -94,20 +98,17 @@ interface Threshold {
 
 const findThreshold = ([maps, theta]: readonly Tensor[], params: MaskParams): Threshold => {
   const { runtime } = maps!;
-  const rows = params.batch * params.height;
-  const ranges = allocate(runtime, [rows * 2], 'row ranges');
-  dispatch(runtime, shader.kernel('findRanges'), { maps: maps!, ranges }, params, gridFor(rows));
   const limits = allocate(runtime, [params.batch * 2], 'thresholds');
   const degenerate = allocate(runtime, [params.batch], 'degenerate maps', 'int32');
   // Without a tensor of thresholds the maps stand in for it: the kernel needs all its bindings.
-  dispatch(runtime, shader.kernel('findThreshold'), { maps: maps!, theta: theta ?? maps!, rowRanges: ranges, limits, degenerate }, params,
+  dispatch(runtime, shader.kernel('findThreshold'), { maps: maps!, theta: theta ?? maps!, limits, degenerate }, params,
     linearGrid(Math.ceil(params.batch / 4) * 4));
   return { limits, degenerate };
 };
 
 const boxesOf = (bounds: Tensor, params: MaskParams): Tensor => {
   const result = allocate(bounds.runtime, [params.batch, 4], 'boxes');
-  dispatch(bounds.runtime, shader.kernel('findBoxes'), { rowBounds: bounds, result }, params, linearGrid(params.batch));
+  dispatch(bounds.runtime, shader.kernel('findBoxes'), { columnBounds: bounds, result }, params, linearGrid(params.batch));
   return result;
 };
 
@@ -115,9 +116,9 @@ const computeBoxes = (inputs: readonly Tensor[], attrs: MaskAttrs): { boxes: Ten
   const [maps] = inputs as [Tensor];
   const params = paramsOf(inputs, attrs, Rule.Box);
   const { limits, degenerate } = findThreshold(inputs, params);
-  const rows = params.batch * params.height;
-  const bounds = allocate(maps.runtime, [rows * 2], 'row bounds');
-  dispatch(maps.runtime, shader.kernel('findBounds'), { maps, threshold: limits, bounds }, params, gridFor(rows));
+  const columns = params.batch * params.width;
+  const bounds = allocate(maps.runtime, [columns * 2], 'column bounds');
+  dispatch(maps.runtime, shader.kernel('findBounds'), { maps, threshold: limits, bounds }, params, gridFor(columns));
   return { boxes: boxesOf(bounds, params), degenerate };
 };
 
@@ -126,7 +127,7 @@ const computeMask = (inputs: readonly Tensor[], attrs: MaskAttrs, rule: Rule): {
   const params = paramsOf(inputs, attrs, rule);
   const { limits, degenerate } = findThreshold(inputs, params);
   const mask = allocate(maps.runtime, [params.batch, params.height, params.width, 1], 'mask', 'bool');
-  dispatch(maps.runtime, shader.kernel('findMask'), { maps, threshold: limits, result: mask }, params, gridFor(mask.size));
+  dispatch(maps.runtime, shader.kernel('findMask'), { maps, threshold: limits, result: mask }, params, gridFor(params.batch * params.width * params.runs));
   return { mask, degenerate };
 };
 
@@ -137,7 +138,10 @@ const attrsOf = (options: AttentionMaskOptions, details: Details, padding = 0): 
 const inputsOf = (maps: Tensor, { theta }: AttentionMaskOptions): Tensor[] => (theta instanceof Tensor ? [maps, theta] : [maps]);
 
 const CONVENTIONS: readonly MaskConvention[] = ['GuYuc', 'wvinzh', 'seed'];
-const SIZES: readonly (readonly [Shape, ImageSize])[] = [[[2, 3, 4, 1], [9, 14]], [[3, 5, 5, 1], [32, 31]], [[1, 7, 6, 1], [7, 6]], [[5, 2, 2, 1], [4, 5]]];
+const SIZES: readonly (readonly [Shape, ImageSize])[] = [
+  [[2, 3, 4, 1], [9, 14]], [[3, 5, 5, 1], [32, 31]], [[1, 7, 6, 1], [7, 6]], [[5, 2, 2, 1], [4, 5]],
+  [[1, 40, 3, 1], [3, 70]], [[2, 1, 9, 1], [5, 2]], [[1, 3, 2, 1], [1030, 3]],
+];
 
 const casesWith = (details: Readonly<Record<MaskConvention, Details>>, padding: number): OpCase<MaskAttrs>[] => {
   const cases = CONVENTIONS.flatMap((convention) => SIZES.flatMap(([shape, imageSize]) => [true, false].map((perImage) => ({
@@ -188,10 +192,10 @@ const maskBoxForward = ({ inputs, shape: [batch] }: Call<Record<string, never>>)
   // A margin of nothing before and one pixel behind makes the far edges exclusive.
   const params: MaskParams = {
     batch: batch!, mapHeight: 1, mapWidth: 1, height: height!, width: width!, nearY: 0, farY: 1, nearX: 0, farX: 1,
-    theta: 0, thetaTensor: 0, aligned: 0, upsampled: 0, rule: Rule.Plain,
+    theta: 0, thetaTensor: 0, aligned: 0, upsampled: 0, rule: Rule.Plain, runs: 1, run: height!,
   };
-  const bounds = allocate(runtime, [batch! * height! * 2], 'row bounds');
-  dispatch(runtime, shader.kernel('findMaskBounds'), { maps: mask, bounds }, params, gridFor(batch! * height!));
+  const bounds = allocate(runtime, [batch! * width! * 2], 'column bounds');
+  dispatch(runtime, shader.kernel('findMaskBounds'), { maps: mask, bounds }, params, gridFor(batch! * width!));
   return boxesOf(bounds, params);
 };
 

@@ -6,7 +6,7 @@ import { formatShape, numel } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { Fill, OpCase } from './cases.js';
 import { nd } from './nd.js';
-import { allocate, type Call, dispatch, gridFor, type Op, run, stretchesFor } from './op.js';
+import { allocate, type Call, dispatch, forAdapter, gridFor, type Op, run } from './op.js';
 
 const shader = new Shader('image-transform', source);
 
@@ -74,23 +74,30 @@ const infer: Op<Attrs>['infer'] = ([packed], { rows, size, std }) => {
   return [rows.length, size, size, 3];
 };
 
+/** Pixels of an output's column that an invocation takes at most. */
+const RUN = { gpu: 8, software: 64 } as const;
+
+/** Pixels of a source row that count for one of the output, at most: a triangle's width, and rounding may let in one more. */
+const mostTaps = (scale: number): number => Math.floor(2 * Math.max(scale, 1) + 1e-3) + 1;
+
 const forward = ({ runtime, inputs: [pixels], attrs: { rows, size, mean, std }, shape }: Call<Attrs>): Tensor => {
   const table = tensor(tableOf(rows), [rows.length, WORDS_PER_ROW], { runtime, dtype: 'uint32', label: 'image transforms' });
-  const pixelCount = rows.length * size * size;
-  const { steps, grid: stretches } = stretchesFor(runtime, pixelCount);
-  const params = { batch: rows.length, size, steps, mean: [...mean, 0], inverseStd: [...std.map((s) => 1 / s), 0] };
+  const runs = Math.ceil(size / forAdapter(runtime, RUN));
+  const params = { batch: rows.length, size, runs, run: Math.ceil(size / runs), mean: [...mean, 0], inverseStd: [...std.map((s) => 1 / s), 0] };
+  const columns = gridFor(rows.length * size * runs);
+  const constants = { WIDE: rows.some(({ scaleX }) => mostTaps(scaleX) > 4) ? 1 : 0 };
   const y = allocate(runtime, shape, 'imageTransform');
   if (rows.every((row) => row.contrast === 1)) {
-    dispatch(runtime, shader.kernel('direct'), { pixels: pixels!, table, y }, params, stretches);
+    dispatch(runtime, shader.kernel('direct', constants), { pixels: pixels!, table, y }, params, columns);
     return y;
   }
   const raw = allocate(runtime, shape, 'resampled images');
   const rowGreys = allocate(runtime, [rows.length * size], 'grey sums');
   const means = allocate(runtime, [rows.length], 'grey means');
-  dispatch(runtime, shader.kernel('resample'), { pixels: pixels!, table, y: raw }, params, stretches);
+  dispatch(runtime, shader.kernel('resample', constants), { pixels: pixels!, table, y: raw }, params, columns);
   dispatch(runtime, shader.kernel('sumGreys'), { table, raw, rowGreys }, params, gridFor(rows.length * size));
   dispatch(runtime, shader.kernel('averageGreys'), { greys: rowGreys, meanGreys: means }, params, gridFor(rows.length));
-  dispatch(runtime, shader.kernel('finish'), { table, raw, means, y }, params, gridFor(pixelCount));
+  dispatch(runtime, shader.kernel('finish'), { table, raw, means, y }, params, columns);
   return y;
 };
 
@@ -180,6 +187,7 @@ export const imageTransformOp: Op<Attrs> = {
     caseOf('unchanged', 4, [whole(0, 4, 4, 4)]),
     caseOf('shrunk and enlarged', 6, [whole(0, 23, 17, 6), whole(23 * 17, 3, 2, 6), whole(5, 11, 4, 6)]),
     caseOf('windows and mirror', 8, [{ ...whole(0, 20, 30, 8), x0: 3.25, y0: 7.5, scaleX: 1.7, scaleY: 2.1, flip: true }, { ...whole(9, 1, 1, 8), flip: true }]),
+    caseOf('taller than what one invocation takes', 72, [whole(0, 9, 18, 72), { ...whole(7, 36, 9, 72), flip: true }]),
     caseOf('brightness and saturation', 5, jitters.map((row) => ({ ...row, contrast: 1 }))),
     caseOf('jitter in all orders, with contrast', 5, jitters),
     caseOf('2 pictures 1000×680 to 448', 448, Array.from({ length: 2 }, (_, i) => ({ ...whole(i * 680_000, 1000, 680, 512), brightness: 1.1, saturation: 0.7 })), true),

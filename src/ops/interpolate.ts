@@ -1,15 +1,12 @@
-import source from '../../shaders/antialias.wgsl';
 import { fail } from '../errors.js';
-import { Shader } from '../kernels/shader.js';
-import { formatShape, quadCount, quadsPerRow, sameShape, type Shape } from '../tensor/shape.js';
+import { formatShape, sameShape, type Shape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
+import { antialias as antialiased, antialiasBackward } from './antialias.js';
 import type { OpCase } from './cases.js';
 import { resample, resampleBackward } from './crop-resize.js';
 import { nd } from './nd.js';
-import { allocate, bytesOf, dispatch, floatOf, gridFor, type Op, run, stretchesFor } from './op.js';
+import { bytesOf, type Op, run } from './op.js';
 import { bilinearTaps, type ImageSize, triangleTaps } from './resample.js';
-
-const shader = new Shader('antialias', source);
 
 interface Attrs {
   readonly size: ImageSize;
@@ -25,26 +22,6 @@ const infer: Op<Attrs>['infer'] = ([images], { size: [height, width], mode, alig
   if (alignCorners && antialias) fail('interpolate: antialias averages around pixel centres, which alignCorners moves; choose one of the two');
   return [images![0]!, height, width, images![3]!];
 };
-
-/** One axis (1 or 2 of [B, H, W, C]) resized with the widened triangle, forward or as gradient. */
-const antialiasAxis = (entry: 'forward' | 'backward', x: Tensor, axis: 1 | 2, target: number): Tensor => {
-  const shape = x.shape.map((size, i) => (i === axis ? target : size));
-  const inner = quadsPerRow(shape) * (axis === 1 ? shape[2]! : 1);
-  const [inSize, outSize] = entry === 'forward' ? [x.shape[axis]!, target] : [target, x.shape[axis]!];
-  const y = allocate(x.runtime, shape, 'antialias', floatOf(x));
-  const { steps, grid } = stretchesFor(x.runtime, quadCount(shape));
-  const params = { outer: quadCount(shape) / (inner * target), inSize, outSize, inner, steps };
-  if (entry === 'forward') {
-    dispatch(x.runtime, shader.kernel('forward'), { x, y }, params, grid);
-    return y;
-  }
-  const totals = allocate(x.runtime, [outSize], 'antialias totals');
-  dispatch(x.runtime, shader.kernel('sumHeights'), { heights: totals }, params, gridFor(outSize));
-  dispatch(x.runtime, shader.kernel('backward'), { x, y, totals }, params, grid);
-  return y;
-};
-
-const antialiased = (entry: 'forward' | 'backward', x: Tensor, to: Shape): Tensor => antialiasAxis(entry, antialiasAxis(entry, x, 1, to[1]!), 2, to[2]!);
 
 const tapsFor = ({ mode, alignCorners, antialias }: Attrs) => (o: number, inSize: number, outSize: number): [number, number][] => {
   if (antialias) return triangleTaps(o, inSize, outSize);
@@ -76,7 +53,7 @@ const reference: Op<Attrs>['reference'] = ([images], attrs) => {
 
 const SIZES: readonly (readonly [Shape, ImageSize])[] = [
   [[1, 2, 3, 1], [5, 4]], [[2, 5, 4, 3], [3, 7]], [[1, 1, 1, 5], [3, 2]], [[1, 7, 3, 2], [1, 1]], [[1, 4, 4, 4], [4, 4]], [[1, 13, 11, 3], [4, 3]],
-  [[1, 5, 3, 2], [70, 4]], [[1, 40, 3, 5], [7, 50]],
+  [[1, 5, 3, 2], [70, 4]], [[1, 40, 3, 5], [7, 50]], [[2, 9, 13, 6], [7, 8]], [[1, 150, 40, 3], [67, 5]],
 ];
 const MODES: readonly Pick<Attrs, 'mode' | 'alignCorners' | 'antialias'>[] = [
   { mode: 'bilinear', alignCorners: false, antialias: false },
@@ -97,11 +74,11 @@ export const interpolateOp: Op<Attrs> = {
   infer,
   forward: ({ inputs: [images], attrs: { mode, alignCorners, antialias }, shape }) => {
     if (sameShape(images!.shape, shape)) return images!.alias();
-    return antialias ? antialiased('forward', images!, shape) : resample(images!, shape, { nearest: mode === 'nearest', alignCorners, boxes: null });
+    return antialias ? antialiased(images!, shape) : resample(images!, shape, { nearest: mode === 'nearest', alignCorners, boxes: null });
   },
   backward: ({ grad, attrs: { mode, alignCorners, antialias }, shapes: [images], shape }) => {
     if (sameShape(images!, shape)) return [grad];
-    return [antialias ? antialiased('backward', grad, images!) : resampleBackward(grad, images!, { nearest: mode === 'nearest', alignCorners, boxes: null })];
+    return [antialias ? antialiasBackward(grad, images!) : resampleBackward(grad, images!, { nearest: mode === 'nearest', alignCorners, boxes: null })];
   },
   reference,
   cost: ([images], { antialias, size }, out) => {

@@ -1,0 +1,69 @@
+/** Resizing with a triangle that widens when shrinking, as PIL does. */
+import source from '../../shaders/antialias.wgsl';
+import { Shader } from '../kernels/shader.js';
+import { quadsPerRow, sameShape, type Shape } from '../tensor/shape.js';
+import type { Tensor } from '../tensor/tensor.js';
+import { resample, resampleBackward } from './crop-resize.js';
+import { allocate, dispatch, floatOf, forAdapter, gridFor } from './op.js';
+
+const shader = new Shader('antialias', source);
+
+/**
+ * Columns of what is written that an invocation takes, and pixels of each at most. Neighbouring columns share what they read;
+ * drivers on CPUs, where reading costs most, take several.
+ */
+const ACROSS = { forward: { gpu: 1, software: 2 }, backward: { gpu: 1, software: 4 } } as const;
+const RUN = { forward: { gpu: 8, software: 32 }, backward: { gpu: 8, software: 64 } } as const;
+/** Pixels that are read in one turn of a loop: longer kernels outgrow a processor's instruction cache. */
+const MOST_TAPS = 6;
+
+/** Pixels that an invocation reads side by side: all in one turn, or in several of equal length. */
+const tapsOf = (entry: 'forward' | 'backward', across: number, inWidth: number, outWidth: number): { span: number; TAPS: number } => {
+  if (entry === 'backward') return { span: 0, TAPS: Math.ceil(((across - 1) * outWidth) / inWidth) + 2 };
+  const span = Math.ceil(((across + 1) * inWidth) / outWidth);
+  return { span, TAPS: Math.ceil(span / Math.ceil(span / MOST_TAPS)) };
+};
+
+const launch = (entry: 'forward' | 'backward', x: Tensor, y: Tensor, source: Shape, result: Shape): void => {
+  const { runtime } = x;
+  const [batch, height, width, channels] = y.shape as [number, number, number, number];
+  const across = forAdapter(runtime, ACROSS[entry]);
+  const { span, TAPS } = tapsOf(entry, across, source[2]!, result[2]!);
+  const quads = quadsPerRow(source);
+  const runs = Math.ceil(height / forAdapter(runtime, RUN[entry]));
+  const blocks = Math.ceil(width / across);
+  const params = {
+    batch, inHeight: source[1]!, inWidth: source[2]!, outHeight: result[1]!, outWidth: result[2]!, quads, blocks, runs, run: Math.ceil(height / runs), span,
+  };
+  const outputs = params.outHeight + params.outWidth;
+  const shares = allocate(runtime, [outputs], 'antialias shares');
+  const constants = { ACROSS: across, TAPS, WIDE: span > TAPS ? 1 : 0, LANES: Math.min(channels, 4) };
+  // The file's constants mean nothing to this kernel, so that one is enough for all.
+  dispatch(runtime, shader.kernel('findShares', { ACROSS: 1, TAPS: 1 }), { found: shares }, params, gridFor(outputs));
+  dispatch(runtime, shader.kernel(entry, constants), { x, y, shares }, params, gridFor(batch * runs * blocks * quads));
+};
+
+/** What shrinking leaves of images; the other axes grow afterwards, bilinearly: there the triangle is as wide as a source pixel. */
+const between = (images: Shape, result: Shape): Shape => images.map((size, axis) => Math.min(size, result[axis]!));
+const GROWING = { nearest: false, alignCorners: false, boxes: null };
+
+/** Resizes images [B, H, W, C]. */
+export const antialias = (images: Tensor, shape: Shape): Tensor => {
+  const shrunk = between(images.shape, shape);
+  let y = images;
+  if (!sameShape(shrunk, images.shape)) {
+    y = allocate(images.runtime, shrunk, 'antialias', floatOf(images));
+    launch('forward', images, y, images.shape, shrunk);
+  }
+  return sameShape(shrunk, shape) ? y : resample(y, shape, GROWING);
+};
+
+/** Gradient with respect to the images of {@link antialias}. */
+export const antialiasBackward = (grad: Tensor, images: Shape): Tensor => {
+  const shrunk = between(images, grad.shape);
+  const passed = sameShape(shrunk, grad.shape) ? grad : resampleBackward(grad, shrunk, GROWING);
+  if (sameShape(shrunk, images)) return passed;
+  const y = allocate(grad.runtime, images, 'antialias gradient', floatOf(grad));
+  launch('backward', passed, y, images, shrunk);
+  return y;
+};
