@@ -5,11 +5,12 @@ import { broadcastShapes, formatShape, normalizeAxis, numel, quadCount, quadsPer
 import { type DType, isFloat, Tensor } from '../tensor/tensor.js';
 import { type Fill, integers, type OpCase } from './cases.js';
 import { bitsOf, full } from './fill.js';
-import { expanded, narrow } from './layout.js';
+import { narrow } from './layout.js';
 import { broadcastOffset, forEachIndex, type Nd, nd } from './nd.js';
 import { type BackwardCall, bytesOf, type Call, dispatch, floatOf, gridFor, isRagged, type Op, run, stretchesFor } from './op.js';
 import { sumTo } from './reduce.js';
 import { reshape } from './reshape.js';
+import { expanded } from './strided-copy.js';
 
 const shader = new Shader('join', source);
 const none = { items: 0, steps: 1, inner: 1, stride: 0, offset: 0, width: 0, span: 0, splatA: 0, splatB: 0, splatCondition: 0, value: 0 };

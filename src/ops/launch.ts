@@ -41,10 +41,15 @@ const STEPS = { gpu: 4, software: 64 } as const;
 /** Workgroups below which a software adapter's threads would wait for each other. */
 const ENOUGH_GROUPS = 32;
 
+/** How many vec4f of a tensor an invocation takes. */
+export const stepsFor = (runtime: Runtime, quads: number): number => {
+  const software = Math.max(1, Math.min(STEPS.software, Math.floor(quads / (WORKGROUP * ENOUGH_GROUPS))));
+  return forAdapter(runtime, { gpu: STEPS.gpu, software });
+};
+
 /** How a kernel with `stretchOf` (shaders/common/grid.wgsl) goes over a tensor. */
 export const stretchesFor = (runtime: Runtime, quads: number): { steps: number; grid: Grid } => {
-  const software = Math.max(1, Math.min(STEPS.software, Math.floor(quads / (WORKGROUP * ENOUGH_GROUPS))));
-  const steps = forAdapter(runtime, { gpu: STEPS.gpu, software });
+  const steps = stepsFor(runtime, quads);
   return { steps, grid: gridFor(quads, WORKGROUP * steps) };
 };
 

@@ -6,7 +6,7 @@ import { broadcastOffset, forEachIndex, type Nd, nd, strides } from './nd.js';
 import { bytesOf, type Op, run } from './op.js';
 import { sumTo } from './reduce.js';
 import { reshape } from './reshape.js';
-import { storedStrides, stridedCopy } from './strided-copy.js';
+import { expanded, storedStrides, stridedCopy } from './strided-copy.js';
 
 const GROUP = 'Shape';
 const cost = ([from]: readonly Shape[], _: unknown, to: Shape) => ({ flops: 0, bytes: bytesOf(from!, to) });
@@ -97,12 +97,6 @@ export const sliceOp: Op<SliceAttrs> = {
 interface ExpandAttrs {
   readonly to: Shape;
 }
-
-/** x shown with a larger shape, for ops whose kernels want equal shapes. */
-export const expanded = (x: Tensor, to: Shape): Tensor => {
-  const steps = storedStrides(x.shape).map((step, i) => (x.shape[i] === 1 ? 0 : step));
-  return stridedCopy('expand', x, { shape: to, base: 0, strides: [...new Array<number>(to.length - x.rank).fill(0), ...steps] });
-};
 
 export const expandOp: Op<ExpandAttrs> = {
   name: 'expand', precision: 'any', group: GROUP, cost,

@@ -3,12 +3,13 @@ import { linearGrid } from '../kernels/grid.js';
 import { Shader } from '../kernels/shader.js';
 import { normalizeAxes, normalizeAxis, numel, quadCount, quadsPerRow, rowWidth, sameShape, type Shape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { eq, mul, spread, div } from './binary.js';
+import { div, eq, whereEqual } from './binary.js';
 import { closeBy, distinct, type Fill, type OpCase } from './cases.js';
 import { convert } from './convert.js';
 import { forEachIndex, type Nd, nd, strides } from './nd.js';
 import { allocate, bytesOf, dispatch, gridFor, type Op, run } from './op.js';
 import { reshape } from './reshape.js';
+import { expanded } from './strided-copy.js';
 import { affine } from './unary.js';
 
 const shader = new Shader('reduce', source);
@@ -122,7 +123,7 @@ const linearOp = (name: string, mean: boolean): Op<Attrs> => ({
   forward: forwardOf('sum', mean),
   backward: ({ grad, attrs: { axes }, shapes: [shape] }) => {
     const scale = mean ? 1 / numel(axes.map((axis) => shape![axis]!)) : 1;
-    return [spread(reshape(scale === 1 ? grad : affine(grad, scale), kept(shape!, axes)), shape!)];
+    return [expanded(reshape(scale === 1 ? grad : affine(grad, scale), kept(shape!, axes)), shape!)];
   },
   reference: ([x], attrs) => {
     const scale = mean ? 1 / numel(attrs.axes.map((axis) => x!.shape[axis]!)) : 1;
@@ -139,9 +140,9 @@ const extremumOp = (name: 'max' | 'min', better: (a: number, b: number) => boole
   keeps: { inputs: [0], output: true },
   // Ties share the gradient equally, as PyTorch's amax and amin do.
   backward: ({ grad, attrs: { axes }, inputs: [x], output, shapes: [shape] }) => {
-    const hits = eq(x!, reshape(output!, kept(shape!, axes)));
-    const count = reduceKept('sum', hits, axes, 1);
-    return [mul(hits, div(reshape(grad, kept(shape!, axes)), count))];
+    const best = reshape(output!, kept(shape!, axes));
+    const count = reduceKept('sum', eq(x!, best), axes, 1);
+    return [whereEqual(div(reshape(grad, best.shape), count), x!, best)];
   },
   reference: ([x], attrs) => {
     const best = new Float64Array(numel(withAxes(x!.shape, attrs.axes, true))).fill(NaN);
