@@ -12,6 +12,7 @@ struct Params {
   aroundX: vec4i,
   aroundY: vec4i,
   aroundQ: vec4i,        // copyBlocks: to the vec4 of the input's rows
+  aroundR: vec4i,        // and to those of the output's
   lowest: vec4i,         // bounds of entries with a source: of the axes around, ...
   highest: vec4i,
   lowestSide: i32,
@@ -23,13 +24,16 @@ struct Params {
   sideX: i32,
   sideY: i32,
   sideQ: i32,
+  sideR: i32,
   walkX: i32,
   walkY: i32,
   walkQ: i32,
+  walkR: i32,
   baseX: i32,            // where the output's first entry comes from and goes to
   baseY: i32,
   between: i32,          // elements, or in copyBlocks vec4, of the input between neighbours of a row of the output
-  apart: i32,            // copyBlocks: vec4 of the output between neighbours of a row of the input
+  apart: i32,            // copyBlocks: vec4 of the output between neighbours of a row of the input, ...
+  highestRow: i32,       // ... which has this many elements
   quadsPerRow: u32,
   side: u32,
   length: u32,
@@ -106,8 +110,8 @@ fn copyElements(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gr
   if (BOUNDED) { p = clear(p, walk.end, goal); }
 }
 
-// Axes exchanged with the last one: blocks of four by four elements are turned in registers, so that whole vec4 are moved on both
-// sides. Walks along the rows of the output.
+// An axis exchanged with the last one: blocks of four by four elements are turned in registers, so that whole vec4 are moved on
+// both sides.
 @compute @workgroup_size(64)
 fn copyBlocks(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
   let item = linearWorkgroup(group, groups) * 64u + lane;
@@ -115,19 +119,21 @@ fn copyBlocks(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grou
   let walk = walkOf(item);
   let origin = P.baseX + startOf(walk, P.aroundX, P.sideX);
   let goal = P.baseY + startOf(walk, P.aroundY, P.sideY);
-  let row = startOf(walk, P.aroundQ, P.sideQ) * 4;
+  let firstRow = startOf(walk, P.aroundQ, P.sideQ);
+  let column = startOf(walk, P.aroundR, P.sideR);
   for (var p = walk.first; p < walk.end; p += HOP) {
-    let column = p * 4;
-    let e = min(vec4i(column) + vec4i(0, 1, 2, 3), vec4i(P.highestElement - 1));
-    let at = vec4u(vec4i(origin) + e * P.between);
-    let masked = valid(u32(p));
+    let inside = valid(u32(column + p * P.walkR));
+    let here = origin + p * P.walkX;
+    // A block may reach beyond the row of the output: what is there is read again from its beginning, and left out.
+    let at = vec4u(vec4i(here) + select(vec4i(0), vec4i(0, 1, 2, 3) * P.between, inside));
     //# for k in 0..4
-    let v$k = select(vec4u(0u), rows[at[$k]], masked[$k]);
+    let v$k = select(vec4u(0u), rows[at[$k]], inside[$k]);
     //# end
+    let row = (firstRow + p * P.walkQ) * 4;
     let corner = goal + p * P.walkY;
     y[u32(corner)] = vec4u(v0.x, v1.x, v2.x, v3.x);
-    if (row + 1 < P.highestWalk) { y[u32(corner + P.apart)] = vec4u(v0.y, v1.y, v2.y, v3.y); }
-    if (row + 2 < P.highestWalk) { y[u32(corner + 2 * P.apart)] = vec4u(v0.z, v1.z, v2.z, v3.z); }
-    if (row + 3 < P.highestWalk) { y[u32(corner + 3 * P.apart)] = vec4u(v0.w, v1.w, v2.w, v3.w); }
+    if (row + 1 < P.highestRow) { y[u32(corner + P.apart)] = vec4u(v0.y, v1.y, v2.y, v3.y); }
+    if (row + 2 < P.highestRow) { y[u32(corner + 2 * P.apart)] = vec4u(v0.z, v1.z, v2.z, v3.z); }
+    if (row + 3 < P.highestRow) { y[u32(corner + 3 * P.apart)] = vec4u(v0.w, v1.w, v2.w, v3.w); }
   }
 }

@@ -72,6 +72,7 @@ export const whereOp: Op<None> = {
   cases: [
     whereCase('equal shapes', [[2, 3, 5], [2, 3, 5], [2, 3, 5]]), whereCase('scalars', [[3, 5], [], [1]]),
     whereCase('mask of rows', [[3, 1], [3, 6], [6]]), whereCase('one condition', [[], [2, 3], [2, 3]]), whereCase('condition alone is large', [[2, 3, 3], [3], [2, 1, 1]]),
+    whereCase('many ragged rows', [[60, 40, 1], [60, 40, 33], [33]]),
     whereCase('2×26×26×768', [[2, 26, 26, 768], [2, 26, 26, 768], []], true),
   ],
 };

@@ -36,6 +36,8 @@ export const gridFor = (items: number, perGroup = WORKGROUP): Grid => linearGrid
 /** The one of two settings that suits the kind of adapter. */
 export const forAdapter = <T>({ device }: Runtime, { gpu, software }: { readonly gpu: T; readonly software: T }): T => (device.report.software ? software : gpu);
 
+/** ABREAST of shaders/common/grid.wgsl: neighbours that walk side by side. */
+export const ABREAST = 8;
 /** vec4f that an invocation takes one after the other, on GPUs, which need many invocations, and at most on software adapters, where each costs. */
 const STEPS = { gpu: 4, software: 64 } as const;
 /** Workgroups below which a software adapter's threads would wait for each other. */

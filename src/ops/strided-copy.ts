@@ -3,7 +3,7 @@ import { fail } from '../errors.js';
 import { Shader } from '../kernels/shader.js';
 import { formatShape, quadsPerRow, rowWidth, type Shape } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
-import { dispatch } from './launch.js';
+import { dispatch, forAdapter } from './launch.js';
 import { mergedAxes, planWalk, type Walk, type WalkAxis } from './walk.js';
 
 const shader = new Shader('layout', source);
@@ -48,10 +48,13 @@ const exchangedAxis = ({ shape, base, strides, bounds }: View): number => {
   return !bounds && axis >= 0 && axis < shape.length - 1 && areFours(base, ...strides.filter((_, i) => i !== axis)) ? axis : -1;
 };
 
+/** Parameters of copyBlocks alone. */
+const unused = { aroundQ: [0, 0, 0, 0], sideQ: 0, walkQ: 0, aroundR: [0, 0, 0, 0], sideR: 0, walkR: 0, apart: 0, highestRow: 0 };
+
 const paramsOf = ({ shape, bounds }: View, { params, around, side, walked }: Walk, baseX: number, baseY: number) => {
   const [lowestElement, highestElement] = bounds?.at(-1) ?? [0, rowWidth(shape)];
   return {
-    aroundQ: [0, 0, 0, 0], sideQ: 0, walkQ: 0, apart: 0, ...params,
+    ...unused, ...params,
     lowest: around.map((axis) => axis.lowest), highest: around.map((axis) => axis.highest), lowestSide: side.lowest, highestSide: side.highest,
     lowestWalk: walked.lowest, highestWalk: walked.highest, lowestElement, highestElement, baseX, baseY: baseY / 4, quadsPerRow: quadsPerRow(shape),
   };
@@ -60,20 +63,23 @@ const paramsOf = ({ shape, bounds }: View, { params, around, side, walked }: Wal
 /** Blocks of four by four elements: `exchanged` is the input's last axis. */
 const copyBlocks = (op: string, x: Tensor, view: View, { y, base, strides }: Target, exchanged: number): void => {
   const { shape } = view;
-  const quads = (size: number): number => Math.ceil(size / 4);
-  const axis = (size: number, xStride: number, yStride: number, qStride = 0): WalkAxis =>
-    ({ size, strides: [xStride, yStride / 4, qStride], lowest: 0, highest: size });
-  const others = mergedAxes(shape.map((size, i) => axis(size, view.strides[i]! / 4, strides[i]!)).filter((_, i) => i !== exchanged && i !== shape.length - 1));
-  const between = view.strides.at(-1)! / 4;
-  const apart = strides[exchanged]!;
-  const inputQuads = quads(shape[exchanged]!);
-  // Where it divides: invocations of a workgroup then cover a square, whose sides are both whole cache lines.
-  const abreast = inputQuads % 8 === 0 && others.length < 4 ? 8 : inputQuads;
-  const axes = [...others, axis(inputQuads / abreast, abreast, 4 * apart * abreast, abreast), axis(quads(rowWidth(shape)), 4 * between, 4), axis(abreast, 1, 4 * apart, 1)];
-  const list = axes[others.length]!.size === 1 ? axes.filter((_, i) => i !== others.length) : axes;
-  const walk = planWalk(op, x.runtime, ['X', 'Y', 'Q'], list, list.length - 2);
+  // How far apart neighbours lie in x and y, in elements, and by how many vec4 they differ in the rows of x and of y.
+  const axis = (size: number, inX: number, inY: number, row = 0, column = 0): WalkAxis =>
+    ({ size, strides: [inX / 4, inY / 4, row, column], lowest: 0, highest: size });
+  const others = mergedAxes(shape.map((size, i) => axis(size, view.strides[i]!, strides[i]!)).filter((_, i) => i !== exchanged && i !== shape.length - 1));
+  const [between, apart] = [view.strides.at(-1)!, strides[exchanged]!];
+  const rowQuads = Math.ceil(shape[exchanged]! / 4);
+  const columns = axis(quadsPerRow(shape), 4 * between, 4, 0, 1);
+  // An invocation of a software adapter fills whole cache lines by walking along the longer side. On GPUs a workgroup covers a square, both sides of which are whole lines.
+  const walkRow = forAdapter(x.runtime, { gpu: false, software: rowQuads > columns.size });
+  const abreast = forAdapter(x.runtime, { gpu: rowQuads % 8 === 0 && others.length < 4 ? 8 : rowQuads, software: rowQuads });
+  const row = axis(abreast, 4, 4 * apart, 1);
+  const far = axis(rowQuads / abreast, 4 * abreast, 4 * apart * abreast, abreast);
+  const around = far.size > 1 ? [...others, far] : others;
+  const axes = [...around, ...(walkRow ? [row, columns] : [columns, row])];
+  const walk = planWalk(op, x.runtime, ['X', 'Y', 'Q', 'R'], axes, around.length);
   dispatch(x.runtime, shader.kernel('copyBlocks', walk.constants), { rows: x, y },
-    { ...paramsOf(view, walk, view.base / 4, base), between, apart: apart / 4, highestWalk: shape[exchanged]! }, walk.grid);
+    { ...paramsOf(view, walk, view.base / 4, base), between: between / 4, apart: apart / 4, highestRow: shape[exchanged]! }, walk.grid);
 };
 
 /** Gathers `view` of x into a new tensor of the same element type, or into a part of another one. */

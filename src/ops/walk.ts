@@ -2,14 +2,12 @@ import { fail } from '../errors.js';
 import type { Grid } from '../kernels/grid.js';
 import type { Runtime } from '../kernels/runtime.js';
 import type { Constants } from '../kernels/shader.js';
-import { gridFor, stepsFor } from './launch.js';
+import { ABREAST, gridFor, stepsFor } from './launch.js';
 
 /** Axes around the walked one among which a kernel can find its place. */
 const MAX_AROUND = 4;
-/** ABREAST of shaders/common/grid.wgsl. */
-const ABREAST = 8;
 /** What it costs an invocation to find its place, in loads or stores of a vec4. */
-const PROLOGUE = 3;
+const PROLOGUE = 16;
 
 /** An axis of the output in vec4, and how far apart neighbours along it lie in each operand. */
 export interface WalkAxis {
