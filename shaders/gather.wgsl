@@ -1,4 +1,5 @@
 // Rows of a table by label, and the running centers of classes.
+//# include divide
 //# include grid
 //# include tail
 
@@ -9,6 +10,8 @@ struct Params {
   rows: u32,          // labels
   tableRows: u32,
   quads: u32,         // vec4f of a row
+  parts: u32,         // of a row, ...
+  steps: u32,         // ... each of so many vec4f for ABREAST invocations
   width: u32,
   beta: f32,
 }
@@ -25,27 +28,57 @@ fn known(label: i32) -> bool {
   return label >= 0 && label < i32(P.tableRows);
 }
 
+// An invocation's part of a row: the vec4f first, first + ABREAST, ... before `end`.
+struct Part {
+  row: u32,
+  first: u32,
+  end: u32,
+}
+fn partOf(workgroup: u32, lane: u32) -> Part {
+  let item = workgroup * 64u + lane;
+  let part = cellOf(item / ABREAST, P.parts);
+  let start = part.column * P.steps * ABREAST;
+  return Part(part.row, start + item % ABREAST, min(start + P.steps * ABREAST, P.quads));
+}
+
 // NaN for a label outside the table: it must not pass unseen.
 @compute @workgroup_size(64)
 fn gather(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let i = linearWorkgroup(group, groups) * 64u + lane;
-  if (i >= P.rows * P.quads) { return; }
-  let label = labels[i / P.quads];
-  var v = bitcast<vec4f>(vec4u(0x7fc00000u * u32(P.rows > 0u)));
-  if (known(label)) { v = table[u32(label) * P.quads + i % P.quads]; }
-  y[i] = maskTail(v, i % P.quads, P.width);
+  let mine = partOf(linearWorkgroup(group, groups), lane);
+  if (mine.row >= P.rows) { return; }
+  let label = labels[mine.row];
+  let origin = u32(label) * P.quads;
+  let goal = mine.row * P.quads;
+  let end = select(0u, mine.end, known(label));
+  for (var q = mine.first; q < end; q += ABREAST) { y[goal + q] = table[origin + q]; }
+  let unknown = bitcast<vec4f>(vec4u(0x7fc00000u * u32(P.rows > 0u)));
+  for (var q = max(mine.first, end); q < mine.end; q += ABREAST) { y[goal + q] = maskTail(unknown, q, P.width); }
 }
 
 // Gradient of the table: each of its rows sums the gradients of the rows taken from it, in their order.
 @compute @workgroup_size(64)
 fn scatterAdd(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let i = linearWorkgroup(group, groups) * 64u + lane;
-  if (i >= P.tableRows * P.quads) { return; }
-  var sum = vec4f(0.0);
+  let mine = partOf(linearWorkgroup(group, groups), lane);
+  if (mine.row >= P.tableRows) { return; }
+  // Most rows of a table were not taken: theirs are a loop of nothing but stores.
+  var first = P.rows;
+  var end = 0u;
   for (var r = 0u; r < P.rows; r++) {
-    if (labels[r] == i32(i / P.quads)) { sum += rows[r * P.quads + i % P.quads]; }
+    if (labels[r] == i32(mine.row)) {
+      first = min(first, r);
+      end = r + 1u;
+    }
   }
-  y[i] = sum;
+  let goal = mine.row * P.quads;
+  let taken = select(0u, mine.end, end > 0u);
+  for (var q = mine.first; q < taken; q += ABREAST) {
+    var sum = rows[first * P.quads + q];
+    for (var r = first + 1u; r < end; r++) {
+      if (labels[r] == i32(mine.row)) { sum += rows[r * P.quads + q]; }
+    }
+    y[goal + q] = sum;
+  }
+  for (var q = max(mine.first, taken); q < mine.end; q += ABREAST) { y[goal + q] = vec4f(0.0); }
 }
 
 var<workgroup> lanes: array<f32, 64>;

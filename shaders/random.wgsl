@@ -1,4 +1,5 @@
 // Random tensors. The counter of a number is its position in the tensor, padding not counted.
+//# include divide
 //# include float
 //# include grid
 //# include random
@@ -8,6 +9,7 @@ override NORMAL: bool = false;
 
 struct Params {
   quads: u32,           // vec4 to write
+  steps: u32,           // dropout: of them for an invocation
   quadsPerRow: u32,
   width: u32,
   key: u32,
@@ -54,14 +56,15 @@ fn fill(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 // Also its own backward. A product, not a choice: 0 * NaN stays NaN.
 @compute @workgroup_size(64)
 fn dropout(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let i = linearWorkgroup(group, groups) * 64u + lane;
-  if (i >= P.quads) { return; }
-  let counter = counterOf(i);
-  var mask = vec4f(0.0);
-  for (var k = 0u; k < 4u; k++) {
-    mask[k] = select(0.0, P.b, randomUniform(P.key, counter + k) >= P.a);
+  let mine = stretchOf(linearWorkgroup(group, groups), lane, P.steps, P.quads);
+  let step = cellOf(ABREAST, P.quadsPerRow);
+  var at = cellOf(mine.first, P.quadsPerRow);
+  for (var i = mine.first; i < mine.end; i += ABREAST) {
+    let counter = at.row * P.width + at.column * 4u;
+    let draws = vec4f(randomUniform(P.key, counter), randomUniform(P.key, counter + 1u), randomUniform(P.key, counter + 2u), randomUniform(P.key, counter + 3u));
+    y[i] = maskTail(x[i] * select(vec4f(0.0), vec4f(P.b), draws >= vec4f(P.a)), at.column, P.width);
+    at = moved(at, step, P.quadsPerRow);
   }
-  y[i] = maskTail(x[i] * mask, i % P.quadsPerRow, P.width);
 }
 
 // Negative, infinite and NaN weights count as zero.

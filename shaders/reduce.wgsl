@@ -18,6 +18,7 @@ struct Params {
 @group(0) @binding(0) var<storage, read> x: array<vec4f>;
 @group(0) @binding(1) var<storage, read_write> y: array<vec4f>;
 @group(0) @binding(2) var<storage, read_write> indices: array<vec4i>;
+@group(0) @binding(3) var<storage, read> best: array<vec4f>;
 @group(1) @binding(0) var<uniform> P: Params;
 
 fn start() -> vec4f {
@@ -36,28 +37,58 @@ fn combine(u: vec4f, v: vec4f) -> vec4f {
   }
 }
 
-// [outer, length, quads] -> [outer, splits, quads]: each invocation walks down one column of vec4f.
+// An invocation's part of [outer, length, quads] -> [outer, splits, quads]: rows of one column of vec4f.
+struct Column {
+  outer: u32,
+  quad: u32,
+  first: u32,
+  end: u32,
+  base: u32,          // of row 0 in x
+}
+fn columnOf(i: u32) -> Column {
+  let column = cellOf(i, P.quads);
+  let part = cellOf(column.row, P.splits);
+  let per = (P.length + P.splits - 1u) / P.splits;
+  let first = part.column * per;
+  return Column(part.row, column.column, first, min(first + per, P.length), part.row * P.length * P.quads + column.column);
+}
+fn inColumn(v: vec4f, quad: u32) -> vec4f {
+  return maskTail(v, quad % ((P.width + 3u) / 4u), P.width);
+}
+
 @compute @workgroup_size(64)
 fn columns(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
   let i = linearWorkgroup(group, groups) * 64u + lane;
-  let column = cellOf(i, P.quads);
-  let part = cellOf(column.row, P.splits);
-  let quad = column.column;
-  let split = part.column;
-  let outer = part.row;
-  if (outer >= P.outer) { return; }
-  let per = (P.length + P.splits - 1u) / P.splits;
-  let first = split * per;
-  let last = min(first + per, P.length);
+  let mine = columnOf(i);
+  if (mine.outer >= P.outer) { return; }
   var total = start();
-  if (first < last) {
-    let base = outer * P.length * P.quads + quad;
-    total = x[base + first * P.quads];
-    for (var r = first + 1u; r < last; r++) { total = combine(total, x[base + r * P.quads]); }
+  var r = mine.first;
+  if (r < mine.end) {
+    total = x[mine.base + r * P.quads];
+    r++;
   }
-  var result = maskTail(total * P.scale, quad % ((P.width + 3u) / 4u), P.width);
+  // Several rows a turn: a turn costs as much as a load.
+  for (; r + 3u < mine.end; r += 4u) {
+    let at = mine.base + r * P.quads;
+    let pair = combine(x[at], x[at + P.quads]);
+    total = combine(total, combine(pair, combine(x[at + 2u * P.quads], x[at + 3u * P.quads])));
+  }
+  for (; r < mine.end; r++) { total = combine(total, x[mine.base + r * P.quads]); }
+  var result = inColumn(total * P.scale, mine.quad);
   if (P.accumulate == 1u) { result += y[i]; }
   y[i] = result;
+}
+
+// How often a column's extremum, in `best`, occurs in it.
+@compute @workgroup_size(64)
+fn ties(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let i = linearWorkgroup(group, groups) * 64u + lane;
+  let mine = columnOf(i);
+  if (mine.outer >= P.outer) { return; }
+  let extremum = best[mine.outer * P.quads + mine.quad];
+  var count = vec4f(0.0);
+  for (var r = mine.first; r < mine.end; r++) { count += select(vec4f(0.0), vec4f(1.0), x[mine.base + r * P.quads] == extremum); }
+  y[i] = inColumn(count, mine.quad);
 }
 
 var<workgroup> lanes: array<vec4f, 64>;

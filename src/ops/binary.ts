@@ -1,31 +1,46 @@
 import source from '../../shaders/binary.wgsl';
+import type { Constants } from '../kernels/shader.js';
 import { Shader } from '../kernels/shader.js';
-import { broadcastShapes, quadCount, quadsPerRow, rowWidth, sameShape, type Shape } from '../tensor/shape.js';
+import { broadcastShapes, quadCount, type Shape } from '../tensor/shape.js';
 import { type DType, Tensor } from '../tensor/tensor.js';
-import { broadcastPlan } from './broadcast.js';
+import { broadcastWalk } from './broadcast.js';
 import { awayFrom, type Fill, type OpCase, uniform } from './cases.js';
 import { broadcastOffset, forEachIndex, nd } from './nd.js';
-import { allocate, type BackwardCall, bytesOf, type Call, dispatch, floatOf, isRagged, type Op, run, stretchesFor } from './op.js';
+import { allocate, type BackwardCall, bytesOf, type Call, dispatch, floatOf, type Op, run, stretchesFor } from './op.js';
 import { sumTo } from './reduce.js';
 import { affine, neg } from './unary.js';
 
 const shader = new Shader('binary', source);
 type None = Record<string, never>;
-const SHARE_OF_MAXIMUM = 12;
-const FIRST = 13;
+const CODES = { add: 0, sub: 1, mul: 2, div: 3, maximum: 4, minimum: 5, eq: 6, ne: 7, lt: 8, le: 9, gt: 10, ge: 11 } as const;
+type Name = keyof typeof CODES;
+const unused = Object.fromEntries(['Y', 'A', 'B', 'G'].flatMap((name) => [[`around${name}`, [0, 0, 0, 0]], [`side${name}`, 0], [`walk${name}`, 0]])) as Record<string, number | number[]>;
 
-const launch = (code: number, name: string, a: Tensor, b: Tensor, shape: Shape, dtype: DType = floatOf(a, b)): Tensor => {
-  const y = allocate(a.runtime, shape, name, dtype);
-  const plain = sameShape(a.shape, shape) && sameShape(b.shape, shape);
-  const { axes, ...plan } = broadcastPlan(name, a.shape, b.shape, shape);
-  const { steps, grid } = stretchesFor(a.runtime, quadCount(shape));
-  dispatch(a.runtime, shader.kernel('forward', { OP: code, RAGGED: isRagged(shape), ...(plain ? { BROADCAST: 0 } : { BROADCAST: 1, AXES: axes }) }), { a, b, y },
-    { ...plan, quads: quadCount(shape), steps, quadsPerRow: quadsPerRow(shape), width: rowWidth(shape) }, grid);
+/** Runs an entry of the shader on operands that are broadcast to `shape`; `outputs` have it. */
+const launch = (entry: string, name: Name, shape: Shape, operands: Readonly<Record<string, Tensor>>, outputs: Readonly<Record<string, Tensor>>, more: Constants = {}): void => {
+  const { runtime } = Object.values(operands)[0]!;
+  const { constants, params, grid } = broadcastWalk(name, runtime, shape, Object.fromEntries(Object.entries(operands).map(([key, x]) => [key.toUpperCase(), x.shape])));
+  dispatch(runtime, shader.kernel(entry, { OP: CODES[name], ...constants, ...more }), { ...operands, ...outputs }, { ...unused, ...params }, grid);
+};
+
+/** The gradients of both operands of y = name(a, b), summed to their shapes; one pass makes both where both are wanted. */
+const gradients = (name: Name) => ({ grad, inputs: [a, b], shapes, shape, needs }: BackwardCall<None>): (Tensor | null)[] => {
+  const operands = { g: grad, a: a!, b: b! };
+  const [toA, toB] = needs.map((need) => (need ? allocate(grad.runtime, shape, `${name} gradient`, floatOf(grad, a!, b!)) : null));
+  if (toA && toB) launch('gradients', name, shape, operands, { y: toA, second: toB });
+  else if (toA ?? toB) launch('gradient', name, shape, operands, { y: (toA ?? toB)! }, { TO_B: toB ? 1 : 0 });
+  return [toA, toB].map((gradient, i) => gradient && sumTo(gradient, shapes[i]!));
+};
+
+/** grad where a equals b, else zero, with broadcasting; not a choice: NaN in `grad` passes everywhere. */
+export const whereEqual = (grad: Tensor, a: Tensor, b: Tensor): Tensor => {
+  const shape = broadcastShapes('eq', a.shape, b.shape);
+  const y = allocate(grad.runtime, shape, 'eq gradient', floatOf(grad, a, b));
+  launch('gradient', 'eq', shape, { g: grad, a, b }, { y }, { TO_B: 0 });
   return y;
 };
 
 interface Row {
-  readonly code: number;
   readonly formula: (a: number, b: number) => number;
   readonly backward: ((call: BackwardCall<None>) => readonly (Tensor | null)[]) | null;
   readonly keeps?: Op['keeps'];
@@ -35,7 +50,7 @@ interface Row {
 
 const shapePairs: readonly (readonly [Shape, Shape])[] = [
   [[2, 3, 5], [2, 3, 5]], [[2, 3, 5], [5]], [[2, 3, 4], [2, 1, 4]], [[3, 1], [1, 6]], [[], [3, 2]], [[2, 5, 3], [2, 5, 1]], [[1], [1]],
-  [[2, 1, 3, 1, 2], [1, 4, 1, 2, 2]], [[40, 9, 33], [33]],
+  [[2, 1, 3, 1, 2], [1, 4, 1, 2, 2]], [[60, 40, 33], [33]],
 ];
 
 const casesFor = (fill?: Row['fill']): OpCase<None>[] => [
@@ -43,13 +58,17 @@ const casesFor = (fill?: Row['fill']): OpCase<None>[] => [
   { name: '2×26×26×768', shapes: [[2, 26, 26, 768], [2, 26, 26, 768]], attrs: {}, bench: true, ...(fill ? { fill } : {}) },
 ];
 
-const binaryOp = (name: string, row: Row): Op<None> => ({
+const binaryOp = (name: Name, row: Row): Op<None> => ({
   name,
   group: row.backward ? 'Arithmetic' : 'Comparison',
   precision: 'any',
   infer: ([a, b]) => broadcastShapes(name, a!, b!),
   ...(row.dtype ? { dtype: row.dtype } : {}),
-  forward: ({ inputs, shape }: Call<None>) => launch(row.code, name, inputs[0]!, inputs[1]!, shape, row.dtype),
+  forward: ({ runtime, inputs: [a, b], shape }: Call<None>) => {
+    const y = allocate(runtime, shape, name, row.dtype ?? floatOf(a!, b!));
+    launch('forward', name, shape, { a: a!, b: b! }, { y });
+    return y;
+  },
   ...(row.keeps ? { keeps: row.keeps } : {}),
   backward: row.backward,
   reference: ([a, b]) => {
@@ -64,47 +83,32 @@ const binaryOp = (name: string, row: Row): Op<None> => ({
 });
 
 export const addOp = binaryOp('add', {
-  code: 0, formula: (a, b) => a + b, backward: ({ grad, shapes }) => [sumTo(grad, shapes[0]!), sumTo(grad, shapes[1]!)],
+  formula: (a, b) => a + b, backward: ({ grad, shapes }) => [sumTo(grad, shapes[0]!), sumTo(grad, shapes[1]!)],
 });
 export const subOp = binaryOp('sub', {
-  code: 1, formula: (a, b) => a - b,
-  backward: ({ grad, shapes, needs }) => [sumTo(grad, shapes[0]!), needs[1] ? neg(sumTo(grad, shapes[1]!)) : null],
+  formula: (a, b) => a - b, backward: ({ grad, shapes, needs }) => [sumTo(grad, shapes[0]!), needs[1] ? neg(sumTo(grad, shapes[1]!)) : null],
 });
-export const mulOp = binaryOp('mul', {
-  code: 2, formula: (a, b) => a * b, keeps: { inputs: [0, 1] },
-  backward: ({ grad, inputs: [a, b], shapes, needs }) => [
-    needs[0] ? sumTo(mul(grad, b!), shapes[0]!) : null, needs[1] ? sumTo(mul(grad, a!), shapes[1]!) : null,
-  ],
-});
+export const mulOp = binaryOp('mul', { formula: (a, b) => a * b, keeps: { inputs: [0, 1] }, backward: gradients('mul') });
 export const divOp = binaryOp('div', {
-  code: 3, formula: (a, b) => a / b, keeps: { inputs: [0, 1] }, fill: [undefined, awayFrom([0], 0.3)],
-  backward: ({ grad, inputs: [a, b], shapes, needs }) => [
-    needs[0] ? sumTo(div(grad, b!), shapes[0]!) : null,
-    needs[1] ? sumTo(neg(div(mul(grad, a!), mul(b!, b!))), shapes[1]!) : null,
-  ],
+  formula: (a, b) => a / b, keeps: { inputs: [0, 1] }, fill: [undefined, awayFrom([0], 0.3)], backward: gradients('div'),
 });
 
-/** Gradient of maximum and minimum: the larger (smaller) operand takes it, a tie halves it, as in PyTorch. */
-const extremumBackward = (aWinsWhenLarger: boolean) => ({ grad, inputs: [a, b], shapes, shape }: BackwardCall<None>) => {
-  const share = aWinsWhenLarger ? launch(SHARE_OF_MAXIMUM, 'share', a!, b!, shape) : launch(SHARE_OF_MAXIMUM, 'share', b!, a!, shape);
-  const toA = mul(grad, share);
-  return [sumTo(toA, shapes[0]!), sumTo(sub(grad, toA), shapes[1]!)];
-};
 const apart: Row['fill'] = [uniform(-1, 1), (random, count) => Array.from({ length: count }, () => (random.next() < 0.5 ? -2 : 2) + random.uniform(-0.5, 0.5))];
 
-export const maximumOp = binaryOp('maximum', { code: 4, formula: Math.max, keeps: { inputs: [0, 1] }, fill: apart, backward: extremumBackward(true) });
-export const minimumOp = binaryOp('minimum', { code: 5, formula: Math.min, keeps: { inputs: [0, 1] }, fill: apart, backward: extremumBackward(false) });
+/** The larger (smaller) operand takes the gradient, a tie halves it, as in PyTorch. */
+export const maximumOp = binaryOp('maximum', { formula: Math.max, keeps: { inputs: [0, 1] }, fill: apart, backward: gradients('maximum') });
+export const minimumOp = binaryOp('minimum', { formula: Math.min, keeps: { inputs: [0, 1] }, fill: apart, backward: gradients('minimum') });
 
 const few: Fill = (random, count) => Array.from({ length: count }, () => Math.floor(random.next() * 3));
-const comparison = (name: string, code: number, holds: (a: number, b: number) => boolean): Op<None> =>
-  binaryOp(name, { code, formula: (a, b) => (holds(a, b) ? 1 : 0), backward: null, dtype: 'bool', fill: [few, few] });
+const comparison = (name: Name, holds: (a: number, b: number) => boolean): Op<None> =>
+  binaryOp(name, { formula: (a, b) => (holds(a, b) ? 1 : 0), backward: null, dtype: 'bool', fill: [few, few] });
 
-export const eqOp = comparison('eq', 6, (a, b) => a === b);
-export const neOp = comparison('ne', 7, (a, b) => a !== b);
-export const ltOp = comparison('lt', 8, (a, b) => a < b);
-export const leOp = comparison('le', 9, (a, b) => a <= b);
-export const gtOp = comparison('gt', 10, (a, b) => a > b);
-export const geOp = comparison('ge', 11, (a, b) => a >= b);
+export const eqOp = comparison('eq', (a, b) => a === b);
+export const neOp = comparison('ne', (a, b) => a !== b);
+export const ltOp = comparison('lt', (a, b) => a < b);
+export const leOp = comparison('le', (a, b) => a <= b);
+export const gtOp = comparison('gt', (a, b) => a > b);
+export const geOp = comparison('ge', (a, b) => a >= b);
 
 type Operand = Tensor | number;
 const apply = (op: Op<None>, a: Tensor, b: Tensor): Tensor => run(op, [a, b], {});
@@ -129,14 +133,11 @@ export const le = (a: Tensor, b: Tensor): Tensor => apply(leOp, a, b);
 export const gt = (a: Tensor, b: Tensor): Tensor => apply(gtOp, a, b);
 export const ge = (a: Tensor, b: Tensor): Tensor => apply(geOp, a, b);
 
-/** x seen with a larger, compatible shape, as a copy. For backward formulas; see `expand` for the op. */
-export const spread = (x: Tensor, shape: Shape): Tensor => launch(FIRST, 'spread', x, x, shape);
-
 /** total += x in place; both of one shape. For gradients, outside the tape. */
 export const accumulate = (total: Tensor, x: Tensor): void => {
-  const { shape } = total;
-  const zeros = [0, 0, 0, 0];
-  const { steps, grid } = stretchesFor(total.runtime, quadCount(shape));
-  dispatch(total.runtime, shader.kernel('accumulate'), { a: x, total },
-    { sizes: zeros, stridesA: zeros, stridesB: zeros, quads: quadCount(shape), steps, quadsPerRow: 1, width: 4, splatA: 0, splatB: 0 }, grid);
+  const { shape, runtime } = total;
+  const items = quadCount(shape);
+  const { steps, grid } = stretchesFor(runtime, items);
+  dispatch(runtime, shader.kernel('accumulate'), { a: x, total },
+    { ...unused, sizes: [0, 0, 0, 0], side: 1, length: 0, stretches: 1, turns: steps, items, quadsPerRow: 1, width: 4 }, grid);
 };

@@ -2,8 +2,8 @@ import source from '../../shaders/cast.wgsl';
 import { fail } from '../errors.js';
 import { Shader } from '../kernels/shader.js';
 import { quadCount } from '../tensor/shape.js';
-import type { DType, Tensor } from '../tensor/tensor.js';
-import { allocate, dispatch, stretchesFor } from './launch.js';
+import { type DType, isFloat, type Tensor } from '../tensor/tensor.js';
+import { allocate, dispatch, floatOf, stretchesFor } from './launch.js';
 
 const shader = new Shader('cast', source);
 
@@ -22,4 +22,14 @@ export const convert = (x: Tensor, to: DType): Tensor => {
   const { steps, grid } = stretchesFor(x.runtime, quads);
   dispatch(x.runtime, shader.kernel('forward', { OP: code }), { x, y }, { quads, steps }, grid);
   return y;
+};
+
+/** The type of tensors that are brought together: that of the first, but float32 where only some floats are float16. */
+export const commonType = (tensors: readonly Tensor[]): DType => (isFloat(tensors[0]!.dtype) ? floatOf(...tensors) : tensors[0]!.dtype);
+
+/** Refuses tensors of different types to be brought together; bool and float16 go with float32. */
+export const checkTypes = (op: string, tensors: readonly Tensor[]): void => {
+  const kind = ({ dtype }: Tensor): DType => (dtype === 'bool' || dtype === 'float16' ? 'float32' : dtype);
+  const other = tensors.find((x) => kind(x) !== kind(tensors[0]!));
+  if (other) fail(`${op}: all tensors must have one type; "${tensors[0]!.label}" is ${tensors[0]!.dtype}, "${other.label}" is ${other.dtype}`);
 };

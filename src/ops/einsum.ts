@@ -1,7 +1,7 @@
 import { fail } from '../errors.js';
 import { formatShape, numel, type Shape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { mul, spread } from './binary.js';
+import { mul } from './binary.js';
 import type { OpCase } from './cases.js';
 import { permute } from './layout.js';
 import { matmul } from './matmul.js';
@@ -9,6 +9,7 @@ import { forEachIndex, nd } from './nd.js';
 import { bytesOf, type Op, run } from './op.js';
 import { sum } from './reduce.js';
 import { reshape } from './reshape.js';
+import { expanded } from './strided-copy.js';
 
 interface Attrs {
   readonly equation: string;
@@ -103,7 +104,7 @@ const contract = (equation: string, inputs: readonly [Tensor, Tensor]): Tensor =
 const gradientOf = (grad: Tensor, out: string, other: Tensor, otherLabels: string, labels: string, shape: Shape): Tensor => {
   const known = shared(labels, out + otherLabels);
   const gradient = contract(`${out},${otherLabels}->${known}`, [grad, other]);
-  return known === labels ? gradient : spread(reshape(gradient, shape.map((size, i) => (known.includes(labels[i]!) ? size : 1))), shape);
+  return known === labels ? gradient : expanded(reshape(gradient, shape.map((size, i) => (known.includes(labels[i]!) ? size : 1))), shape);
 };
 
 const reference: Op<Attrs>['reference'] = ([a, b], { equation }) => {

@@ -1,18 +1,27 @@
 import source from '../../shaders/gather.wgsl';
 import { fail } from '../errors.js';
 import { linearGrid } from '../kernels/grid.js';
+import type { Runtime } from '../kernels/runtime.js';
 import { Shader } from '../kernels/shader.js';
 import { scope } from '../tensor/scope.js';
 import { formatShape, quadCount, quadsPerRow, type Shape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { integers, type OpCase } from './cases.js';
 import { mapNd } from './nd.js';
-import { allocate, bytesOf, dispatch, gridFor, type Op, run } from './op.js';
+import { ABREAST, allocate, bytesOf, dispatch, gridFor, type Op, run, stepsFor } from './op.js';
 
 const shader = new Shader('gather', source);
 type None = Record<string, never>;
 
-const paramsOf = (table: Shape, labels: Shape, beta = 0) => ({ rows: labels[0]!, tableRows: table[0]!, quads: quadsPerRow(table), width: table[1]!, beta });
+const paramsOf = (table: Shape, labels: Shape, beta = 0) =>
+  ({ rows: labels[0]!, tableRows: table[0]!, quads: quadsPerRow(table), width: table[1]!, parts: 1, steps: 1, beta });
+
+/** How the kernels with `partOf` go over a tensor: no invocation has parts of two rows, so each looks at labels once. */
+const partsOf = (runtime: Runtime, shape: Shape) => {
+  const turns = Math.ceil(quadsPerRow(shape) / ABREAST);
+  const parts = Math.ceil(turns / stepsFor(runtime, quadCount(shape)));
+  return { params: { parts, steps: Math.ceil(turns / parts) }, grid: gridFor(shape[0]! * parts * ABREAST) };
+};
 
 const rowsCase = (table: Shape, labels: number, more: Partial<OpCase<None>> = {}): OpCase<None> => ({
   name: `${labels} rows of ${table.join('×')}`, shapes: [table, [labels]], attrs: {}, fill: [undefined, integers(table[0]!)], dtypes: [undefined, 'int32'], ...more,
@@ -27,13 +36,15 @@ export const gatherRowsOp: Op<None> = {
   },
   forward: ({ runtime, inputs: [table, labels], shape }) => {
     const y = allocate(runtime, shape, 'gatherRows');
-    dispatch(runtime, shader.kernel('gather'), { table: table!, labels: labels!, y }, paramsOf(table!.shape, labels!.shape), gridFor(quadCount(shape)));
+    const { params, grid } = partsOf(runtime, shape);
+    dispatch(runtime, shader.kernel('gather'), { table: table!, labels: labels!, y }, { ...paramsOf(table!.shape, labels!.shape), ...params }, grid);
     return y;
   },
   keeps: { inputs: [1] },
   backward: ({ runtime, grad, inputs: [, labels], shapes: [table] }) => {
     const y = allocate(runtime, table!, 'gatherRows gradient');
-    dispatch(runtime, shader.kernel('scatterAdd'), { rows: grad, labels: labels!, y }, paramsOf(table!, labels!.shape), gridFor(quadCount(table!)));
+    const { params, grid } = partsOf(runtime, table!);
+    dispatch(runtime, shader.kernel('scatterAdd'), { rows: grad, labels: labels!, y }, { ...paramsOf(table!, labels!.shape), ...params }, grid);
     return [y, null];
   },
   reference: ([table, labels]) => {
@@ -42,7 +53,7 @@ export const gatherRowsOp: Op<None> = {
   },
   cost: (_, __, out) => ({ flops: 0, bytes: bytesOf(out, out) }),
   cases: [
-    rowsCase([4, 3], 6), rowsCase([1, 1], 1), rowsCase([5, 8], 2), rowsCase([3, 70], 9),
+    rowsCase([4, 3], 6), rowsCase([1, 1], 1), rowsCase([5, 8], 2), rowsCase([3, 70], 9), rowsCase([3, 12_345], 7),
     rowsCase([200, 24576], 12, { bench: true }),
   ],
 };

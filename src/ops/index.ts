@@ -16,6 +16,7 @@ export * from './softmax.js';
 export * from './l2-normalize.js';
 export * from './layout.js';
 export * from './join.js';
+export * from './choose.js';
 export * from './crop-resize.js';
 export * from './interpolate.js';
 export * from './cast.js';

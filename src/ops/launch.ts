@@ -36,15 +36,22 @@ export const gridFor = (items: number, perGroup = WORKGROUP): Grid => linearGrid
 /** The one of two settings that suits the kind of adapter. */
 export const forAdapter = <T>({ device }: Runtime, { gpu, software }: { readonly gpu: T; readonly software: T }): T => (device.report.software ? software : gpu);
 
+/** ABREAST of shaders/common/grid.wgsl: neighbours that walk side by side. */
+export const ABREAST = 8;
 /** vec4f that an invocation takes one after the other, on GPUs, which need many invocations, and at most on software adapters, where each costs. */
 const STEPS = { gpu: 4, software: 64 } as const;
 /** Workgroups below which a software adapter's threads would wait for each other. */
 const ENOUGH_GROUPS = 32;
 
+/** How many vec4f of a tensor an invocation takes. */
+export const stepsFor = (runtime: Runtime, quads: number): number => {
+  const software = Math.max(1, Math.min(STEPS.software, Math.floor(quads / (WORKGROUP * ENOUGH_GROUPS))));
+  return forAdapter(runtime, { gpu: STEPS.gpu, software });
+};
+
 /** How a kernel with `stretchOf` (shaders/common/grid.wgsl) goes over a tensor. */
 export const stretchesFor = (runtime: Runtime, quads: number): { steps: number; grid: Grid } => {
-  const software = Math.max(1, Math.min(STEPS.software, Math.floor(quads / (WORKGROUP * ENOUGH_GROUPS))));
-  const steps = forAdapter(runtime, { gpu: STEPS.gpu, software });
+  const steps = stepsFor(runtime, quads);
   return { steps, grid: gridFor(quads, WORKGROUP * steps) };
 };
 

@@ -6,7 +6,7 @@ import { broadcastOffset, forEachIndex, type Nd, nd, strides } from './nd.js';
 import { bytesOf, type Op, run } from './op.js';
 import { sumTo } from './reduce.js';
 import { reshape } from './reshape.js';
-import { storedStrides, stridedCopy } from './strided-copy.js';
+import { expanded, storedStrides, stridedCopy } from './strided-copy.js';
 
 const GROUP = 'Shape';
 const cost = ([from]: readonly Shape[], _: unknown, to: Shape) => ({ flops: 0, bytes: bytesOf(from!, to) });
@@ -47,6 +47,8 @@ export const permuteOp: Op<PermuteAttrs> = {
     { name: 'NCHW to NHWC', shapes: [[2, 6, 3, 5]], attrs: { axes: [0, 2, 3, 1] } },
     { name: 'six axes', shapes: [[2, 1, 3, 2, 2, 3]], attrs: { axes: [5, 3, 0, 2, 1, 4] } },
     { name: 'one axis', shapes: [[5]], attrs: { axes: [0] } },
+    { name: 'many ragged rows', shapes: [[2, 37, 130, 10]], attrs: { axes: [0, 3, 1, 2] } },
+    { name: 'few ragged rows', shapes: [[2, 10, 37, 131]], attrs: { axes: [0, 2, 3, 1] } },
     { ...whole('int32', [3, 2, 7]), attrs: { axes: [2, 0, 1] } },
     { name: '2×26×26×768 to NCHW', shapes: [[2, 26, 26, 768]], attrs: { axes: [0, 3, 1, 2] }, bench: true },
   ],
@@ -87,6 +89,8 @@ export const sliceOp: Op<SliceAttrs> = {
     { name: 'channels from a multiple of four', shapes: [[2, 3, 11]], attrs: { starts: [0, 1, 4], ends: [2, 3, 11] } },
     { name: 'ragged channels', shapes: [[2, 3, 11]], attrs: { starts: [1, 0, 3], ends: [2, 2, 10] } },
     { name: 'one element', shapes: [[3, 4, 5]], attrs: { starts: [2, 3, 4], ends: [3, 4, 5] } },
+    { name: 'ragged channels of many rows', shapes: [[40, 70, 23]], attrs: { starts: [3, 5, 8], ends: [40, 66, 18] } },
+    { name: 'channels of many rows from within a vec4', shapes: [[40, 70, 23]], attrs: { starts: [3, 5, 7], ends: [40, 66, 18] } },
     { name: 'all', shapes: [[6]], attrs: { starts: [0], ends: [6] } },
     { name: 'six axes', shapes: [[2, 2, 3, 2, 2, 5]], attrs: { starts: [0, 1, 1, 0, 1, 1], ends: [2, 2, 3, 1, 2, 4] } },
     { ...whole('int32', [3, 7]), attrs: { starts: [1, 2], ends: [3, 7] } },
@@ -97,12 +101,6 @@ export const sliceOp: Op<SliceAttrs> = {
 interface ExpandAttrs {
   readonly to: Shape;
 }
-
-/** x shown with a larger shape, for ops whose kernels want equal shapes. */
-export const expanded = (x: Tensor, to: Shape): Tensor => {
-  const steps = storedStrides(x.shape).map((step, i) => (x.shape[i] === 1 ? 0 : step));
-  return stridedCopy('expand', x, { shape: to, base: 0, strides: [...new Array<number>(to.length - x.rank).fill(0), ...steps] });
-};
 
 export const expandOp: Op<ExpandAttrs> = {
   name: 'expand', precision: 'any', group: GROUP, cost,

@@ -8,7 +8,7 @@ import { checkShape, formatShape, quadCount, quadsPerRow, rowWidth, type Shape }
 import { Tensor } from '../tensor/tensor.js';
 import { literal, type OpCase, uniform } from './cases.js';
 import { mapNd, type Nd, nd } from './nd.js';
-import { allocate, bytesOf, dispatch, floatOf, gridFor, type Op, run } from './op.js';
+import { allocate, bytesOf, dispatch, floatOf, gridFor, type Op, run, stretchesFor } from './op.js';
 import { hashKey, randomUniform } from './random-bits.js';
 
 const shader = new Shader('random', source);
@@ -62,7 +62,7 @@ const takeKey = (): number => {
 /** A key for something besides the steps (initial weights, an epoch's order): a function of the seed and the given numbers. */
 export const randomKey = (...parts: readonly number[]): number => hashKey(state.seed, 0x5eed, ...parts);
 
-const none = { a: 0, b: 0, options: 0, optionStride: 0 };
+const none = { steps: 1, a: 0, b: 0, options: 0, optionStride: 0 };
 const paramsOf = (shape: Shape, key: RandomKey) => ({ ...none, quads: quadCount(shape), quadsPerRow: quadsPerRow(shape), width: rowWidth(shape), key });
 
 export interface RandomOptions extends TensorOptions {
@@ -92,7 +92,8 @@ interface DropoutAttrs {
 
 const dropped = (x: Tensor, { p, key }: DropoutAttrs): Tensor => {
   const y = allocate(x.runtime, x.shape, 'dropout', floatOf(x));
-  dispatch(x.runtime, shader.kernel('dropout'), { x, y }, { ...paramsOf(x.shape, key), a: p, b: p < 1 ? 1 / (1 - p) : 0 }, gridFor(quadCount(x.shape)));
+  const { steps, grid } = stretchesFor(x.runtime, quadCount(x.shape));
+  dispatch(x.runtime, shader.kernel('dropout'), { x, y }, { ...paramsOf(x.shape, key), steps, a: p, b: p < 1 ? 1 / (1 - p) : 0 }, grid);
   return y;
 };
 
@@ -106,6 +107,7 @@ export const dropoutOp: Op<DropoutAttrs> = {
   cost: ([shape]) => ({ flops: 0, bytes: 2 * bytesOf(shape!) }),
   cases: [
     { name: 'ragged rows', shapes: [[3, 4, 5]], attrs: { p: 0.5, key: 17 } },
+    { name: 'many ragged rows', shapes: [[60, 40, 33]], attrs: { p: 0.3, key: 23 } },
     { name: 'nothing dropped', shapes: [[7]], attrs: { p: 0, key: 1 } },
     { name: 'all dropped', shapes: [[2, 3]], attrs: { p: 1, key: 2 } },
     { name: 'many', shapes: [[40, 33]], attrs: { p: 0.2, key: 0xfedcba98 } },

@@ -1,14 +1,15 @@
 import source from '../../shaders/reduce.wgsl';
 import { linearGrid } from '../kernels/grid.js';
-import { Shader } from '../kernels/shader.js';
+import { type Kernel, Shader } from '../kernels/shader.js';
 import { normalizeAxes, normalizeAxis, numel, quadCount, quadsPerRow, rowWidth, sameShape, type Shape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { eq, mul, spread, div } from './binary.js';
+import { div, eq, whereEqual } from './binary.js';
 import { closeBy, distinct, type Fill, type OpCase } from './cases.js';
 import { convert } from './convert.js';
 import { forEachIndex, type Nd, nd, strides } from './nd.js';
 import { allocate, bytesOf, dispatch, gridFor, type Op, run } from './op.js';
 import { reshape } from './reshape.js';
+import { expanded } from './strided-copy.js';
 import { affine } from './unary.js';
 
 const shader = new Shader('reduce', source);
@@ -34,28 +35,33 @@ interface Target {
   readonly accumulate: boolean;
 }
 
-/** Reduces the leading or middle axes [from, to) of x; the row axis stays. */
-const reduceColumns = (kind: Kind, x: Tensor, from: number, to: number, scale: number, target?: Target): Tensor => {
+/**
+ * Reduces the leading or middle axes [from, to) of x; the row axis stays.
+ *
+ * @param best counts the entries of x that equal those of this tensor instead; for sums
+ */
+const reduceColumns = (kind: Kind, x: Tensor, from: number, to: number, scale: number, target?: Target, best?: Tensor): Tensor => {
   const { shape, runtime } = x;
   const outer = numel(shape.slice(0, from));
   const length = numel(shape.slice(from, to));
   const quads = quadCount(shape) / (outer * length);
   const splits = Math.max(1, Math.min(Math.ceil(length / ROWS_PER_SPLIT), Math.floor(TARGET_INVOCATIONS / (outer * quads))));
   const kernel = shader.kernel('columns', { OP: CODES[kind] });
+  const [firstKernel, inputs] = best ? [shader.kernel('ties'), { x, best }] : [kernel, { x }];
   const kept = shape.map((size, i) => (i >= from && i < to ? 1 : size));
   const width = rowWidth(shape);
   const result = target?.y ?? allocate(runtime, kept, kind);
-  const launch = (input: Tensor, y: Tensor, rows: number, parts: number, factor: number): void =>
-    dispatch(runtime, kernel, { x: input, y }, { outer, length: rows, quads, splits: parts, width, scale: factor, accumulate: y === target?.y && target.accumulate ? 1 : 0 }, gridFor(outer * parts * quads));
+  const launch = (by: Kernel, tensors: Readonly<Record<string, Tensor>>, y: Tensor, rows: number, parts: number, factor: number): void =>
+    dispatch(runtime, by, { ...tensors, y }, { outer, length: rows, quads, splits: parts, width, scale: factor, accumulate: y === target?.y && target.accumulate ? 1 : 0 }, gridFor(outer * parts * quads));
   if (splits === 1) {
-    launch(x, result, length, 1, scale);
+    launch(firstKernel, inputs, result, length, 1, scale);
     return result;
   }
   // The cut into splits depends on shapes alone, so the order of summation, and each bit, repeats.
   const used = Math.ceil(length / Math.ceil(length / splits));
   const parts = allocate(runtime, [outer * used * (quads / quadsPerRow(shape)), width], `${kind} parts`);
-  launch(x, parts, length, used, 1);
-  launch(parts, result, used, 1, scale);
+  launch(firstKernel, inputs, parts, length, used, 1);
+  launch(kernel, { x: parts }, result, used, 1, scale);
   return result;
 };
 
@@ -82,6 +88,13 @@ const reduceKept = (kind: Kind, x: Tensor, axes: readonly number[], scale: numbe
     i = end;
   }
   return axes.includes(rowAxis) ? reduceRows(kind, result, factor) : result;
+};
+
+/** How many entries of x share each extremum of the axes; those of neighbouring leading axes are counted without a tensor of hits. */
+const tiesOf = (x: Tensor, best: Tensor, axes: readonly number[]): Tensor => {
+  const [first, last] = [axes[0] ?? 0, axes.at(-1) ?? x.rank];
+  const neighbours = axes.length > 0 && last - first === axes.length - 1 && last < x.rank - 1;
+  return neighbours ? reduceColumns('sum', x, first, last + 1, 1, undefined, best) : reduceKept('sum', eq(x, best), axes, 1);
 };
 
 const forwardOf = (kind: Kind, mean: boolean): Op<Attrs>['forward'] => ({ inputs: [x], attrs: { axes }, shape }) => {
@@ -122,7 +135,7 @@ const linearOp = (name: string, mean: boolean): Op<Attrs> => ({
   forward: forwardOf('sum', mean),
   backward: ({ grad, attrs: { axes }, shapes: [shape] }) => {
     const scale = mean ? 1 / numel(axes.map((axis) => shape![axis]!)) : 1;
-    return [spread(reshape(scale === 1 ? grad : affine(grad, scale), kept(shape!, axes)), shape!)];
+    return [expanded(reshape(scale === 1 ? grad : affine(grad, scale), kept(shape!, axes)), shape!)];
   },
   reference: ([x], attrs) => {
     const scale = mean ? 1 / numel(attrs.axes.map((axis) => x!.shape[axis]!)) : 1;
@@ -139,9 +152,8 @@ const extremumOp = (name: 'max' | 'min', better: (a: number, b: number) => boole
   keeps: { inputs: [0], output: true },
   // Ties share the gradient equally, as PyTorch's amax and amin do.
   backward: ({ grad, attrs: { axes }, inputs: [x], output, shapes: [shape] }) => {
-    const hits = eq(x!, reshape(output!, kept(shape!, axes)));
-    const count = reduceKept('sum', hits, axes, 1);
-    return [mul(hits, div(reshape(grad, kept(shape!, axes)), count))];
+    const best = reshape(output!, kept(shape!, axes));
+    return [whereEqual(div(reshape(grad, best.shape), tiesOf(x!, best, axes)), x!, best)];
   },
   reference: ([x], attrs) => {
     const best = new Float64Array(numel(withAxes(x!.shape, attrs.axes, true))).fill(NaN);

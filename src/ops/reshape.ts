@@ -4,7 +4,7 @@ import { Shader } from '../kernels/shader.js';
 import { formatShape, numel, quadCount, quadsPerRow, rowWidth, type Shape } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
 import { nd } from './nd.js';
-import { bytesOf, dispatch, gridFor, type Op, run } from './op.js';
+import { bytesOf, dispatch, type Op, run, stretchesFor } from './op.js';
 
 const shader = new Shader('reshape', source);
 
@@ -19,9 +19,10 @@ const sharesRows = (from: Shape, to: Shape): boolean =>
 const reshaped = (x: Tensor, to: Shape): Tensor => {
   if (sharesRows(x.shape, to)) return x.alias(to, 'reshape');
   const y = Tensor.allocate(x.runtime, to, x.dtype, 'reshape');
+  const { steps, grid } = stretchesFor(x.runtime, quadCount(to));
   dispatch(x.runtime, shader.kernel('forward'), { x, y }, {
-    quads: quadCount(to), toQuadsPerRow: quadsPerRow(to), toWidth: rowWidth(to), fromWidth: rowWidth(x.shape), fromStride: quadsPerRow(x.shape) * 4,
-  }, gridFor(quadCount(to)));
+    quads: quadCount(to), steps, toQuadsPerRow: quadsPerRow(to), toWidth: rowWidth(to), fromWidth: rowWidth(x.shape), fromStride: quadsPerRow(x.shape) * 4,
+  }, grid);
   return y;
 };
 
@@ -41,8 +42,10 @@ export const reshapeOp: Op<Attrs> = {
     { name: 'same row', shapes: [[2, 3, 5]], attrs: { to: [6, 5] } },
     { name: 'rows of fours', shapes: [[2, 8]], attrs: { to: [4, 4] } },
     { name: 'ragged rows', shapes: [[2, 3, 5]], attrs: { to: [5, 6] } },
+    { name: 'many ragged rows', shapes: [[9, 32, 26, 26]], attrs: { to: [9, 32, 676] } },
     { name: 'to scalar', shapes: [[1, 1]], attrs: { to: [] } },
     { name: 'flatten', shapes: [[3, 7, 3]], attrs: { to: [63] } },
+    { name: '12×128×26² to 12×128×676', shapes: [[12, 128, 26, 26]], attrs: { to: [12, 128, 676] }, bench: true },
   ],
 };
 

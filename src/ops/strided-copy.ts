@@ -1,13 +1,13 @@
 import source from '../../shaders/layout.wgsl';
 import { fail } from '../errors.js';
 import { Shader } from '../kernels/shader.js';
-import { formatShape, quadCount, quadsPerRow, rowWidth, type Shape } from '../tensor/shape.js';
+import { formatShape, quadsPerRow, rowWidth, type Shape } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
-import { dispatch, gridFor, isRagged, stretchesFor } from './op.js';
+import { dispatch, forAdapter } from './launch.js';
+import { mergedAxes, planWalk, type Walk, type WalkAxis } from './walk.js';
 
 const shader = new Shader('layout', source);
 export const MAX_AXES = 6;
-const LEADING = MAX_AXES - 1;
 
 /** Where each element of a copy comes from: input element `base` + Σ index · stride, in stored elements. */
 export interface View {
@@ -16,6 +16,13 @@ export interface View {
   readonly strides: readonly number[];
   /** Output indices outside [lowest, highest) of any axis become zero. */
   readonly bounds?: readonly (readonly [number, number])[];
+}
+
+/** A part of a tensor of whole vec4 that takes a copy: its place `base` + Σ index · stride, in stored elements. */
+export interface Target {
+  readonly y: Tensor;
+  readonly base: number;
+  readonly strides: readonly number[];
 }
 
 /** Stored elements between neighbours along each axis of a tensor. */
@@ -29,50 +36,80 @@ export const storedStrides = (shape: Shape): number[] => {
   return strides;
 };
 
+const areFours = (...numbers: readonly number[]): boolean => numbers.every((number) => number % 4 === 0);
+
 /** The last axis is read in order from a multiple of four on, so whole vec4 can be moved. */
 const movesWholeRows = ({ shape, base, strides, bounds }: View): boolean =>
-  base % 4 === 0 && (bounds?.[shape.length - 1]?.[0] ?? 0) === 0 && (strides.at(-1) ?? 1) === 1 && strides.slice(0, -1).every((s) => s % 4 === 0);
+  areFours(base, bounds?.[shape.length - 1]?.[0] ?? 0, ...strides.slice(0, -1)) && (strides.at(-1) ?? 1) === 1;
 
-interface Axis {
-  readonly size: number;
-  readonly stride: number;
-  /** Indices outside of these become zero. */
-  readonly lowest: number;
-  readonly highest: number;
-}
-
-/** The leading axes, without those of one entry; neighbours that are walked as one are one: finding an axis' index costs a division. */
-const leadingAxes = ({ shape, strides, bounds }: View): Axis[] => {
-  const axes: Axis[] = [];
-  for (let i = 0; i < shape.length - 1; i++) {
-    const [lowest, highest] = bounds?.[i] ?? [0, shape[i]!];
-    const [size, stride] = [shape[i]!, strides[i]!];
-    const whole = lowest <= 0 && highest >= size;
-    if (size === 1 && whole) continue;
-    const outer = axes.at(-1);
-    if (outer && whole && outer.stride === stride * size) axes[axes.length - 1] = { size: outer.size * size, stride, lowest: outer.lowest * size, highest: outer.highest * size };
-    else axes.push({ size, stride, lowest, highest });
-  }
-  return axes;
+/** The axis whose neighbours lie side by side in the input, where it was exchanged with the last one and the rest of it is whole vec4. */
+const exchangedAxis = ({ shape, base, strides, bounds }: View): number => {
+  const axis = strides.indexOf(1);
+  return !bounds && axis >= 0 && axis < shape.length - 1 && areFours(base, ...strides.filter((_, i) => i !== axis)) ? axis : -1;
 };
 
-/** Gathers `view` of x into a new tensor of the same element type. */
-export const stridedCopy = (op: string, x: Tensor, view: View): Tensor => {
-  const { shape, strides, base } = view;
+/** Parameters of copyBlocks alone. */
+const unused = { aroundQ: [0, 0, 0, 0], sideQ: 0, walkQ: 0, aroundR: [0, 0, 0, 0], sideR: 0, walkR: 0, apart: 0, highestRow: 0 };
+
+const paramsOf = ({ shape, bounds }: View, { params, around, side, walked }: Walk, baseX: number, baseY: number) => {
+  const [lowestElement, highestElement] = bounds?.at(-1) ?? [0, rowWidth(shape)];
+  return {
+    ...unused, ...params,
+    lowest: around.map((axis) => axis.lowest), highest: around.map((axis) => axis.highest), lowestSide: side.lowest, highestSide: side.highest,
+    lowestWalk: walked.lowest, highestWalk: walked.highest, lowestElement, highestElement, baseX, baseY: baseY / 4, quadsPerRow: quadsPerRow(shape),
+  };
+};
+
+/** Blocks of four by four elements: `exchanged` is the input's last axis. */
+const copyBlocks = (op: string, x: Tensor, view: View, { y, base, strides }: Target, exchanged: number): void => {
+  const { shape } = view;
+  // How far apart neighbours lie in x and y, in elements, and by how many vec4 they differ in the rows of x and of y.
+  const axis = (size: number, inX: number, inY: number, row = 0, column = 0): WalkAxis =>
+    ({ size, strides: [inX / 4, inY / 4, row, column], lowest: 0, highest: size });
+  const others = mergedAxes(shape.map((size, i) => axis(size, view.strides[i]!, strides[i]!)).filter((_, i) => i !== exchanged && i !== shape.length - 1));
+  const [between, apart] = [view.strides.at(-1)!, strides[exchanged]!];
+  const rowQuads = Math.ceil(shape[exchanged]! / 4);
+  const columns = axis(quadsPerRow(shape), 4 * between, 4, 0, 1);
+  // An invocation of a software adapter fills whole cache lines by walking along the longer side. On GPUs a workgroup covers a square, both sides of which are whole lines.
+  const walkRow = forAdapter(x.runtime, { gpu: false, software: rowQuads > columns.size });
+  const abreast = forAdapter(x.runtime, { gpu: rowQuads % 8 === 0 && others.length < 4 ? 8 : rowQuads, software: rowQuads });
+  const row = axis(abreast, 4, 4 * apart, 1);
+  const far = axis(rowQuads / abreast, 4 * abreast, 4 * apart * abreast, abreast);
+  const around = far.size > 1 ? [...others, far] : others;
+  const axes = [...around, ...(walkRow ? [row, columns] : [columns, row])];
+  const walk = planWalk(op, x.runtime, ['X', 'Y', 'Q', 'R'], axes, around.length);
+  dispatch(x.runtime, shader.kernel('copyBlocks', walk.constants), { rows: x, y },
+    { ...paramsOf(view, walk, view.base / 4, base), between: between / 4, apart: apart / 4, highestRow: shape[exchanged]! }, walk.grid);
+};
+
+/** Gathers `view` of x into a new tensor of the same element type, or into a part of another one. */
+export const stridedCopy = (op: string, x: Tensor, view: View, target?: Target): Tensor => {
+  const { shape, strides, bounds } = view;
   if (shape.length > MAX_AXES) fail(`${op}: ${formatShape(shape)} has ${shape.length} axes; at most ${MAX_AXES} are supported, merge some with reshape()`);
-  const none: Axis = { size: 1, stride: 0, lowest: 0, highest: 1 };
-  const [first = none, ...inner] = leadingAxes(view);
-  const axes = [...new Array<Axis>(LEADING - 1 - inner.length).fill(none), ...inner];
-  const last = view.bounds?.at(-1) ?? [0, rowWidth(shape)];
-  const y = Tensor.allocate(x.runtime, shape, x.dtype, op);
+  const to = target ?? { y: Tensor.allocate(x.runtime, shape, x.dtype, op), base: 0, strides: storedStrides(shape) };
+  const exchanged = exchangedAxis(view);
+  if (exchanged >= 0) {
+    copyBlocks(op, x, view, to, exchanged);
+    return to.y;
+  }
   const whole = movesWholeRows(view);
-  const quads = quadCount(shape);
-  const { steps, grid } = whole ? stretchesFor(x.runtime, quads) : { steps: 1, grid: gridFor(quads) };
-  const kernel = shader.kernel(whole ? 'copyRows' : 'copyElements', { BOUNDED: view.bounds ? 1 : 0, AXES: inner.length, ...(whole ? { RAGGED: isRagged(shape) } : {}) });
-  dispatch(x.runtime, kernel, whole ? { rows: x, y } : { x, y }, {
-    sizes: axes.map((a) => a.size), strides: axes.map((a) => a.stride), lowest: axes.map((a) => a.lowest), highest: axes.map((a) => a.highest),
-    stride0: first.stride, lowest0: first.lowest, highest0: first.highest, strideLast: strides.at(-1) ?? 1, lowestLast: last[0], highestLast: last[1],
-    base, quads, steps, quadsPerRow: quadsPerRow(shape), width: rowWidth(shape),
-  }, grid);
-  return y;
+  const unit = whole ? 4 : 1;
+  const [lowest, highest] = bounds?.at(-1) ?? [0, rowWidth(shape)];
+  const masked = highest % 4 !== 0;
+  const leading = shape.slice(0, -1).map((size, i): WalkAxis =>
+    ({ size, strides: [strides[i]! / unit, to.strides[i]! / 4], lowest: bounds?.[i]![0] ?? 0, highest: bounds?.[i]![1] ?? size }));
+  const size = quadsPerRow(shape);
+  // Element by element, a row's part of the place follows from the column.
+  const row: WalkAxis = { size, strides: [whole ? 1 : 0, 1], ...(whole ? { lowest: lowest / 4, highest: Math.ceil(highest / 4) } : { lowest: 0, highest: size }) };
+  const walk = planWalk(op, x.runtime, ['X', 'Y'], mergedAxes([...leading, row], masked || !whole));
+  const constants = { ...walk.constants, BOUNDED: bounds ? 1 : 0, ...(whole ? { MASKED: masked ? 1 : 0, HELD_X: walk.held[0] ? 1 : 0 } : {}) };
+  dispatch(x.runtime, shader.kernel(whole ? 'copyRows' : 'copyElements', constants), whole ? { rows: x, y: to.y } : { x, y: to.y },
+    { ...paramsOf(view, walk, view.base / unit, to.base), between: strides.at(-1) ?? 1 }, walk.grid);
+  return to.y;
+};
+
+/** x shown with a larger, compatible shape, as a copy. For kernels and backward formulas; see `expand` for the op. */
+export const expanded = (x: Tensor, to: Shape): Tensor => {
+  const steps = storedStrides(x.shape).map((step, i) => (x.shape[i] === 1 ? 0 : step));
+  return stridedCopy('expand', x, { shape: to, base: 0, strides: [...new Array<number>(to.length - x.rank).fill(0), ...steps] });
 };

@@ -1,0 +1,118 @@
+import source from '../../shaders/choose.wgsl';
+import { fail } from '../errors.js';
+import type { Constants } from '../kernels/shader.js';
+import { Shader } from '../kernels/shader.js';
+import { broadcastShapes, formatShape, sameShape, type Shape } from '../tensor/shape.js';
+import { Tensor } from '../tensor/tensor.js';
+import { broadcastWalk } from './broadcast.js';
+import { type Fill, integers, type OpCase } from './cases.js';
+import { checkTypes, commonType } from './convert.js';
+import { bitsOf, full } from './fill.js';
+import { broadcastOffset, forEachIndex, nd } from './nd.js';
+import { bytesOf, dispatch, type Op, run } from './op.js';
+import { sumTo } from './reduce.js';
+
+const shader = new Shader('choose', source);
+type None = Record<string, never>;
+const unused = Object.fromEntries(['A', 'B'].flatMap((name) => [[`around${name}`, [0, 0, 0, 0]], [`side${name}`, 0], [`walk${name}`, 0]])) as Record<string, number | number[]>;
+
+interface Operands {
+  readonly condition: Tensor;
+  readonly a: Tensor;
+  readonly b?: Tensor;
+}
+
+/** Runs an entry of the shader on operands that are broadcast to `shape`; `outputs` have it. */
+const launch = (entry: string, shape: Shape, operands: Operands, outputs: Readonly<Record<string, Tensor>>, more: Constants = {}, value = 0): void => {
+  const { condition: { runtime, shape: c }, a, b } = operands;
+  const { constants, params, grid } = broadcastWalk('where', runtime, shape, { C: c, A: a.shape, ...(b ? { B: b.shape } : {}) });
+  dispatch(runtime, shader.kernel(entry, { ...constants, ...more }), { ...operands, ...outputs }, { ...unused, ...params, value }, grid);
+};
+
+/** x with `bits` where the condition holds, or with KEEPS where it does not. */
+const filled = (x: Tensor, condition: Tensor, bits: number, KEEPS: 0 | 1 = 0): Tensor => {
+  const y = Tensor.allocate(x.runtime, x.shape, x.dtype, 'maskedFill');
+  launch('fillWhere', x.shape, { condition, a: x }, { y }, { KEEPS }, bits);
+  return y;
+};
+
+/** What of a gradient goes where the condition holds, and the rest. */
+const split = (grad: Tensor, condition: Tensor): [Tensor, Tensor] => {
+  const [y, other] = [0, 1].map(() => Tensor.allocate(grad.runtime, grad.shape, grad.dtype, 'where gradient')) as [Tensor, Tensor];
+  launch('split', grad.shape, { condition, a: grad }, { y, other });
+  return [y, other];
+};
+
+const bits: Fill = (random, count) => Array.from({ length: count }, () => (random.next() < 0.5 ? 0 : 1));
+const whereCase = (name: string, shapes: readonly Shape[], bench = false): OpCase<None> =>
+  ({ name, shapes, attrs: {}, fill: [bits], dtypes: ['bool'], ...(bench ? { bench } : {}) });
+
+export const whereOp: Op<None> = {
+  name: 'where', group: 'Masks', precision: 'any',
+  infer: ([c, a, b]) => broadcastShapes('where', c!, broadcastShapes('where', a!, b!)),
+  forward: ({ runtime, inputs: [condition, a, b], shape }) => {
+    const y = Tensor.allocate(runtime, shape, commonType([a!, b!]), 'where');
+    launch('choose', shape, { condition: condition!, a: a!, b: b! }, { y });
+    return y;
+  },
+  keeps: { inputs: [0] },
+  backward: ({ grad, inputs: [c], needs, shapes }) => {
+    const [toA, toB] = needs[1] && needs[2] ? split(grad, c!) : [needs[1] ? filled(grad, c!, 0, 1) : null, needs[2] ? filled(grad, c!, 0) : null];
+    return [null, toA && sumTo(toA, shapes[1]!), toB && sumTo(toB, shapes[2]!)];
+  },
+  reference: ([c, a, b]) => {
+    const out = nd(broadcastShapes('where', c!.shape, broadcastShapes('where', a!.shape, b!.shape)));
+    forEachIndex(out.shape, (index, flat) => {
+      const from = c!.data[broadcastOffset(c!.shape, index)] === 0 ? b! : a!;
+      out.data[flat] = from.data[broadcastOffset(from.shape, index)]!;
+    });
+    return out;
+  },
+  cost: ([c, a, b], _, shape) => ({ flops: 0, bytes: bytesOf(c!, a!, b!, shape) }),
+  cases: [
+    whereCase('equal shapes', [[2, 3, 5], [2, 3, 5], [2, 3, 5]]), whereCase('scalars', [[3, 5], [], [1]]),
+    whereCase('mask of rows', [[3, 1], [3, 6], [6]]), whereCase('one condition', [[], [2, 3], [2, 3]]), whereCase('condition alone is large', [[2, 3, 3], [3], [2, 1, 1]]),
+    whereCase('many ragged rows', [[60, 40, 1], [60, 40, 33], [33]]),
+    whereCase('2×26×26×768', [[2, 26, 26, 768], [2, 26, 26, 768], []], true),
+  ],
+};
+
+interface FillAttrs {
+  readonly value: number;
+}
+
+export const maskedFillOp: Op<FillAttrs> = {
+  name: 'maskedFill', group: 'Masks', precision: 'any',
+  infer: ([x, mask]) => {
+    if (!sameShape(broadcastShapes('maskedFill', x!, mask!), x!)) fail(`maskedFill: mask ${formatShape(mask!)} is larger than the input ${formatShape(x!)}; it must broadcast to the input's shape`);
+    return x!;
+  },
+  forward: ({ inputs: [x, mask], attrs: { value } }) => filled(x!, mask!, bitsOf(value, x!.dtype)),
+  keeps: { inputs: [1] },
+  backward: ({ grad, inputs: [, mask] }) => [filled(grad, mask!, 0), null],
+  reference: ([x, mask], { value }) => {
+    const out = nd(x!.shape);
+    forEachIndex(out.shape, (index, flat) => { out.data[flat] = mask!.data[broadcastOffset(mask!.shape, index)] === 0 ? x!.data[flat]! : value; });
+    return out;
+  },
+  cost: ([x, mask], _, shape) => ({ flops: 0, bytes: bytesOf(x!, mask!, shape) }),
+  cases: [
+    { name: 'equal shapes', shapes: [[2, 3, 5], [2, 3, 5]], attrs: { value: -2.5 }, fill: [undefined, bits], dtypes: [undefined, 'bool'] },
+    { name: 'mask of pixels', shapes: [[2, 3, 3, 6], [2, 3, 3, 1]], attrs: { value: 0 }, fill: [undefined, bits], dtypes: [undefined, 'bool'] },
+    { name: 'infinity', shapes: [[4, 3], [3]], attrs: { value: -Infinity }, fill: [undefined, bits], dtypes: [undefined, 'bool'], gradient: 'none' },
+    { name: 'int32', shapes: [[7], [7]], attrs: { value: -3 }, fill: [integers(50), bits], dtypes: ['int32', 'bool'], gradient: 'none' },
+    { name: '2×448×448×3', shapes: [[2, 448, 448, 3], [2, 448, 448, 1]], attrs: { value: 0 }, fill: [undefined, bits], dtypes: [undefined, 'bool'], bench: true },
+  ],
+};
+
+/** a where the condition is not 0, else b, with broadcasting; a or b may be numbers (PyTorch's `where`). */
+export const where = (condition: Tensor, a: Tensor | number, b: Tensor | number): Tensor => {
+  const dtype = a instanceof Tensor ? a.dtype : b instanceof Tensor ? b.dtype : 'float32';
+  const asTensor = (x: Tensor | number): Tensor => (x instanceof Tensor ? x : full([], x, { runtime: condition.runtime, dtype }));
+  const [ifTrue, ifFalse] = [asTensor(a), asTensor(b)];
+  checkTypes('where', [ifTrue, ifFalse]);
+  return run(whereOp, [condition, ifTrue, ifFalse], {});
+};
+
+/** x with `value` where the mask is not 0; the mask broadcasts to x's shape. Filled elements have no gradient. */
+export const maskedFill = (x: Tensor, mask: Tensor, value: number): Tensor => run(maskedFillOp, [x, mask], { value });
