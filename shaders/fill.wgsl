@@ -1,4 +1,5 @@
 // Writes one value to all elements; bits, so that it serves every element type.
+//# include divide
 //# include grid
 //# include tail
 
@@ -18,7 +19,14 @@ struct Params {
 fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
   let mine = stretchOf(linearWorkgroup(group, groups), lane, P.steps, P.quads);
   let value = bitcast<vec4f>(vec4u(P.bits));
+  if (!RAGGED) {
+    for (var i = mine.first; i < mine.end; i += ABREAST) { y[i] = value; }
+    return;
+  }
+  let step = cellOf(ABREAST, P.quadsPerRow);
+  var at = cellOf(mine.first, P.quadsPerRow);
   for (var i = mine.first; i < mine.end; i += ABREAST) {
-    if (RAGGED) { y[i] = maskTail(value, i % P.quadsPerRow, P.width); } else { y[i] = value; }
+    y[i] = maskTail(value, at.column, P.width);
+    at = moved(at, step, P.quadsPerRow);
   }
 }

@@ -2,6 +2,7 @@
 // of zeros are zero.
 //# include divide
 //# include grid
+//# include taps
 
 override NEAREST: bool = false;
 override ALIGNED: bool = false;   // aligned corners
@@ -40,23 +41,10 @@ fn windowOf(image: u32) -> Window {
   return Window(vec2u(low), vec2u(high - low));
 }
 
-// How an axis is resized, in exact fractions: output o lies at source position (o * step + offset) / parts. Positions are the same
-// on every adapter, and the gradient uses the very weights of the forward pass.
-struct Axis {
-  size: u32,
-  step: u32,
-  parts: u32,
-  offset: i32,
-}
-fn axisOf(size: u32, outSize: u32) -> Axis {
+// The gradient uses the very positions and weights of the forward pass.
+fn resizedAxis(size: u32, outSize: u32) -> Axis {
   if (NEAREST) { return Axis(size, size, outSize, 0); }
-  if (ALIGNED) { return Axis(size, size - 1u, max(outSize - 1u, 1u), 0); }
-  return Axis(size, 2u * size, 2u * outSize, i32(size) - i32(outSize));
-}
-
-// Where output o lies: one more than the source element before it, and how many parts behind that. 0 before the first element.
-fn positionOf(o: u32, axis: Axis) -> Cell {
-  return cellOf(u32(i32(o * axis.step + axis.parts) + axis.offset), axis.parts);
+  return axisOf(size, outSize, ALIGNED);
 }
 fn stepOf(axis: Axis) -> Cell {
   return cellOf(axis.step, axis.parts);
@@ -74,7 +62,6 @@ fn weightOf(position: Cell, axis: Axis) -> f32 {
 // The first output whose first source element is `low` or a later one.
 fn firstOutput(low: i32, axis: Axis, outSize: u32) -> u32 {
   if (low <= 0) { return 0u; }
-  if (axis.step == 0u) { return outSize; }
   let ahead = u32(max(low * i32(axis.parts) - axis.offset, 0));
   return min(quotient(ahead + axis.step - 1u, axis.step), outSize);
 }
@@ -88,8 +75,8 @@ struct Side {
   outPitch: u32,
 }
 fn sideOf(window: Window, rows: bool) -> Side {
-  if (rows) { return Side(axisOf(window.size.x, P.outHeight), P.outHeight, window.origin.x, P.inWidth * P.quads, P.outWidth * P.quads); }
-  return Side(axisOf(window.size.y, P.outWidth), P.outWidth, window.origin.y, P.quads, P.quads);
+  if (rows) { return Side(resizedAxis(window.size.x, P.outHeight), P.outHeight, window.origin.x, P.inWidth * P.quads, P.outWidth * P.quads); }
+  return Side(resizedAxis(window.size.y, P.outWidth), P.outWidth, window.origin.y, P.quads, P.quads);
 }
 
 // An invocation walks along $ACROSS neighbouring lines of the result: the two source lines of each stay the same and are mixed
@@ -157,7 +144,7 @@ fn backward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups
   if (image >= P.batch) { return; }
   let window = windowOf(image);
   let origin = i32(select(window.origin.y, window.origin.x, ROWS));
-  let axis = axisOf(select(window.size.y, window.size.x, ROWS), outSize);
+  let axis = resizedAxis(select(window.size.y, window.size.x, ROWS), outSize);
   let step = stepOf(axis);
   let first = i32(part.column * P.run);
   let end = min(first + i32(P.run), i32(inSize));

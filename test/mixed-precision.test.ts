@@ -147,10 +147,13 @@ const trained = async (runtime: Runtime, steps: number, ...args: string[]): Prom
 };
 
 t.test('losses stay beside those of float32, and equal runs are equal to the bit', { skip }, async (t) => {
-  const [exact, mixed, again] = [await trained(runtime, 6), await trained(runtime, 6, '--precision', 'mixed'), await trained(runtime, 6, '--precision', 'mixed')];
+  // SGD in small steps: AdamW moves each weight by lr whatever its gradient's size, so that roundings soon choose other crops and masks.
+  const gently = ['--optimizer', 'sgd', '--lr', '0.003'];
+  const mixedRun = () => trained(runtime, 6, ...gently, '--precision', 'mixed');
+  const [exact, mixed, again] = [await trained(runtime, 6, ...gently), await mixedRun(), await mixedRun()];
   t.equal(mixed.skipped, 0);
   // The same draws and the same start: the first loss differs by float16's rounding in some twenty layers, which adds up like a random walk
-  // to sqrt(20) · 2^-11 = 0.2 %; later ones by what AdamW makes of it, which moves each weight by lr whatever the gradient's size.
+  // to sqrt(20) · 2^-11 = 0.2 %; later ones by what five steps make of it.
   t.ok(Math.abs(mixed.losses[0]! / exact.losses[0]! - 1) < 0.005, `${mixed.losses[0]} beside ${exact.losses[0]}`);
   for (let i = 1; i < 6; i++) t.ok(Math.abs(mixed.losses[i]! / exact.losses[i]! - 1) < 0.05, `step ${i}: ${mixed.losses[i]} beside ${exact.losses[i]}`);
   t.not(mixed.losses[0], exact.losses[0], 'it did compute otherwise');
