@@ -21,5 +21,6 @@ const shared = {
 };
 
 rmSync('dist', { recursive: true, force: true });
-await build({ ...shared, entryPoints: [...commands(), 'src/index.ts', 'bench/bench.ts', 'src/data/decode-worker.ts'].filter((f) => existsSync(f)), outdir: 'dist', outbase: 'src', entryNames: '[name]' });
+// Split, so that what is imported on demand (image codecs, the report) is loaded on demand.
+await build({ ...shared, splitting: true, entryPoints: [...commands(), 'src/index.ts', 'bench/bench.ts', 'src/data/decode-worker.ts'].filter((f) => existsSync(f)), outdir: 'dist', outbase: 'src', entryNames: '[name]' });
 await build({ ...shared, entryPoints: list('test', '.test.ts'), outdir: 'dist/test', outbase: 'test' });

@@ -13,7 +13,6 @@ import { reportPlan } from './memory-plan.js';
 import { checkPrecision } from './method.js';
 import { reportCases } from './report-cases.js';
 import type { EpochPoint, ReportData } from './report/types.js';
-import { writeReport } from './report/write-report.js';
 import { checkBatchSize, createModel, type DataSession, type ModelSession, openData } from './session.js';
 import { START, Trainer } from './trainer.js';
 import { describeLoad, inputNotes, loadWeights } from './weights/load-weights.js';
@@ -84,6 +83,8 @@ export const runTraining = async (
     writeFileAtomic(join(run.out, 'metrics.jsonl'), start.history.map((record) => `${JSON.stringify(record)}\n`).join(''));
     const trainer = new Trainer(runtime, data, model, config, run, start);
     onTrainer(trainer);
+    // Not at the start, which the report's image codecs would delay, and not at the end: a long run shall not need files that were built anew meanwhile.
+    trainer.firstStep.then(loadReport).catch(() => {});
     if (!(await trainer.train())) return { finished: false };
     await finish(runtime, data, model, trainer, config, run);
     return { finished: true };
@@ -101,6 +102,8 @@ const batchNormNotes = ({ batchSize, microBatch, freezeBn, weights }: TrainConfi
 
 const bestEpoch = (trainer: Trainer) => trainer.records.filter((r) => r.eval)
   .reduce((best, r) => (selectionScore(r.eval!) > selectionScore(best.eval!) ? r : best));
+
+const loadReport = () => import('./report/write-report.js');
 
 const finish = async (runtime: Runtime, data: DataSession, model: ModelSession, trainer: Trainer, config: TrainConfig, run: RunOptions): Promise<void> => {
   const result = await evaluate(runtime, data, model.method, config, data.dataset.test, { withDrop: true });
@@ -120,6 +123,7 @@ const finish = async (runtime: Runtime, data: DataSession, model: ModelSession, 
     cases: await reportCases(runtime, data, model.method, config, run.reportImages), notes: notesOf(data, result, best.eval!.split),
     ...(result.localisation ? { localisation: result.localisation } : {}),
   };
+  const { writeReport } = await loadReport();
   await writeReport(run.out, report);
   console.log(`\n${accuracyTable(result, 'Test').join('\n')}`);
   console.log(`Time ${seconds.toFixed(0)} s, training ${imagesPerSecond.toFixed(1)} images/s, weights hash ${hash}`);

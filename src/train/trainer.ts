@@ -31,6 +31,9 @@ export class Trainer {
   private since = performance.now();
   private lastSave = performance.now();
   private warm = false;
+  private noteFirstStep = (): void => {};
+  /** Fulfilled when the first step is done and all kernels are compiled; never, where no step is left to do. */
+  readonly firstStep = new Promise<void>((resolve) => { this.noteFirstStep = resolve; });
   private readonly tracer: NanTracer | null;
   private readonly training: TrainingStep;
 
@@ -114,6 +117,7 @@ export class Trainer {
     if (this.warm) return;
     await this.runtime.idle();
     this.warm = true;
+    this.noteFirstStep();
     const now = performance.now();
     progress.log(`Warm-up: ${this.runtime.recorder.pipelines.count} pipelines compiled, first step done in ${((now - clock.from) / 1000).toFixed(1)} s`);
     clock.from = now;
