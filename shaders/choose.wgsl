@@ -35,7 +35,7 @@ struct Params {
   width: u32,
   value: u32,         // bits to fill with
 }
-@group(0) @binding(0) var<storage, read> condition: array<vec4u>;
+@group(0) @binding(0) var<storage, read> c: array<vec4u>;        // the condition
 @group(0) @binding(1) var<storage, read> a: array<vec4u>;
 @group(0) @binding(2) var<storage, read> b: array<vec4u>;
 @group(0) @binding(3) var<storage, read_write> y: array<vec4u>;
@@ -64,17 +64,17 @@ fn choose(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: 
   let atC = startOf(walk, P.aroundC, P.sideC);
   let atA = startOf(walk, P.aroundA, P.sideA);
   let atB = startOf(walk, P.aroundB, P.sideB);
-  var c = vec4u(0u);
+  var given = vec4u(0u);
   var u = vec4u(0u);
   var v = vec4u(0u);
-  if (HELD_C) { c = shown(condition[u32(atC)], SPLAT_C); }
+  if (HELD_C) { given = shown(c[u32(atC)], SPLAT_C); }
   if (HELD_A) { u = shown(a[u32(atA)], SPLAT_A); }
   if (HELD_B) { v = shown(b[u32(atB)], SPLAT_B); }
   for (var p = walk.first; p < walk.end; p += HOP) {
-    if (!HELD_C) { c = shown(condition[placeOf(p, atC, P.walkC)], SPLAT_C); }
+    if (!HELD_C) { given = shown(c[placeOf(p, atC, P.walkC)], SPLAT_C); }
     if (!HELD_A) { u = shown(a[placeOf(p, atA, P.walkA)], SPLAT_A); }
     if (!HELD_B) { v = shown(b[placeOf(p, atB, P.walkB)], SPLAT_B); }
-    y[placeOf(p, atY, P.walkY)] = rowEnd(select(v, u, holds(c)), walk, p);
+    y[placeOf(p, atY, P.walkY)] = rowEnd(select(v, u, holds(given)), walk, p);
   }
 }
 
@@ -87,11 +87,11 @@ fn fillWhere(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) group
   let atY = startOf(walk, P.aroundY, P.sideY);
   let atC = startOf(walk, P.aroundC, P.sideC);
   let atA = startOf(walk, P.aroundA, P.sideA);
-  var c = vec4u(0u);
-  if (HELD_C) { c = shown(condition[u32(atC)], SPLAT_C); }
+  var given = vec4u(0u);
+  if (HELD_C) { given = shown(c[u32(atC)], SPLAT_C); }
   for (var p = walk.first; p < walk.end; p += HOP) {
-    if (!HELD_C) { c = shown(condition[placeOf(p, atC, P.walkC)], SPLAT_C); }
-    let filled = select(holds(c), !holds(c), vec4<bool>(KEEPS));
+    if (!HELD_C) { given = shown(c[placeOf(p, atC, P.walkC)], SPLAT_C); }
+    let filled = select(holds(given), !holds(given), vec4<bool>(KEEPS));
     let v = select(a[placeOf(p, atA, P.walkA)], vec4u(P.value), filled);
     y[placeOf(p, atY, P.walkY)] = rowEnd(v, walk, p);
   }
@@ -106,13 +106,13 @@ fn split(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: v
   let atY = startOf(walk, P.aroundY, P.sideY);
   let atC = startOf(walk, P.aroundC, P.sideC);
   let atA = startOf(walk, P.aroundA, P.sideA);
-  var c = vec4u(0u);
-  if (HELD_C) { c = shown(condition[u32(atC)], SPLAT_C); }
+  var given = vec4u(0u);
+  if (HELD_C) { given = shown(c[u32(atC)], SPLAT_C); }
   for (var p = walk.first; p < walk.end; p += HOP) {
-    if (!HELD_C) { c = shown(condition[placeOf(p, atC, P.walkC)], SPLAT_C); }
+    if (!HELD_C) { given = shown(c[placeOf(p, atC, P.walkC)], SPLAT_C); }
     let v = rowEnd(a[placeOf(p, atA, P.walkA)], walk, p);
     let at = placeOf(p, atY, P.walkY);
-    y[at] = select(vec4u(0u), v, holds(c));
-    other[at] = select(v, vec4u(0u), holds(c));
+    y[at] = select(vec4u(0u), v, holds(given));
+    other[at] = select(v, vec4u(0u), holds(given));
   }
 }

@@ -3,7 +3,7 @@ import type { Constants } from '../kernels/shader.js';
 import { Shader } from '../kernels/shader.js';
 import { broadcastShapes, quadCount, type Shape } from '../tensor/shape.js';
 import { type DType, Tensor } from '../tensor/tensor.js';
-import { broadcastWalk } from './broadcast.js';
+import { broadcastDispatch, withoutWalk } from './broadcast.js';
 import { awayFrom, type Fill, type OpCase, uniform } from './cases.js';
 import { broadcastOffset, forEachIndex, nd } from './nd.js';
 import { allocate, type BackwardCall, bytesOf, type Call, dispatch, floatOf, type Op, run, stretchesFor } from './op.js';
@@ -14,14 +14,12 @@ const shader = new Shader('binary', source);
 type None = Record<string, never>;
 const CODES = { add: 0, sub: 1, mul: 2, div: 3, maximum: 4, minimum: 5, eq: 6, ne: 7, lt: 8, le: 9, gt: 10, ge: 11 } as const;
 type Name = keyof typeof CODES;
-const unused = Object.fromEntries(['Y', 'A', 'B', 'G'].flatMap((name) => [[`around${name}`, [0, 0, 0, 0]], [`side${name}`, 0], [`walk${name}`, 0]])) as Record<string, number | number[]>;
+const OPERANDS = ['a', 'b', 'g'];
+const NO_WALK = withoutWalk(OPERANDS);
 
 /** Runs an entry of the shader on operands that are broadcast to `shape`; `outputs` have it. */
-const launch = (entry: string, name: Name, shape: Shape, operands: Readonly<Record<string, Tensor>>, outputs: Readonly<Record<string, Tensor>>, more: Constants = {}): void => {
-  const { runtime } = Object.values(operands)[0]!;
-  const { constants, params, grid } = broadcastWalk(name, runtime, shape, Object.fromEntries(Object.entries(operands).map(([key, x]) => [key.toUpperCase(), x.shape])));
-  dispatch(runtime, shader.kernel(entry, { OP: CODES[name], ...constants, ...more }), { ...operands, ...outputs }, { ...unused, ...params }, grid);
-};
+const launch = (entry: string, name: Name, shape: Shape, operands: Readonly<Record<string, Tensor>>, outputs: Readonly<Record<string, Tensor>>, more: Constants = {}): void =>
+  broadcastDispatch(shader, OPERANDS, { op: name, entry, constants: { OP: CODES[name], ...more } }, shape, operands, outputs);
 
 /** The gradients of both operands of y = name(a, b), summed to their shapes; one pass makes both where both are wanted. */
 const gradients = (name: Name) => ({ grad, inputs: [a, b], shapes, shape, needs }: BackwardCall<None>): (Tensor | null)[] => {
@@ -139,5 +137,5 @@ export const accumulate = (total: Tensor, x: Tensor): void => {
   const items = quadCount(shape);
   const { steps, grid } = stretchesFor(runtime, items);
   dispatch(runtime, shader.kernel('accumulate'), { a: x, total },
-    { ...unused, sizes: [0, 0, 0, 0], side: 1, length: 0, stretches: 1, turns: steps, items, quadsPerRow: 1, width: 4 }, grid);
+    { ...NO_WALK, turns: steps, items }, grid);
 };

@@ -4,42 +4,40 @@ import type { Constants } from '../kernels/shader.js';
 import { Shader } from '../kernels/shader.js';
 import { broadcastShapes, formatShape, sameShape, type Shape } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
-import { broadcastWalk } from './broadcast.js';
+import { broadcastDispatch } from './broadcast.js';
 import { type Fill, integers, type OpCase } from './cases.js';
 import { checkTypes, commonType } from './convert.js';
 import { bitsOf, full } from './fill.js';
 import { broadcastOffset, forEachIndex, nd } from './nd.js';
-import { bytesOf, dispatch, type Op, run } from './op.js';
+import { bytesOf, type Op, run } from './op.js';
 import { sumTo } from './reduce.js';
 
 const shader = new Shader('choose', source);
 type None = Record<string, never>;
-const unused = Object.fromEntries(['A', 'B'].flatMap((name) => [[`around${name}`, [0, 0, 0, 0]], [`side${name}`, 0], [`walk${name}`, 0]])) as Record<string, number | number[]>;
+const OPERANDS = ['c', 'a', 'b'];
 
 interface Operands {
-  readonly condition: Tensor;
+  /** The condition. */
+  readonly c: Tensor;
   readonly a: Tensor;
   readonly b?: Tensor;
 }
 
 /** Runs an entry of the shader on operands that are broadcast to `shape`; `outputs` have it. */
-const launch = (entry: string, shape: Shape, operands: Operands, outputs: Readonly<Record<string, Tensor>>, more: Constants = {}, value = 0): void => {
-  const { condition: { runtime, shape: c }, a, b } = operands;
-  const { constants, params, grid } = broadcastWalk('where', runtime, shape, { C: c, A: a.shape, ...(b ? { B: b.shape } : {}) });
-  dispatch(runtime, shader.kernel(entry, { ...constants, ...more }), { ...operands, ...outputs }, { ...unused, ...params, value }, grid);
-};
+const launch = (entry: string, shape: Shape, operands: Operands, outputs: Readonly<Record<string, Tensor>>, constants: Constants = {}, value = 0): void =>
+  broadcastDispatch(shader, OPERANDS, { op: 'where', entry, constants, params: { value } }, shape, { ...operands }, outputs);
 
 /** x with `bits` where the condition holds, or with KEEPS where it does not. */
 const filled = (x: Tensor, condition: Tensor, bits: number, KEEPS: 0 | 1 = 0): Tensor => {
   const y = Tensor.allocate(x.runtime, x.shape, x.dtype, 'maskedFill');
-  launch('fillWhere', x.shape, { condition, a: x }, { y }, { KEEPS }, bits);
+  launch('fillWhere', x.shape, { c: condition, a: x }, { y }, { KEEPS }, bits);
   return y;
 };
 
 /** What of a gradient goes where the condition holds, and the rest. */
 const split = (grad: Tensor, condition: Tensor): [Tensor, Tensor] => {
   const [y, other] = [0, 1].map(() => Tensor.allocate(grad.runtime, grad.shape, grad.dtype, 'where gradient')) as [Tensor, Tensor];
-  launch('split', grad.shape, { condition, a: grad }, { y, other });
+  launch('split', grad.shape, { c: condition, a: grad }, { y, other });
   return [y, other];
 };
 
@@ -50,9 +48,9 @@ const whereCase = (name: string, shapes: readonly Shape[], bench = false): OpCas
 export const whereOp: Op<None> = {
   name: 'where', group: 'Masks', precision: 'any',
   infer: ([c, a, b]) => broadcastShapes('where', c!, broadcastShapes('where', a!, b!)),
-  forward: ({ runtime, inputs: [condition, a, b], shape }) => {
+  forward: ({ runtime, inputs: [c, a, b], shape }) => {
     const y = Tensor.allocate(runtime, shape, commonType([a!, b!]), 'where');
-    launch('choose', shape, { condition: condition!, a: a!, b: b! }, { y });
+    launch('choose', shape, { c: c!, a: a!, b: b! }, { y });
     return y;
   },
   keeps: { inputs: [0] },

@@ -1,10 +1,13 @@
 import source from '../../shaders/layout.wgsl';
 import { fail } from '../errors.js';
-import { Shader } from '../kernels/shader.js';
+import type { Grid } from '../kernels/grid.js';
+import type { ParamValues } from '../kernels/params.js';
+import type { Runtime } from '../kernels/runtime.js';
+import { type Kernel, Shader } from '../kernels/shader.js';
 import { formatShape, quadsPerRow, rowWidth, type Shape } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
 import { dispatch, forAdapter } from './launch.js';
-import { mergedAxes, planWalk, type Walk, type WalkAxis } from './walk.js';
+import { mergedAxes, Plans, planWalk, type Walk, type WalkAxis } from './walk.js';
 
 const shader = new Shader('layout', source);
 export const MAX_AXES = 6;
@@ -18,11 +21,13 @@ export interface View {
   readonly bounds?: readonly (readonly [number, number])[];
 }
 
-/** A part of a tensor of whole vec4 that takes a copy: its place `base` + Σ index · stride, in stored elements. */
-export interface Target {
-  readonly y: Tensor;
+/** Where a copy goes: to element `base` + Σ index · stride, in stored elements that begin at whole vec4. */
+interface Layout {
   readonly base: number;
   readonly strides: readonly number[];
+}
+export interface Target extends Layout {
+  readonly y: Tensor;
 }
 
 /** Stored elements between neighbours along each axis of a tensor. */
@@ -60,8 +65,17 @@ const paramsOf = ({ shape, bounds }: View, { params, around, side, walked }: Wal
   };
 };
 
+/** What is recorded for a copy. */
+interface CopyPlan {
+  readonly kernel: Kernel;
+  /** What the kernel calls its input. */
+  readonly input: 'x' | 'rows';
+  readonly params: ParamValues;
+  readonly grid: Grid;
+}
+
 /** Blocks of four by four elements: `exchanged` is the input's last axis. */
-const copyBlocks = (op: string, x: Tensor, view: View, { y, base, strides }: Target, exchanged: number): void => {
+const planBlocks = (op: string, runtime: Runtime, view: View, { base, strides }: Layout, exchanged: number): CopyPlan => {
   const { shape } = view;
   // How far apart neighbours lie in x and y, in elements, and by how many vec4 they differ in the rows of x and of y.
   const axis = (size: number, inX: number, inY: number, row = 0, column = 0): WalkAxis =>
@@ -71,27 +85,21 @@ const copyBlocks = (op: string, x: Tensor, view: View, { y, base, strides }: Tar
   const rowQuads = Math.ceil(shape[exchanged]! / 4);
   const columns = axis(quadsPerRow(shape), 4 * between, 4, 0, 1);
   // An invocation of a software adapter fills whole cache lines by walking along the longer side. On GPUs a workgroup covers a square, both sides of which are whole lines.
-  const walkRow = forAdapter(x.runtime, { gpu: false, software: rowQuads > columns.size });
-  const abreast = forAdapter(x.runtime, { gpu: rowQuads % 8 === 0 && others.length < 4 ? 8 : rowQuads, software: rowQuads });
+  const walkRow = forAdapter(runtime, { gpu: false, software: rowQuads > columns.size });
+  const abreast = forAdapter(runtime, { gpu: rowQuads % 8 === 0 && others.length < 4 ? 8 : rowQuads, software: rowQuads });
   const row = axis(abreast, 4, 4 * apart, 1);
   const far = axis(rowQuads / abreast, 4 * abreast, 4 * apart * abreast, abreast);
   const around = far.size > 1 ? [...others, far] : others;
   const axes = [...around, ...(walkRow ? [row, columns] : [columns, row])];
-  const walk = planWalk(op, x.runtime, ['X', 'Y', 'Q', 'R'], axes, around.length);
-  dispatch(x.runtime, shader.kernel('copyBlocks', walk.constants), { rows: x, y },
-    { ...paramsOf(view, walk, view.base / 4, base), between: between / 4, apart: apart / 4, highestRow: shape[exchanged]! }, walk.grid);
+  const walk = planWalk(op, runtime, ['X', 'Y', 'Q', 'R'], axes, around.length);
+  const params = { ...paramsOf(view, walk, view.base / 4, base), between: between / 4, apart: apart / 4, highestRow: shape[exchanged]! };
+  return { kernel: shader.kernel('copyBlocks', walk.constants), input: 'rows', params, grid: walk.grid };
 };
 
-/** Gathers `view` of x into a new tensor of the same element type, or into a part of another one. */
-export const stridedCopy = (op: string, x: Tensor, view: View, target?: Target): Tensor => {
+const planCopy = (op: string, runtime: Runtime, view: View, to: Layout): CopyPlan => {
   const { shape, strides, bounds } = view;
-  if (shape.length > MAX_AXES) fail(`${op}: ${formatShape(shape)} has ${shape.length} axes; at most ${MAX_AXES} are supported, merge some with reshape()`);
-  const to = target ?? { y: Tensor.allocate(x.runtime, shape, x.dtype, op), base: 0, strides: storedStrides(shape) };
   const exchanged = exchangedAxis(view);
-  if (exchanged >= 0) {
-    copyBlocks(op, x, view, to, exchanged);
-    return to.y;
-  }
+  if (exchanged >= 0) return planBlocks(op, runtime, view, to, exchanged);
   const whole = movesWholeRows(view);
   const unit = whole ? 4 : 1;
   const [lowest, highest] = bounds?.at(-1) ?? [0, rowWidth(shape)];
@@ -101,10 +109,23 @@ export const stridedCopy = (op: string, x: Tensor, view: View, target?: Target):
   const size = quadsPerRow(shape);
   // Element by element, a row's part of the place follows from the column.
   const row: WalkAxis = { size, strides: [whole ? 1 : 0, 1], ...(whole ? { lowest: lowest / 4, highest: Math.ceil(highest / 4) } : { lowest: 0, highest: size }) };
-  const walk = planWalk(op, x.runtime, ['X', 'Y'], mergedAxes([...leading, row], masked || !whole));
+  const walk = planWalk(op, runtime, ['X', 'Y'], mergedAxes([...leading, row], masked || !whole));
   const constants = { ...walk.constants, BOUNDED: bounds ? 1 : 0, ...(whole ? { MASKED: masked ? 1 : 0, HELD_X: walk.held[0] ? 1 : 0 } : {}) };
-  dispatch(x.runtime, shader.kernel(whole ? 'copyRows' : 'copyElements', constants), whole ? { rows: x, y: to.y } : { x, y: to.y },
-    { ...paramsOf(view, walk, view.base / unit, to.base), between: strides.at(-1) ?? 1 }, walk.grid);
+  const params = { ...paramsOf(view, walk, view.base / unit, to.base), between: strides.at(-1) ?? 1 };
+  return { kernel: shader.kernel(whole ? 'copyRows' : 'copyElements', constants), input: whole ? 'rows' : 'x', params, grid: walk.grid };
+};
+
+const plans = new Plans<CopyPlan>();
+
+/** Gathers `view` of x into a new tensor of the same element type, or into a part of another one. */
+export const stridedCopy = (op: string, x: Tensor, view: View, target?: Target): Tensor => {
+  const { shape, base, strides, bounds } = view;
+  const { runtime } = x;
+  if (shape.length > MAX_AXES) fail(`${op}: ${formatShape(shape)} has ${shape.length} axes; at most ${MAX_AXES} are supported, merge some with reshape()`);
+  const to = target ?? { y: Tensor.allocate(runtime, shape, x.dtype, op), base: 0, strides: storedStrides(shape) };
+  const key = `${shape.join()} ${base} ${strides.join()} ${bounds?.join() ?? ''} ${to.base} ${to.strides.join()}`;
+  const { kernel, input, params, grid } = plans.get(runtime, key, () => planCopy(op, runtime, view, to));
+  dispatch(runtime, kernel, input === 'x' ? { x, y: to.y } : { rows: x, y: to.y }, params, grid);
   return to.y;
 };
 

@@ -93,3 +93,19 @@ export const planWalk = (op: string, runtime: Runtime, operands: readonly string
   const constants = { ALONG: at === last ? 1 : 0, PLAIN: plain ? 1 : 0, AXES: others.length };
   return { constants, params, grid: gridFor(items), held: walked.strides.map((stride) => stride === 0), around, side, walked };
 };
+
+/** A program meets few shapes; one that meets more begins anew. */
+const MOST_PLANS = 4096;
+
+/** Plans by what they were made from: making one takes longer than recording a dispatch. */
+export class Plans<T> {
+  private readonly kept = new WeakMap<Runtime, Map<string, T>>();
+
+  get(runtime: Runtime, key: string, make: () => T): T {
+    let known = this.kept.get(runtime);
+    if (!known || known.size >= MOST_PLANS) this.kept.set(runtime, (known = new Map<string, T>()));
+    let plan = known.get(key);
+    if (plan === undefined) known.set(key, (plan = make()));
+    return plan;
+  }
+}
