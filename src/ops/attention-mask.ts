@@ -7,7 +7,7 @@ import { formatShape, type Shape } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
 import { boxReference, maskBoxReference, maskReference } from './attention-mask-reference.js';
 import { literal, type OpCase, uniform } from './cases.js';
-import { allocate, type Call, dispatch, forAdapter, gridFor, type Op, run } from './op.js';
+import { allocate, bytesOf, type Call, dispatch, forAdapter, gridFor, type Op, run } from './op.js';
 import type { ImageSize } from './resample.js';
 
 const shader = new Shader('attention-mask', source);
@@ -156,8 +156,7 @@ const casesWith = (details: Readonly<Record<MaskConvention, Details>>, padding: 
   }))];
 };
 
-const cost: Op<MaskAttrs>['cost'] = ([maps], { imageSize: [height, width] }) =>
-  ({ flops: 12 * maps![0]! * height * width, bytes: 16 * maps![0]! * height * width });
+const flopsOf = ([maps]: readonly Shape[], { imageSize: [height, width] }: MaskAttrs): number => 12 * maps![0]! * height * width;
 
 /** The op record of the boxes; {@link attentionBox} also returns the flags. */
 export const attentionBoxOp: Op<MaskAttrs> = {
@@ -167,7 +166,8 @@ export const attentionBoxOp: Op<MaskAttrs> = {
   forward: ({ inputs, attrs }) => computeBoxes(inputs, attrs).boxes,
   backward: null,
   reference: (inputs, attrs) => boxReference(inputs, attrs),
-  cost,
+  // The upsampled map is looked at, but never stored.
+  cost: (shapes, attrs, boxes) => ({ flops: flopsOf(shapes, attrs), bytes: bytesOf(...shapes, boxes) }),
   cases: casesWith(BOX_DETAILS, 0.1),
 };
 
@@ -179,7 +179,7 @@ const maskOp = (name: string, rule: Rule): Op<MaskAttrs> => ({
   forward: ({ inputs, attrs }) => computeMask(inputs, attrs, rule).mask,
   backward: null,
   reference: (inputs, attrs) => maskReference(inputs, attrs, rule === Rule.Dropping),
-  cost,
+  cost: (shapes, attrs, mask) => ({ flops: flopsOf(shapes, attrs), bytes: bytesOf(...shapes, mask) }),
   cases: casesWith(MASK_DETAILS, 0),
 });
 

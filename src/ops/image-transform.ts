@@ -6,7 +6,7 @@ import { formatShape, numel } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { Fill, OpCase } from './cases.js';
 import { nd } from './nd.js';
-import { allocate, type Call, dispatch, forAdapter, gridFor, type Op, run } from './op.js';
+import { allocate, bytesOf, type Call, dispatch, forAdapter, gridFor, type Op, run } from './op.js';
 
 const shader = new Shader('image-transform', source);
 
@@ -181,7 +181,7 @@ export const imageTransformOp: Op<Attrs> = {
   reference,
   cost: (_, { rows, size }, out) => ({
     flops: rows.reduce((sum, { scaleX, scaleY }) => sum + 4 * Math.max(1, scaleX) * Math.max(1, scaleY), 0) * size * size * 8,
-    bytes: rows.reduce((sum, { width, height }) => sum + 4 * width * height, 0) + 4 * numel(out),
+    bytes: rows.reduce((sum, { width, height }) => sum + 4 * width * height, 0) + bytesOf(out),
   }),
   cases: [
     caseOf('unchanged', 4, [whole(0, 4, 4, 4)]),
