@@ -1,4 +1,6 @@
 // Joining tensors along rows whose pieces do not begin at multiples of four: element by element. Works on bits.
+//# include divide
+//# include grid
 
 struct Params {
   items: u32,
@@ -11,9 +13,6 @@ struct Params {
 @group(0) @binding(0) var<storage, read> x: array<u32>;
 @group(0) @binding(1) var<storage, read_write> y: array<u32>;
 @group(1) @binding(0) var<uniform> P: Params;
-
-//# include divide
-//# include grid
 
 @compute @workgroup_size(64)
 fn placeElements(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {

@@ -4,7 +4,7 @@ import { Shader } from '../kernels/shader.js';
 import { quadsPerRow, sameShape, type Shape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { resample, resampleBackward } from './crop-resize.js';
-import { allocate, dispatch, floatOf, forAdapter, gridFor } from './op.js';
+import { allocate, dispatch, floatOf, forAdapter, gridFor, runsOf } from './op.js';
 
 const shader = new Shader('antialias', source);
 
@@ -30,10 +30,10 @@ const launch = (entry: 'forward' | 'backward', x: Tensor, y: Tensor, source: Sha
   const across = forAdapter(runtime, ACROSS[entry]);
   const { span, TAPS } = tapsOf(entry, across, source[2]!, result[2]!);
   const quads = quadsPerRow(source);
-  const runs = Math.ceil(height / forAdapter(runtime, RUN[entry]));
+  const { runs, run } = runsOf(height, forAdapter(runtime, RUN[entry]));
   const blocks = Math.ceil(width / across);
   const params = {
-    batch, inHeight: source[1]!, inWidth: source[2]!, outHeight: result[1]!, outWidth: result[2]!, quads, blocks, runs, run: Math.ceil(height / runs), span,
+    batch, inHeight: source[1]!, inWidth: source[2]!, outHeight: result[1]!, outWidth: result[2]!, quads, blocks, runs, run, span,
   };
   const outputs = params.outHeight + params.outWidth;
   const shares = allocate(runtime, [outputs], 'antialias shares');

@@ -7,7 +7,7 @@ import { formatShape, type Shape } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
 import { boxReference, maskBoxReference, maskReference } from './attention-mask-reference.js';
 import { literal, type OpCase, uniform } from './cases.js';
-import { allocate, bytesOf, type Call, dispatch, forAdapter, gridFor, type Op, run } from './op.js';
+import { allocate, bytesOf, type Call, dispatch, forAdapter, gridFor, type Op, run, runsOf } from './op.js';
 import type { ImageSize } from './resample.js';
 
 const shader = new Shader('attention-mask', source);
@@ -82,10 +82,9 @@ const paramsOf = ([maps, thetas]: readonly Tensor[], attrs: MaskAttrs, rule: Rul
   const [batch, mapHeight, mapWidth] = maps!.shape as [number, number, number, number];
   const [nearY, farY] = paddingPixels(height, padding, paddingMode);
   const [nearX, farX] = paddingPixels(width, padding, paddingMode);
-  const runs = Math.ceil(height / forAdapter(maps!.runtime, RUN));
   return {
     batch, mapHeight, mapWidth, height, width, nearY, farY, nearX, farX, theta: theta ?? 0, thetaTensor: thetas ? 1 : 0,
-    aligned: attrs.alignCorners ? 1 : 0, upsampled: attrs.thresholdOn === 'upsampled' ? 1 : 0, rule, runs, run: Math.ceil(height / runs),
+    aligned: attrs.alignCorners ? 1 : 0, upsampled: attrs.thresholdOn === 'upsampled' ? 1 : 0, rule, ...runsOf(height, forAdapter(maps!.runtime, RUN)),
   };
 };
 type MaskParams = ReturnType<typeof paramsOf>;

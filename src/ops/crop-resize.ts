@@ -5,7 +5,7 @@ import { formatShape, quadsPerRow, type Shape } from '../tensor/shape.js';
 import type { DType, Tensor } from '../tensor/tensor.js';
 import { literal, type OpCase } from './cases.js';
 import { nd } from './nd.js';
-import { allocate, bytesOf, dispatch, floatOf, forAdapter, gridFor, type Op, run } from './op.js';
+import { allocate, bytesOf, dispatch, floatOf, forAdapter, gridFor, type Op, run, runsOf } from './op.js';
 import { bilinearTaps, type ImageSize } from './resample.js';
 
 const shader = new Shader('interpolate', source);
@@ -42,12 +42,12 @@ interface Launch {
 /** Without boxes the images stand in for them: the kernel needs all its bindings. */
 const launch = (entry: string, x: Tensor, y: Tensor, images: Shape, resized: Shape, how: Resampling, { rows, length, lines, across, inner, leaping }: Launch): void => {
   const { runtime } = x;
-  const runs = Math.ceil(length / forAdapter(runtime, WALK).run);
+  const cut = runsOf(length, forAdapter(runtime, WALK).run);
   const kernel = shader.kernel(entry, { ...constants(how), ROWS: rows ? 1 : 0, LEAPING: leaping ? 1 : 0, ACROSS: across });
   dispatch(runtime, kernel, { x, boxes: how.boxes ?? x, y }, {
     batch: images[0]!, inHeight: images[1]!, inWidth: images[2]!, outHeight: resized[1]!, outWidth: resized[2]!, quads: quadsPerRow(images),
-    lines, runs, run: Math.ceil(length / runs), inner,
-  }, gridFor(images[0]! * Math.ceil(lines / across) * runs * inner));
+    lines, ...cut, inner,
+  }, gridFor(images[0]! * Math.ceil(lines / across) * cut.runs * inner));
 };
 
 /** Resizes images [B, H, W, C], or a box of each. */

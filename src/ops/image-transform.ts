@@ -6,7 +6,7 @@ import { formatShape, numel } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { Fill, OpCase } from './cases.js';
 import { nd } from './nd.js';
-import { allocate, bytesOf, type Call, dispatch, forAdapter, gridFor, type Op, run } from './op.js';
+import { allocate, bytesOf, type Call, dispatch, forAdapter, gridFor, type Op, run, runsOf } from './op.js';
 
 const shader = new Shader('image-transform', source);
 
@@ -82,9 +82,9 @@ const mostTaps = (scale: number): number => Math.floor(2 * Math.max(scale, 1) + 
 
 const forward = ({ runtime, inputs: [pixels], attrs: { rows, size, mean, std }, shape }: Call<Attrs>): Tensor => {
   const table = tensor(tableOf(rows), [rows.length, WORDS_PER_ROW], { runtime, dtype: 'uint32', label: 'image transforms' });
-  const runs = Math.ceil(size / forAdapter(runtime, RUN));
-  const params = { batch: rows.length, size, runs, run: Math.ceil(size / runs), mean: [...mean, 0], inverseStd: [...std.map((s) => 1 / s), 0] };
-  const columns = gridFor(rows.length * size * runs);
+  const cut = runsOf(size, forAdapter(runtime, RUN));
+  const params = { batch: rows.length, size, ...cut, mean: [...mean, 0], inverseStd: [...std.map((s) => 1 / s), 0] };
+  const columns = gridFor(rows.length * size * cut.runs);
   const constants = { WIDE: rows.some(({ scaleX }) => mostTaps(scaleX) > 4) ? 1 : 0 };
   const y = allocate(runtime, shape, 'imageTransform');
   if (rows.every((row) => row.contrast === 1)) {

@@ -55,6 +55,12 @@ export const stretchesFor = (runtime: Runtime, quads: number): { steps: number; 
   return { steps, grid: gridFor(quads, WORKGROUP * steps) };
 };
 
+/** Cuts an axis that invocations walk along into parts of at most so many entries, as equal as can be. */
+export const runsOf = (length: number, most: number): { runs: number; run: number } => {
+  const runs = Math.ceil(length / most);
+  return { runs, run: Math.ceil(length / runs) };
+};
+
 /** As a kernel's constant: whether rows end within a vec4f, whose rest must stay zero. */
 export const isRagged = (shape: Shape): 0 | 1 => (rowWidth(shape) % 4 === 0 ? 0 : 1);
 

@@ -6,7 +6,7 @@ import { inPrecision, type Precision } from './autocast.js';
 import type { OpCase, Tolerance } from './cases.js';
 import type { Nd } from './nd.js';
 
-export { ABREAST, allocate, bytesOf, dispatch, floatOf, forAdapter, gridFor, isRagged, stepsFor, stretchesFor, WORKGROUP } from './launch.js';
+export { ABREAST, allocate, bytesOf, dispatch, floatOf, forAdapter, gridFor, isRagged, runsOf, stepsFor, stretchesFor, WORKGROUP } from './launch.js';
 
 /** What an op's forward gets. */
 export interface Call<A> {

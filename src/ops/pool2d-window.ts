@@ -4,7 +4,7 @@ import type { Runtime } from '../kernels/runtime.js';
 import { Shader } from '../kernels/shader.js';
 import { quadCount, quadsPerRow, type Shape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { allocate, dispatch, floatOf, forAdapter, gridFor } from './op.js';
+import { allocate, dispatch, floatOf, forAdapter, gridFor, runsOf } from './op.js';
 
 const shader = new Shader('pool2d-window', source);
 
@@ -45,14 +45,14 @@ const launch = (runtime: Runtime, entry: keyof typeof ACROSS, { kernel, stride, 
   const across = ACROSS[entry];
   const [DOWN, ALONG] = [Math.ceil(KH / SH), Math.ceil(KW / SW)];
   const { from, to, padding: [ph, pw], rows, columns } = grid;
-  const runs = Math.ceil(columns / forAdapter(runtime, RUN));
+  const { runs, run } = runsOf(columns, forAdapter(runtime, RUN));
   const blocks = Math.ceil(rows / across);
   const quads = quadsPerRow(from);
   const items = from[0]! * runs * blocks * quads;
   dispatch(runtime, shader.kernel(entry, {
     KH, KW, SH, SW, KEPT: KW - SW, WARM: Math.ceil((KW - SW) / SW), ACROSS: across, LINES: (across - 1) * SH + KH, DOWN, ALONG, WINDOWS: across + DOWN - 1, ...overrides,
   }), tensors, {
-    items, quads, blocks, runs, run: Math.ceil(columns / runs), h: from[1]!, w: from[2]!, oh: to[1]!, ow: to[2]!, ph, pw, countIncludePad: countIncludePad ? 1 : 0,
+    items, quads, blocks, runs, run, h: from[1]!, w: from[2]!, oh: to[1]!, ow: to[2]!, ph, pw, countIncludePad: countIncludePad ? 1 : 0,
   }, gridFor(items));
 };
 
