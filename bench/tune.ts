@@ -97,7 +97,7 @@ const meanRatio = (ratios: readonly number[]): number => (ratios.includes(Infini
 
 /** The settings of an adapter without a tuning file. */
 const defaultTuning = (report: AdapterReport): Tuning => {
-  const { subgroupSize: _, ...tuning } = gemmFamily(report);
+  const { subgroupSize: _, matrixSide: __, ...tuning } = gemmFamily(report);
   return tuning;
 };
 

@@ -23,8 +23,8 @@ const CHECKS = [
 const VARIANTS = [
   { PIPIT_GEMM: 'tile' }, { PIPIT_GEMM: 'plain' }, { PIPIT_IMAGES: 'off' }, { PIPIT_WINOGRAD: 'on' }, { PIPIT_WINOGRAD: 'off' }, { PIPIT_ROBUSTNESS: 'on' },
 ];
-/** Other tests ask for float16 themselves. */
-const PRECISION_RUN = { file: `${TESTS}/ops.test.js`, env: { PIPIT_PRECISION: 'mixed' } };
+/** Other tests ask for float16 themselves. Of GPUs' kernels matrix units take products, where there are some. */
+const PRECISION_RUNS = [{ PIPIT_PRECISION: 'mixed' }, { PIPIT_PRECISION: 'mixed', PIPIT_GEMM: 'tile' }].map((env) => ({ file: `${TESTS}/ops.test.js`, env }));
 const VARIANT_TESTS = ['ops', 'autograd', 'accumulate', 'determinism'].map((name) => `${TESTS}/${name}.test.js`);
 
 const tally = { passed: 0, failed: 0 };
@@ -69,7 +69,7 @@ const main = async (words) => {
   if (words.length === 0) CHECKS.forEach(runCheck);
   const files = testFiles(words);
   if (files.length === 0) throw new Error(`No test file matches ${words.join(' ') || TESTS}.`);
-  const variants = words.length === 0 ? [...VARIANTS.flatMap((env) => VARIANT_TESTS.map((file) => ({ file, env }))), PRECISION_RUN] : [];
+  const variants = words.length === 0 ? [...VARIANTS.flatMap((env) => VARIANT_TESTS.map((file) => ({ file, env }))), ...PRECISION_RUNS] : [];
   await runTests([...files.map((file) => ({ file, env: {} })), ...variants]);
   console.log(`\n${files.length} test files${variants.length ? `, and ${variants.length} times one with a variant forced,` : ''} in ${since(start)}`);
 };

@@ -68,6 +68,10 @@ t.test('the GEMM family follows the adapter, or a choice that fits it', async (t
   t.throws(() => gemmFamily(report, { gemm: 'cube' }), /unknown kind of GEMM kernels "cube"; use broadcast, tile, plain/);
   t.throws(() => gemmFamily(report, { winograd: 'yes' }), /winograd must be "on" or "off", not "yes"/);
   t.equal(gemmFamily({ ...report, imageOperands: false }, { images: 'on' }).images, false, 'never without the language feature');
+  const withUnits = { ...report, driverClass: 'gpu' as const, software: false, matrixSide: 16 };
+  t.equal(gemmFamily(withUnits).matrices, true);
+  t.equal(gemmFamily(withUnits, { matrices: 'off' }).matrices, false);
+  t.equal(gemmFamily({ ...withUnits, matrixSide: 0 }, { matrices: 'on' }).matrices, false, 'never without matrix units');
   const tuning = { [tuningKey(report)]: { sums: 48, winograd: 0 } };
   t.match(gemmFamily(report, { tuning }), { kind: 'broadcast', sums: 48, winograd: 0 });
   t.equal(gemmFamily(report, { tuning, winograd: 'on' }).winograd, 1, 'what is forced goes before the table');
@@ -354,7 +358,10 @@ const usedBindings = (name: string, functions: Map<string, string>, bindings: It
 };
 
 /** What the includes that a shader leaves to the host stand for, in each way the host fills them in. */
-const PARTS = [{ x: 'x-buffer', w: 'w-buffer', down: 'winograd-square' }, { x: 'x-image', w: 'w-image', down: 'winograd-line' }];
+const PARTS = [
+  { x: 'x-buffer', w: 'w-buffer', down: 'winograd-square', arithmetic: 'tile-vectors' }, { x: 'x-image', w: 'w-image', down: 'winograd-line', arithmetic: 'tile-vectors' },
+  { x: 'x-half', w: 'w-half', down: 'winograd-line', arithmetic: 'tile-matrices' },
+];
 
 t.test('rules that all shaders keep', async (t) => {
   const files = readdirSync('shaders').filter((name) => name.endsWith('.wgsl'));

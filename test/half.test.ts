@@ -95,7 +95,7 @@ const TAKE_HALF = [
   'antialias', 'batch-norm', 'binary', 'cast', 'conv-patches', 'conv2d', 'fill', 'finite', 'gemm-broadcast', 'gemm-pack', 'gemm-plain', 'gemm-tile', 'interpolate', 'join', 'layout', 'pool2d', 'pool2d-window',
   'random', 'reduce', 'reshape', 'unary', 'winograd',
 ];
-const CHOICES = { x: 'x-buffer', w: 'w-buffer', down: 'winograd-square' };
+const CHOICES = { x: 'x-buffer', w: 'w-buffer', down: 'winograd-square', arithmetic: 'tile-vectors' };
 
 t.test('every kernel that may meet float16 can be rewritten', async (t) => {
   for (const name of TAKE_HALF) {

@@ -44,7 +44,7 @@ const machine = () => ({
 
 /** Variables that change which adapter is found or how it works; only those that are set. */
 const environment = (): Record<string, string> => Object.fromEntries(
-  ['PIPIT_ADAPTER', 'PIPIT_GEMM', 'PIPIT_WINOGRAD', 'PIPIT_IMAGES', 'PIPIT_TUNING', 'PIPIT_ROBUSTNESS', 'PIPIT_DAWN_FLAGS', 'VK_DRIVER_FILES', 'VK_ICD_FILENAMES', 'VK_ADD_DRIVER_FILES']
+  ['PIPIT_ADAPTER', 'PIPIT_GEMM', 'PIPIT_WINOGRAD', 'PIPIT_IMAGES', 'PIPIT_MATRICES', 'PIPIT_TUNING', 'PIPIT_ROBUSTNESS', 'PIPIT_DAWN_FLAGS', 'VK_DRIVER_FILES', 'VK_ICD_FILENAMES', 'VK_ADD_DRIVER_FILES']
     .flatMap((name) => (process.env[name] ? [[name, process.env[name]]] : [])),
 );
 
@@ -69,8 +69,9 @@ const machineLines = ({ pipit, node, webgpu, os, cpu, cores, memoryBytes }: Mach
   ...Object.entries(variables).map(([name, value]) => row('Environment', `${name}=${value}`)),
 ];
 
-const matrixKernels = ({ kind, subgroupSize, images, winograd }: GemmFamily): string => [
+const matrixKernels = ({ kind, subgroupSize, images, winograd, matrices, matrixSide }: GemmFamily): string => [
   { broadcast: `broadcast, in subgroups of ${subgroupSize}`, tile: 'tile, in workgroup memory', plain: 'plain, in registers' }[kind],
+  ...(kind === 'tile' && matrices ? [`float16 operands by matrix units of ${matrixSide}×${matrixSide}`] : []),
   ...(images ? ['operands as images'] : []), ...(winograd ? [`Winograd from ${winograd} channels`] : []),
 ].join('; ');
 

@@ -19,6 +19,6 @@ export const readTuning = (path = process.env.PIPIT_TUNING): TuningTable => {
   }
 };
 
-/** `PIPIT_GEMM`, `PIPIT_WINOGRAD` and `PIPIT_IMAGES` force a variant of the kernels. */
+/** `PIPIT_GEMM`, `PIPIT_WINOGRAD`, `PIPIT_IMAGES` and `PIPIT_MATRICES` force a variant of the kernels. */
 export const kernelOptions = (): GemmOptions =>
-  ({ gemm: process.env.PIPIT_GEMM, winograd: process.env.PIPIT_WINOGRAD, images: process.env.PIPIT_IMAGES, tuning: readTuning() });
+  ({ gemm: process.env.PIPIT_GEMM, winograd: process.env.PIPIT_WINOGRAD, images: process.env.PIPIT_IMAGES, matrices: process.env.PIPIT_MATRICES, tuning: readTuning() });

@@ -32,6 +32,8 @@ export interface AdapterReport {
   readonly imageOperands: boolean;
   /** Whether kernels may read and write float16 in buffers. */
   readonly half: boolean;
+  /** Rows, columns and depth of the matrices that subgroups multiply, from float16 to float32; 0 where they do not. */
+  readonly matrixSide: number;
   readonly features: readonly string[];
 }
 
@@ -40,20 +42,41 @@ export interface OpenOptions {
   adapter?: string;
 }
 
+/** Dawn's name for matrix units (NVIDIA: tensor cores); no browser has it yet. */
+const MATRICES = 'chromium-experimental-subgroup-matrix';
+
+/** What Dawn tells of a product that the matrix units know, beyond WebGPU's types. */
+interface MatrixConfig {
+  readonly componentType: string;
+  readonly resultComponentType: string;
+  readonly M: number;
+  readonly N: number;
+  readonly K: number;
+}
+
+const matrixSide = ({ features, info }: GPUAdapter): number => {
+  if (!features.has(MATRICES) || !features.has('shader-f16')) return 0;
+  const { subgroupMatrixConfigs = [] } = info as { subgroupMatrixConfigs?: Iterable<MatrixConfig> };
+  const square = [...subgroupMatrixConfigs].find(({ componentType, resultComponentType, M, N, K }) => componentType === 'f16' && resultComponentType === 'f32' && M === N && N === K);
+  return square?.M ?? 0;
+};
+
 export const describeAdapter = (adapter: GPUAdapter, gpu: GPU): AdapterReport => {
   const info = adapter.info;
   const name = info.description || `${info.vendor} ${info.architecture}`.trim() || 'unknown adapter';
   const driverClass: AdapterClass = /llvmpipe/i.test(name) ? 'lavapipe' : /swiftshader/i.test(name) ? 'swiftshader' : 'gpu';
   const fixedSize = info.subgroupMinSize === info.subgroupMaxSize ? (info.subgroupMinSize ?? 0) : 0;
+  const subgroupSize = adapter.features.has('subgroups') ? fixedSize : 0;
   return {
     name,
     vendor: info.vendor,
     architecture: info.architecture,
     driverClass,
     software: driverClass !== 'gpu' || Boolean(info.isFallbackAdapter),
-    subgroupSize: adapter.features.has('subgroups') ? fixedSize : 0,
+    subgroupSize,
     imageOperands: gpu.wgslLanguageFeatures.has('readonly_and_readwrite_storage_textures'),
     half: adapter.features.has('shader-f16'),
+    matrixSide: subgroupSize ? matrixSide(adapter) : 0,
     features: [...adapter.features].sort(),
   };
 };
@@ -71,4 +94,4 @@ export const limitsOf = ({ limits }: { readonly limits: GPUSupportedLimits }): D
   Object.fromEntries(LIMITS.map((name) => [name, limits[name]])) as DeviceLimits;
 
 export const wantedFeatures = (adapter: GPUAdapter): GPUFeatureName[] =>
-  (['subgroups', 'shader-f16', 'timestamp-query'] as GPUFeatureName[]).filter((f) => adapter.features.has(f));
+  (['subgroups', 'shader-f16', 'timestamp-query', MATRICES] as GPUFeatureName[]).filter((f) => adapter.features.has(f));

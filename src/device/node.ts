@@ -41,13 +41,15 @@ const requestAdapter = async (gpu: GPU, wanted: string): Promise<GPUAdapter> => 
 const WITHOUT_ROBUSTNESS = 'disable_robustness';
 /** Dawn offers `shader-f16` on NVIDIA's Vulkan drivers only when it is told to. */
 const HALF_ON_NVIDIA = 'vulkan_enable_f16_on_nvidia';
+/** And matrix units, whose extension is an experiment, on no adapter otherwise. */
+const EXPERIMENTS = 'allow_unsafe_apis';
 const FEATURES_FLAG = 'enable-dawn-features';
 
 /** Flags for Dawn; of a flag given twice it would take the last only. */
 const dawnFlags = (): string[] => {
   const asked = (process.env.PIPIT_DAWN_FLAGS ?? '').split(';').filter(Boolean);
   const isFeatures = (flag: string): boolean => flag.startsWith(`${FEATURES_FLAG}=`);
-  const features = [...asked.filter(isFeatures).map((flag) => flag.slice(FEATURES_FLAG.length + 1)), HALF_ON_NVIDIA, ...(process.env.PIPIT_ROBUSTNESS === 'on' ? [] : [WITHOUT_ROBUSTNESS])];
+  const features = [...asked.filter(isFeatures).map((flag) => flag.slice(FEATURES_FLAG.length + 1)), HALF_ON_NVIDIA, EXPERIMENTS, ...(process.env.PIPIT_ROBUSTNESS === 'on' ? [] : [WITHOUT_ROBUSTNESS])];
   return [...asked.filter((flag) => !isFeatures(flag)), `${FEATURES_FLAG}=${features.join(',')}`];
 };
 

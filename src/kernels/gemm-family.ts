@@ -5,7 +5,8 @@ import { fail } from '../errors.js';
  * How matrix products and convolutions are computed.
  * - `broadcast`: a subgroup holds different rows and shares them by subgroupBroadcast. The only way to be
  *   fast on software adapters, where a load costs as much as dozens of multiply-adds.
- * - `tile`: tiles in workgroup memory, the usual way on GPUs; needs no optional feature.
+ * - `tile`: tiles in workgroup memory, the usual way on GPUs; needs no optional feature. Matrix units multiply them where there are some and
+ *   the operands are float16.
  * - `plain`: registers only. For software adapters without subgroups, where workgroup memory costs more than it saves.
  */
 export type GemmKind = 'broadcast' | 'tile' | 'plain';
@@ -21,16 +22,18 @@ export interface Tuning {
   readonly images: boolean;
   /** tile: which of the tiles in src/ops/gemm-tiling.ts every product gets, such as `16×2×1`; `fit`: the one that fits it. */
   readonly tile: string;
+  /** tile: whether matrix units multiply float16 operands, where the adapter has them. */
+  readonly matrices: boolean;
   /** Fewest channels (mean of input and output) for Winograd's algorithm on 3×3 taps in large images, and more where it gains less; 0: never. */
   readonly winograd: number;
 }
 
 /** By adapter class; see {@link tuningKey}. Figures: bench/RESULTS.md. */
 const DEFAULTS = {
-  lavapipe: { kind: 'broadcast', sums: 64, images: true, tile: 'fit', winograd: 66 },
-  swiftshader: { kind: 'broadcast', sums: 32, images: false, tile: 'fit', winograd: 66 },
-  software: { kind: 'broadcast', sums: 64, images: false, tile: 'fit', winograd: 66 },
-  gpu: { kind: 'tile', sums: 64, images: false, tile: 'fit', winograd: 0 },
+  lavapipe: { kind: 'broadcast', sums: 64, images: true, tile: 'fit', matrices: true, winograd: 66 },
+  swiftshader: { kind: 'broadcast', sums: 32, images: false, tile: 'fit', matrices: true, winograd: 66 },
+  software: { kind: 'broadcast', sums: 64, images: false, tile: 'fit', matrices: true, winograd: 66 },
+  gpu: { kind: 'tile', sums: 64, images: false, tile: 'fit', matrices: true, winograd: 0 },
 } satisfies Record<string, Tuning>;
 
 /** What a tuning file holds: departures from the defaults by adapter. */
@@ -41,8 +44,10 @@ export const tuningKey = ({ driverClass, vendor, architecture }: AdapterReport):
   (driverClass === 'gpu' ? `gpu:${vendor || 'unknown'}-${architecture || 'unknown'}` : driverClass);
 
 export interface GemmFamily extends Tuning {
-  /** Lanes of a subgroup (broadcast only). */
+  /** Lanes of a subgroup, for kernels that use it: broadcast, and tile with matrices. */
   readonly subgroupSize: number;
+  /** Rows and columns of a matrix that matrix units multiply at once. */
+  readonly matrixSide: number;
 }
 
 /** What a caller forces, whatever the adapter's tuning says; `on` uses a variant wherever it is possible at all. */
@@ -50,6 +55,7 @@ export interface GemmOptions {
   readonly gemm?: string | undefined;
   readonly winograd?: string | undefined;
   readonly images?: string | undefined;
+  readonly matrices?: string | undefined;
   readonly tuning?: TuningTable | undefined;
 }
 
@@ -71,11 +77,12 @@ const chooseKind = (report: AdapterReport, forced: string | undefined, wanted: G
 const defaultsOf = ({ driverClass, software }: AdapterReport): Tuning => DEFAULTS[driverClass === 'gpu' && software ? 'software' : driverClass];
 
 /** The kernels for an adapter: its class's defaults, what the tuning table says of it, and what the caller forces. */
-export const gemmFamily = (report: AdapterReport, { gemm, winograd, images, tuning = {} }: GemmOptions = {}): GemmFamily => {
+export const gemmFamily = (report: AdapterReport, { gemm, winograd, images, matrices, tuning = {} }: GemmOptions = {}): GemmFamily => {
   const base: Tuning = { ...defaultsOf(report), ...tuning[tuningKey(report)] };
   const kind = chooseKind(report, gemm, base.kind);
   return {
-    ...base, kind, subgroupSize: kind === 'broadcast' ? report.subgroupSize : 0,
+    ...base, kind, subgroupSize: report.subgroupSize, matrixSide: report.matrixSide,
+    matrices: report.matrixSide > 0 && switched('matrices', matrices, { on: true, off: false, otherwise: base.matrices }),
     winograd: switched('winograd', winograd, { on: 1, off: 0, otherwise: base.winograd }),
     images: report.imageOperands && switched('images', images, { on: true, off: false, otherwise: base.images }),
   };

@@ -79,8 +79,11 @@ class Rewriting {
   }
 }
 
+/** A kernel may be written for float16 operands: then it says so itself. */
+const isHalf = (text: string, binding: string): boolean => new RegExp(`var<storage,\\s*read>\\s*${binding}\\s*:\\s*array<vec4<f16>>`).test(text);
+
 /** WGSL text in which the named bindings hold float16. Lines stay where they are, comments go. */
 export const withHalfBindings = (shader: string, source: string, bindings: readonly string[]): string => {
   const text = source.replace(/\/\/[^\n]*/g, '');
-  return `enable f16; ${bindings.reduce((rewritten, binding) => new Rewriting(shader, binding, rewritten).apply(rewritten), text)}`;
+  return `enable f16; ${bindings.filter((binding) => !isHalf(text, binding)).reduce((rewritten, binding) => new Rewriting(shader, binding, rewritten).apply(rewritten), text)}`;
 };

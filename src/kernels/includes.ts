@@ -8,16 +8,21 @@ import rows from '../../shaders/common/rows.wgsl';
 import tail from '../../shaders/common/tail.wgsl';
 import taps from '../../shaders/common/taps.wgsl';
 import toomCook from '../../shaders/common/toom-cook.wgsl';
+import tileMatrices from '../../shaders/common/tile-matrices.wgsl';
+import tileVectors from '../../shaders/common/tile-vectors.wgsl';
 import walk from '../../shaders/common/walk.wgsl';
 import wBuffer from '../../shaders/common/w-buffer.wgsl';
+import wHalf from '../../shaders/common/w-half.wgsl';
 import wImage from '../../shaders/common/w-image.wgsl';
 import winogradLine from '../../shaders/common/winograd-line.wgsl';
 import winogradSquare from '../../shaders/common/winograd-square.wgsl';
 import xBuffer from '../../shaders/common/x-buffer.wgsl';
+import xHalf from '../../shaders/common/x-half.wgsl';
 import xImage from '../../shaders/common/x-image.wgsl';
 
 /** What `//# include NAME` in a shader stands for. */
 export const includes: Readonly<Record<string, string>> = {
-  divide, epilogue, float, gemm, grid, random, rows, tail, taps, 'toom-cook': toomCook, walk, 'w-buffer': wBuffer, 'w-image': wImage,
-  'winograd-line': winogradLine, 'winograd-square': winogradSquare, 'x-buffer': xBuffer, 'x-image': xImage,
+  divide, epilogue, float, gemm, grid, random, rows, tail, taps, 'tile-matrices': tileMatrices, 'tile-vectors': tileVectors, 'toom-cook': toomCook, walk,
+  'w-buffer': wBuffer, 'w-half': wHalf, 'w-image': wImage,
+  'winograd-line': winogradLine, 'winograd-square': winogradSquare, 'x-buffer': xBuffer, 'x-half': xHalf, 'x-image': xImage,
 };

@@ -9,16 +9,22 @@ import type { Runtime } from '../kernels/runtime.js';
 import { type Kernel, Shader } from '../kernels/shader.js';
 import type { Tensor } from '../tensor/tensor.js';
 
-type Kind = 'buffer' | 'image';
+type Kind = 'buffer' | 'image' | 'half';
 const operands = (x: Kind, w = x) => ({ x: `x-${x}`, w: `w-${w}` });
 
-const shaders = {
+/** By variant, and what their operands come as. */
+export const shaders = {
   broadcast: new Shader('gemm-broadcast', broadcastSource, operands('buffer')),
   images: new Shader('gemm-broadcast images', broadcastSource, operands('image')),
   imageOfW: new Shader('gemm-broadcast image of w', broadcastSource, operands('buffer', 'image')),
-  tile: new Shader('gemm-tile', tileSource, operands('buffer')),
+  tile: new Shader('gemm-tile', tileSource, { ...operands('buffer'), arithmetic: 'tile-vectors' }),
+  matrices: new Shader('gemm-tile matrices', tileSource, { ...operands('half'), arithmetic: 'tile-matrices' }),
   plain: new Shader('gemm-plain', plainSource, operands('buffer')),
 };
+
+/** Whether the adapter's matrix units multiply these operands. */
+export const multipliesMatrices = ({ kind, matrices }: GemmFamily, x: Tensor, w: Tensor): boolean =>
+  kind === 'tile' && matrices && x.dtype === 'float16' && w.dtype === 'float16';
 
 /** The two forms of a product; see shaders/common/gemm.wgsl. */
 export type Form = 'rows' | 'weights';
@@ -117,46 +123,77 @@ const broadcastTiling = (form: Form, { subgroupSize: lanes, sums }: GemmFamily, 
 
 // ---------------------------------------------------------------- tile
 
-/** Of shaders/gemm-tile.wgsl: invocations of a workgroup, products that are summed between two barriers, and vec4f that hold those of a row. */
-const [WORKGROUP, STEP, LEFT] = [256, 16, 5];
-
+/** A way to cut products for workgroup memory, in quads, and how long a multiply-add takes in it, relative to the first of its kind. */
 interface Tile {
-  /** Invocations side by side. */
-  readonly across: number;
-  /** vec4f of rows and of columns that an invocation keeps. */
-  readonly rows: number;
-  readonly columns: number;
+  readonly name: string;
+  readonly height: number;
+  readonly width: number;
+  readonly sharedBytes: number;
+  readonly cost: Readonly<Record<Form, number>>;
+  readonly constants: Readonly<Record<string, number>>;
 }
 
-/** How long a multiply-add takes in a tile, relative to the first one; measured on an H200. */
-const TILES: readonly (readonly [tile: Tile, cost: Readonly<Record<Form, number>>])[] = [
-  [{ across: 16, rows: 1, columns: 1 }, { rows: 1, weights: 1 }],
-  [{ across: 16, rows: 2, columns: 1 }, { rows: 0.92, weights: 0.92 }],
-  [{ across: 8, rows: 1, columns: 1 }, { rows: 1.08, weights: 1.15 }],
-  [{ across: 8, rows: 1, columns: 2 }, { rows: 0.93, weights: 1.08 }],
+/** Of shaders/common/tile-vectors.wgsl: invocations of a workgroup, products that are summed between two barriers, and vec4f that hold those of a row. */
+const [WORKGROUP, STEP, LEFT] = [256, 16, 5];
+
+/** @param across invocations side by side @param rows @param columns vec4f that an invocation keeps */
+const vectorTile = ([across, rows, columns]: readonly [number, number, number], cost: Tile['cost']): Tile => {
+  const [height, width] = [(WORKGROUP / across) * rows, across * columns];
+  return {
+    name: `${across}×${rows}×${columns}`, height, width, sharedBytes: 16 * (4 * height * LEFT + STEP * (width + 1)), cost,
+    constants: { ACROSS: across, ROWS: rows, COLUMNS: columns, SUMS: 4 * rows, LOADS: (height * STEP) / WORKGROUP, FETCHES: Math.ceil((width * STEP) / WORKGROUP) },
+  };
+};
+
+/** Measured on an H200. */
+const VECTOR_TILES: readonly Tile[] = [
+  vectorTile([16, 1, 1], { rows: 1, weights: 1 }),
+  vectorTile([16, 2, 1], { rows: 0.92, weights: 0.92 }),
+  vectorTile([8, 1, 1], { rows: 1.08, weights: 1.15 }),
+  vectorTile([8, 1, 2], { rows: 0.93, weights: 1.08 }),
 ];
+/** What a tuning may ask for instead of `fit`. */
+export const TILE_NAMES: readonly string[] = VECTOR_TILES.map(({ name }) => name);
+
+/** Of shaders/common/tile-matrices.wgsl: products that are summed between two barriers, and by how much rows and matrices of sums are longer than they need. */
+const [MATRIX_STEP, MATRIX_PAD, STAGED_PAD] = [32, 8, 4];
+
+/** @param down @param across subgroups below and beside each other @param rows @param columns matrices of `side` that each has */
+const matrixTile = ([down, across, rows, columns]: readonly [number, number, number, number], side: number, lanes: number, cost: Tile['cost']): Tile => {
+  const [height, width, threads] = [(down * rows * side) / 4, (across * columns * side) / 4, down * across * lanes];
+  const halves = (quads: number): number => Math.max(4 * quads * (MATRIX_STEP + MATRIX_PAD), MATRIX_STEP * (4 * quads + MATRIX_PAD));
+  return {
+    name: `${down}×${across}×${rows}×${columns}`, height, width, cost,
+    sharedBytes: 2 * (halves(height) + halves(width)) + 4 * down * across * side * (side + STAGED_PAD),
+    constants: {
+      SIDE: side, LANES: lanes, DOWN: down, ACROSS: across, ROWS: rows, COLUMNS: columns,
+      LOADS: (height * MATRIX_STEP) / threads, FETCHES: Math.ceil((width * MATRIX_STEP) / threads),
+    },
+  };
+};
+
+/** Likewise: figures are in bench/RESULTS.md. */
+export const matrixTiles = ({ matrixSide: side, subgroupSize: lanes }: Pick<GemmFamily, 'matrixSide' | 'subgroupSize'>): readonly Tile[] => [
+  matrixTile([2, 2, 2, 2], side, lanes, { rows: 1, weights: 1 }),
+  matrixTile([2, 2, 2, 4], side, lanes, { rows: 2, weights: 0.74 }),
+  matrixTile([4, 1, 2, 2], side, lanes, { rows: 1.75, weights: 1.4 }),
+];
+
 /** While the last of the tiles are computed, half of a GPU's cores wait on average; large ones have about so many. */
 const WAITING_CORES = 64;
 
-const heightOf = ({ across, rows }: Tile): number => (WORKGROUP / across) * rows;
-const widthOf = ({ across, columns }: Tile): number => across * columns;
-const sharedBytes = (tile: Tile): number => 16 * (4 * heightOf(tile) * LEFT + STEP * (widthOf(tile) + 1));
+const fittingTile = (tiles: readonly Tile[], form: Form, size: ProductSize): Tile => {
+  const costOf = ({ height, width, cost }: Tile): number =>
+    cost[form] * (covered(size.height, height) * covered(size.width, width) * size.copies + WAITING_CORES * height * width);
+  return tiles.reduce((best, one) => (costOf(one) < costOf(best) ? one : best));
+};
 
-const nameOf = ({ across, rows, columns }: Tile): string => `${across}×${rows}×${columns}`;
-/** What a tuning may ask for instead of `fit`. */
-export const TILE_NAMES: readonly string[] = TILES.map(([tile]) => nameOf(tile));
-
-const tileTiling = (form: Form, size: ProductSize, wanted: string, memory: number): Tiling => {
-  const possible = TILES.filter(([tile]) => sharedBytes(tile) <= memory && (wanted === 'fit' || wanted === nameOf(tile)));
-  if (possible.length === 0) fail(`the tuning asks for tiles "${wanted}", which do not exist or need more workgroup memory than this adapter has; use fit or one of ${TILE_NAMES.join(', ')}`);
-  const costOf = ([tile, cost]: (typeof TILES)[number]): number => {
-    const [height, width] = [heightOf(tile), widthOf(tile)];
-    return cost[form] * (covered(size.height, height) * covered(size.width, width) * size.copies + WAITING_CORES * height * width);
-  };
-  const [tile] = possible.reduce((best, one) => (costOf(one) < costOf(best) ? one : best));
-  const { across, rows, columns } = tile;
-  const constants = { ACROSS: across, ROWS: rows, COLUMNS: columns, SUMS: 4 * rows, LOADS: (heightOf(tile) * STEP) / WORKGROUP };
-  return { constants, lanes: 1, rows: 4 * heightOf(tile), columns: widthOf(tile), groups: 1, joinsTaps: true, rowsPerGroup: 0 };
+const tileTiling = (form: Form, size: ProductSize, { gemm, device }: Runtime): Tiling => {
+  const wanted = gemm.tile === 'fit' ? VECTOR_TILES : VECTOR_TILES.filter(({ name }) => name === gemm.tile);
+  const tiles = (size.halves ? matrixTiles(gemm) : wanted).filter(({ sharedBytes }) => sharedBytes <= device.limits.maxComputeWorkgroupStorageSize);
+  if (tiles.length === 0) fail(`the tuning asks for tiles "${gemm.tile}", which do not exist or need more workgroup memory than this adapter has; use fit or one of ${TILE_NAMES.join(', ')}`);
+  const { constants, height, width } = fittingTile(tiles, form, size);
+  return { constants, lanes: 1, rows: 4 * height, columns: width, groups: 1, joinsTaps: true, rowsPerGroup: 0 };
 };
 
 // ---------------------------------------------------------------- all kinds
@@ -167,12 +204,15 @@ export interface ProductSize {
   readonly width: number;
   readonly depth: number;
   readonly copies: number;
+  /** Whether both operands are float16 and matrix units multiply them. */
+  readonly halves: boolean;
 }
 
-const makeTiling = (form: Form, { gemm, device }: Runtime, size: ProductSize): Tiling => {
+const makeTiling = (form: Form, runtime: Runtime, size: ProductSize): Tiling => {
+  const { gemm } = runtime;
   if (gemm.kind === 'broadcast') return broadcastTiling(form, gemm, size.width, size.depth);
   if (gemm.kind === 'plain') return { constants: {}, lanes: 1, rows: 8, columns: 64, groups: 1, rowsPerGroup: 8 };
-  return tileTiling(form, size, gemm.tile, device.limits.maxComputeWorkgroupStorageSize);
+  return tileTiling(form, size, runtime);
 };
 
 const known = new WeakMap<GemmFamily, Map<string, Tiling>>();
@@ -182,7 +222,7 @@ export const tilingOf = (runtime: Runtime, form: Form, size: ProductSize): Tilin
   let tilings = known.get(gemm);
   if (!tilings) known.set(gemm, (tilings = new Map()));
   // Only tiles of GPUs depend on all of it.
-  const key = gemm.kind === 'tile' ? `${form} ${size.width} ${size.depth} ${size.height} ${size.copies}` : `${form} ${size.width} ${size.depth}`;
+  const key = gemm.kind === 'tile' ? `${form} ${size.width} ${size.depth} ${size.height} ${size.copies} ${size.halves}` : `${form} ${size.width} ${size.depth}`;
   let tiling = tilings.get(key);
   if (!tiling) tilings.set(key, (tiling = makeTiling(form, runtime, size)));
   return tiling;
@@ -203,6 +243,7 @@ export const kernelOf = (shader: Shader, tiling: Tiling, form: Form, transposed 
 
 /** The shader for a product of these operands. Images hold float32. @param sparesX see {@link Tiling} */
 export const shaderFor = ({ gemm, device }: Runtime, x: Tensor, w: Tensor, sparesX = false): Shader => {
+  if (multipliesMatrices(gemm, x, w)) return shaders.matrices;
   if (gemm.kind !== 'broadcast') return shaders[gemm.kind];
   const floats = x.dtype === 'float32' && w.dtype === 'float32';
   const fits = Math.max(x.range.bytes, w.range.bytes) <= OperandImages.capacity(device.limits);

@@ -4,7 +4,7 @@ import { quadCount } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
 import { type Epilogue, epilogueBindings, epilogueParams } from './epilogue.js';
 import { packOperands } from './gemm-pack.js';
-import { kernelOf, shaderFor, type Tiling, tilingOf } from './gemm-tiling.js';
+import { kernelOf, multipliesMatrices, shaderFor, type Tiling, tilingOf } from './gemm-tiling.js';
 import { dispatch } from './op.js';
 import { sumInto } from './reduce.js';
 
@@ -87,12 +87,39 @@ function* partsOf(rowTiles: number, batches: number) {
   }
 }
 
+/** Workgroups that keep a GPU busy, and the least depth that is worth a part's sums. */
+const [BUSY, DEPTH_PER_PART] = [264, 512];
+
+/** Into how many equal parts the depth of a product of two matrices is cut, because it has too few tiles for a GPU. */
+const partsOfDepth = (tiles: number, depth: number): number => {
+  if (depth % 4) return 1;
+  for (let parts = Math.min(Math.floor(BUSY / tiles), Math.floor(depth / DEPTH_PER_PART)); parts > 1; parts--) if ((depth / 4) % parts === 0) return parts;
+  return 1;
+};
+
+/** A product of few rows and columns but great depth, as of a classifier: parts of the depth are computed like batches, and summed. */
+const gemmDeep = (x: Tensor, w: Tensor, y: Tensor, g: Geometry, e: Extents, { transposed, scale = 1, accumulate = false }: RowsOptions, parts: number): void => {
+  const depth = e.depth / parts;
+  const sums = Tensor.allocate(x.runtime, [parts, ...y.shape], 'float32', 'parts of a product');
+  const strides = { xBatch: depth / 4, wBatch: transposed ? depth / 4 : depth * e.wPitch, yBatch: quadCount(y.shape) };
+  gemmRows(x, w, sums, g, { ...e, ...strides, depth, batches: parts }, { transposed: transposed ?? false });
+  sumInto(sums, y, { scale, accumulate });
+};
+
 /** y[p, n] = Σ x[pixel, k] · w[k, n], and what the epilogue says. Fills `y` completely. */
 export const gemmRows = (x: Tensor, w: Tensor, y: Tensor, g: Geometry, e: Extents, options: RowsOptions = {}): void => {
   const { runtime } = x;
   const { transposed = false } = options;
-  const tiling = tilingOf(runtime, 'rows', { height: ceilDiv(g.rows, 4), width: ceilDiv(e.width, 4), depth: 0, copies: e.batches });
+  const tiling = tilingOf(runtime, 'rows', { height: ceilDiv(g.rows, 4), width: ceilDiv(e.width, 4), depth: 0, copies: e.batches, halves: multipliesMatrices(runtime.gemm, x, w) });
   const plain = isPlain(g) && runtime.gemm.kind !== 'plain';
+  const bare = e.batches === 1 && !options.bias && !options.residual && !options.relu;
+  if (plain && bare && runtime.gemm.kind === 'tile') {
+    const parts = partsOfDepth(ceilDiv(e.width, 4 * tiling.columns) * ceilDiv(g.rows, tiling.rows), e.depth);
+    if (parts > 1) {
+      gemmDeep(x, w, y, g, e, options, parts);
+      return;
+    }
+  }
   const kernel = kernelOf(shaderFor(runtime, x, w, tiling.sparesX && plain && !transposed), tiling, 'rows', transposed, plain, g.place !== undefined);
   const params = paramsOf(g, e, tiling, options);
   params.rowTiles = ceilDiv(g.rows, tiling.rows);
@@ -108,7 +135,7 @@ export const gemmRows = (x: Tensor, w: Tensor, y: Tensor, g: Geometry, e: Extent
 };
 
 /** Fewer workgroups than this leave cores idle; then the pixels are cut into parts that are summed afterwards. */
-const ENOUGH_WORKGROUPS = { broadcast: 8, plain: 16, tile: 1024 };
+const ENOUGH_WORKGROUPS = { broadcast: 8, plain: 16, tile: 1024, matrices: 512 };
 const PIXELS_PER_SPLIT = 256;
 /** Longer parts no longer fit into a processor's caches while all tiles pass over them. */
 const LONGEST_SPLIT = { broadcast: 1024, plain: 1024, tile: Infinity };
@@ -116,12 +143,13 @@ const LONGEST_SPLIT = { broadcast: 1024, plain: 1024, tile: Infinity };
 /** y[tap, c, n] = Σ_p x[pixel, c] · w[p, n]. Fills `y` completely, or adds to what is there. */
 export const gemmWeights = (x: Tensor, w: Tensor, y: Tensor, g: Geometry, e: Extents, epilogue: Pick<Epilogue, 'scale' | 'accumulate'> = {}): void => {
   const { runtime } = x;
+  const halves = multipliesMatrices(runtime.gemm, x, w);
   const [width, depth] = [ceilDiv(e.width, 4), ceilDiv(e.depth, 4)];
   const taps = g.kernel[0] * g.kernel[1];
-  const tiling = tilingOf(runtime, 'weights', { height: taps * depth, width, depth, copies: e.batches * ceilDiv(g.rows, PIXELS_PER_SPLIT) });
+  const tiling = tilingOf(runtime, 'weights', { height: taps * depth, width, depth, copies: e.batches * ceilDiv(g.rows, PIXELS_PER_SPLIT), halves });
   const rowTiles = tiling.joinsTaps ? ceilDiv(4 * taps * depth, tiling.rows) : ceilDiv(e.depth, tiling.rows);
   const tiles = ceilDiv(width, tiling.columns) * rowTiles * (tiling.joinsTaps ? 1 : taps) * e.batches;
-  const splits = Math.max(1, Math.min(ceilDiv(ENOUGH_WORKGROUPS[runtime.gemm.kind], tiles), ceilDiv(g.rows, PIXELS_PER_SPLIT)), Math.floor(g.rows / LONGEST_SPLIT[runtime.gemm.kind]));
+  const splits = Math.max(1, Math.min(ceilDiv(ENOUGH_WORKGROUPS[halves ? 'matrices' : runtime.gemm.kind], tiles), ceilDiv(g.rows, PIXELS_PER_SPLIT)), Math.floor(g.rows / LONGEST_SPLIT[runtime.gemm.kind]));
   const parts = splits * tiling.groups;
   const target = parts === 1 ? y : Tensor.allocate(runtime, [parts, ...y.shape], 'float32', 'weight gradient parts');
   const own = parts === 1 ? epilogue : {};
