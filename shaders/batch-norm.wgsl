@@ -11,9 +11,8 @@ struct Params {
   rows: u32,
   quads: u32,         // vec4f of a row
   width: u32,         // channels
-  per: u32,           // rows of a block; of an input block where blocks are combined
-  blocks: u32,        // blocks, of the input where blocks are combined
-  fan: u32,           // input blocks combined into one
+  per: u32,           // rows of a block
+  blocks: u32,
   momentum: f32,
   eps: f32,
   accumulate: u32,    // 1: gradients of weight and bias are added to what is there
@@ -38,96 +37,111 @@ struct Params {
 @group(0) @binding(17) var<storage, read> residual: array<vec4f>;
 @group(1) @binding(0) var<uniform> P: Params;
 
+// A team of lanes shares out a block's rows, and joins what each found; teams for TEAMS neighbouring vec4f of channels are a workgroup. On
+// software adapters, where lanes must not wait for each other, a team is one lane.
+const TEAM = u32($TEAM);
+const TEAMS = u32($TEAMS);
+
+struct Seat {
+  item: u32,          // what the team is about
+  member: u32,
+}
+
+fn seatOf(group: u32, lane: u32) -> Seat { return Seat(group * TEAMS + lane % TEAMS, lane / TEAMS); }
+
 // Rows that are summed apart from the rest: long chains of additions would gather rounding errors.
-const CHUNK = 32u;
+const CHUNK = 32u * TEAM;
 
 struct Moments {
   mean: vec4f,
   squares: vec4f,     // sum of squared distances from the mean
+  count: f32,         // rows
 }
+
+const NOTHING = Moments(vec4f(0.0), vec4f(0.0), 0.0);
 
 // Two groups of rows as one (Chan, Golub and LeVeque's update).
-fn joined(a: Moments, countA: f32, b: Moments, countB: f32) -> Moments {
+fn joined(a: Moments, b: Moments) -> Moments {
+  let count = a.count + b.count;
   let away = b.mean - a.mean;
-  let share = countB / (countA + countB);
-  return Moments(a.mean + away * share, a.squares + b.squares + away * away * (countA * share));
+  let share = b.count / max(count, 1.0);
+  return Moments(a.mean + away * share, a.squares + b.squares + away * away * (a.count * share), count);
 }
 
-// Statistics of a few rows. Sums are taken relative to the first of them, so that a mean far from zero costs no
+var<workgroup> held: array<Moments, TEAM * TEAMS>;
+
+// What a team holds together; its first member gets it. All lanes of the workgroup must come here.
+fn joinedByTeam(lane: u32, own: Moments) -> Moments {
+  if (TEAM == 1u) { return own; }
+  held[lane] = own;
+  for (var half = TEAM / 2u; half > 0u; half /= 2u) {
+    workgroupBarrier();
+    if (lane < half * TEAMS) { held[lane] = joined(held[lane], held[lane + half * TEAMS]); }
+  }
+  return held[lane];
+}
+
+// Statistics of every TEAM-th of a few rows. Sums are taken relative to the first of them, so that a mean far from zero costs no
 // digits of the variance.
 fn momentsOf(first: u32, last: u32, quad: u32) -> Moments {
+  let count = f32((last - first + TEAM - 1u) / TEAM);
+  let pitch = TEAM * P.quads;
   let shift = x[first * P.quads + quad];
   var sum = vec4f(0.0);
   var squares = vec4f(0.0);
-  var r = first + 1u;
-  for (; r + 4u <= last; r += 4u) {
+  var r = first + TEAM;
+  for (; r + 3u * TEAM < last; r += 4u * TEAM) {
     let at = r * P.quads + quad;
     let a = x[at] - shift;
-    let b = x[at + P.quads] - shift;
-    let c = x[at + 2u * P.quads] - shift;
-    let d = x[at + 3u * P.quads] - shift;
+    let b = x[at + pitch] - shift;
+    let c = x[at + 2u * pitch] - shift;
+    let d = x[at + 3u * pitch] - shift;
     sum += (a + b) + (c + d);
     squares += (a * a + b * b) + (c * c + d * d);
   }
-  for (; r < last; r++) {
+  for (; r < last; r += TEAM) {
     let a = x[r * P.quads + quad] - shift;
     sum += a;
     squares += a * a;
   }
-  let away = sum / f32(last - first);
-  return Moments(shift + away, max(squares - sum * away, vec4f(0.0)));
+  let away = sum / count;
+  return Moments(shift + away, max(squares - sum * away, vec4f(0.0)), count);
+}
+
+// Where a block's rows end; teams beyond the last block have none.
+fn endOf(item: u32) -> u32 {
+  return select(0u, min((item / P.quads + 1u) * P.per, P.rows), item < P.blocks * P.quads);
 }
 
 // Statistics of a block of rows.
-@compute @workgroup_size(64)
+@compute @workgroup_size(TEAM * TEAMS)
 fn blockMoments(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let i = linearWorkgroup(group, groups) * 64u + lane;
-  if (i >= P.blocks * P.quads) { return; }
-  let quad = i % P.quads;
-  let first = (i / P.quads) * P.per;
-  let last = min(first + P.per, P.rows);
-  var total = Moments(vec4f(0.0), vec4f(0.0));
-  for (var start = first; start < last; start += CHUNK) {
-    let end = min(start + CHUNK, last);
-    total = joined(total, f32(start - first), momentsOf(start, end, quad), f32(end - start));
+  let seat = seatOf(linearWorkgroup(group, groups), lane);
+  let i = seat.item;
+  let last = endOf(i);
+  var own = NOTHING;
+  for (var start = i / P.quads * P.per + seat.member; start < last; start += CHUNK) {
+    own = joined(own, momentsOf(start, min(start + CHUNK, last), i % P.quads));
   }
-  parts[i] = total.mean;
-  parts[P.blocks * P.quads + i] = total.squares;
-}
-
-// Rows that the input blocks from `block` on, `count` of them, hold together.
-fn rowsOf(block: u32, count: u32) -> f32 {
-  return f32(min((block + count) * P.per, P.rows) - min(block * P.per, P.rows));
-}
-
-// Combines input blocks.
-fn combined(first: u32, quad: u32) -> Moments {
-  var total = Moments(inputParts[first * P.quads + quad], inputParts[(P.blocks + first) * P.quads + quad]);
-  var count = rowsOf(first, 1u);
-  for (var block = first + 1u; block < min(first + P.fan, P.blocks); block++) {
-    let more = rowsOf(block, 1u);
-    total = joined(total, count, Moments(inputParts[block * P.quads + quad], inputParts[(P.blocks + block) * P.quads + quad]), more);
-    count += more;
+  let total = joinedByTeam(lane, own);
+  if (i < P.blocks * P.quads && seat.member == 0u) {
+    parts[i] = total.mean;
+    parts[P.blocks * P.quads + i] = total.squares;
   }
-  return total;
 }
 
-@compute @workgroup_size(64)
-fn combineMoments(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let i = linearWorkgroup(group, groups) * 64u + lane;
-  let outputs = (P.blocks + P.fan - 1u) / P.fan;
-  if (i >= outputs * P.quads) { return; }
-  let total = combined((i / P.quads) * P.fan, i % P.quads);
-  parts[i] = total.mean;
-  parts[outputs * P.quads + i] = total.squares;
-}
-
-// The last combination: statistics for normalising (biased variance) and the running ones (unbiased).
-@compute @workgroup_size(64)
+// Statistics for normalising (biased variance) and the running ones (unbiased), of all blocks together.
+@compute @workgroup_size(TEAM * TEAMS)
 fn finishMoments(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let quad = linearWorkgroup(group, groups) * 64u + lane;
-  if (quad >= P.quads) { return; }
-  let total = combined(0u, quad);
+  let seat = seatOf(linearWorkgroup(group, groups), lane);
+  let quad = min(seat.item, P.quads - 1u);
+  var own = NOTHING;
+  for (var block = seat.member; block < P.blocks; block += TEAM) {
+    let count = f32(min((block + 1u) * P.per, P.rows) - block * P.per);
+    own = joined(own, Moments(inputParts[block * P.quads + quad], inputParts[(P.blocks + block) * P.quads + quad], count));
+  }
+  let total = joinedByTeam(lane, own);
+  if (seat.item >= P.quads || seat.member > 0u) { return; }
   let rows = f32(P.rows);
   statistics[quad] = maskTail(total.mean, quad, P.width);
   statistics[P.quads + quad] = maskTail(1.0 / sqrt(total.squares / rows + P.eps), quad, P.width);
@@ -173,74 +187,79 @@ fn passed(at: u32, centred: vec4f, scale: vec4f, shift: vec4f) -> vec4f {
   return select(vec4f(0.0), gradient[at], centred * scale + shift > vec4f(0.0));
 }
 
-// Sums of dy and of dy times the normalised input over a block of rows.
-@compute @workgroup_size(64)
+// Sums of dy, and of dy times the normalised input.
+struct Sums {
+  plain: vec4f,
+  weighted: vec4f,
+}
+
+fn added(a: Sums, b: Sums) -> Sums { return Sums(a.plain + b.plain, a.weighted + b.weighted); }
+
+var<workgroup> heldSums: array<Sums, TEAM * TEAMS>;
+
+fn addedByTeam(lane: u32, own: Sums) -> Sums {
+  if (TEAM == 1u) { return own; }
+  heldSums[lane] = own;
+  for (var half = TEAM / 2u; half > 0u; half /= 2u) {
+    workgroupBarrier();
+    if (lane < half * TEAMS) { heldSums[lane] = added(heldSums[lane], heldSums[lane + half * TEAMS]); }
+  }
+  return heldSums[lane];
+}
+
+// Over a block of rows.
+@compute @workgroup_size(TEAM * TEAMS)
 fn blockGradients(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let i = linearWorkgroup(group, groups) * 64u + lane;
-  if (i >= P.blocks * P.quads) { return; }
+  let seat = seatOf(linearWorkgroup(group, groups), lane);
+  let i = seat.item;
   let quad = i % P.quads;
-  let first = (i / P.quads) * P.per;
-  let last = min(first + P.per, P.rows);
+  let last = endOf(i);
+  let pitch = TEAM * P.quads;
   let mean = moments[quad];
   let inverse = moments[P.quads + quad];
   let scale = inverse * weight[quad];
   let shift = bias[quad];
-  var sum = vec4f(0.0);
-  var weighted = vec4f(0.0);
-  for (var start = first; start < last; start += CHUNK) {
+  var own = Sums(vec4f(0.0), vec4f(0.0));
+  for (var start = i / P.quads * P.per + seat.member; start < last; start += CHUNK) {
     let end = min(start + CHUNK, last);
-    var partSum = vec4f(0.0);
-    var partWeighted = vec4f(0.0);
+    var part = Sums(vec4f(0.0), vec4f(0.0));
     var r = start;
-    for (; r + 2u <= end; r += 2u) {
+    for (; r + TEAM < end; r += 2u * TEAM) {
       let at = r * P.quads + quad;
       let c0 = x[at] - mean;
-      let c1 = x[at + P.quads] - mean;
+      let c1 = x[at + pitch] - mean;
       let g0 = passed(at, c0, scale, shift);
-      let g1 = passed(at + P.quads, c1, scale, shift);
-      partSum += g0 + g1;
-      partWeighted += g0 * c0 + g1 * c1;
+      let g1 = passed(at + pitch, c1, scale, shift);
+      part = added(part, Sums(g0 + g1, g0 * c0 + g1 * c1));
     }
     if (r < end) {
       let at = r * P.quads + quad;
       let c0 = x[at] - mean;
       let g0 = passed(at, c0, scale, shift);
-      partSum += g0;
-      partWeighted += g0 * c0;
+      part = added(part, Sums(g0, g0 * c0));
     }
-    sum += partSum;
-    weighted += partWeighted;
+    own = added(own, part);
   }
-  parts[i] = sum;
-  parts[P.blocks * P.quads + i] = weighted * inverse;
-}
-
-fn added(first: u32, quad: u32) -> Moments {
-  var total = Moments(vec4f(0.0), vec4f(0.0));
-  for (var block = first; block < min(first + P.fan, P.blocks); block++) {
-    total.mean += inputParts[block * P.quads + quad];
-    total.squares += inputParts[(P.blocks + block) * P.quads + quad];
+  let total = addedByTeam(lane, own);
+  if (i < P.blocks * P.quads && seat.member == 0u) {
+    parts[i] = total.plain;
+    parts[P.blocks * P.quads + i] = total.weighted * inverse;
   }
-  return total;
 }
 
-@compute @workgroup_size(64)
-fn combineGradients(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let i = linearWorkgroup(group, groups) * 64u + lane;
-  let outputs = (P.blocks + P.fan - 1u) / P.fan;
-  if (i >= outputs * P.quads) { return; }
-  let total = added((i / P.quads) * P.fan, i % P.quads);
-  parts[i] = total.mean;
-  parts[outputs * P.quads + i] = total.squares;
-}
-
-@compute @workgroup_size(64)
+// Of all blocks.
+@compute @workgroup_size(TEAM * TEAMS)
 fn finishGradients(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let quad = linearWorkgroup(group, groups) * 64u + lane;
-  if (quad >= P.quads) { return; }
-  let total = added(0u, quad);
-  let toBias = maskTail(total.mean, quad, P.width);
-  let toWeight = maskTail(total.squares, quad, P.width);
+  let seat = seatOf(linearWorkgroup(group, groups), lane);
+  let quad = min(seat.item, P.quads - 1u);
+  var own = Sums(vec4f(0.0), vec4f(0.0));
+  for (var block = seat.member; block < P.blocks; block += TEAM) {
+    own = added(own, Sums(inputParts[block * P.quads + quad], inputParts[(P.blocks + block) * P.quads + quad]));
+  }
+  let total = addedByTeam(lane, own);
+  if (seat.item >= P.quads || seat.member > 0u) { return; }
+  let toBias = maskTail(total.plain, quad, P.width);
+  let toWeight = maskTail(total.weighted, quad, P.width);
   sumsOut[quad] = toBias;
   sumsOut[P.quads + quad] = toWeight;
   if (P.accumulate == 1u) {

@@ -1,5 +1,6 @@
 import source from '../../shaders/batch-norm.wgsl';
 import { fail } from '../errors.js';
+import type { Grid } from '../kernels/grid.js';
 import type { Runtime } from '../kernels/runtime.js';
 import { Shader } from '../kernels/shader.js';
 import { formatShape, numel, quadsPerRow, rowCount, rowWidth, sameShape, type Shape } from '../tensor/shape.js';
@@ -21,13 +22,13 @@ interface Attrs {
 
 /** Rows that an invocation of the pointwise kernels handles: enough to pay for loading the channel's values, few enough to fill a GPU. */
 const ROWS_PER_INVOCATION = { gpu: 8, software: 32 } as const;
-/** Invocations that fill a GPU; fewer rows than this per block cost more to combine than they give. */
-const TARGET_INVOCATIONS = 16384;
-const ROWS_PER_BLOCK = 32;
-/** Partial results that one invocation combines into one. */
-const FAN = 32;
-/** Partial results that the last step takes. More are combined before, which on a software adapter costs more than they give. */
-const MOST_PARTS = 2 * FAN;
+/** Lanes that share out a block's rows, and how many such teams are a workgroup: 128 bytes of a row, which a GPU reads at once. */
+const SHARES: Record<'gpu' | 'software', { readonly TEAM: number; readonly TEAMS: number }> = { gpu: { TEAM: 32, TEAMS: 8 }, software: { TEAM: 1, TEAMS: 64 } };
+/** Invocations that fill a GPU; fewer rows than this for each cost more to join than they give. */
+const TARGET_INVOCATIONS = 131_072;
+const FEWEST_ROWS = { gpu: 8, software: 32 } as const;
+/** Blocks on a software adapter: more cost more to join than they give. */
+const MOST_BLOCKS = 64;
 
 interface Launch {
   readonly runtime: Runtime;
@@ -45,52 +46,43 @@ const launchOf = (runtime: Runtime, shape: Shape, attrs: Attrs, residual = false
 interface Split {
   readonly per: number;
   readonly blocks: number;
-  readonly fan?: number;
   readonly accumulate?: boolean;
 }
 
 /** What an entry point is compiled for. */
-const constantsOf = ({ attrs, residual }: Launch, entry: string): Record<string, number> => {
+const constantsOf = ({ runtime, attrs, residual }: Launch, entry: string): Record<string, number> => {
   const RELU = attrs.activation === 'relu' ? 1 : 0;
-  if (entry === 'normalize') return { RELU, RESIDUAL: residual ? 1 : 0 };
-  return ['blockGradients', 'inputGradient', 'frozenInputGradient'].includes(entry) ? { RELU } : {};
+  const team = forAdapter(runtime, SHARES);
+  if (entry === 'normalize') return { ...team, RELU, RESIDUAL: residual ? 1 : 0 };
+  return ['blockGradients', 'inputGradient', 'frozenInputGradient'].includes(entry) ? { ...team, RELU } : team;
 };
 
-const record = (l: Launch, entry: string, tensors: Record<string, Tensor>, { per, blocks, fan = blocks, accumulate }: Split, items: number): void =>
+const record = (l: Launch, entry: string, tensors: Record<string, Tensor>, { per, blocks, accumulate }: Split, grid: Grid): void =>
   dispatch(l.runtime, shader.kernel(entry, constantsOf(l, entry)), tensors, {
-    rows: l.rows, quads: l.quads, width: l.width, per, blocks, fan, momentum: l.attrs.momentum, eps: l.attrs.eps, accumulate: accumulate ? 1 : 0,
-  }, gridFor(items));
+    rows: l.rows, quads: l.quads, width: l.width, per, blocks, momentum: l.attrs.momentum, eps: l.attrs.eps, accumulate: accumulate ? 1 : 0,
+  }, grid);
 
 /** One invocation per channel quad and block of a few rows. */
 const pointwise = (l: Launch, entry: string, tensors: Record<string, Tensor>): void => {
   const per = forAdapter(l.runtime, ROWS_PER_INVOCATION);
   const blocks = Math.ceil(l.rows / per);
-  record(l, entry, tensors, { per, blocks }, blocks * l.quads);
+  record(l, entry, tensors, { per, blocks }, gridFor(blocks * l.quads));
 };
 
 const blocksOf = ({ runtime, rows, quads }: Launch): number => {
-  const most = forAdapter(runtime, { gpu: Math.floor(TARGET_INVOCATIONS / quads), software: MOST_PARTS });
-  return Math.max(1, Math.min(Math.ceil(rows / ROWS_PER_BLOCK), most));
+  const { TEAM: team } = forAdapter(runtime, SHARES);
+  const most = forAdapter(runtime, { gpu: Math.floor(TARGET_INVOCATIONS / (team * quads)), software: MOST_BLOCKS });
+  return Math.max(1, Math.min(Math.ceil(rows / (team * forAdapter(runtime, FEWEST_ROWS))), most));
 };
 
-/**
- * Reduces over rows in two or three steps: blocks of rows, blocks combined by FAN where they are many, and `finish`,
- * which combines the rest. The cut depends on shapes and the kind of adapter alone, so each bit repeats.
- */
+/** Reduces over rows in two steps: blocks of rows, then all blocks. The cut depends on shapes and the kind of adapter alone, so each bit repeats. */
 const reduceRows = (l: Launch, step: 'Moments' | 'Gradients', inputs: Record<string, Tensor>, outputs: Record<string, Tensor>, accumulate = false): void => {
-  let per = Math.ceil(l.rows / blocksOf(l));
-  let blocks = Math.ceil(l.rows / per);
-  let parts = allocate(l.runtime, [2 * blocks, l.width], 'batchNorm parts');
-  record(l, `block${step}`, { ...inputs, parts }, { per, blocks }, blocks * l.quads);
-  while (blocks > MOST_PARTS) {
-    const fewer = Math.ceil(blocks / FAN);
-    const combined = allocate(l.runtime, [2 * fewer, l.width], 'batchNorm parts');
-    record(l, `combine${step}`, { inputParts: parts, parts: combined }, { per, blocks, fan: FAN }, fewer * l.quads);
-    per *= FAN;
-    blocks = fewer;
-    parts = combined;
-  }
-  record(l, `finish${step}`, { inputParts: parts, ...outputs }, { per, blocks, accumulate }, l.quads);
+  const per = Math.ceil(l.rows / blocksOf(l));
+  const blocks = Math.ceil(l.rows / per);
+  const parts = allocate(l.runtime, [2 * blocks, l.width], 'batchNorm parts');
+  const { TEAMS } = forAdapter(l.runtime, SHARES);
+  record(l, `block${step}`, { ...inputs, parts }, { per, blocks }, gridFor(blocks * l.quads, TEAMS));
+  record(l, `finish${step}`, { inputParts: parts, ...outputs }, { per, blocks, accumulate }, gridFor(l.quads, TEAMS));
 };
 
 const forward = ({ runtime, inputs, attrs, shape }: Call<Attrs>) => {
@@ -98,7 +90,7 @@ const forward = ({ runtime, inputs, attrs, shape }: Call<Attrs>) => {
   const l = launchOf(runtime, shape, attrs, residual !== undefined);
   const statistics = allocate(runtime, [2, l.width], 'batchNorm statistics');
   if (attrs.training) reduceRows(l, 'Moments', { x }, { statistics, runningMean, runningVariance });
-  else record(l, 'frozenStatistics', { statistics, frozenMean: runningMean, frozenVariance: runningVariance }, { per: 1, blocks: 1 }, l.quads);
+  else record(l, 'frozenStatistics', { statistics, frozenMean: runningMean, frozenVariance: runningVariance }, { per: 1, blocks: 1 }, gridFor(l.quads));
   const y = allocate(runtime, shape, 'batchNorm2d', floatOf(x));
   // Where nothing is added, the binding is not read: any tensor will do.
   pointwise(l, 'normalize', { x, moments: statistics, weight, bias, y, residual: residual ?? x });
