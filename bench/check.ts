@@ -1,15 +1,17 @@
 /** Proof that what is timed computes the right thing, at its real size. */
-import { worstError } from '../src/autograd/verify.js';
+import { HALF, worstError } from '../src/autograd/verify.js';
 import { CaseRandom, type OpCase } from '../src/ops/cases.js';
 import type { Nd } from '../src/ops/nd.js';
 import type { Cost, Op } from '../src/ops/op.js';
 import { numel, type Shape } from '../src/tensor/shape.js';
+import type { DType } from '../src/tensor/tensor.js';
 import { flatIndex, products, sampleIndices } from './elements.js';
 import type { Check, Direction } from './results.js';
 
 /** A result as read from the device. */
 export interface Values {
   readonly shape: Shape;
+  readonly dtype: DType;
   readonly data: ArrayLike<number>;
 }
 
@@ -37,8 +39,9 @@ const USUAL = { forward: 1e-6, gradient: 4e-6 };
  */
 const roundingBound = (terms: number): number => 4 * 2 ** -24 * Math.sqrt(terms);
 
-const toleranceOf = ({ op, opCase, cost }: Known, kind: 'forward' | 'gradient', result: Shape): number =>
-  Math.max((opCase.tolerance ?? op.tolerance)?.[kind] ?? USUAL[kind], roundingBound(cost.flops / 2 / Math.max(1, numel(result))));
+/** Storing a result as float16 rounds it once more. */
+const toleranceOf = ({ op, opCase, cost }: Known, kind: 'forward' | 'gradient', { shape, dtype }: Pick<Values, 'shape' | 'dtype'>): number =>
+  Math.max((opCase.tolerance ?? op.tolerance)?.[kind] ?? USUAL[kind], roundingBound(cost.flops / 2 / Math.max(1, numel(shape)))) + (dtype === 'float16' ? HALF : 0);
 
 const isAffordable = ({ opCase, op, cost }: Known): boolean => {
   const elements = [...opCase.shapes, op.infer(opCase.shapes, opCase.attrs)].reduce((sum, shape) => sum + numel(shape), 0);
@@ -51,7 +54,7 @@ const checkElements = (known: Known, direction: Exclude<Direction, 'backward'>, 
   const indices = sampleIndices(result.shape, SAMPLES);
   const expected = indices.map(element);
   const actual = indices.map((index) => result.data[flatIndex(result.shape, index)]!);
-  return { how: `${indices.length} elements`, error: worstError(actual, expected).error, tolerance: toleranceOf(known, direction === 'forward' ? 'forward' : 'gradient', result.shape) };
+  return { how: `${indices.length} elements`, error: worstError(actual, expected).error, tolerance: toleranceOf(known, direction === 'forward' ? 'forward' : 'gradient', result) };
 };
 
 /** Null where the reference would take too long: then the op's small cases must do. */
@@ -60,7 +63,7 @@ export const checkForward = (known: Known, result: Values): Check | null => {
   if (op.name in products) return checkElements(known, 'forward', result, inputs[0]!);
   if (!isAffordable(known)) return null;
   const { error } = worstError(result.data, op.reference(inputs, opCase.attrs).data);
-  return { how: 'all elements', error, tolerance: toleranceOf(known, 'forward', result.shape) };
+  return { how: 'all elements', error, tolerance: toleranceOf(known, 'forward', result) };
 };
 
 /** One gradient of a product. */
@@ -91,5 +94,5 @@ export const checkGradient = (known: Known, gradients: readonly (Values | null)[
   });
   // Terms are of random sign: their sum, and the rounding in it, has the size of the root of their squares.
   const error = Math.abs(numeric - analytic) / Math.sqrt(squares);
-  return { how: 'along a direction', error: Number.isNaN(error) ? Infinity : error, tolerance: toleranceOf(known, 'gradient', [1, numel(grad.shape)]) };
+  return { how: 'along a direction', error: Number.isNaN(error) ? Infinity : error, tolerance: toleranceOf(known, 'gradient', { shape: [1, numel(grad.shape)], dtype: 'float32' }) };
 };

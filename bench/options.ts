@@ -26,7 +26,7 @@ export const spec = {
     model: choice(backboneNames, { help: 'backbone of --profile and --warm-up', defaultText: 'preset' }),
     imageSize: int({ help: 'side of the images of --profile and --warm-up', min: 16, max: 2048, defaultText: 'preset' }),
     batchSize: int({ help: 'images per step of --profile and --warm-up', min: 2, max: 4096, defaultText: 'preset' }),
-    precision: choice(['float32', 'mixed'], { help: 'precision of --profile and --warm-up', default: 'float32' }),
+    precision: choice(['float32', 'mixed'], { help: 'precision of --profile and --warm-up; without these, mixed times products of float16 operands', default: 'float32' }),
   },
   examples: [
     'node dist/bench.js --ops conv2d,matmul --json before.json', 'node dist/bench.js --ops conv2d,matmul --compare before.json',

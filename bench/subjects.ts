@@ -3,7 +3,7 @@ import { gradientMode, verifyForward, verifyGradient } from '../src/autograd/ver
 import { nearest } from '../src/cli/nearest.js';
 import { fail } from '../src/errors.js';
 import type { Runtime } from '../src/kernels/runtime.js';
-import { isPossible } from '../src/ops/cases.js';
+import { inHalf, isPossible, type OpCase } from '../src/ops/cases.js';
 import type { Op } from '../src/ops/op.js';
 import { ops } from '../src/ops/registry.js';
 import { optimizerSubjects } from './optimizer-work.js';
@@ -21,9 +21,9 @@ export interface Subject {
 }
 
 /** A fast wrong kernel is worth nothing: the op's small cases, ragged sizes and all, run before anything is timed. */
-const checkOp = async (runtime: Runtime, op: Op): Promise<SmallChecks> => {
+const checkOp = async (runtime: Runtime, op: Op, stored: (opCase: OpCase) => OpCase): Promise<SmallChecks> => {
   let [checks, worst] = [0, 0];
-  for (const opCase of op.cases.filter((c) => !c.bench && isPossible(c, runtime.device.report))) {
+  for (const opCase of op.cases.filter((c) => !c.bench && isPossible(c, runtime.device.report)).map(stored)) {
     const verdicts = [await verifyForward(runtime, op, opCase)];
     if (gradientMode(op, opCase) !== 'none') verdicts.push(await verifyGradient(runtime, op, opCase));
     for (const verdict of verdicts) {
@@ -35,23 +35,27 @@ const checkOp = async (runtime: Runtime, op: Op): Promise<SmallChecks> => {
   return { op: op.name, checks, error: worst };
 };
 
-export const opSubject = (op: Op): Subject => ({
+/** @param stored how a case's operands are stored */
+export const opSubject = (op: Op, stored = (opCase: OpCase): OpCase => opCase): Subject => ({
   name: op.name,
   cases: (software) => op.cases.filter(({ bench }) => (software ? bench === true : bench)).map((c) => c.name),
-  checkSmall: (runtime) => checkOp(runtime, op),
-  prepare: (runtime, caseName, wanted) => prepareWork(runtime, op, op.cases.find((c) => c.bench && c.name === caseName)!, wanted),
+  checkSmall: (runtime) => checkOp(runtime, op, stored),
+  prepare: (runtime, caseName, wanted) => prepareWork(runtime, op, stored(op.cases.find((c) => c.bench && c.name === caseName)!), wanted),
 });
 
-export const subjects: readonly Subject[] = [...ops.filter((op) => op.cases.some((c) => c.bench)).map(opSubject), ...optimizerSubjects];
+export const subjects: readonly Subject[] = [...ops.filter((op) => op.cases.some((c) => c.bench)).map((op) => opSubject(op)), ...optimizerSubjects];
+
+/** What autocast stores as float16, stored so. Only products: what moves memory would be compared with a copy of float32. */
+export const mixedSubjects: readonly Subject[] = ops.filter((op) => op.precision === 'half' && op.backward && op.cases.some((c) => c.bench)).map((op) => opSubject(op, inHalf));
 
 const suggestion = (name: string, known: readonly string[]): string => {
   const near = nearest(name, known);
   return near ? `Did you mean ${near}?` : `Known: ${known.join(', ')}.`;
 };
 
-/** @param list names separated by commas; all without it */
-export const chosenSubjects = (list: string | undefined): readonly Subject[] => {
-  if (list === undefined) return subjects;
-  const known = subjects.map(({ name }) => name);
-  return list.split(',').map((name) => subjects[known.indexOf(name)] ?? fail(`--ops: there is no op "${name}" with bench cases. ${suggestion(name, known)}`));
+/** @param list names separated by commas; all without it @param among those that there are */
+export const chosenSubjects = (list: string | undefined, among = subjects): readonly Subject[] => {
+  if (list === undefined) return among;
+  const known = among.map(({ name }) => name);
+  return list.split(',').map((name) => among[known.indexOf(name)] ?? fail(`--ops: there is no op "${name}" with bench cases. ${suggestion(name, known)}`));
 };

@@ -3,11 +3,12 @@ import { noGrad } from '../src/autograd/tape.js';
 import type { Runtime } from '../src/kernels/runtime.js';
 import { caseInputs, CaseRandom, type OpCase, uniform } from '../src/ops/cases.js';
 import { type Nd, nd } from '../src/ops/nd.js';
-import { type BackwardCall, bytesOf, type Call, type Cost, type Op, run } from '../src/ops/op.js';
+import { type BackwardCall, bytesOf, type Call, type Cost, floatOf, type Op, run } from '../src/ops/op.js';
 import { tensor } from '../src/tensor/create.js';
+import { roundToHalf } from '../src/tensor/half.js';
 import { scope } from '../src/tensor/scope.js';
 import { numel, type Shape } from '../src/tensor/shape.js';
-import { Tensor } from '../src/tensor/tensor.js';
+import { isFloat, Tensor } from '../src/tensor/tensor.js';
 import { checkForward, checkGradient, checkProductGradient, type Known, type Values } from './check.js';
 import { products } from './elements.js';
 import type { Check, Direction } from './results.js';
@@ -21,15 +22,17 @@ export interface Work {
   readonly cost: Cost;
 }
 
-const isSmooth = (opCase: OpCase, i: number): boolean => (opCase.dtypes?.[i] ?? 'float32') === 'float32';
+const isSmooth = (opCase: OpCase, i: number): boolean => isFloat(opCase.dtypes?.[i] ?? 'float32');
 
-const random = (shape: Shape): Nd => {
-  return nd(shape, new Float32Array(uniform(-1, 1)(new CaseRandom(5), numel(shape))));
+/** A gradient, of the type that the result has. */
+const random = (shape: Shape, dtype: Tensor['dtype']): Nd => {
+  const values = new Float32Array(uniform(-1, 1)(new CaseRandom(5), numel(shape)));
+  return nd(shape, dtype === 'float16' ? values.map(roundToHalf) : values);
 };
 
 const upload = (runtime: Runtime, { data, shape }: Nd, dtype?: Tensor['dtype']): Tensor => tensor(new Float32Array(data), shape, { runtime, dtype: dtype ?? 'float32' });
 
-const read = async (t: Tensor): Promise<Values> => ({ shape: t.shape, data: await t.data() });
+const read = async (t: Tensor): Promise<Values> => ({ shape: t.shape, dtype: t.dtype, data: await t.data() });
 
 /** A piece of work from a function that makes tensors, which are released at once when it is timed. */
 const workOf = <T extends Tensor | readonly (Tensor | null)[]>(
@@ -51,7 +54,7 @@ const backwardCall = (runtime: Runtime, { op, opCase }: Known, inputs: readonly 
   const made = scope(() => noGrad(() => op.forward(call)));
   const { output, saved } = made instanceof Tensor ? { output: made, saved: {} } : made;
   return {
-    runtime, grad: upload(runtime, grad), attrs: opCase.attrs, saved, shape: grad.shape, shapes: opCase.shapes, dtypes: inputs.map((t) => t.dtype),
+    runtime, grad: upload(runtime, grad, floatOf(...inputs)), attrs: opCase.attrs, saved, shape: grad.shape, shapes: opCase.shapes, dtypes: inputs.map((t) => t.dtype),
     inputs: inputs.map((t, i) => (op.keeps?.inputs?.includes(i) ? t : null)), output: op.keeps?.output ? output : null,
     needs: inputs.map((_, i) => isSmooth(opCase, i)),
   };
@@ -74,7 +77,7 @@ const productGradients = (known: Known, call: BackwardCall<unknown>, grad: Nd): 
 });
 
 const gradients = (runtime: Runtime, known: Known, inputs: readonly Tensor[], shape: Shape): Work[] => {
-  const grad = random(shape);
+  const grad = random(shape, floatOf(...inputs));
   const call = backwardCall(runtime, known, inputs, grad);
   if (known.op.name in products) return productGradients(known, call, grad);
   const check = async (results: readonly (Tensor | null)[]): Promise<Check | null> =>

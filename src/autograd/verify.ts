@@ -33,7 +33,7 @@ const GRADIENT_TOLERANCE = 4e-6;
  * Unit roundoff of float16: what storing a result in it adds to its error. The references compute from inputs that are rounded
  * already, so that nothing else is added.
  */
-const HALF = 2 ** -11;
+export const HALF = 2 ** -11;
 /** A gradient in float16 has met it up to four times: the longest formula, that of a quotient, goes through three ops, and sums are converted. */
 const HALF_GRADIENT = 4 * HALF;
 

@@ -8,12 +8,13 @@ export class CaseRandom {
   private state: number;
 
   constructor(seed: number) {
-    this.state = (seed * 2654435761 + 12345) >>> 0;
+    this.state = (seed * 2654435761 + 12345) | 0;
   }
 
   /** Uniform in [0, 1). */
   next(): number {
-    this.state = (Math.imul(this.state, 1664525) + 1013904223) >>> 0;
+    // Signed, which the engine keeps as an integer: a real layer takes tens of millions.
+    this.state = (Math.imul(this.state, 1664525) + 1013904223) | 0;
     const high = this.state >>> 9;
     return high / 8388608;
   }

@@ -5,7 +5,7 @@ const DATASHEETS = [{ name: /H100.*HBM3|H200/, title: 'the datasheet\'s 67 TFLOP
 /** What was asked for, as shares of that rate, and of the step's time. */
 const BARS = { gemm: 0.4, convolutions: 0.3, busy: 0.9 };
 const DIRECTIONS = ['forward', 'gradInput', 'gradWeight'];
-const MODES = [['float32', 'PyTorch float32'], ['tf32', 'PyTorch TF32']];
+const MODES = [['float32', 'PyTorch float32'], ['tf32', 'PyTorch TF32'], ['float16', 'PyTorch float16']];
 
 const percent = (share) => `${(100 * share).toFixed(share < 0.1 ? 1 : 0)} %`;
 const number = (value) => (value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toPrecision(2));
@@ -23,9 +23,10 @@ const rateOf = ({ machine, card, results }) => {
 
 const verdictLine = (name, { ok, skipped, problem }) => `${name}: ${skipped ? `skipped, ${skipped}` : ok ? 'passed' : `**failed**${problem ? `: ${problem}` : ''}`}`;
 
-const checks = ({ gradcheck, kernels, variants, tests }) => list([
+const checks = ({ gradcheck, kernels, halves, variants, tests }) => list([
   ...(gradcheck ? [`${verdictLine('Every op against float64, forward and gradient', gradcheck)}${gradcheck.checks ? ` (${gradcheck.summary})` : ''}`, ...(gradcheck.failed ?? [])] : []),
   ...(kernels ? [`${verdictLine('Timed results at their real size', kernels)}${kernels.results ? ` (${kernels.results.filter(({ check }) => check).length} of ${kernels.results.length} compared)` : ''}`, ...(kernels.wrong ?? [])] : []),
+  ...(halves ? [verdictLine('Products of float16 operands', halves), ...(halves.wrong ?? [])] : []),
   ...(variants?.outcomes ?? []).map(({ variant, ok, refused, summary }) => `${variant}: ${refused ? 'not on this adapter' : ok ? 'passed' : '**failed**'} (${summary})`),
   ...(tests ? [`${verdictLine('Tests that open the adapter', tests)} (${tests.outcomes.length} files, ${tests.outcomes.reduce((sum, { assertions }) => sum + assertions, 0)} assertions)`,
     ...tests.outcomes.filter(({ ok }) => !ok).map(({ name, problem }) => `${name}: ${problem}`)] : []),
@@ -34,22 +35,23 @@ const checks = ({ gradcheck, kernels, variants, tests }) => list([
 const gflopsOf = (flops, ms) => (typeof ms === 'number' ? flops / ms / 1e6 : null);
 const rateCell = (gflops, rate) => (gflops ? `${number(gflops / 1000)} (${percent(gflops / rate.gflops)})` : '–');
 
-const products = ({ results: { kernels, pytorch } }, rate) => {
+const products = ({ results: { kernels, halves, pytorch } }, rate) => {
+  const inHalf = (row) => halves?.results?.find((r) => r.case === row.case && r.direction === row.direction)?.gflops ?? null;
   const gemm = kernels?.results?.find((r) => r.op === 'matmul' && r.case === '4096³' && r.direction === 'forward');
   const rows = (kernels?.results ?? []).filter((r) => r.op === 'conv2d' && r.case.endsWith('batch 12') && DIRECTIONS.includes(r.direction));
   const others = MODES.filter(([mode]) => pytorch?.[mode]);
-  const cells = (name, flops, ours, theirs) => [name, rateCell(ours, rate), ...others.map(([mode]) => rateCell(gflopsOf(flops, theirs(pytorch[mode])), rate))];
+  const cells = (name, flops, ours, theirs) => [name, ...ours.map((gflops) => rateCell(gflops, rate)), ...others.map(([mode]) => rateCell(gflopsOf(flops, theirs(pytorch[mode])), rate))];
   const means = DIRECTIONS.filter((direction) => rows.some((r) => r.direction === direction)).map((direction) => {
     const members = rows.filter((r) => r.direction === direction);
     const of = (rateOfRow) => {
       const rates = members.map(rateOfRow).filter(Boolean);
       return rates.length ? rateCell(mean(rates), rate) : '–';
     };
-    return [`**convolutions at batch 12, ${direction}, geometric mean**`, of((r) => r.gflops), ...others.map(([mode]) => of((r) => gflopsOf(r.flops, pytorch[mode].convolutions?.[r.case]?.[direction])))];
+    return [`**convolutions at batch 12, ${direction}, geometric mean**`, of((r) => r.gflops), of(inHalf), ...others.map(([mode]) => of((r) => gflopsOf(r.flops, pytorch[mode].convolutions?.[r.case]?.[direction])))];
   });
   const lines = [
-    ...(gemm ? [cells('**GEMM 4096³**', gemm.flops, gemm.gflops, ({ gemm: ms }) => ms)] : []), ...means,
-    ...rows.map((r) => cells(`${r.case}, ${r.direction}`, r.flops, r.gflops, ({ convolutions }) => convolutions?.[r.case]?.[r.direction])),
+    ...(gemm ? [cells('**GEMM 4096³**', gemm.flops, [gemm.gflops, inHalf(gemm)], ({ gemm: ms }) => ms)] : []), ...means,
+    ...rows.map((r) => cells(`${r.case}, ${r.direction}`, r.flops, [r.gflops, inHalf(r)], ({ convolutions }) => convolutions?.[r.case]?.[r.direction])),
   ];
   if (lines.length === 0) return 'Nothing was measured at these sizes.';
   const against = [
@@ -57,7 +59,7 @@ const products = ({ results: { kernels, pytorch } }, rate) => {
     ...(rows.length ? [`convolutions at batch 12, all directions: ${verdict(mean(rows.map((r) => r.gflops)) / rate.gflops, BARS.convolutions)}`] : []),
   ];
   return `${list(against)}\n\nTFLOP/s of the direct algorithm (share of ${rate.title}); what this run measured as its own peak is ${number(kernels.ceiling.gflops / 1000)}.\n\n` +
-    table(['', 'Pipit', ...others.map(([, title]) => title)], lines);
+    table(['', 'Pipit', 'Pipit, float16 operands', ...others.map(([, title]) => title)], lines);
 };
 
 const nameOf = ({ model, precision }) => (precision === 'mixed' ? `${model}, mixed precision` : model);
@@ -98,15 +100,6 @@ const runs = ({ results: { run, pytorch } }) => {
   ].join('\n\n');
 };
 
-/** The experiment with matrix units. */
-const matrixUnits = ({ results: { matrices } }) => {
-  if (!matrices) return 'Not measured.';
-  if (matrices.skipped) return `Skipped: ${matrices.skipped}.`;
-  if (!matrices.kernels) return verdictLine('The experiment', matrices);
-  const rows = Object.entries(matrices.kernels).map(([name, { gflops, error, problem }]) => [name, gflops ? number(gflops / 1000) : problem, gflops ? error.toExponential(1) : '–']);
-  return `4096³, float16 operands, sums in float32. The adapter offers: ${matrices.configurations.join(', ')}.\n\n${table(['kernel', 'TFLOP/s', 'largest error of some sums of 4096'], rows)}`;
-};
-
 /** Kernels below this share of a step are left to results.json. */
 const WORTH_A_LINE = 0.005;
 
@@ -133,7 +126,6 @@ export const markdown = (report) => {
     '## Matrix product and convolutions', products(report, rate),
     '## A whole WS-DAN training step', steps(report),
     '## Training by the command', runs(report),
-    '## Matrix units (an experiment beside Pipit)', matrixUnits(report),
     '## PyTorch', pytorch ? (pytorch.version ? `PyTorch ${pytorch.version}${pytorch.device ? ` on ${pytorch.device}` : ' on the CPU'}; convolutions in the faster of its two layouts, cuDNN's benchmark mode on.` : verdictLine('PyTorch', pytorch)) : 'Not measured.',
     ...(report.results.step?.models ? ['## The step by kernel', profiles(report) || 'No profile.'] : []),
   ].join('\n\n') + '\n';

@@ -9,7 +9,7 @@ import { startRuns } from './runs.mjs';
 import { markdown } from './report.mjs';
 
 const HELP = `Usage: sh run.sh [options]       results go to $OUT, or to ./results
-  --only PART,...    of gradcheck, kernels, step, run, pytorch, matrices, variants, tests (default: all, in this order)
+  --only PART,...    of gradcheck, kernels, halves, step, run, pytorch, variants, tests (default: all, in this order)
   --small            tiny sizes, to see that everything runs (also without a GPU)
   --adapter NAME     lavapipe, swiftshader or a part of the adapter's name (default: a GPU)
   --quick            of the kernels only the products and convolutions of the report
@@ -19,7 +19,7 @@ const HELP = `Usage: sh run.sh [options]       results go to $OUT, or to ./resul
 const BATCHES = [12, 8, 6, 4, 2];
 const TEST_SECONDS = 300;
 /** Kernels that are forced in turn. Which exist depends on the adapter; a refusal is an answer. */
-const VARIANTS = [{ PIPIT_GEMM: 'tile' }, { PIPIT_GEMM: 'plain' }, { PIPIT_GEMM: 'broadcast' }, { PIPIT_WINOGRAD: 'on' }, { PIPIT_WINOGRAD: 'off' }, { PIPIT_ROBUSTNESS: 'on' }];
+const VARIANTS = [{ PIPIT_GEMM: 'tile' }, { PIPIT_GEMM: 'plain' }, { PIPIT_GEMM: 'broadcast' }, { PIPIT_WINOGRAD: 'on' }, { PIPIT_WINOGRAD: 'off' }, { PIPIT_MATRICES: 'off' }, { PIPIT_ROBUSTNESS: 'on' }];
 
 const { values } = parseArgs({
   options: {
@@ -78,9 +78,12 @@ const gradcheck = async () => {
   return { ok: failed.length === 0, checks: verdicts.length, failed: failed.map((v) => `${v.op}, ${v.case}: ${v.note}`), summary: output.trim().split('\n').findLast((line) => line.includes('checks')) };
 };
 
+const PRODUCTS = ['--ops', 'conv2d,matmul', '--case', 'batch 12,4096'];
+const FEW = ['--ops', 'conv2d', '--case', 'default 64'];
+
 const kernels = async () => {
   const file = join(out, 'kernels.json');
-  const chosen = small ? ['--ops', 'conv2d', '--case', 'default 64'] : quick ? ['--ops', 'conv2d,matmul', '--case', 'batch 12,4096'] : [];
+  const chosen = small ? FEW : quick ? PRODUCTS : [];
   const { ok, problem } = await node('bench.js', ['--json', file, '--html', join(out, 'kernels.html'), ...chosen]);
   const bench = readJson(file);
   return bench ? { ok, ...bench } : { ok: false, problem };
@@ -138,12 +141,13 @@ const pytorch = async (results) => {
   return figures ? { ok: true, ...figures } : { ok: false, problem };
 };
 
-/** The adapter's matrix units, in an experiment beside Pipit. */
-const matrices = async () => {
-  const file = join(temporary, 'matrices.json');
-  const { problem } = await run(process.execPath, ['tensor-cores.mjs', file], { seconds: 120 });
-  const figures = readJson(file);
-  return figures ? { ok: Object.values(figures.kernels ?? {}).every(({ gflops }) => gflops), ...figures } : { ok: false, problem };
+/** Products of float16 operands, by matrix units where the adapter has them. */
+const halves = async () => {
+  if (!hasHalf) return { ok: true, skipped: 'the adapter has no float16' };
+  const file = join(temporary, 'halves.json');
+  const { ok, problem } = await node('bench.js', ['--precision', 'mixed', '--json', file, ...(small ? FEW : PRODUCTS)]);
+  const bench = readJson(file);
+  return bench ? { ok, ...bench } : { ok: false, problem };
 };
 
 const variants = async () => {
@@ -166,7 +170,7 @@ const tests = async () => {
   return { ok: outcomes.every(({ ok }) => ok), outcomes };
 };
 
-const parts = { gradcheck, kernels, step, run: trainingRuns, pytorch, matrices, variants, tests };
+const parts = { gradcheck, kernels, halves, step, run: trainingRuns, pytorch, variants, tests };
 
 const chosenParts = () => {
   const names = values.only?.split(',') ?? Object.keys(parts);

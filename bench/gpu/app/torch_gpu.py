@@ -1,4 +1,4 @@
-"""PyTorch on the same GPU: matrix product, convolutions and the WS-DAN step, with TF32 off and on.
+"""PyTorch on the same GPU: matrix product, convolutions and the WS-DAN step, with TF32 off and on, and in float16 (the step by autocast).
 
 Usage:  torch_gpu.py WORK.json OUTPUT.json cuda|cpu
 """
@@ -48,19 +48,19 @@ def milliseconds(work):
     return statistics.median(times)
 
 
-def matrix_product(size):
-    a, b = torch.randn(size, size), torch.randn(size, size)
+def matrix_product(size, dtype):
+    a, b = torch.randn(size, size, dtype=dtype), torch.randn(size, size, dtype=dtype)
     return milliseconds(lambda: a @ b)
 
 
-def convolution(layer):
+def convolution(layer, dtype):
     """Forward and gradients in ms, each in the faster of PyTorch's two layouts."""
     n, h, w, c = layer['x']
     kh, kw, _, out = layer['w']
     best = {}
     for layout in (torch.contiguous_format, torch.channels_last):
-        x = torch.randn(n, c, h, w).to(memory_format=layout)
-        weight = torch.randn(out, c, kh, kw).to(memory_format=layout)
+        x = torch.randn(n, c, h, w, dtype=dtype).to(memory_format=layout)
+        weight = torch.randn(out, c, kh, kw, dtype=dtype).to(memory_format=layout)
         forward = lambda: F.conv2d(x, weight, stride=layer['stride'], padding=layer['padding'])
         dy = torch.randn_like(forward())
         gradient = lambda *mask: torch.ops.aten.convolution_backward(dy, x, weight, None, layer['stride'], layer['padding'], [1, 1], False, [0, 0], 1, [*mask, False])
@@ -92,7 +92,7 @@ class Network(wsdan_torch.WSDAN):
         self.scale, self.rim = 100.0, 0
 
 
-def wsdan_step(step):
+def wsdan_step(step, dtype):
     net = Network(step['model']).train()
     images, labels = torch.randn(step['batch'], 3, step['size'], step['size']), torch.randint(0, CLASSES, (step['batch'],))
     centers = torch.zeros(CLASSES, net.fc.in_features)
@@ -102,7 +102,8 @@ def wsdan_step(step):
 
     def work():
         optimizer.zero_grad(set_to_none=True)
-        wsdan_torch.train_step(net, images, labels, centers, rng, options)
+        with torch.autocast(device, dtype=dtype, enabled=dtype != torch.float32):
+            wsdan_torch.train_step(net, images, labels, centers, rng, options)
         optimizer.step()
     return milliseconds(work)
 
@@ -115,12 +116,11 @@ def attempt(measure, *arguments):
         return {'problem': f'{type(error).__name__}: {error}'.split('\n')[0]}
 
 
-def measure_all(work):
-    return {
-        'gemm': attempt(matrix_product, work['gemm']),
-        'convolutions': {layer['name']: attempt(convolution, layer) for layer in work['convolutions']},
-        'steps': {step['model']: attempt(wsdan_step, step) for step in work['steps']},
-    }
+def modes():
+    """Name, whether TF32 is allowed, and the type of operands."""
+    if device != 'cuda':
+        return [('float32', False, torch.float32)]
+    return [('float32', False, torch.float32), ('tf32', True, torch.float32), ('float16', True, torch.float16)]
 
 
 def main():
@@ -131,11 +131,18 @@ def main():
         torch.set_default_device('cuda')
         torch.backends.cudnn.benchmark = True
         figures['device'] = torch.cuda.get_device_name()
-    for mode, allowed in (('float32', False), ('tf32', True)) if device == 'cuda' else (('float32', False),):
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
-        figures[mode] = measure_all(work)
-        with open(sys.argv[2], 'w') as file:
-            json.dump(figures, file)
+    # Steps first: what is asked most, should the time run out.
+    parts = {
+        'steps': lambda dtype: {step['model']: attempt(wsdan_step, step, dtype) for step in work['steps']},
+        'gemm': lambda dtype: attempt(matrix_product, work['gemm'], dtype),
+        'convolutions': lambda dtype: {layer['name']: attempt(convolution, layer, dtype) for layer in work['convolutions']},
+    }
+    for part, measure in parts.items():
+        for mode, allowed, dtype in modes():
+            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
+            figures.setdefault(mode, {})[part] = measure(dtype)
+            with open(sys.argv[2], 'w') as file:
+                json.dump(figures, file)
 
 
 main()
