@@ -102,7 +102,7 @@ def wsdan_step(step, dtype):
 
     def work():
         optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(device, dtype=dtype, enabled=dtype != torch.float32):
+        with torch.autocast('cuda', dtype=torch.float16, enabled=dtype == torch.float16):
             wsdan_torch.train_step(net, images, labels, centers, rng, options)
         optimizer.step()
     return milliseconds(work)
