@@ -68,17 +68,24 @@ fn joined(a: Moments, b: Moments) -> Moments {
   return Moments(a.mean + away * share, a.squares + b.squares + away * away * (a.count * share), count);
 }
 
+// Left out of the text, not only skipped, where a lane is a team: workgroup memory that is named is set to zero, and waited for.
+//# for shared in 0..$SHARED
 var<workgroup> held: array<Moments, TEAM * TEAMS>;
+var<workgroup> heldSums: array<Sums, TEAM * TEAMS>;
+//# end
 
 // What a team holds together; its first member gets it. All lanes of the workgroup must come here.
 fn joinedByTeam(lane: u32, own: Moments) -> Moments {
-  if (TEAM == 1u) { return own; }
+  var all = own;
+  //# for shared in 0..$SHARED
   held[lane] = own;
   for (var half = TEAM / 2u; half > 0u; half /= 2u) {
     workgroupBarrier();
     if (lane < half * TEAMS) { held[lane] = joined(held[lane], held[lane + half * TEAMS]); }
   }
-  return held[lane];
+  all = held[lane];
+  //# end
+  return all;
 }
 
 // Statistics of every TEAM-th of a few rows. Sums are taken relative to the first of them, so that a mean far from zero costs no
@@ -195,16 +202,17 @@ struct Sums {
 
 fn added(a: Sums, b: Sums) -> Sums { return Sums(a.plain + b.plain, a.weighted + b.weighted); }
 
-var<workgroup> heldSums: array<Sums, TEAM * TEAMS>;
-
 fn addedByTeam(lane: u32, own: Sums) -> Sums {
-  if (TEAM == 1u) { return own; }
+  var all = own;
+  //# for shared in 0..$SHARED
   heldSums[lane] = own;
   for (var half = TEAM / 2u; half > 0u; half /= 2u) {
     workgroupBarrier();
     if (lane < half * TEAMS) { heldSums[lane] = added(heldSums[lane], heldSums[lane + half * TEAMS]); }
   }
-  return heldSums[lane];
+  all = heldSums[lane];
+  //# end
+  return all;
 }
 
 // Over a block of rows.

@@ -70,6 +70,7 @@ const evaluateCommand = async (): Promise<void> => {
     for (const note of dataset.notes) console.log(`Note: ${note}`);
     const method = buildSaved(runtime, saved);
     checkEvaluation(runtime, method, saved.config, '--batch-size');
+    await runtime.recorder.pipelines.compileForeseen();
     const start = performance.now();
     const result = await evaluate(runtime, data, method, saved.config, split, { withDrop: true, onBatch: progress });
     const seconds = (performance.now() - start) / 1000;

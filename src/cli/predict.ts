@@ -106,6 +106,7 @@ const predict = async (): Promise<number> => {
   try {
     const method = buildSaved(runtime, saved);
     checkEvaluation(runtime, method, { ...saved.config, evalBatchSize: Math.min(saved.config.evalBatchSize, requests.length) }, '--batch-size');
+    await runtime.recorder.pipelines.compileForeseen();
     const { predictions, failed } = await predictAll(runtime, method, saved, requests, values);
     if (values.json) console.log(JSON.stringify([...predictions, ...failed.map(({ request, error }) => ({ file: request.name, error }))], null, 2));
     return failed.length === 0 ? 0 : 1;

@@ -19,6 +19,8 @@ export interface CompiledKernel {
 export class PipelineCache {
   readonly paramsLayout: GPUBindGroupLayout;
   private readonly compiled = new Map<Kernel, CompiledKernel>();
+  /** Kernels that a dry run met, with the names of their bindings. */
+  private readonly foreseen = new Map<Kernel, readonly string[]>();
 
   constructor(private readonly device: Device) {
     this.paramsLayout = device.gpu.createBindGroupLayout({
@@ -43,7 +45,39 @@ export class PipelineCache {
     return compiled;
   }
 
+  /** A kernel will be wanted. Arguments as of {@link get}. */
+  foresee(kernel: Kernel, ranges: Readonly<Record<string, unknown>>, params: ParamValues): void {
+    if (this.compiled.has(kernel) || this.foreseen.has(kernel)) return;
+    checkParams(kernel.key, kernel.shader.params, params);
+    this.foreseen.set(kernel, Object.keys(ranges));
+  }
+
+  /** Compiles what was foreseen, on the adapter's own threads and while JavaScript does something else. What does not compile is left for {@link get} to explain. */
+  async compileForeseen(): Promise<void> {
+    const { gpu } = this.device;
+    gpu.pushErrorScope('validation');
+    const pending = [...this.foreseen].map(async ([kernel, names]) => {
+      const { descriptor, finish } = this.prepare(kernel, names);
+      const pipeline = await gpu.createComputePipelineAsync(descriptor).catch(() => null);
+      if (pipeline && !this.compiled.has(kernel)) this.compiled.set(kernel, finish(pipeline));
+    });
+    const scope = gpu.popErrorScope();
+    this.foreseen.clear();
+    await this.device.wait(Promise.all([scope, ...pending]));
+  }
+
   private compile(kernel: Kernel, names: readonly string[]): CompiledKernel {
+    const { gpu } = this.device;
+    // Captured, so that the report names the kernel and its line instead of whatever fails first because of it.
+    gpu.pushErrorScope('validation');
+    const { code, descriptor, finish } = this.prepare(kernel, names);
+    const pipeline = gpu.createComputePipeline(descriptor);
+    this.device.diagnose(Promise.all([gpu.popErrorScope(), descriptor.compute.module.getCompilationInfo()]).then(([error, info]) => explain(kernel, code, error, info)));
+    return finish(pipeline);
+  }
+
+  /** A kernel's text and what becomes of it. */
+  private prepare(kernel: Kernel, names: readonly string[]) {
     const bindings = names.map((name) => {
       const binding = kernel.shader.bindings.get(name);
       if (!binding) throw new Error(`${kernel.key}: the shader has no binding "${name}"; it has ${[...kernel.shader.bindings.keys()].join(', ')}`);
@@ -55,17 +89,15 @@ export class PipelineCache {
       entries: bindings.map((b) => ({ binding: b.index, visibility: GPUShaderStage.COMPUTE, ...layoutOf(b) })),
     });
     const { code, overrides } = kernel.shader.specialise(kernel);
-    // Captured, so that the report names the kernel and its line instead of whatever fails first because of it.
-    gpu.pushErrorScope('validation');
-    const module = gpu.createShaderModule({ label: kernel.key, code });
-    const pipeline = gpu.createComputePipeline({
+    const descriptor = {
       label: kernel.key,
       layout: gpu.createPipelineLayout({ label: kernel.key, bindGroupLayouts: [layout, this.paramsLayout] }),
-      compute: { module, entryPoint: kernel.entry, constants: overrides },
-    });
-    this.device.diagnose(Promise.all([gpu.popErrorScope(), module.getCompilationInfo()]).then(([error, info]) => explain(kernel, code, error, info)));
+      compute: { module: gpu.createShaderModule({ label: kernel.key, code }), entryPoint: kernel.entry, constants: overrides },
+    };
     const namesOf = (access: BindingDeclaration['access']): string[] => bindings.filter((b) => b.access === access).map((b) => b.name);
-    return { id: this.compiled.size, label: kernel.key, pipeline, layout, bindings, images: namesOf('image'), results: namesOf('read_write') };
+    const finish = (pipeline: GPUComputePipeline): CompiledKernel =>
+      ({ id: this.compiled.size, label: kernel.key, pipeline, layout, bindings, images: namesOf('image'), results: namesOf('read_write') });
+    return { code, descriptor, finish };
   }
 }
 

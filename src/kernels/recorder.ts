@@ -64,7 +64,7 @@ export class Recorder {
   private pendingFlops = 0;
   private observer: RecorderObserver | null = null;
   private capturing: Capture | null = null;
-  /** While set, nothing is recorded: a dry run that only counts memory. */
+  /** While set, nothing is recorded: a dry run that only counts memory and notes which kernels are met. */
   dry = false;
 
   constructor(private readonly device: Device) {
@@ -77,7 +77,10 @@ export class Recorder {
 
   /** Records one dispatch. The names in `ranges` and `params` must be those of the shader. */
   dispatch(kernel: Kernel, ranges: Readonly<Record<string, BufferRange>>, params: ParamValues, grid: Grid): void {
-    if (this.dry) return;
+    if (this.dry) {
+      this.pipelines.foresee(kernel, ranges, params);
+      return;
+    }
     if (this.arena.full) {
       this.flush();
       this.arena.reset();

@@ -34,6 +34,8 @@ export class Trainer {
   private noteFirstStep = (): void => {};
   /** Fulfilled when the first step is done and all kernels are compiled; never, where no step is left to do. */
   readonly firstStep = new Promise<void>((resolve) => { this.noteFirstStep = resolve; });
+  /** What the memory plan's dry runs met is compiled while the first pictures are decoded. */
+  private kernels = Promise.resolve();
   private readonly tracer: NanTracer | null;
   private readonly training: TrainingStep;
 
@@ -56,6 +58,9 @@ export class Trainer {
   async train(): Promise<boolean> {
     const loader = this.data.loader(this.data.dataset.train, { batchSize: this.config.batchSize, shuffle: true });
     this.model.method.module.train();
+    this.kernels = this.runtime.recorder.pipelines.compileForeseen();
+    // Whoever waits for them first is told.
+    this.kernels.catch(() => {});
     for (; this.epoch < this.config.epochs; this.epoch++) {
       const finished = await this.trainEpoch(loader.epoch(this.epoch, this.start.batch), loader.batchesPerEpoch);
       if (!finished) return false;
@@ -82,6 +87,7 @@ export class Trainer {
     const clock = { from: performance.now(), images: 0 };
     let done = first;
     for await (const batch of batches) {
+      await this.kernels;
       await this.trainBatch(batch, this.epoch + done / total);
       done++;
       await this.noteWarmUp(progress, clock);
