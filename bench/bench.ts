@@ -33,7 +33,8 @@ const introduce = ({ machine, ceiling, figure }: BenchFile, repeats: number): st
   'Shares above 100 % of memory mean that data stayed in a cache, or that more is read than written: a copy does as much of both.',
 ].join('\n');
 
-const warnAbout = (before: BenchFile | null, { adapter, figure }: BenchFile): void => {
+const warnAbout = (before: BenchFile | null, { adapter, figure, precision }: BenchFile): void => {
+  if (before && before.precision !== precision) console.log(`Note: the earlier figures are of operands in ${before.precision === 'mixed' ? 'float16' : 'float32'}.`);
   if (before && before.adapter !== adapter) console.log(`Note: the earlier figures are of another adapter, ${before.adapter}.`);
   if (before && before.figure !== figure) console.log('Note: the earlier figures are of another kind; times by the clock are compared.');
 };
@@ -42,7 +43,8 @@ const summarise = (file: BenchFile): void => {
   const large = file.results.filter((r) => r.check).length;
   const worst = Math.max(0, ...file.checks.map((c) => c.error), ...file.results.map((r) => r.check?.error ?? 0));
   console.log(`\nChecked before: ${file.checks.reduce((sum, c) => sum + c.checks, 0)} small cases, and ${large} of ${file.results.length} timed results at their real size; largest relative error ${worst.toExponential(1)}`);
-  const bars = barsOf(file.results, file.ceiling);
+  // They are asked of float32.
+  const bars = file.precision === 'float32' ? barsOf(file.results, file.ceiling) : [];
   if (bars.length) console.log(`\nShares of this run's ceilings\n${barLines(bars).join('\n')}`);
   console.log(`\n${disturbance(file)}`);
   if (file.wrong.length) console.log(`\nWRONG, and not timed: ${file.wrong.join('; ')}`);
@@ -61,7 +63,7 @@ const benchKernels = async (runtime: Runtime, options: BenchOptions, chosen: rea
   const before = options.compare ? readBenchFile(options.compare) : null;
   const ceiling = await measureCeiling(runtime, options.repeats);
   let file: BenchFile = {
-    machine: describeMachine(runtime), adapter: runtime.device.report.name, figure: countsDriverTime(runtime) ? 'driver' : 'wall', gemm: runtime.gemm.kind, ceiling, after: ceiling,
+    machine: describeMachine(runtime), adapter: runtime.device.report.name, figure: countsDriverTime(runtime) ? 'driver' : 'wall', gemm: runtime.gemm.kind, precision: options.precision, ceiling, after: ceiling,
     load: [loadPerCore(), 0], checks: [], wrong: [], results: [],
   };
   console.log(introduce(file, options.repeats));

@@ -51,6 +51,8 @@ export interface BenchFile {
   /** `driver`: processor time of the driver's threads over their number; `wall`: time by the clock. */
   readonly figure: 'driver' | 'wall';
   readonly gemm: string;
+  /** How operands are stored: `mixed` as autocast stores those of products. */
+  readonly precision: 'float32' | 'mixed';
   readonly ceiling: Ceiling;
   /** The ceilings again after the last kernel, and the load before and after: what a shared machine did to the figures. */
   readonly after: Pick<Ceiling, 'gflops' | 'gbs'>;

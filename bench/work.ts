@@ -60,6 +60,9 @@ const backwardCall = (runtime: Runtime, { op, opCase }: Known, inputs: readonly 
   };
 };
 
+/** Costs count float32; as float16 everything takes half of that. */
+const storedBytes = ({ half }: OpCase, bytes: number): number => (half ? bytes / 2 : bytes);
+
 /** What a backward must do: by its op's record, else compute as much as forward, read the gradient and what was kept, and write a gradient for each input. */
 const backwardCost = ({ op, cost }: Known, call: BackwardCall<unknown>): Cost => {
   const wanted = call.shapes.filter((_, i) => call.needs[i]);
@@ -71,7 +74,7 @@ const backwardCost = ({ op, cost }: Known, call: BackwardCall<unknown>): Cost =>
 const productGradients = (known: Known, call: BackwardCall<unknown>, grad: Nd): Work[] => (['gradInput', 'gradWeight'] as const).map((direction, i) => {
   const { op, cost } = known;
   const needs = call.needs.map((_, k) => k === i);
-  return workOf(call.runtime, direction, { flops: cost.flops, bytes: bytesOf(call.shape, call.shapes[0]!, call.shapes[1]!) },
+  return workOf(call.runtime, direction, { flops: cost.flops, bytes: storedBytes(known.opCase, bytesOf(call.shape, call.shapes[0]!, call.shapes[1]!)) },
     () => op.backward!({ ...call, needs })[i]!,
     async (result) => checkProductGradient(known, direction, await read(result), grad));
 });
@@ -90,7 +93,8 @@ export const prepareWork = (runtime: Runtime, op: Op, opCase: OpCase, wanted: (d
   const numbers = caseInputs(opCase);
   const inputs = numbers.map((input, i) => upload(runtime, input, opCase.dtypes?.[i]));
   const shape = op.infer(opCase.shapes, opCase.attrs);
-  const known: Known = { op, opCase, inputs: numbers, cost: op.cost(opCase.shapes, opCase.attrs, shape) };
+  const { flops, bytes } = op.cost(opCase.shapes, opCase.attrs, shape);
+  const known: Known = { op, opCase, inputs: numbers, cost: { flops, bytes: storedBytes(opCase, bytes) } };
   const forward = workOf(runtime, 'forward', known.cost, () => run(op, inputs, opCase.attrs), async (result) => checkForward(known, await read(result)));
   const backward = op.backward && (['backward', 'gradInput', 'gradWeight'] as const).some(wanted) ? gradients(runtime, known, inputs, shape) : [];
   return [forward, ...backward].filter(({ direction }) => wanted(direction));

@@ -5,7 +5,8 @@ import type { Ceiling } from '../bench/ceiling.js';
 import { products, sampleIndices } from '../bench/elements.js';
 import { benchSubject, type Settings } from '../bench/kernels.js';
 import { opSubject } from '../bench/subjects.js';
-import { caseInputs, CaseRandom, type OpCase } from '../src/ops/cases.js';
+import { caseInputs, CaseRandom, inHalf, type OpCase } from '../src/ops/cases.js';
+import { convert } from '../src/ops/convert.js';
 import { affine, conv2dOp, matmulOp, reluOp } from '../src/ops/index.js';
 import { inceptionLayers } from '../src/ops/inception-shapes.js';
 import { type Nd, nd } from '../src/ops/nd.js';
@@ -96,6 +97,17 @@ t.test('right results are timed, each gradient of a product by itself', async (t
     t.ok(check && check.error <= check.tolerance && check.how === '128 elements');
     t.ok(gflops > 0 && wallMs > 0);
   }
+});
+
+t.test('products of float16 operands are held to their own rounding, and half the bytes', async (t) => {
+  if (!runtime.device.report.half) return t.comment('the adapter has no float16');
+  const { results } = await benchSubject(runtime, opSubject(benchCase(matmul), inHalf), settings);
+  t.strictSame(results.map((r) => [r.direction, r.bytes]), ['forward', 'gradInput', 'gradWeight'].map((direction) => [direction, 8 * (40 * 32 + 30 * 20 + 40 * 20) / 4]));
+  for (const { check } of results) t.ok(check && check.error <= check.tolerance && check.tolerance > 2 ** -11 && check.tolerance < 2 ** -10);
+  // A hundredth of the result is twenty roundings of it.
+  const forward: Op['forward'] = (call) => convert(affine(matmul.forward(call) as Tensor, 1.01), 'float16');
+  const { wrong } = await benchSubject(runtime, opSubject(benchCase(matmul, { forward }), inHalf), settings);
+  t.strictSame(wrong, ['matmul, 40×30 · 30×20, forward']);
 });
 
 t.test('a wrong result is named and gets no figure; the rest goes on', async (t) => {

@@ -13,7 +13,7 @@ import { modeOf, spec, wants } from '../bench/options.js';
 import { profileStep } from '../bench/profile.js';
 import { profileMarkdown, profileText } from '../bench/profile-table.js';
 import { type BenchFile, type Direction, readBenchFile, type Result, sameWork, speedUp, toResult } from '../bench/results.js';
-import { chosenSubjects } from '../bench/subjects.js';
+import { chosenSubjects, mixedSubjects } from '../bench/subjects.js';
 import { row } from '../bench/table.js';
 import { axesFor, saveTuning, tune } from '../bench/tune.js';
 import { timeStart } from '../bench/warm-up.js';
@@ -40,7 +40,7 @@ const results: Result[] = [
 ];
 const file: BenchFile = {
   machine: { command: 'node dist/bench.js', date: '2031-05-17', cpu: 'A processor', cores: 2, system: 'Linux', node: 'v20', webgpu: '1', driver: 'An adapter & driver' },
-  adapter: 'An adapter', figure: 'driver', gemm: 'broadcast', ceiling, after: ceiling, load: [0.5, 1], checks: [{ op: 'conv2d', checks: 3, error: 1e-7 }], wrong: [], results,
+  adapter: 'An adapter', figure: 'driver', gemm: 'broadcast', precision: 'float32', ceiling, after: ceiling, load: [0.5, 1], checks: [{ op: 'conv2d', checks: 3, error: 1e-7 }], wrong: [], results,
 };
 
 t.test('options', async (t) => {
@@ -55,6 +55,7 @@ t.test('options', async (t) => {
   t.throws(() => parse('--direction', 'gradinput'), /Did you mean gradInput/);
   t.throws(() => chosenSubjects('conv2'), /--ops: there is no op "conv2" with bench cases. Did you mean conv2d/);
   t.strictSame(chosenSubjects('relu,sgdStep').map((s) => s.name), ['relu', 'sgdStep']);
+  t.strictSame(mixedSubjects.map((s) => s.name).sort(), ['conv2d', 'matmul'], 'in float16 only what autocast stores so');
   const all: Direction[] = ['forward', 'gradInput', 'gradWeight', 'backward'];
   t.strictSame(all.filter(wants('all')), all);
   t.strictSame(all.filter(wants('gradWeight')), ['gradWeight']);
