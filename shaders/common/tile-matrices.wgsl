@@ -1,5 +1,6 @@
 // Tiles multiplied by the adapter's matrix units (NVIDIA: tensor cores): float16 operands, float32 sums. Subgroups lie ACROSS side by side
 // and DOWN one below the other; each has ROWS by COLUMNS matrices of SIDE by SIDE sums, of which its lanes hold parts that only the adapter knows.
+// A subgroup is taken to be LANES neighbouring invocations. No rule says so, but drivers do it, and the tests of products would fail otherwise.
 diagnostic(off, chromium.subgroup_matrix_uniformity);
 enable chromium_experimental_subgroup_matrix;
 enable subgroups;
