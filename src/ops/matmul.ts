@@ -97,6 +97,7 @@ export const matmulOp: Op<Attrs> = {
     { name: 'batch of one matrix by batch', shapes: [[1, 4, 5], [3, 5, 2]], attrs: { transposeA: false, transposeB: false } },
     { name: 'great depth', shapes: [[3, 2048], [2048, 9]], attrs: { transposeA: false, transposeB: false } },
     { name: 'great depth, bᵀ', shapes: [[3, 2080], [9, 2080]], attrs: { transposeA: false, transposeB: true } },
+    { name: 'great width', shapes: [[3, 5], [5, 2048]], attrs: { transposeA: false, transposeB: false } },
     { name: 'split reduction', shapes: [[3000, 9], [3000, 6]], attrs: { transposeA: true, transposeB: false } },
     ...([[512, true], [1024, true], [4096, 'gpu']] as const).map(([side, bench]) => (
       { name: `${side}³`, shapes: [[side, side], [side, side]], attrs: { transposeA: false, transposeB: false }, bench })),
