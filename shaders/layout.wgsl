@@ -1,4 +1,4 @@
-// Copies between layouts: permuting, slicing, repeating, reversing, joining. Works on bits, so it serves every element type.
+// Copies between layouts: permuting, slicing, repeating, reversing. Works on bits, so it serves every element type.
 //# include divide
 //# include grid
 //# include walk
@@ -29,8 +29,7 @@ struct Params {
   walkY: i32,
   walkQ: i32,
   walkR: i32,
-  baseX: i32,            // where the output's first entry comes from and goes to
-  baseY: i32,
+  baseX: i32,            // where the output's first entry comes from
   between: i32,          // elements, or in copyBlocks vec4, of the input between neighbours of a row of the output
   apart: i32,            // copyBlocks: vec4 of the output between neighbours of a row of the input, ...
   highestRow: i32,       // ... which has this many elements
@@ -77,7 +76,7 @@ fn copyRows(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups
   let walk = walkOf(item);
   let mine = sourced(walk);
   let origin = P.baseX + startOf(walk, P.aroundX, P.sideX);
-  let goal = P.baseY + startOf(walk, P.aroundY, P.sideY);
+  let goal = startOf(walk, P.aroundY, P.sideY);
   var p = walk.first;
   if (BOUNDED) { p = clear(p, mine.first, goal); }
   var v = vec4u(0u);
@@ -98,7 +97,7 @@ fn copyElements(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gr
   let walk = walkOf(item);
   let mine = sourced(walk);
   let origin = P.baseX + startOf(walk, P.aroundX, P.sideX);
-  let goal = P.baseY + startOf(walk, P.aroundY, P.sideY);
+  let goal = startOf(walk, P.aroundY, P.sideY);
   var p = walk.first;
   if (BOUNDED) { p = clear(p, mine.first, goal); }
   for (; p < mine.end; p += HOP) {
@@ -118,7 +117,7 @@ fn copyBlocks(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grou
   if (item >= P.items) { return; }
   let walk = walkOf(item);
   let origin = P.baseX + startOf(walk, P.aroundX, P.sideX);
-  let goal = P.baseY + startOf(walk, P.aroundY, P.sideY);
+  let goal = startOf(walk, P.aroundY, P.sideY);
   let firstRow = startOf(walk, P.aroundQ, P.sideQ);
   let column = startOf(walk, P.aroundR, P.sideR);
   for (var p = walk.first; p < walk.end; p += HOP) {

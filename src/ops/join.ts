@@ -1,54 +1,88 @@
 import source from '../../shaders/join.wgsl';
 import { fail } from '../errors.js';
 import { Shader } from '../kernels/shader.js';
-import { formatShape, normalizeAxis, numel, quadsPerRow, rowCount, rowWidth, sameShape, type Shape } from '../tensor/shape.js';
+import { linearGrid } from '../kernels/grid.js';
+import { formatShape, normalizeAxis, numel, quadCount, quadsPerRow, rowCount, rowWidth, sameShape, type Shape } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
 import { integers } from './cases.js';
 import { checkTypes, commonType } from './convert.js';
 import { narrow } from './layout.js';
 import { type Nd, nd } from './nd.js';
-import { type BackwardCall, bytesOf, type Call, dispatch, gridFor, type Op, run } from './op.js';
+import { ABREAST, type BackwardCall, bytesOf, type Call, dispatch, gridFor, type Op, run, stepsFor, WORKGROUP } from './op.js';
 import { reshape } from './reshape.js';
-import { storedStrides, stridedCopy } from './strided-copy.js';
 
 const shader = new Shader('join', source);
 interface CatAttrs {
   readonly axis: number;
 }
 
-/** Copies a piece to its place; `offset` is in entries of the axis. */
-const place = (piece: Tensor, y: Tensor, axis: number, offset: number, isLast: boolean): void => {
-  const { runtime, shape } = piece;
-  const rowAxis = axis === shape.length - 1;
-  if (rowAxis && (offset % 4 !== 0 || (!isLast && rowWidth(shape) % 4 !== 0))) {
-    const stride = quadsPerRow(y.shape) * 4;
-    const span = isLast ? stride - offset : rowWidth(shape);
-    const chunks = Math.ceil(span / 4);
-    const items = rowCount(shape) * chunks;
-    dispatch(runtime, shader.kernel('placeElements'), { x: piece, y }, { items, chunks, stride, offset, width: rowWidth(shape), span }, gridFor(items));
-    return;
-  }
-  const strides = storedStrides(y.shape);
-  stridedCopy('cat', piece, { shape, base: 0, strides: storedStrides(shape) }, { y, base: offset * strides[axis]!, strides });
+/** A piece with its place, in entries of the axis. */
+interface Placed {
+  readonly piece: Tensor;
+  readonly start: number;
+}
+
+/** Where each piece begins along the axis. */
+const startsOf = (shapes: readonly Shape[], axis: number): number[] => {
+  let end = 0;
+  return shapes.map((shape) => (end += shape[axis]!) - shape[axis]!);
+};
+
+/** Whether every piece begins at a whole vec4 of a row. */
+const areAligned = (shapes: readonly Shape[], axis: number): boolean => axis < shapes[0]!.length - 1 || shapes.slice(0, -1).every((shape) => rowWidth(shape) % 4 === 0);
+
+/** Pieces that one dispatch moves. */
+const MOST_PIECES = 4;
+const NO_ELEMENTS = { items: 0, chunks: 0, stride: 0, offset: 0, width: 0, span: 0 };
+const NO_PIECES = { widths: [0, 0, 0, 0], offsets: [0, 0, 0, 0], totals: [0, 0, 0, 0], begins: [0, 0, 0, 0], pitch: 0, steps: 0 };
+
+/** Moves up to four pieces to or from a whole: everything before the axis counts as rows. A single row lies in one piece, and can be cut as one likes. */
+const movePieces = (entry: 'join' | 'part', whole: Tensor, pieces: readonly Placed[], axis: number): void => {
+  const { runtime } = whole;
+  const rows = numel(whole.shape.slice(0, axis));
+  const perEntry = axis === whole.rank - 1 ? 1 / 4 : quadCount(whole.shape.slice(axis + 1));
+  const totals = pieces.map(({ piece }) => quadCount(piece.shape));
+  const widths = totals.map((total) => (rows === 1 ? ABREAST : total / rows));
+  const steps = stepsFor(runtime, totals.reduce((sum, total) => sum + total, 0));
+  const ends: number[] = [];
+  totals.forEach((total, i) => ends.push((ends[i - 1] ?? 0) + Math.ceil((widths[i]! * Math.ceil(Math.ceil(total / widths[i]!) / steps)) / WORKGROUP)));
+  const four = (values: readonly number[], rest: number): number[] => Array.from({ length: MOST_PIECES }, (_, i) => values[i] ?? rest);
+  const named = Object.fromEntries(pieces.map(({ piece }, i) => [`${entry === 'join' ? 'piece' : 'part'}${i}`, piece]));
+  dispatch(runtime, shader.kernel(entry, { PIECES: pieces.length }), { [entry === 'join' ? 'joined' : 'whole']: whole, ...named }, {
+    ...NO_ELEMENTS, widths: four(widths, 1), offsets: four(pieces.map(({ start }) => start * perEntry), 0), totals: four(totals, 0),
+    begins: four([0, ...ends], ends.at(-1)!), pitch: rows === 1 ? ABREAST : quadCount(whole.shape) / rows, steps,
+  }, linearGrid(ends.at(-1)!));
+};
+
+const moveAll = (entry: 'join' | 'part', whole: Tensor, pieces: readonly Placed[], axis: number): void => {
+  for (let i = 0; i < pieces.length; i += MOST_PIECES) movePieces(entry, whole, pieces.slice(i, i + MOST_PIECES), axis);
+};
+
+/** Copies a piece to where it lies across vec4. */
+const placeElements = ({ piece, start }: Placed, y: Tensor, isLast: boolean): void => {
+  const stride = quadsPerRow(y.shape) * 4;
+  const span = isLast ? stride - start : rowWidth(piece.shape);
+  const chunks = Math.ceil(span / 4);
+  const items = rowCount(piece.shape) * chunks;
+  dispatch(y.runtime, shader.kernel('placeElements', { PIECES: 0 }), { x: piece, y }, { ...NO_PIECES, items, chunks, stride, offset: start, width: rowWidth(piece.shape), span }, gridFor(items));
 };
 
 const catForward = ({ runtime, inputs, attrs: { axis }, shape }: Call<CatAttrs>): Tensor => {
   const y = Tensor.allocate(runtime, shape, commonType(inputs), 'cat');
-  let offset = 0;
-  inputs.forEach((piece, i) => {
-    place(piece, y, axis, offset, i === inputs.length - 1);
-    offset += piece.shape[axis]!;
-  });
+  const shapes = inputs.map((piece) => piece.shape);
+  const starts = startsOf(shapes, axis);
+  const pieces = inputs.map((piece, i) => ({ piece, start: starts[i]! }));
+  if (areAligned(shapes, axis)) moveAll('join', y, pieces, axis);
+  else pieces.forEach((placed, i) => placeElements(placed, y, i === pieces.length - 1));
   return y;
 };
 
 const catBackward = ({ grad, attrs: { axis }, shapes, needs }: BackwardCall<CatAttrs>) => {
-  let offset = 0;
-  return shapes.map((shape, i) => {
-    const start = offset;
-    offset += shape[axis]!;
-    return needs[i] ? narrow(grad, axis, start, shape[axis]!) : null;
-  });
+  const starts = startsOf(shapes, axis);
+  if (!areAligned(shapes, axis)) return shapes.map((shape, i) => (needs[i] ? narrow(grad, axis, starts[i]!, shape[axis]!) : null));
+  const gradients = shapes.map((shape, i) => (needs[i] ? Tensor.allocate(grad.runtime, shape, grad.dtype, 'cat gradient') : null));
+  moveAll('part', grad, gradients.flatMap((piece, i) => (piece ? [{ piece, start: starts[i]! }] : [])), axis);
+  return gradients;
 };
 
 const catReference = (inputs: readonly Nd[], axis: number, shape: Shape): Nd => {
@@ -80,6 +114,8 @@ export const catOp: Op<CatAttrs> = {
     { name: 'ragged channels', shapes: [[2, 2, 3], [2, 2, 6], [2, 2, 1]], attrs: { axis: 2 } },
     { name: 'ragged after fours', shapes: [[2, 4], [2, 3], [2, 5], [2, 4]], attrs: { axis: 1 } },
     { name: 'middle', shapes: [[2, 1, 3], [2, 4, 3]], attrs: { axis: 1 } },
+    { name: 'six pieces of fours', shapes: [[5, 4], [5, 8], [5, 4], [5, 12], [5, 4], [5, 7]], attrs: { axis: 1 } },
+    { name: 'six pieces, middle', shapes: [[2, 3, 5], [2, 1, 5], [2, 2, 5], [2, 1, 5], [2, 4, 5], [2, 1, 5]], attrs: { axis: 1 } },
     { name: 'one piece', shapes: [[3, 3]], attrs: { axis: 1 } },
     { name: 'nine pieces', shapes: new Array<Shape>(9).fill([2, 1]), attrs: { axis: 1 } },
     { name: 'int32', shapes: [[2, 3], [2, 2]], attrs: { axis: 1 }, fill: [integers(9), integers(9)], dtypes: ['int32', 'int32'], gradient: 'none' },

@@ -21,15 +21,6 @@ export interface View {
   readonly bounds?: readonly (readonly [number, number])[];
 }
 
-/** Where a copy goes: to element `base` + Σ index · stride, in stored elements that begin at whole vec4. */
-interface Layout {
-  readonly base: number;
-  readonly strides: readonly number[];
-}
-export interface Target extends Layout {
-  readonly y: Tensor;
-}
-
 /** Stored elements between neighbours along each axis of a tensor. */
 export const storedStrides = (shape: Shape): number[] => {
   const strides = new Array<number>(shape.length).fill(1);
@@ -56,12 +47,12 @@ const exchangedAxis = ({ shape, base, strides, bounds }: View): number => {
 /** Parameters of copyBlocks alone. */
 const unused = { aroundQ: [0, 0, 0, 0], sideQ: 0, walkQ: 0, aroundR: [0, 0, 0, 0], sideR: 0, walkR: 0, apart: 0, highestRow: 0 };
 
-const paramsOf = ({ shape, bounds }: View, { params, around, side, walked }: Walk, baseX: number, baseY: number) => {
+const paramsOf = ({ shape, bounds }: View, { params, around, side, walked }: Walk, baseX: number) => {
   const [lowestElement, highestElement] = bounds?.at(-1) ?? [0, rowWidth(shape)];
   return {
     ...unused, ...params,
     lowest: around.map((axis) => axis.lowest), highest: around.map((axis) => axis.highest), lowestSide: side.lowest, highestSide: side.highest,
-    lowestWalk: walked.lowest, highestWalk: walked.highest, lowestElement, highestElement, baseX, baseY: baseY / 4, quadsPerRow: quadsPerRow(shape),
+    lowestWalk: walked.lowest, highestWalk: walked.highest, lowestElement, highestElement, baseX, quadsPerRow: quadsPerRow(shape),
   };
 };
 
@@ -75,8 +66,9 @@ interface CopyPlan {
 }
 
 /** Blocks of four by four elements: `exchanged` is the input's last axis. */
-const planBlocks = (op: string, runtime: Runtime, view: View, { base, strides }: Layout, exchanged: number): CopyPlan => {
+const planBlocks = (op: string, runtime: Runtime, view: View, exchanged: number): CopyPlan => {
   const { shape } = view;
+  const strides = storedStrides(shape);
   // How far apart neighbours lie in x and y, in elements, and by how many vec4 they differ in the rows of x and of y.
   const axis = (size: number, inX: number, inY: number, row = 0, column = 0): WalkAxis =>
     ({ size, strides: [inX / 4, inY / 4, row, column], lowest: 0, highest: size });
@@ -92,41 +84,42 @@ const planBlocks = (op: string, runtime: Runtime, view: View, { base, strides }:
   const around = far.size > 1 ? [...others, far] : others;
   const axes = [...around, ...(walkRow ? [row, columns] : [columns, row])];
   const walk = planWalk(op, runtime, ['X', 'Y', 'Q', 'R'], axes, around.length);
-  const params = { ...paramsOf(view, walk, view.base / 4, base), between: between / 4, apart: apart / 4, highestRow: shape[exchanged]! };
+  const params = { ...paramsOf(view, walk, view.base / 4), between: between / 4, apart: apart / 4, highestRow: shape[exchanged]! };
   return { kernel: shader.kernel('copyBlocks', walk.constants), input: 'rows', params, grid: walk.grid };
 };
 
-const planCopy = (op: string, runtime: Runtime, view: View, to: Layout): CopyPlan => {
+const planCopy = (op: string, runtime: Runtime, view: View): CopyPlan => {
   const { shape, strides, bounds } = view;
   const exchanged = exchangedAxis(view);
-  if (exchanged >= 0) return planBlocks(op, runtime, view, to, exchanged);
+  if (exchanged >= 0) return planBlocks(op, runtime, view, exchanged);
   const whole = movesWholeRows(view);
   const unit = whole ? 4 : 1;
+  const goal = storedStrides(shape);
   const [lowest, highest] = bounds?.at(-1) ?? [0, rowWidth(shape)];
   const masked = highest % 4 !== 0;
   const leading = shape.slice(0, -1).map((size, i): WalkAxis =>
-    ({ size, strides: [strides[i]! / unit, to.strides[i]! / 4], lowest: bounds?.[i]![0] ?? 0, highest: bounds?.[i]![1] ?? size }));
+    ({ size, strides: [strides[i]! / unit, goal[i]! / 4], lowest: bounds?.[i]![0] ?? 0, highest: bounds?.[i]![1] ?? size }));
   const size = quadsPerRow(shape);
   // Element by element, a row's part of the place follows from the column.
   const row: WalkAxis = { size, strides: [whole ? 1 : 0, 1], ...(whole ? { lowest: lowest / 4, highest: Math.ceil(highest / 4) } : { lowest: 0, highest: size }) };
   const walk = planWalk(op, runtime, ['X', 'Y'], mergedAxes([...leading, row], masked || !whole));
   const constants = { ...walk.constants, BOUNDED: bounds ? 1 : 0, ...(whole ? { MASKED: masked ? 1 : 0, HELD_X: walk.held[0] ? 1 : 0 } : {}) };
-  const params = { ...paramsOf(view, walk, view.base / unit, to.base), between: strides.at(-1) ?? 1 };
+  const params = { ...paramsOf(view, walk, view.base / unit), between: strides.at(-1) ?? 1 };
   return { kernel: shader.kernel(whole ? 'copyRows' : 'copyElements', constants), input: whole ? 'rows' : 'x', params, grid: walk.grid };
 };
 
 const plans = new Plans<CopyPlan>();
 
-/** Gathers `view` of x into a new tensor of the same element type, or into a part of another one. */
-export const stridedCopy = (op: string, x: Tensor, view: View, target?: Target): Tensor => {
+/** Gathers `view` of x into a new tensor of the same element type. */
+export const stridedCopy = (op: string, x: Tensor, view: View): Tensor => {
   const { shape, base, strides, bounds } = view;
   const { runtime } = x;
   if (shape.length > MAX_AXES) fail(`${op}: ${formatShape(shape)} has ${shape.length} axes; at most ${MAX_AXES} are supported, merge some with reshape()`);
-  const to = target ?? { y: Tensor.allocate(runtime, shape, x.dtype, op), base: 0, strides: storedStrides(shape) };
-  const key = `${shape.join()} ${base} ${strides.join()} ${bounds?.join() ?? ''} ${to.base} ${to.strides.join()}`;
-  const { kernel, input, params, grid } = plans.get(runtime, key, () => planCopy(op, runtime, view, to));
-  dispatch(runtime, kernel, input === 'x' ? { x, y: to.y } : { rows: x, y: to.y }, params, grid);
-  return to.y;
+  const y = Tensor.allocate(runtime, shape, x.dtype, op);
+  const key = `${shape.join()} ${base} ${strides.join()} ${bounds?.join() ?? ''}`;
+  const { kernel, input, params, grid } = plans.get(runtime, key, () => planCopy(op, runtime, view));
+  dispatch(runtime, kernel, input === 'x' ? { x, y } : { rows: x, y }, params, grid);
+  return y;
 };
 
 /** x shown with a larger, compatible shape, as a copy. For kernels and backward formulas; see `expand` for the op. */
