@@ -5,6 +5,7 @@ import { openDevice } from '../src/device/node.js';
 import { fail } from '../src/errors.js';
 import { writeFileAtomic } from '../src/io/atomic.js';
 import type { Runtime } from '../src/kernels/runtime.js';
+import { checkPrecision } from '../src/train/method.js';
 import { barLines, barsOf } from './bars.js';
 import { measureCeiling } from './ceiling.js';
 import { countsDriverTime } from './clock.js';
@@ -118,7 +119,7 @@ const bench = async (): Promise<number> => {
   const chosen = chosenSubjects(values.ops, mixed ? mixedSubjects : undefined);
   if (mode === 'profile') exactTimestamps();
   const runtime = await openRuntime(values.adapter);
-  if (mixed && !runtime.device.report.half) fail(`--precision mixed: "${runtime.device.report.name}" has no float16`);
+  checkPrecision(runtime, values);
   let code = 0;
   if (mode === 'profile') await profile(runtime, values);
   else if (mode === 'warm-up') await warmUp(runtime, values);

@@ -79,7 +79,8 @@ export const readBenchFile = (path: string): BenchFile => {
   } catch (error) {
     return fail(`--compare: ${path} cannot be read: ${(error as Error).message}. Name a file that --json wrote.`);
   }
-  return Array.isArray(content?.results) ? content : fail(`--compare: ${path} is not a file that --json wrote: it has no results.`);
+  // Earlier versions timed float32 alone and did not say so.
+  return Array.isArray(content?.results) ? { ...content, precision: content.precision ?? 'float32' } : fail(`--compare: ${path} is not a file that --json wrote: it has no results.`);
 };
 
 export const sameWork = (file: BenchFile | null, { op, case: name, direction }: Pick<Result, 'op' | 'case' | 'direction'>): Result | undefined =>

@@ -1,11 +1,10 @@
 /** What is timed of an op's bench case: its forward, and its gradients. */
 import { noGrad } from '../src/autograd/tape.js';
 import type { Runtime } from '../src/kernels/runtime.js';
-import { caseInputs, CaseRandom, type OpCase, uniform } from '../src/ops/cases.js';
+import { asStored, caseInputs, CaseRandom, type OpCase, uniform } from '../src/ops/cases.js';
 import { type Nd, nd } from '../src/ops/nd.js';
 import { type BackwardCall, bytesOf, type Call, type Cost, floatOf, type Op, run } from '../src/ops/op.js';
 import { tensor } from '../src/tensor/create.js';
-import { roundToHalf } from '../src/tensor/half.js';
 import { scope } from '../src/tensor/scope.js';
 import { numel, type Shape } from '../src/tensor/shape.js';
 import { isFloat, Tensor } from '../src/tensor/tensor.js';
@@ -25,10 +24,7 @@ export interface Work {
 const isSmooth = (opCase: OpCase, i: number): boolean => isFloat(opCase.dtypes?.[i] ?? 'float32');
 
 /** A gradient, of the type that the result has. */
-const random = (shape: Shape, dtype: Tensor['dtype']): Nd => {
-  const values = new Float32Array(uniform(-1, 1)(new CaseRandom(5), numel(shape)));
-  return nd(shape, dtype === 'float16' ? values.map(roundToHalf) : values);
-};
+const random = (shape: Shape, dtype: Tensor['dtype']): Nd => nd(shape, asStored(new Float32Array(uniform(-1, 1)(new CaseRandom(5), numel(shape))), dtype));
 
 const upload = (runtime: Runtime, { data, shape }: Nd, dtype?: Tensor['dtype']): Tensor => tensor(new Float32Array(data), shape, { runtime, dtype: dtype ?? 'float32' });
 

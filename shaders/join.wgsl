@@ -6,7 +6,8 @@ struct Params {
   widths: vec4u,      // of each piece: vec4u of a row, ...
   offsets: vec4u,     // ... before it in a row of the whole, ...
   totals: vec4u,      // ... of all its rows, ...
-  begins: vec4u,      // ... and the workgroup with which it begins
+  begins: vec4u,      // ... and its workgroups
+  ends: vec4u,
   pitch: u32,         // vec4u from one row of the whole to the next
   steps: u32,         // rows that an invocation takes
   items: u32,         // placeElements, from here on
@@ -40,7 +41,7 @@ fn columnIn(k: u32, workgroup: u32, lane: u32) -> Column {
   let place = cellOf((workgroup - P.begins[k]) * 64u + lane, P.widths[k]);
   let rows = quotient(P.totals[k] + P.widths[k] - 1u - place.column, P.widths[k]);
   let first = place.row * P.steps;
-  let elsewhere = workgroup < P.begins[k] || (k < 3u && workgroup >= P.begins[min(k + 1u, 3u)]);
+  let elsewhere = workgroup < P.begins[k] || workgroup >= P.ends[k];
   return Column(place.column, first, select(min(first + P.steps, rows), 0u, elsewhere));
 }
 

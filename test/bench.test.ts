@@ -76,6 +76,8 @@ t.test('--json and --compare', async (t) => {
   writeFileSync(path, JSON.stringify(file));
   const read = readBenchFile(path);
   t.strictSame(read, file);
+  writeFileSync(path, JSON.stringify({ ...file, precision: undefined }));
+  t.strictSame(readBenchFile(path), file, 'versions before did not tell the precision');
   const now = product('Inception a', 'forward', 50);
   const before = sameWork(read, now)!;
   t.strictSame(before, results[0]);

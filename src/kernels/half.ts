@@ -10,12 +10,13 @@ interface Twin {
   readonly write: (value: string) => string;
 }
 
-/** Kernels that move bits see those of the float32 number. */
+/** Kernels that move bits see those of the float32 number; one that is written for float16 stays as it is. */
 const TWINS: Readonly<Record<string, Twin>> = {
   f32: { type: 'f16', read: (access) => `f32(${access})`, write: (value) => `f16(${value})` },
   vec4f: { type: 'vec4<f16>', read: (access) => `vec4f(${access})`, write: (value) => `vec4<f16>(${value})` },
   u32: { type: 'f16', read: (access) => `bitcast<u32>(f32(${access}))`, write: (value) => `f16(bitcast<f32>(${value}))` },
   vec4u: { type: 'vec4<f16>', read: (access) => `bitcast<vec4u>(vec4f(${access}))`, write: (value) => `vec4<f16>(bitcast<vec4f>(${value}))` },
+  'vec4<f16>': { type: 'vec4<f16>', read: (access) => access, write: (value) => value },
 };
 
 /** What may follow `name[index]` and cannot be written as a whole element. */
@@ -79,11 +80,8 @@ class Rewriting {
   }
 }
 
-/** A kernel may be written for float16 operands: then it says so itself. */
-const isHalf = (text: string, binding: string): boolean => new RegExp(`var<storage,\\s*read>\\s*${binding}\\s*:\\s*array<vec4<f16>>`).test(text);
-
 /** WGSL text in which the named bindings hold float16. Lines stay where they are, comments go. */
 export const withHalfBindings = (shader: string, source: string, bindings: readonly string[]): string => {
   const text = source.replace(/\/\/[^\n]*/g, '');
-  return `enable f16; ${bindings.filter((binding) => !isHalf(text, binding)).reduce((rewritten, binding) => new Rewriting(shader, binding, rewritten).apply(rewritten), text)}`;
+  return `enable f16; ${bindings.reduce((rewritten, binding) => new Rewriting(shader, binding, rewritten).apply(rewritten), text)}`;
 };

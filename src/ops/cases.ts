@@ -103,13 +103,15 @@ export interface OpCase<A = unknown> {
 /** Whether an adapter with or without float16 can run a case. */
 export const isPossible = (opCase: OpCase, { half }: { readonly half: boolean }): boolean => half || !opCase.half;
 
+/** Numbers as a tensor of the type holds them. */
+export const asStored = (values: Float32Array, dtype?: DType): Float32Array => (dtype === 'float16' ? values.map(roundToHalf) : values);
+
 /** The inputs of a case as float64 arrays, rounded to what the device holds so that it sees the same numbers. */
 export const caseInputs = (opCase: OpCase): Nd[] => {
   const random = new CaseRandom(opCase.seed ?? 1);
   return opCase.shapes.map((shape, i) => {
     const fill = opCase.fill?.[i] ?? uniform(-1, 1);
-    const values = new Float32Array(fill(random, numel(shape)));
-    return nd(shape, opCase.dtypes?.[i] === 'float16' ? values.map(roundToHalf) : values);
+    return nd(shape, asStored(new Float32Array(fill(random, numel(shape))), opCase.dtypes?.[i]));
   });
 };
 

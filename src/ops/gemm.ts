@@ -98,11 +98,11 @@ const partsOfDepth = (tiles: number, depth: number): number => {
 };
 
 /** A product of few rows and columns but great depth, as of a classifier: parts of the depth are computed like batches, and summed. */
-const gemmDeep = (x: Tensor, w: Tensor, y: Tensor, g: Geometry, e: Extents, { transposed, scale = 1, accumulate = false }: RowsOptions, parts: number): void => {
+const gemmDeep = (x: Tensor, w: Tensor, y: Tensor, g: Geometry, e: Extents, { transposed = false, scale = 1, accumulate = false }: RowsOptions, parts: number): void => {
   const depth = e.depth / parts;
   const sums = Tensor.allocate(x.runtime, [parts, ...y.shape], 'float32', 'parts of a product');
   const strides = { xBatch: depth / 4, wBatch: transposed ? depth / 4 : depth * e.wPitch, yBatch: quadCount(y.shape) };
-  gemmRows(x, w, sums, g, { ...e, ...strides, depth, batches: parts }, { transposed: transposed ?? false });
+  gemmRows(x, w, sums, g, { ...e, ...strides, depth, batches: parts }, { transposed });
   sumInto(sums, y, { scale, accumulate });
 };
 

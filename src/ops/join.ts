@@ -1,7 +1,7 @@
 import source from '../../shaders/join.wgsl';
 import { fail } from '../errors.js';
-import { Shader } from '../kernels/shader.js';
 import { linearGrid } from '../kernels/grid.js';
+import { Shader } from '../kernels/shader.js';
 import { formatShape, normalizeAxis, numel, quadCount, quadsPerRow, rowCount, rowWidth, sameShape, type Shape } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
 import { integers } from './cases.js';
@@ -34,7 +34,7 @@ const areAligned = (shapes: readonly Shape[], axis: number): boolean => axis < s
 /** Pieces that one dispatch moves. */
 const MOST_PIECES = 4;
 const NO_ELEMENTS = { items: 0, chunks: 0, stride: 0, offset: 0, width: 0, span: 0 };
-const NO_PIECES = { widths: [0, 0, 0, 0], offsets: [0, 0, 0, 0], totals: [0, 0, 0, 0], begins: [0, 0, 0, 0], pitch: 0, steps: 0 };
+const NO_PIECES = { widths: [0, 0, 0, 0], offsets: [0, 0, 0, 0], totals: [0, 0, 0, 0], begins: [0, 0, 0, 0], ends: [0, 0, 0, 0], pitch: 0, steps: 0 };
 
 /** Moves up to four pieces to or from a whole: everything before the axis counts as rows. A single row lies in one piece, and can be cut as one likes. */
 const movePieces = (entry: 'join' | 'part', whole: Tensor, pieces: readonly Placed[], axis: number): void => {
@@ -46,11 +46,11 @@ const movePieces = (entry: 'join' | 'part', whole: Tensor, pieces: readonly Plac
   const steps = stepsFor(runtime, totals.reduce((sum, total) => sum + total, 0));
   const ends: number[] = [];
   totals.forEach((total, i) => ends.push((ends[i - 1] ?? 0) + Math.ceil((widths[i]! * Math.ceil(Math.ceil(total / widths[i]!) / steps)) / WORKGROUP)));
-  const four = (values: readonly number[], rest: number): number[] => Array.from({ length: MOST_PIECES }, (_, i) => values[i] ?? rest);
+  const four = (values: readonly number[]): number[] => Array.from({ length: MOST_PIECES }, (_, i) => values[i] ?? 0);
   const named = Object.fromEntries(pieces.map(({ piece }, i) => [`${entry === 'join' ? 'piece' : 'part'}${i}`, piece]));
   dispatch(runtime, shader.kernel(entry, { PIECES: pieces.length }), { [entry === 'join' ? 'joined' : 'whole']: whole, ...named }, {
-    ...NO_ELEMENTS, widths: four(widths, 1), offsets: four(pieces.map(({ start }) => start * perEntry), 0), totals: four(totals, 0),
-    begins: four([0, ...ends], ends.at(-1)!), pitch: rows === 1 ? ABREAST : quadCount(whole.shape) / rows, steps,
+    ...NO_ELEMENTS, widths: four(widths), offsets: four(pieces.map(({ start }) => start * perEntry)), totals: four(totals), begins: four([0, ...ends]), ends: four(ends),
+    pitch: rows === 1 ? ABREAST : quadCount(whole.shape) / rows, steps,
   }, linearGrid(ends.at(-1)!));
 };
 

@@ -40,7 +40,7 @@ export interface Method {
 const withPrecision = <T>({ precision }: TrainConfig, fn: () => T): T => autocast(fn, { enabled: precision === 'mixed' });
 
 /** Refuses mixed precision where the adapter has no float16. */
-export const checkPrecision = ({ device: { report } }: Runtime, { precision }: TrainConfig): void => {
+export const checkPrecision = ({ device: { report } }: Runtime, { precision }: Pick<TrainConfig, 'precision'>): void => {
   if (precision === 'mixed' && !report.half) fail(`--precision mixed: the adapter "${report.name}" has no float16 in its shaders (shader-f16); use --precision float32`);
 };
 
