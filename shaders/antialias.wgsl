@@ -49,7 +49,8 @@ fn firstBefore(o: u32, axis: Axis) -> u32 {
 }
 
 @compute @workgroup_size(64)
-fn findShares(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn findShares(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let i = linearWorkgroup(group, groups) * 64u + lane;
   if (i >= P.outHeight + P.outWidth) { return; }
   var axis = rowsAxis();
@@ -83,7 +84,8 @@ fn pixelAt(i: u32) -> vec4f {
 // An invocation walks down the source, beside $ACROSS columns of the result, and reads $TAPS pixels at a time. What it reads belongs to
 // the output above and to the one below.
 @compute @workgroup_size(64)
-fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let walk = walkOf(linearWorkgroup(group, groups) * 64u + lane);
   if (walk.image >= P.batch) { return; }
   let columns = columnsAxis();
@@ -139,7 +141,8 @@ fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
 // x is the gradient of the result here, y that of the source: an invocation walks down $ACROSS columns of it, between the centres of two
 // rows of outputs at a time. $TAPS columns of outputs cover the block.
 @compute @workgroup_size(64)
-fn backward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn backward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let walk = walkOf(linearWorkgroup(group, groups) * 64u + lane);
   if (walk.image >= P.batch) { return; }
   let columns = columnsAxis();

@@ -104,7 +104,8 @@ fn usable(range: vec4f, limit: f32, finite: bool) -> bool {
 
 // One workgroup per image, and per lane of padding behind the last flag.
 @compute @workgroup_size(64)
-fn findThreshold(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn findThreshold(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let image = linearWorkgroup(group, groups);
   var range = vec4f(-LOWEST, LOWEST, -LOWEST, LOWEST);
   var bad = 0u;
@@ -146,7 +147,8 @@ fn findThreshold(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) g
 }
 
 @compute @workgroup_size(64)
-fn findBounds(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn findBounds(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let i = linearWorkgroup(group, groups) * 64u + lane;
   let place = cellOf(i, P.width);
   if (place.row >= P.batch) { return; }
@@ -177,7 +179,8 @@ fn hotRows(walk: Walk, limit: f32) -> vec2u {
 
 // The same for a given mask [B, H, W, 1].
 @compute @workgroup_size(64)
-fn findMaskBounds(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn findMaskBounds(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let i = linearWorkgroup(group, groups) * 64u + lane;
   let place = cellOf(i, P.width);
   if (place.row >= P.batch) { return; }
@@ -192,7 +195,8 @@ var<workgroup> boxes: array<vec4u, 64>;   // first row and column, one past the 
 
 // One workgroup per image: bounding box of its columns, padded; the whole image when no pixel is hot.
 @compute @workgroup_size(64)
-fn findBoxes(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn findBoxes(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let image = linearWorkgroup(group, groups);
   var box = vec4u(P.height, P.width, 0u, 0u);
   if (image < P.batch) {
@@ -225,7 +229,8 @@ fn padded(box: vec4u) -> vec4u {
 
 // 1 where a pixel is kept, or, by plain comparison, where it is hot. An invocation walks down a column.
 @compute @workgroup_size(64)
-fn findMask(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn findMask(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let place = cellOf(linearWorkgroup(group, groups) * 64u + lane, P.width);
   let part = cellOf(place.row, P.runs);
   let image = part.row;

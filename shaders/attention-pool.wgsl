@@ -1,5 +1,6 @@
 // Bilinear attention pooling by the maximum: maps [B, pixels, M] with features [B, pixels, C] to [B, M, C]. By the mean
 // it is a product of matrices (src/ops/attention-pool.ts).
+//# include divide
 //# include float
 //# include grid
 //# include tail
@@ -24,11 +25,14 @@ struct Params {
 
 // Maximum over the pixels, and where it first occurs, of 4 maps and 4 channels; a NaN wins over all numbers.
 @compute @workgroup_size(64)
-fn maximum(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn maximum(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let i = linearWorkgroup(group, groups) * 64u + lane;
-  let channel = i % P.channelQuads;
-  let map = (i / P.channelQuads) % P.mapQuads;
-  let image = i / (P.channelQuads * P.mapQuads);
+  let row = cellOf(i, P.channelQuads);
+  let channel = row.column;
+  let block = cellOf(row.row, P.mapQuads);
+  let map = block.column;
+  let image = block.row;
   if (image >= P.batch) { return; }
   let featureAt = image * P.pixels * P.channelQuads + channel;
   let mapAt = image * P.pixels * P.mapQuads + map;
@@ -62,10 +66,11 @@ fn addAt(place: u32, value: u32, gradient: f32) {
 
 // Of one vec4f of channels of an image. `values` are the maps.
 @compute @workgroup_size(8)
-fn toFeatures(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn toFeatures(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let i = linearWorkgroup(group, groups) * 8u + lane;
-  let image = i / P.channelQuads;
-  let channel = i % P.channelQuads;
+  let image = quotient(i, P.channelQuads);
+  let channel = i - image * P.channelQuads;
   if (image >= P.batch) { return; }
   for (var map = 0u; map < P.maps; map++) {
     let row = (image * P.maps + map) * P.channelQuads + channel;
@@ -79,10 +84,11 @@ fn toFeatures(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grou
 
 // Of one map of an image. `values` are the features.
 @compute @workgroup_size(8)
-fn toMaps(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn toMaps(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let i = linearWorkgroup(group, groups) * 8u + lane;
-  let image = i / P.maps;
-  let map = i % P.maps;
+  let image = quotient(i, P.maps);
+  let map = i - image * P.maps;
   if (image >= P.batch) { return; }
   for (var channel = 0u; channel < P.channelQuads; channel++) {
     let row = i * P.channelQuads + channel;

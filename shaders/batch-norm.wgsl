@@ -1,6 +1,7 @@
 // Batch normalisation of rows [rows, channels] by channel. Each invocation keeps one vec4f of
 // channels and walks down a block of rows, so that per-channel values are loaded once per block.
 // Partial results and `statistics` hold two rows each: first row, second row.
+//# include divide
 //# include grid
 //# include tail
 
@@ -116,30 +117,32 @@ fn momentsOf(first: u32, last: u32, quad: u32) -> Moments {
 }
 
 // Where a block's rows end; teams beyond the last block have none.
-fn endOf(item: u32) -> u32 {
-  return select(0u, min((item / P.quads + 1u) * P.per, P.rows), item < P.blocks * P.quads);
+fn endOf(block: u32) -> u32 {
+  return select(0u, min((block + 1u) * P.per, P.rows), block < P.blocks);
 }
 
 // Statistics of a block of rows.
 @compute @workgroup_size(TEAM * TEAMS)
-fn blockMoments(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn blockMoments(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let seat = seatOf(linearWorkgroup(group, groups), lane);
-  let i = seat.item;
-  let last = endOf(i);
+  let block = cellOf(seat.item, P.quads);
+  let last = endOf(block.row);
   var own = NOTHING;
-  for (var start = i / P.quads * P.per + seat.member; start < last; start += CHUNK) {
-    own = joined(own, momentsOf(start, min(start + CHUNK, last), i % P.quads));
+  for (var start = block.row * P.per + seat.member; start < last; start += CHUNK) {
+    own = joined(own, momentsOf(start, min(start + CHUNK, last), block.column));
   }
   let total = joinedByTeam(lane, own);
-  if (i < P.blocks * P.quads && seat.member == 0u) {
-    parts[i] = total.mean;
-    parts[P.blocks * P.quads + i] = total.squares;
+  if (block.row < P.blocks && seat.member == 0u) {
+    parts[seat.item] = total.mean;
+    parts[P.blocks * P.quads + seat.item] = total.squares;
   }
 }
 
 // Statistics for normalising (biased variance) and the running ones (unbiased), of all blocks together.
 @compute @workgroup_size(TEAM * TEAMS)
-fn finishMoments(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn finishMoments(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let seat = seatOf(linearWorkgroup(group, groups), lane);
   let quad = min(seat.item, P.quads - 1u);
   var own = NOTHING;
@@ -157,7 +160,8 @@ fn finishMoments(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) g
 }
 
 @compute @workgroup_size(64)
-fn frozenStatistics(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn frozenStatistics(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let quad = linearWorkgroup(group, groups) * 64u + lane;
   if (quad >= P.quads) { return; }
   statistics[quad] = frozenMean[quad];
@@ -170,11 +174,13 @@ fn activated(v: vec4f) -> vec4f {
 }
 
 @compute @workgroup_size(64)
-fn normalize(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn normalize(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let i = linearWorkgroup(group, groups) * 64u + lane;
   if (i >= P.blocks * P.quads) { return; }
-  let quad = i % P.quads;
-  let first = (i / P.quads) * P.per;
+  let block = cellOf(i, P.quads);
+  let quad = block.column;
+  let first = block.row * P.per;
   let last = min(first + P.per, P.rows);
   let mean = moments[quad];
   let scale = moments[P.quads + quad] * weight[quad];
@@ -217,18 +223,20 @@ fn addedByTeam(lane: u32, own: Sums) -> Sums {
 
 // Over a block of rows.
 @compute @workgroup_size(TEAM * TEAMS)
-fn blockGradients(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn blockGradients(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let seat = seatOf(linearWorkgroup(group, groups), lane);
   let i = seat.item;
-  let quad = i % P.quads;
-  let last = endOf(i);
+  let block = cellOf(i, P.quads);
+  let quad = block.column;
+  let last = endOf(block.row);
   let pitch = TEAM * P.quads;
   let mean = moments[quad];
   let inverse = moments[P.quads + quad];
   let scale = inverse * weight[quad];
   let shift = bias[quad];
   var own = Sums(vec4f(0.0), vec4f(0.0));
-  for (var start = i / P.quads * P.per + seat.member; start < last; start += CHUNK) {
+  for (var start = block.row * P.per + seat.member; start < last; start += CHUNK) {
     let end = min(start + CHUNK, last);
     var part = Sums(vec4f(0.0), vec4f(0.0));
     var r = start;
@@ -257,7 +265,8 @@ fn blockGradients(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) 
 
 // Of all blocks.
 @compute @workgroup_size(TEAM * TEAMS)
-fn finishGradients(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn finishGradients(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let seat = seatOf(linearWorkgroup(group, groups), lane);
   let quad = min(seat.item, P.quads - 1u);
   var own = Sums(vec4f(0.0), vec4f(0.0));
@@ -280,11 +289,13 @@ fn finishGradients(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups)
 }
 
 @compute @workgroup_size(64)
-fn inputGradient(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn inputGradient(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let i = linearWorkgroup(group, groups) * 64u + lane;
   if (i >= P.blocks * P.quads) { return; }
-  let quad = i % P.quads;
-  let first = (i / P.quads) * P.per;
+  let block = cellOf(i, P.quads);
+  let quad = block.column;
+  let first = block.row * P.per;
   let last = min(first + P.per, P.rows);
   let mean = moments[quad];
   let inverse = moments[P.quads + quad];
@@ -301,11 +312,13 @@ fn inputGradient(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) g
 
 // With frozen statistics each element depends on its own input alone.
 @compute @workgroup_size(64)
-fn frozenInputGradient(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn frozenInputGradient(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let i = linearWorkgroup(group, groups) * 64u + lane;
   if (i >= P.blocks * P.quads) { return; }
-  let quad = i % P.quads;
-  let first = (i / P.quads) * P.per;
+  let block = cellOf(i, P.quads);
+  let quad = block.column;
+  let first = block.row * P.per;
   let last = min(first + P.per, P.rows);
   let mean = moments[quad];
   let scale = moments[P.quads + quad] * weight[quad];

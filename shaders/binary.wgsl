@@ -97,7 +97,8 @@ fn rowEnd(v: vec4f, walk: Walk, position: i32) -> vec4f {
 }
 
 @compute @workgroup_size(64)
-fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let item = linearWorkgroup(group, groups) * 64u + lane;
   if (item >= P.items) { return; }
   let walk = walkOf(item);
@@ -146,7 +147,8 @@ fn operandsAt(at: Origins, p: i32, held: Operands) -> Operands {
 
 // y becomes the gradient of a, or of b.
 @compute @workgroup_size(64)
-fn gradient(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn gradient(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let item = linearWorkgroup(group, groups) * 64u + lane;
   if (item >= P.items) { return; }
   let walk = walkOf(item);
@@ -163,7 +165,8 @@ fn gradient(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups
 
 // y becomes the gradient of a, `second` that of b.
 @compute @workgroup_size(64)
-fn gradients(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn gradients(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let item = linearWorkgroup(group, groups) * 64u + lane;
   if (item >= P.items) { return; }
   let walk = walkOf(item);
@@ -182,7 +185,8 @@ fn gradients(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) group
 
 // total += a, in place.
 @compute @workgroup_size(64)
-fn accumulate(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn accumulate(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let mine = stretchOf(linearWorkgroup(group, groups), lane, P.turns, P.items);
   for (var i = mine.first; i < mine.end; i += ABREAST) { total[i] = total[i] + a[i]; }
 }

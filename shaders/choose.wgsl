@@ -56,7 +56,8 @@ fn rowEnd(v: vec4u, walk: Walk, position: i32) -> vec4u {
 }
 
 @compute @workgroup_size(64)
-fn choose(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn choose(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let item = linearWorkgroup(group, groups) * 64u + lane;
   if (item >= P.items) { return; }
   let walk = walkOf(item);
@@ -80,7 +81,8 @@ fn choose(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: 
 
 // a with a constant in place of some elements.
 @compute @workgroup_size(64)
-fn fillWhere(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn fillWhere(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let item = linearWorkgroup(group, groups) * 64u + lane;
   if (item >= P.items) { return; }
   let walk = walkOf(item);
@@ -99,7 +101,8 @@ fn fillWhere(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) group
 
 // Where the condition holds a goes to y, else to the other; each has zeros elsewhere.
 @compute @workgroup_size(64)
-fn split(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn split(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let item = linearWorkgroup(group, groups) * 64u + lane;
   if (item >= P.items) { return; }
   let walk = walkOf(item);

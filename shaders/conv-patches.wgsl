@@ -27,7 +27,8 @@ const CHANNELS = u32($CHANNELS);
 
 // y[output pixel][tap, channel] = x[its input pixel][channel]
 @compute @workgroup_size(64)
-fn unfold(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn unfold(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let item = linearWorkgroup(group, groups) * 64u + lane;
   if (item >= P.items) { return; }
   let line = cellOf(item, P.outW);

@@ -1,5 +1,6 @@
 // Grouped convolutions whose groups are not whole vec4f (depthwise above all): one invocation per
 // result, scalar loads. Everything else goes through the GEMM family.
+//# include divide
 //# include grid
 
 struct Params {
@@ -24,14 +25,16 @@ struct Params {
 @group(1) @binding(0) var<uniform> P: Params;
 
 @compute @workgroup_size(64)
-fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let i = linearWorkgroup(group, groups) * 64u + lane;
   if (i >= P.images * P.outH * P.outW * P.outStride) { return; }
-  let channel = i % P.outStride;
-  let pixel = i / P.outStride;
-  let ox = pixel % P.outW;
-  let oy = (pixel / P.outW) % P.outH;
-  let image = pixel / P.outW / P.outH;
+  let pixel = cellOf(i, P.outStride);
+  let channel = pixel.column;
+  let line = cellOf(pixel.row, P.outW);
+  let ox = line.column;
+  let image = quotient(line.row, P.outH);
+  let oy = line.row - image * P.outH;
   var sum = 0.0;
   if (channel < P.groups * P.groupOut) {
     let first = (channel / P.groupOut) * P.groupIn;
@@ -50,14 +53,16 @@ fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
 }
 
 @compute @workgroup_size(64)
-fn gradInput(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn gradInput(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let i = linearWorkgroup(group, groups) * 64u + lane;
   if (i >= P.images * P.inH * P.inW * P.inStride) { return; }
-  let channel = i % P.inStride;
-  let pixel = i / P.inStride;
-  let ix = pixel % P.inW;
-  let iy = (pixel / P.inW) % P.inH;
-  let image = pixel / P.inW / P.inH;
+  let pixel = cellOf(i, P.inStride);
+  let channel = pixel.column;
+  let line = cellOf(pixel.row, P.inW);
+  let ix = line.column;
+  let image = quotient(line.row, P.inH);
+  let iy = line.row - image * P.inH;
   var sum = 0.0;
   if (channel < P.groups * P.groupIn) {
     let first = (channel / P.groupIn) * P.groupOut;
@@ -81,7 +86,8 @@ fn gradInput(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) group
 
 // One partial result per image, so that a depthwise gradient, which has few elements, fills the device.
 @compute @workgroup_size(64)
-fn gradWeight(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn gradWeight(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let i = linearWorkgroup(group, groups) * 64u + lane;
   let size = P.kernelH * P.kernelW * P.groupIn * P.outStride;
   if (i >= P.images * size) { return; }

@@ -1,5 +1,6 @@
 // Cross-entropy of logits [rows, classes] with labels [rows]. A label outside the classes gives NaN
 // for its row. Values by row are stored one after the other, `padded` of them.
+//# include divide
 //# include float
 //# include grid
 //# include tail
@@ -29,7 +30,8 @@ fn notANumber() -> f32 {
 }
 
 @compute @workgroup_size(64)
-fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let row = rowOf(linearWorkgroup(group, groups), lane);
   let base = min(row, P.rows - 1u) * P.quads;
   var share = vec4f(LOWEST);
@@ -65,11 +67,12 @@ fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
 
 // One invocation per vec4f of the logits: (softmax - target) times the incoming gradient.
 @compute @workgroup_size(64)
-fn backward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn backward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let i = linearWorkgroup(group, groups) * 64u + lane;
   if (i >= P.rows * P.quads) { return; }
-  let row = i / P.quads;
-  let quad = i % P.quads;
+  let row = quotient(i, P.quads);
+  let quad = i - row * P.quads;
   let label = labels[row];
   let g = gradient[row * P.perRow] * P.scale;
   let probability = exp(x[i] - kept[row] - kept[P.padded + row]);

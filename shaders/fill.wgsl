@@ -16,7 +16,8 @@ struct Params {
 @group(1) @binding(0) var<uniform> P: Params;
 
 @compute @workgroup_size(64)
-fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let mine = stretchOf(linearWorkgroup(group, groups), lane, P.steps, P.quads);
   let value = bitcast<vec4f>(vec4u(P.bits));
   if (!RAGGED) {

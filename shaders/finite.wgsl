@@ -11,7 +11,8 @@ struct Params {
 
 // Sums of integers do not depend on their order, so the atomics do no harm.
 @compute @workgroup_size(64)
-fn count(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn count(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let first = linearWorkgroup(group, groups) * 1024u + lane;
   var found = 0u;
   for (var k = 0u; k < 16u; k++) {

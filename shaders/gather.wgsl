@@ -43,7 +43,8 @@ fn partOf(workgroup: u32, lane: u32) -> Part {
 
 // NaN for a label outside the table: it must not pass unseen.
 @compute @workgroup_size(64)
-fn gather(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn gather(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let mine = partOf(linearWorkgroup(group, groups), lane);
   if (mine.row >= P.rows) { return; }
   let label = labels[mine.row];
@@ -57,7 +58,8 @@ fn gather(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: 
 
 // Gradient of the table: each of its rows sums the gradients of the rows taken from it, in their order.
 @compute @workgroup_size(64)
-fn scatterAdd(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn scatterAdd(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let mine = partOf(linearWorkgroup(group, groups), lane);
   if (mine.row >= P.tableRows) { return; }
   // Most rows of a table were not taken: theirs are a loop of nothing but stores.
@@ -85,7 +87,8 @@ var<workgroup> lanes: array<f32, 64>;
 
 // 1 / max(length of the label's center, 1e-12); one workgroup per label.
 @compute @workgroup_size(64)
-fn centerNorms(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn centerNorms(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let r = linearWorkgroup(group, groups);
   var sum = 0.0;
   if (r < P.rows && known(labels[min(r, P.rows - 1u)])) {
@@ -104,13 +107,14 @@ fn centerNorms(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gro
 // centers[label] += beta (row - n) with n the old, normalised center. One invocation per element of a center that
 // changes: that of the first row with its label, or of the last, so nothing is written twice.
 @compute @workgroup_size(64)
-fn update(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn update(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let i = linearWorkgroup(group, groups) * 64u + lane;
-  let row = i / P.quads;
+  let row = quotient(i, P.quads);
   if (row >= P.rows) { return; }
   let label = labels[row];
   if (!known(label)) { return; }
-  let quad = i % P.quads;
+  let quad = i - row * P.quads;
   for (var r = 0u; r < P.rows; r++) {
     let earlier = select(r > row, r < row, ACCUMULATE);
     if (earlier && labels[r] == label) { return; }

@@ -116,25 +116,30 @@ fn weights(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
   let tile = linearWorkgroup(group, groups);
   if (tile >= P.columnTiles * P.rowTiles * taps * P.splits * P.batches) { return; }
   let first = lane / COLUMNS * COLUMNS;
-  let block = ((tile / P.columnTiles) % P.rowTiles) * COLUMNS;
-  let tap = (tile / (P.columnTiles * P.rowTiles)) % taps;
-  let part = tile / (P.columnTiles * P.rowTiles * taps);
-  let split = part % P.splits * GROUPS + lane / COLUMNS;
-  let batch = part / P.splits;
+  let across = cellOf(tile, P.columnTiles);
+  let down = cellOf(across.row, P.rowTiles);
+  let block = down.column * COLUMNS;
+  let part = cellOf(down.row, taps);
+  let tap = part.column;
+  let batch = quotient(part.row, P.splits);
+  let split = (part.row - batch * P.splits) * GROUPS + lane / COLUMNS;
   //# for i in 0..$WIDE
-  let column$i = (tile % P.columnTiles) * (COLUMNS * WIDE) + lane % COLUMNS + COLUMNS * u32($i);
+  let column$i = across.column * (COLUMNS * WIDE) + lane % COLUMNS + COLUMNS * u32($i);
   let place$i = batch * P.wBatch + min(column$i, P.width4 - 1u);
   //# end
   let safeDepth = batch * P.xBatch + min(block + lane % COLUMNS, P.depth4 - 1u);
-  let tapY = i32(tap / P.kernelW) * P.stepY + P.offY;
-  let tapX = i32(tap % P.kernelW) * P.stepX + P.offX;
+  let place = cellOf(tap, P.kernelW);
+  let tapY = i32(place.row) * P.stepY + P.offY;
+  let tapX = i32(place.column) * P.stepX + P.offX;
   let parts = P.splits * GROUPS;
   let steps = ((P.rows + parts - 1u) / parts + u32($PIXELS) - 1u) / u32($PIXELS);
   var p = min(split * steps * u32($PIXELS), P.rows);
   let end = min(p + steps * u32($PIXELS), P.rows);
-  var ox = p % P.outW;
-  var oy = (p / P.outW) % P.outH;
-  var image = p / P.outW / P.outH;
+  let line = cellOf(p, P.outW);
+  let start = cellOf(line.row, P.outH);
+  var ox = line.column;
+  var oy = start.column;
+  var image = start.row;
   var sum: array<vec4f, COLUMNS * WIDE * 4u>;
   // The same number of steps for all lanes: those past the end of their part add zeros.
   for (var i = 0u; i < steps; i++) {

@@ -1,5 +1,6 @@
 // Lays the rows of a matrix out in the order in which a product reads them: [a][b][c] becomes [a][c][b], in vec4f.
 // Where rows are a multiple of 4 KiB apart, the same quad of several rows otherwise falls into one set of the cache.
+//# include divide
 //# include grid
 
 @group(0) @binding(0) var<storage, read> x: array<vec4f>;
@@ -17,10 +18,11 @@ struct Params {
 @group(1) @binding(0) var<uniform> P: Params;
 
 @compute @workgroup_size(64)
-fn pack(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn pack(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let item = linearWorkgroup(group, groups) * 64u + lane;
   if (item >= P.items) { return; }
-  let a = item / (P.inner * P.middle);
-  let c = item / P.inner % P.middle;
-  y[item] = x[min(a * P.strideA + item % P.inner * P.strideB + c * P.strideC, P.last)];
+  let inner = cellOf(item, P.inner);
+  let middle = cellOf(inner.row, P.middle);
+  y[item] = x[min(middle.row * P.strideA + inner.column * P.strideB + middle.column * P.strideC, P.last)];
 }

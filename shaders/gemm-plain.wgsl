@@ -12,7 +12,8 @@
 
 // A tile of 8 rows by 64 vec4f of columns.
 @compute @workgroup_size(64)
-fn rows(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn rows(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let column = group.x * 64u + lane;
   if (column >= P.width4) { return; }
   let batch = P.firstBatch + group.z;
@@ -62,7 +63,8 @@ fn right(tap: u32, k: u32, q: u32, column: u32) -> vec4f {
 
 // A tile of 8 rows c by 64 vec4f of columns n for one tap and one part of the pixels.
 @compute @workgroup_size(64)
-fn weights(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn weights(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let taps = P.kernelH * P.kernelW;
   let tile = linearWorkgroup(group, groups);
   let column = (tile % P.columnTiles) * 64u + lane;

@@ -17,7 +17,8 @@ fn broughtRow(lane: u32, i: u32) -> u32 { return lane / QUADS + i * (THREADS / Q
 fn broughtPixel(lane: u32, i: u32) -> u32 { return lane / HEIGHT + i * (THREADS / HEIGHT); }
 
 @compute @workgroup_size(THREADS)
-fn rows(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn rows(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let batch = P.firstBatch + group.z;
   let row0 = (P.firstRowTile + group.y) * (4u * HEIGHT);
   let column0 = group.x * WIDTH;
@@ -105,7 +106,8 @@ fn ofW(k: u32, tap: u32, column0: u32, at: u32) -> Quad {
 
 // A row of the result is a channel under a tap: (tap, channel / 4), one behind the other.
 @compute @workgroup_size(THREADS)
-fn weights(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn weights(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let tile = linearWorkgroup(group, groups);
   if (tile >= P.columnTiles * P.rowTiles * P.splits * P.batches) { return; }
   let quads = P.kernelH * P.kernelW * P.depth4;

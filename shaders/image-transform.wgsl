@@ -144,7 +144,8 @@ fn invocation(group: vec3u, groups: vec3u, lane: u32) -> u32 {
 
 // Everything at once, for batches without contrast jitter.
 @compute @workgroup_size(64)
-fn direct(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn direct(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let walk = walkOf(invocation(group, groups, lane));
   if (walk.image >= P.batch) { return; }
   let picture = pictureOf(walk.image);
@@ -154,7 +155,8 @@ fn direct(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: 
 
 // With contrast, which needs the mean grey of the picture as it is at that point, in four steps.
 @compute @workgroup_size(64)
-fn resample(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn resample(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let walk = walkOf(invocation(group, groups, lane));
   if (walk.image >= P.batch) { return; }
   let picture = pictureOf(walk.image);
@@ -163,7 +165,8 @@ fn resample(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups
 }
 
 @compute @workgroup_size(64)
-fn sumGreys(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn sumGreys(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let row = invocation(group, groups, lane);
   if (row >= P.batch * P.size) { return; }
   let picture = pictureOf(row / P.size);
@@ -180,7 +183,8 @@ fn sumGreys(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups
 }
 
 @compute @workgroup_size(64)
-fn averageGreys(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn averageGreys(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let image = invocation(group, groups, lane);
   if (image >= P.batch) { return; }
   var sum = 0.0;
@@ -189,7 +193,8 @@ fn averageGreys(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gr
 }
 
 @compute @workgroup_size(64)
-fn finish(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn finish(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let walk = walkOf(invocation(group, groups, lane));
   if (walk.image >= P.batch) { return; }
   let picture = pictureOf(walk.image);

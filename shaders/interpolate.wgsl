@@ -82,7 +82,8 @@ fn sideOf(window: Window, rows: bool) -> Side {
 // An invocation walks along $ACROSS neighbouring lines of the result: the two source lines of each stay the same and are mixed
 // once. The outputs between two source elements form an inner loop that does little but store.
 @compute @workgroup_size(64)
-fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let pixel = cellOf(linearWorkgroup(group, groups) * 64u + lane, P.quads);
   let place = cellOf(pixel.row, (P.lines + $ACROSS - 1u) / $ACROSS);
   let part = cellOf(place.row, P.runs);
@@ -134,7 +135,8 @@ fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
 // The gradient along one axis: x has the outputs' entries along it, y the source's. Each output is read once, between the
 // two source elements that it mixes.
 @compute @workgroup_size(64)
-fn backward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn backward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let outSize = select(P.outWidth, P.outHeight, ROWS);
   let inSize = select(P.inWidth, P.inHeight, ROWS);
   let item = cellOf(linearWorkgroup(group, groups) * 64u + lane, P.inner);

@@ -47,7 +47,8 @@ fn columnIn(k: u32, workgroup: u32, lane: u32) -> Column {
 
 // Rows that begin at whole vec4u: up to four pieces, one behind the other.
 @compute @workgroup_size(64)
-fn join(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn join(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   //# for k in 0..$PIECES
   {
     let mine = columnIn($k, linearWorkgroup(group, groups), lane);
@@ -58,7 +59,8 @@ fn join(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 }
 
 @compute @workgroup_size(64)
-fn part(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn part(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   //# for k in 0..$PIECES
   {
     let mine = columnIn($k, linearWorkgroup(group, groups), lane);
@@ -70,7 +72,8 @@ fn part(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 
 // Rows whose pieces do not begin at multiples of four, element by element.
 @compute @workgroup_size(64)
-fn placeElements(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn placeElements(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let i = linearWorkgroup(group, groups) * 64u + lane;
   if (i >= P.items) { return; }
   let at = cellOf(i, P.chunks);

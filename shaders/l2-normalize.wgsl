@@ -19,7 +19,8 @@ struct Params {
 
 // Padding behind a row is zero, so it adds nothing and stays zero.
 @compute @workgroup_size(64)
-fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let row = rowOf(linearWorkgroup(group, groups), lane);
   let base = min(row, P.rows - 1u) * P.quads;
   var part = vec4f(0.0);
@@ -34,7 +35,8 @@ fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
 
 // x holds the output: dx = (dy - y sum(dy y)) / length, or dy / eps for rows shorter than eps.
 @compute @workgroup_size(64)
-fn backward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn backward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let row = rowOf(linearWorkgroup(group, groups), lane);
   let at = min(row, P.rows - 1u);
   let base = at * P.quads;

@@ -70,7 +70,8 @@ fn clear(first: i32, end: i32, to: i32) -> i32 {
 
 // Whole vec4: rows are read in order, from a multiple of four on.
 @compute @workgroup_size(64)
-fn copyRows(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn copyRows(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let item = linearWorkgroup(group, groups) * 64u + lane;
   if (item >= P.items) { return; }
   let walk = walkOf(item);
@@ -91,7 +92,8 @@ fn copyRows(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups
 
 // Element by element: rows that are read backwards, from the middle of a vec4 on, or one element again and again.
 @compute @workgroup_size(64)
-fn copyElements(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn copyElements(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let item = linearWorkgroup(group, groups) * 64u + lane;
   if (item >= P.items) { return; }
   let walk = walkOf(item);
@@ -112,7 +114,8 @@ fn copyElements(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gr
 // An axis exchanged with the last one: blocks of four by four elements are turned in registers, so that whole vec4 are moved on
 // both sides.
 @compute @workgroup_size(64)
-fn copyBlocks(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn copyBlocks(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let item = linearWorkgroup(group, groups) * 64u + lane;
   if (item >= P.items) { return; }
   let walk = walkOf(item);

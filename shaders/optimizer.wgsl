@@ -53,7 +53,8 @@ fn updates() -> f32 {
 }
 
 @compute @workgroup_size(64)
-fn sgd(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn sgd(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   if (isSkipped()) { return; }
   let mine = stretchOf(linearWorkgroup(group, groups), lane, P.steps, P.quads);
   for (var i = mine.first; i < mine.end; i += ABREAST) {
@@ -63,7 +64,8 @@ fn sgd(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec
 }
 
 @compute @workgroup_size(64)
-fn sgdMomentum(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn sgdMomentum(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   if (isSkipped()) { return; }
   let mine = stretchOf(linearWorkgroup(group, groups), lane, P.steps, P.quads);
   for (var i = mine.first; i < mine.end; i += ABREAST) {
@@ -90,7 +92,8 @@ fn corrections() -> vec2f {
 }
 
 @compute @workgroup_size(64)
-fn adamW(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn adamW(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   if (isSkipped()) { return; }
   let by = corrections();
   let mine = stretchOf(linearWorkgroup(group, groups), lane, P.steps, P.quads);
@@ -119,7 +122,8 @@ fn sumOfLanes(lane: u32, value: f32) -> f32 {
 
 // Each invocation's sum of squares. The cut depends on the size and the kind of adapter alone.
 @compute @workgroup_size(64)
-fn squares(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn squares(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let workgroup = linearWorkgroup(group, groups);
   let mine = stretchOf(workgroup, lane, P.steps, P.quads);
   var total = vec4f(0.0);
@@ -132,7 +136,8 @@ fn squares(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
 
 // One workgroup: the root of the sum of all partial sums; `quads` is their number.
 @compute @workgroup_size(64)
-fn root(@builtin(local_invocation_index) lane: u32) {
+fn root(@builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   var total = vec4f(0.0);
   for (var i = lane; i < P.quads; i += 64u) { total += sums[i]; }
   let sum = sumOfLanes(lane, (total.x + total.y) + (total.z + total.w));

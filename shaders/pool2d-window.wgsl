@@ -80,7 +80,8 @@ fn within(column: Best, left: i32, c: i32) -> Best {
 }
 
 @compute @workgroup_size(64)
-fn maxForward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn maxForward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let item = linearWorkgroup(group, groups) * 64u + lane;
   if (item >= P.items) { return; }
   let walk = walkOf(item, P.ow);
@@ -132,7 +133,8 @@ fn maxForward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grou
 // Each block of $SH x $SW pixels belongs to the $DOWN x $ALONG windows whose corners are at most so many steps away. x is the
 // gradient of the result here, P.oh and P.ow the size of what is written as before; `walk` counts blocks.
 @compute @workgroup_size(64)
-fn maxBackward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn maxBackward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let item = linearWorkgroup(group, groups) * 64u + lane;
   if (item >= P.items) { return; }
   let walk = walkOf(item, (P.ow + P.pw + $SW - 1) / $SW);
@@ -202,7 +204,8 @@ fn portion(v: vec4f, share: f32) -> vec4f {
 
 // The gradient of windows with a stride of 1 is a sum over windows, too: x is the gradient of the result then.
 @compute @workgroup_size(64)
-fn average(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn average(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let item = linearWorkgroup(group, groups) * 64u + lane;
   if (item >= P.items) { return; }
   let walk = walkOf(item, P.ow);

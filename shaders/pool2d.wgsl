@@ -1,6 +1,7 @@
 // Maximum and mean over windows of images [n, h, w, c]. Backward gathers: each input pixel visits
 // the windows that cover it, so nothing is added twice and no atomics are needed.
 // An invocation handles $PER neighbouring vec4f of a pixel: finding the pixel costs several divisions.
+//# include divide
 //# include float
 //# include grid
 //# include tail
@@ -59,9 +60,9 @@ fn divisor(rows: vec2i, columns: vec2i) -> f32 {
 // Image, row, column and first vec4f within the pixel of the item-th group of images of the given size.
 fn place(item: u32, height: i32, width: i32) -> vec4u {
   let groupsOfPixel = P.quads / u32($PER);
-  let pixel = item / groupsOfPixel;
-  let row = pixel / u32(width);
-  let image = row / u32(height);
+  let pixel = quotient(item, groupsOfPixel);
+  let row = quotient(pixel, u32(width));
+  let image = quotient(row, u32(height));
   return vec4u(image, row - image * u32(height), pixel - row * u32(width), (item - pixel * groupsOfPixel) * u32($PER));
 }
 
@@ -95,7 +96,8 @@ fn windowMaxima(at: vec4u) -> Maxima {
 }
 
 @compute @workgroup_size(64)
-fn maxForward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn maxForward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let i = linearWorkgroup(group, groups) * 64u + lane;
   if (i >= P.items) { return; }
   let at = place(i, P.oh, P.ow);
@@ -107,7 +109,8 @@ fn maxForward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grou
 
 // The same, and where each maximum stood.
 @compute @workgroup_size(64)
-fn maxForwardIndexed(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn maxForwardIndexed(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let i = linearWorkgroup(group, groups) * 64u + lane;
   if (i >= P.items) { return; }
   let at = place(i, P.oh, P.ow);
@@ -119,7 +122,8 @@ fn maxForwardIndexed(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroup
 }
 
 @compute @workgroup_size(64)
-fn maxBackward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn maxBackward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let i = linearWorkgroup(group, groups) * 64u + lane;
   if (i >= P.items) { return; }
   let at = place(i, P.h, P.w);
@@ -142,7 +146,8 @@ fn maxBackward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gro
 }
 
 @compute @workgroup_size(64)
-fn averageForward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn averageForward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let i = linearWorkgroup(group, groups) * 64u + lane;
   if (i >= P.items) { return; }
   let at = place(i, P.oh, P.ow);
@@ -165,7 +170,8 @@ fn averageForward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) 
 }
 
 @compute @workgroup_size(64)
-fn averageBackward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn averageBackward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let i = linearWorkgroup(group, groups) * 64u + lane;
   if (i >= P.items) { return; }
   let at = place(i, P.h, P.w);

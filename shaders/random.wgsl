@@ -26,10 +26,8 @@ struct Params {
 
 const TAU = 6.283185307179586;
 
-// Position of the first element of the i-th vec4.
-fn counterOf(i: u32) -> u32 {
-  return (i / P.quadsPerRow) * P.width + (i % P.quadsPerRow) * 4u;
-}
+// Position of the first element of a vec4.
+fn counterOf(at: Cell) -> u32 { return at.row * P.width + at.column * 4u; }
 
 // Box and Muller's transform: neighbours 2n and 2n + 1 are the cosine and sine of one pair.
 fn normal(counter: u32) -> f32 {
@@ -41,26 +39,29 @@ fn normal(counter: u32) -> f32 {
 }
 
 @compute @workgroup_size(64)
-fn fill(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn fill(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let i = linearWorkgroup(group, groups) * 64u + lane;
   if (i >= P.quads) { return; }
-  let counter = counterOf(i);
+  let at = cellOf(i, P.quadsPerRow);
+  let counter = counterOf(at);
   var v = vec4f(0.0);
   for (var k = 0u; k < 4u; k++) {
     if (NORMAL) { v[k] = normal(counter + k); }
     else { v[k] = randomUniform(P.key, counter + k); }
   }
-  y[i] = maskTail(P.a + P.b * v, i % P.quadsPerRow, P.width);
+  y[i] = maskTail(P.a + P.b * v, at.column, P.width);
 }
 
 // Also its own backward. A product, not a choice: 0 * NaN stays NaN.
 @compute @workgroup_size(64)
-fn dropout(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn dropout(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let mine = stretchOf(linearWorkgroup(group, groups), lane, P.steps, P.quads);
   let step = cellOf(ABREAST, P.quadsPerRow);
   var at = cellOf(mine.first, P.quadsPerRow);
   for (var i = mine.first; i < mine.end; i += ABREAST) {
-    let counter = at.row * P.width + at.column * 4u;
+    let counter = counterOf(at);
     let draws = vec4f(randomUniform(P.key, counter), randomUniform(P.key, counter + 1u), randomUniform(P.key, counter + 2u), randomUniform(P.key, counter + 3u));
     y[i] = maskTail(x[i] * select(vec4f(0.0), vec4f(P.b), draws >= vec4f(P.a)), at.column, P.width);
     at = moved(at, step, P.quadsPerRow);
@@ -93,14 +94,14 @@ fn draw(row: u32, counter: u32) -> i32 {
 }
 
 @compute @workgroup_size(64)
-fn multinomial(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn multinomial(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let i = linearWorkgroup(group, groups) * 64u + lane;
   if (i >= P.quads) { return; }
-  let row = i / P.quadsPerRow;
-  let column = (i % P.quadsPerRow) * 4u;
+  let at = cellOf(i, P.quadsPerRow);
   var v = vec4i(0);
   for (var k = 0u; k < 4u; k++) {
-    if (column + k < P.width) { v[k] = draw(row, row * P.width + column + k); }
+    if (at.column * 4u + k < P.width) { v[k] = draw(at.row, counterOf(at) + k); }
   }
   drawn[i] = v;
 }

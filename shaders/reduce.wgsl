@@ -57,7 +57,8 @@ fn inColumn(v: vec4f, quad: u32) -> vec4f {
 }
 
 @compute @workgroup_size(64)
-fn columns(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn columns(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let i = linearWorkgroup(group, groups) * 64u + lane;
   let mine = columnOf(i);
   if (mine.outer >= P.outer) { return; }
@@ -81,7 +82,8 @@ fn columns(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
 
 // How often a column's extremum, in `best`, occurs in it.
 @compute @workgroup_size(64)
-fn ties(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn ties(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let i = linearWorkgroup(group, groups) * 64u + lane;
   let mine = columnOf(i);
   if (mine.outer >= P.outer) { return; }
@@ -95,7 +97,8 @@ var<workgroup> lanes: array<vec4f, 64>;
 
 // [outer, width] -> [outer, 1]: a workgroup reduces one row.
 @compute @workgroup_size(64)
-fn rows(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn rows(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let row = linearWorkgroup(group, groups);
   let inside = row < P.outer;
   var total = start();
@@ -120,11 +123,13 @@ fn rows(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 
 // Index of the maximum down each column; the first of equals wins, a NaN wins over all numbers.
 @compute @workgroup_size(64)
-fn argmaxColumns(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn argmaxColumns(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let i = linearWorkgroup(group, groups) * 64u + lane;
   if (i >= P.outer * P.quads) { return; }
-  let quad = i % P.quads;
-  let base = (i / P.quads) * P.length * P.quads + quad;
+  let outer = quotient(i, P.quads);
+  let quad = i - outer * P.quads;
+  let base = outer * P.length * P.quads + quad;
   var best = x[base];
   var at = vec4i(0);
   for (var r = 1u; r < P.length; r++) {
@@ -138,7 +143,8 @@ fn argmaxColumns(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) g
 }
 
 @compute @workgroup_size(64)
-fn argmaxRows(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn argmaxRows(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let row = linearWorkgroup(group, groups) * 64u + lane;
   if (row >= P.outer) { return; }
   var best = x[row * P.quads].x;

@@ -16,7 +16,8 @@ struct Params {
 
 // Works on bits, so it serves every element type.
 @compute @workgroup_size(64)
-fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let mine = stretchOf(linearWorkgroup(group, groups), lane, P.steps, P.quads);
   for (var i = mine.first; i < mine.end; i += ABREAST) {
     let goal = cellOf(i, P.toQuadsPerRow);

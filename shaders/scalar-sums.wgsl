@@ -17,7 +17,8 @@ struct Params {
 @group(1) @binding(0) var<uniform> P: Params;
 
 @compute @workgroup_size(8)
-fn add(@builtin(local_invocation_index) lane: u32) {
+fn add(@builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   if (lane >= P.count) { return; }
   var value = array<f32, 7>(s0[0].x, s1[0].x, s2[0].x, s3[0].x, s4[0].x, s5[0].x, s6[0].x);
   var weight = array<f32, 8>(P.weights0.x, P.weights0.y, P.weights0.z, P.weights0.w, P.weights4.x, P.weights4.y, P.weights4.z, P.weights4.w);

@@ -18,7 +18,8 @@ struct Params {
 @group(1) @binding(0) var<uniform> P: Params;
 
 @compute @workgroup_size(64)
-fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let row = rowOf(linearWorkgroup(group, groups), lane);
   let inside = row < P.rows;
   // Surplus invocations repeat the last row, since all must reach the barriers.
@@ -44,7 +45,8 @@ fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
 
 // x holds the output. dx = y (dy - sum(dy y)), or dy - exp(y) sum(dy) for the logarithm.
 @compute @workgroup_size(64)
-fn backward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn backward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let row = rowOf(linearWorkgroup(group, groups), lane);
   let inside = row < P.rows;
   let base = min(row, P.rows - 1u) * P.quads;

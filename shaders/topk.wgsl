@@ -1,4 +1,5 @@
 // Order of the elements of rows. As in PyTorch NaN is the largest; of equals the first comes first.
+//# include divide
 //# include float
 //# include grid
 
@@ -34,7 +35,8 @@ fn columnsOf(quad: u32) -> vec4u {
 }
 
 @compute @workgroup_size(64)
-fn labelRank(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn labelRank(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let row = linearWorkgroup(group, groups) * 64u + lane;
   if (row >= P.padded) { return; }
   var rank = vec4u(0u);
@@ -59,7 +61,8 @@ fn labelRank(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) group
 
 // How many rows have a rank below each of ks: one invocation, batches are small. A rank of `width` means never.
 @compute @workgroup_size(64)
-fn countBelow(@builtin(local_invocation_index) lane: u32) {
+fn countBelow(@builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   if (lane != 0u) { return; }
   var total = vec4u(0u);
   for (var q = 0u; q < P.padded / 4u; q++) {
@@ -73,7 +76,8 @@ fn countBelow(@builtin(local_invocation_index) lane: u32) {
 
 // Finds the largest, then the largest behind it, and so on: k passes over a row, no sorting.
 @compute @workgroup_size(64)
-fn largest(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn largest(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let row = linearWorkgroup(group, groups) * 64u + lane;
   if (row >= P.rows) { return; }
   var previous = 0u;
@@ -105,16 +109,18 @@ fn largest(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
 
 // values[row, j] = x[row, positions[row, j]]; a position outside the row gives NaN bits.
 @compute @workgroup_size(64)
-fn take(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn take(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let i = linearWorkgroup(group, groups) * 64u + lane;
   let perRow = (P.k + 3u) / 4u;
   if (i >= P.rows * perRow) { return; }
+  let at = cellOf(i, perRow);
   let wanted = positions[i];
   var v = vec4u(0u);
   for (var e = 0u; e < 4u; e++) {
-    if ((i % perRow) * 4u + e < P.k) {
+    if (at.column * 4u + e < P.k) {
       v[e] = 0x7fc00000u;
-      if (wanted[e] >= 0 && wanted[e] < i32(P.width)) { v[e] = elements[(i / perRow) * P.quads * 4u + u32(wanted[e])]; }
+      if (wanted[e] >= 0 && wanted[e] < i32(P.width)) { v[e] = elements[at.row * P.quads * 4u + u32(wanted[e])]; }
     }
   }
   values[i] = v;

@@ -1,5 +1,6 @@
 // Pointwise functions of one tensor. OP is a number of src/ops/unary.ts; the other cases are
 // removed when the pipeline is specialised.
+//# include divide
 //# include float
 //# include grid
 //# include tail
@@ -115,17 +116,19 @@ fn slope(v: vec4f, f: vec4f) -> vec4f {
 
 fn rowEnd(v: vec4f, i: u32) -> vec4f {
   if (!RAGGED) { return v; }
-  return maskTail(v, i % P.quadsPerRow, P.width);
+  return maskTail(v, cellOf(i, P.quadsPerRow).column, P.width);
 }
 
 @compute @workgroup_size(64)
-fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let mine = stretchOf(linearWorkgroup(group, groups), lane, P.steps, P.quads);
   for (var i = mine.first; i < mine.end; i += ABREAST) { y[i] = rowEnd(value(x[i]), i); }
 }
 
 @compute @workgroup_size(64)
-fn backward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn backward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let mine = stretchOf(linearWorkgroup(group, groups), lane, P.steps, P.quads);
   for (var i = mine.first; i < mine.end; i += ABREAST) {
     let v = x[i];
@@ -135,7 +138,8 @@ fn backward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups
 
 // Where the derivative is a function of the output alone, the input need not stay in memory.
 @compute @workgroup_size(64)
-fn backwardFromOutput(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn backwardFromOutput(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let mine = stretchOf(linearWorkgroup(group, groups), lane, P.steps, P.quads);
   for (var i = mine.first; i < mine.end; i += ABREAST) {
     let f = x[i];

@@ -1,5 +1,6 @@
 // One linear index per invocation, whatever the shape of the grid: the host splits a grid that
-// would pass 65,535 workgroups in one dimension (kernels/grid.ts).
+// would pass 65,535 workgroups in one dimension (kernels/grid.ts). Kernels take their lane from local_invocation_id.x: for
+// local_invocation_index, which is the same in workgroups of one dimension, drivers on CPUs divide for all three.
 fn linearWorkgroup(group: vec3u, groups: vec3u) -> u32 {
   return group.x + groups.x * (group.y + groups.y * group.z);
 }
