@@ -10,7 +10,7 @@
 //# include down
 //# include toom-cook
 
-@group(0) @binding(0) var<storage, read> source: array<Value>;
+@group(0) @binding(0) var<storage, read> source: array<vec4f>;
 
 struct Params {
   inH: u32, inW: u32,     // input pixels along the second and the first axis
@@ -24,7 +24,8 @@ struct Params {
   tiles: u32,             // in this part
   padY: i32, padX: i32,
   channels: u32,          // of input (input), of output (output); rows of the weight matrix (weights)
-  lanes: u32,             // Values in a row
+  quads: u32,             // vec4f of a row
+  lines: u32,             // DOWN_EDGE: a loop bound the compiler must not know, so that it does not unroll
   scale: f32,             // the epilogue's, from here on
   biased: u32,
   adds: u32,
@@ -50,10 +51,11 @@ fn tileOf(item: u32, width: u32) -> vec4u {
 
 // y[e][tile][channel] = (Bt d B)[e] for the DOWN_EDGE * EDGE pixels d of each tile.
 @compute @workgroup_size(64)
-fn input(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn input(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let item = linearWorkgroup(group, groups) * 64u + lane;
-  if (item >= P.tiles * P.lanes) { return; }
-  let t = tileOf(item, P.lanes);
+  if (item >= P.tiles * P.quads) { return; }
+  let t = tileOf(item, P.quads);
   let x0 = i32(t.x * RESULT) - P.padX;
   let y0 = i32(t.y * DOWN_RESULT) - P.padY;
   let image = t.z * P.inH * P.inW;
@@ -62,82 +64,91 @@ fn input(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: v
   let inside$c = x0 + $c >= 0 && x0 + $c < i32(P.inW);
   let column$c = u32(clamp(x0 + $c, 0, i32(P.inW) - 1)) * P.inPixel;
   //# end
-  //# for r in 0..$DOWN_EDGE
-  let within$r = y0 + $r >= 0 && y0 + $r < i32(P.inH);
-  let row$r = image + u32(clamp(y0 + $r, 0, i32(P.inH) - 1)) * P.inLine;
-  var d$r: array<Value, EDGE>;
-  //# for c in 0..$EDGE
-  d$r[$c] = select(Value(), source[(row$r + column$c) * P.lanes + channel], within$r && inside$c);
-  //# end
-  let h$r = inputLine(d$r);
-  //# end
-  //# for c in 0..$EDGE
-  {
-    var line: array<Value, DOWN_EDGE>;
-    //# for r in 0..$DOWN_EDGE
-    line[$r] = h$r[$c];
+  var sum: array<vec4f, DOWN_EDGE * EDGE>;
+  for (var r = 0u; r < lines(); r++) {
+    let down = y0 + i32(r);
+    let within = down >= 0 && down < i32(P.inH);
+    let row = image + u32(clamp(down, 0, i32(P.inH) - 1)) * P.inLine;
+    var d: array<vec4f, EDGE>;
+    //# for c in 0..$EDGE
+    d[$c] = select(vec4f(), source[(row + column$c) * P.quads + channel], within && inside$c);
     //# end
-    let v = inputDown(line);
-    //# for r in 0..$DOWN_EDGE
-    y[(u32($r) * EDGE + u32($c)) * P.tiles * P.lanes + item] = v[$r];
+    let h = inputLine(d);
+    let share = inputShare(r);
+    //# for e in 0..$DOWN_EDGE
+    //# for c in 0..$EDGE
+    sum[$e * EDGE + $c] += share[$e] * h[$c];
+    //# end
     //# end
   }
+  //# for e in 0..$DOWN_EDGE
+  //# for c in 0..$EDGE
+  y[($e * EDGE + $c) * P.tiles * P.quads + item] = sum[$e * EDGE + $c];
+  //# end
   //# end
 }
 
 // y[e][row of the weight matrix] = (G g Gt)[e] for the taps g.
 @compute @workgroup_size(64)
-fn weights(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn weights(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let item = linearWorkgroup(group, groups) * 64u + lane;
-  let items = P.channels * P.lanes;
+  let items = P.channels * P.quads;
   if (item >= items) { return; }
   //# for r in 0..$DOWN_TAPS
-  var g$r: array<Value, $TAPS>;
   //# for c in 0..$TAPS
-  g$r[$c] = source[select(u32($r * $TAPS + $c), u32($DOWN_TAPS * $TAPS - 1 - $r * $TAPS - $c), FLIP) * items + item];
+  let g$r$c = source[select(u32($r * $TAPS + $c), u32($DOWN_TAPS * $TAPS - 1 - $r * $TAPS - $c), FLIP) * items + item];
   //# end
-  let h$r = weightLine(g$r);
   //# end
-  //# for c in 0..$EDGE
-  {
-    var line: array<Value, $DOWN_TAPS>;
+  for (var e = 0u; e < lines(); e++) {
+    let share = weightShare(e);
+    var line = array<vec4f, $TAPS>();
     //# for r in 0..$DOWN_TAPS
-    line[$r] = h$r[$c];
+    //# for c in 0..$TAPS
+    line[$c] += share[$r] * g$r$c;
     //# end
-    let u = weightDown(line);
-    //# for r in 0..$DOWN_EDGE
-    y[(u32($r) * EDGE + u32($c)) * items + item] = u[$r];
+    //# end
+    let u = weightLine(line);
+    //# for c in 0..$EDGE
+    y[(e * EDGE + $c) * items + item] = u[$c];
     //# end
   }
-  //# end
 }
 
 // y[pixels of the tile][channel] = At m A for the products m, and what the epilogue adds.
 @compute @workgroup_size(64)
-fn output(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn output(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let item = linearWorkgroup(group, groups) * 64u + lane;
-  let items = P.tiles * P.lanes;
+  let items = P.tiles * P.quads;
   if (item >= items) { return; }
-  let t = tileOf(item, P.lanes);
+  let t = tileOf(item, P.quads);
   let x0 = t.x * RESULT;
   let y0 = t.y * DOWN_RESULT;
   let image = t.z * P.outH * P.outW;
   let channel = t.w;
-  //# for r in 0..$DOWN_EDGE
-  var m$r: array<Value, EDGE>;
-  //# for c in 0..$EDGE
-  m$r[$c] = source[u32($r * $EDGE + $c) * items + item];
-  //# end
-  let h$r = outputLine(m$r);
-  //# end
+  var sum: array<vec4f, DOWN_RESULT * RESULT>;
+  for (var r = 0u; r < lines(); r++) {
+    var m: array<vec4f, EDGE>;
+    //# for c in 0..$EDGE
+    m[$c] = source[(r * EDGE + $c) * items + item];
+    //# end
+    let h = outputLine(m);
+    let share = outputShare(r);
+    //# for k in 0..$DOWN_RESULT
+    //# for c in 0..$RESULT
+    sum[$k * RESULT + $c] += share[$k] * h[$c];
+    //# end
+    //# end
+  }
   //# for r in 0..$DOWN_RESULT
   //# for c in 0..$RESULT
   let inside$r$c = y0 + u32($r) < P.outH && x0 + u32($c) < P.outW;
-  let at$r$c = (image + min(y0 + u32($r), P.outH - 1u) * P.outLine + min(x0 + u32($c), P.outW - 1u) * P.outPixel) * P.lanes + channel;
+  let at$r$c = (image + min(y0 + u32($r), P.outH - 1u) * P.outLine + min(x0 + u32($c), P.outW - 1u) * P.outPixel) * P.quads + channel;
   //# end
   //# end
   // One branch for all: one around each load makes the kernel slow to compile.
-  var more: array<Value, DOWN_RESULT * RESULT>;
+  var more: array<vec4f, DOWN_RESULT * RESULT>;
   if (P.adds != 0u) {
     //# for r in 0..$DOWN_RESULT
     //# for c in 0..$RESULT
@@ -145,67 +156,68 @@ fn output(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: 
     //# end
     //# end
   }
-  let line = lineOf(channel, P.lanes);
+  let line = lineOf(channel, P.quads);
+  //# for r in 0..$DOWN_RESULT
   //# for c in 0..$RESULT
-  {
-    var strip: array<Value, DOWN_EDGE>;
-    //# for r in 0..$DOWN_EDGE
-    strip[$r] = h$r[$c];
-    //# end
-    let v = outputDown(strip);
-    //# for r in 0..$DOWN_RESULT
-    if (inside$r$c) { y[at$r$c] = finished(channel, P.channels, v[$r], line, more[$r * RESULT + $c]); }
-    //# end
-  }
+  if (inside$r$c) { y[at$r$c] = finished(channel, P.channels, sum[$r * RESULT + $c], line, more[$r * RESULT + $c]); }
+  //# end
   //# end
 }
 
 // y[e][tile][channel] = (A g At)[e] for the DOWN_RESULT * RESULT pixels g of each tile of the output's gradient.
 @compute @workgroup_size(64)
-fn gradient(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn gradient(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let item = linearWorkgroup(group, groups) * 64u + lane;
-  if (item >= P.tiles * P.lanes) { return; }
-  let t = tileOf(item, P.lanes);
+  if (item >= P.tiles * P.quads) { return; }
+  let t = tileOf(item, P.quads);
   let x0 = t.x * RESULT;
   let y0 = t.y * DOWN_RESULT;
   let image = t.z * P.outH * P.outW;
   let channel = t.w;
   //# for r in 0..$DOWN_RESULT
   let row$r = image + min(y0 + u32($r), P.outH - 1u) * P.outLine;
-  var g$r: array<Value, RESULT>;
   //# for c in 0..$RESULT
-  g$r[$c] = select(Value(), source[(row$r + min(x0 + u32($c), P.outW - 1u) * P.outPixel) * P.lanes + channel], y0 + u32($r) < P.outH && x0 + u32($c) < P.outW);
+  let g$r$c = select(vec4f(), source[(row$r + min(x0 + u32($c), P.outW - 1u) * P.outPixel) * P.quads + channel], y0 + u32($r) < P.outH && x0 + u32($c) < P.outW);
   //# end
-  let h$r = gradientLine(g$r);
   //# end
-  //# for c in 0..$EDGE
-  {
-    var line: array<Value, DOWN_RESULT>;
+  for (var e = 0u; e < lines(); e++) {
+    let share = outputShare(e);
+    var line = array<vec4f, RESULT>();
     //# for r in 0..$DOWN_RESULT
-    line[$r] = h$r[$c];
+    //# for c in 0..$RESULT
+    line[$c] += share[$r] * g$r$c;
     //# end
-    let v = gradientDown(line);
-    //# for r in 0..$DOWN_EDGE
-    y[(u32($r) * EDGE + u32($c)) * P.tiles * P.lanes + item] = v[$r];
+    //# end
+    let v = gradientLine(line);
+    //# for c in 0..$EDGE
+    y[(e * EDGE + $c) * P.tiles * P.quads + item] = v[$c];
     //# end
   }
-  //# end
 }
 
 // y[tap][row of the weight's gradient] = (Gt m G)[tap] for the products m, or that and what y holds.
 @compute @workgroup_size(64)
-fn collect(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn collect(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
   let item = linearWorkgroup(group, groups) * 64u + lane;
-  let items = P.channels * P.lanes;
+  let items = P.channels * P.quads;
   if (item >= items) { return; }
-  //# for r in 0..$DOWN_EDGE
-  var m$r: array<Value, EDGE>;
-  //# for c in 0..$EDGE
-  m$r[$c] = source[u32($r * $EDGE + $c) * items + item];
-  //# end
-  let h$r = collectLine(m$r);
-  //# end
-  var more: array<Value, $DOWN_TAPS * $TAPS>;
+  var sum: array<vec4f, $DOWN_TAPS * $TAPS>;
+  for (var r = 0u; r < lines(); r++) {
+    var m: array<vec4f, EDGE>;
+    //# for c in 0..$EDGE
+    m[$c] = source[(r * EDGE + $c) * items + item];
+    //# end
+    let h = collectLine(m);
+    let share = weightShare(r);
+    //# for k in 0..$DOWN_TAPS
+    //# for c in 0..$TAPS
+    sum[$k * $TAPS + $c] += share[$k] * h[$c];
+    //# end
+    //# end
+  }
+  var more: array<vec4f, $DOWN_TAPS * $TAPS>;
   if (P.adds != 0u) {
     //# for r in 0..$DOWN_TAPS
     //# for c in 0..$TAPS
@@ -213,16 +225,9 @@ fn collect(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
     //# end
     //# end
   }
+  //# for r in 0..$DOWN_TAPS
   //# for c in 0..$TAPS
-  {
-    var line: array<Value, DOWN_EDGE>;
-    //# for r in 0..$DOWN_EDGE
-    line[$r] = h$r[$c];
-    //# end
-    let v = collectDown(line);
-    //# for r in 0..$DOWN_TAPS
-    y[u32($r * $TAPS + $c) * items + item] = v[$r] + more[$r * $TAPS + $c];
-    //# end
-  }
+  y[u32($r * $TAPS + $c) * items + item] = sum[$r * $TAPS + $c] + more[$r * $TAPS + $c];
+  //# end
   //# end
 }

@@ -49,9 +49,6 @@ struct Params {
   relu: u32,
 }
 
-alias Value = vec4f;
-fn masked(v: Value, column: u32, width: u32) -> Value { return maskTail(v, column, width); }
-
 override TRANSPOSED: bool = false;     // w is [n][k] instead of [k][n]
 override PLAIN: bool = false;          // x is a matrix of P.rows rows, pitch xPitch: no pixels to find
 override SCATTER: bool = false;        // the rows of y are not one behind the other

@@ -46,7 +46,7 @@ fn valueAt(c: Coefficients, s: f32) -> f32 {
 fn share(i: u32) -> f32 { return 1.0 / (2.0 * SQUARES[i] * valueAt(others(i), SQUARES[i])); }
 
 // Sum of c[k] * d[first + 2k].
-fn everySecond(c: Coefficients, d: array<Value, EDGE>, first: u32) -> Value {
+fn everySecond(c: Coefficients, d: array<vec4f, EDGE>, first: u32) -> vec4f {
   var sum = c[0] * d[first];
   //# for k in 1..$PAIRS
   sum += c[$k] * d[first + 2 * $k];
@@ -54,8 +54,8 @@ fn everySecond(c: Coefficients, d: array<Value, EDGE>, first: u32) -> Value {
   return sum;
 }
 
-fn inputLine(d: array<Value, EDGE>) -> array<Value, EDGE> {
-  var v: array<Value, EDGE>;
+fn inputLine(d: array<vec4f, EDGE>) -> array<vec4f, EDGE> {
+  var v: array<vec4f, EDGE>;
   v[0] = everySecond(allPairs(), d, 0) + d[EDGE - 2];
   //# for i in 0..$PAIRS
   let even$i = everySecond(others($i), d, 2);
@@ -76,11 +76,11 @@ fn power(i: u32, k: u32) -> f32 {
   return p;
 }
 
-fn weightLine(g: array<Value, $TAPS>) -> array<Value, EDGE> {
-  var u: array<Value, EDGE>;
+fn weightLine(g: array<vec4f, $TAPS>) -> array<vec4f, EDGE> {
+  var u: array<vec4f, EDGE>;
   u[0] = g[0] / allPairs()[0];
   //# for i in 0..$PAIRS
-  var parts$i: array<Value, 2>;
+  var parts$i: array<vec4f, 2>;
   //# for k in 0..$TAPS
   parts$i[$k % 2] += power($i, $k) * g[$k];
   //# end
@@ -91,12 +91,12 @@ fn weightLine(g: array<Value, $TAPS>) -> array<Value, EDGE> {
   return u;
 }
 
-fn outputLine(m: array<Value, EDGE>) -> array<Value, RESULT> {
-  var r: array<Value, RESULT>;
+fn outputLine(m: array<vec4f, EDGE>) -> array<vec4f, RESULT> {
+  var r: array<vec4f, RESULT>;
   r[0] = m[0];
   r[RESULT - 1] = m[EDGE - 1];
   //# for i in 0..$PAIRS
-  let parts$i = array<Value, 2>(m[2 * $i + 1] + m[2 * $i + 2], m[2 * $i + 1] - m[2 * $i + 2]);
+  let parts$i = array<vec4f, 2>(m[2 * $i + 1] + m[2 * $i + 2], m[2 * $i + 1] - m[2 * $i + 2]);
   //# for k in 0..$RESULT
   r[$k] += power($i, $k) * parts$i[$k % 2];
   //# end
@@ -105,11 +105,11 @@ fn outputLine(m: array<Value, EDGE>) -> array<Value, RESULT> {
 }
 
 // The transpose of outputLine.
-fn gradientLine(g: array<Value, RESULT>) -> array<Value, EDGE> {
-  var v: array<Value, EDGE>;
+fn gradientLine(g: array<vec4f, RESULT>) -> array<vec4f, EDGE> {
+  var v: array<vec4f, EDGE>;
   v[0] = g[0];
   //# for i in 0..$PAIRS
-  var parts$i: array<Value, 2>;
+  var parts$i: array<vec4f, 2>;
   //# for k in 0..$RESULT
   parts$i[$k % 2] += power($i, $k) * g[$k];
   //# end
@@ -121,12 +121,12 @@ fn gradientLine(g: array<Value, RESULT>) -> array<Value, EDGE> {
 }
 
 // The transpose of weightLine.
-fn collectLine(m: array<Value, EDGE>) -> array<Value, $TAPS> {
-  var g: array<Value, $TAPS>;
+fn collectLine(m: array<vec4f, EDGE>) -> array<vec4f, $TAPS> {
+  var g: array<vec4f, $TAPS>;
   g[0] = m[0] / allPairs()[0];
   g[$TAPS - 1] = m[EDGE - 1];
   //# for i in 0..$PAIRS
-  let parts$i = array<Value, 2>(share($i) * (m[2 * $i + 1] + m[2 * $i + 2]), share($i) * (m[2 * $i + 1] - m[2 * $i + 2]));
+  let parts$i = array<vec4f, 2>(share($i) * (m[2 * $i + 1] + m[2 * $i + 2]), share($i) * (m[2 * $i + 1] - m[2 * $i + 2]));
   //# for k in 0..$TAPS
   g[$k] += power($i, $k) * parts$i[$k % 2];
   //# end

@@ -1,10 +1,18 @@
-// Tiles of which both axes are transformed alike. Single numbers: four at once are hardly faster in kernels as long as these, and take
-// four times as long to compile.
-alias Value = f32;
-fn masked(v: Value, column: u32, width: u32) -> Value { return select(v, 0.0, column >= width); }
+// Tiles of which both axes are transformed alike: along the first by the transforms as they are written, along the second by what a line of
+// the tile counts in each of the result, which is the same transform of a unit vector. So lines can be taken in a loop:
+// spelled out, they outgrow a processor's instruction cache.
 
-fn inputDown(d: array<Value, EDGE>) -> array<Value, EDGE> { return inputLine(d); }
-fn weightDown(g: array<Value, $TAPS>) -> array<Value, EDGE> { return weightLine(g); }
-fn outputDown(m: array<Value, EDGE>) -> array<Value, RESULT> { return outputLine(m); }
-fn gradientDown(g: array<Value, RESULT>) -> array<Value, EDGE> { return gradientLine(g); }
-fn collectDown(m: array<Value, EDGE>) -> array<Value, $TAPS> { return collectLine(m); }
+fn unit(at: u32) -> array<vec4f, EDGE> {
+  var e: array<vec4f, EDGE>;
+  //# for i in 0..$EDGE
+  e[$i] = vec4f(select(0.0, 1.0, at == $i));
+  //# end
+  return e;
+}
+
+fn inputShare(r: u32) -> array<vec4f, EDGE> { return inputLine(unit(r)); }
+fn outputShare(r: u32) -> array<vec4f, RESULT> { return outputLine(unit(r)); }
+fn weightShare(r: u32) -> array<vec4f, $TAPS> { return collectLine(unit(r)); }
+
+// A loop bound the compiler must not know, so that it does not unroll.
+fn lines() -> u32 { return P.lines; }

@@ -41,8 +41,7 @@ class Rewriting {
   constructor(private readonly shader: string, private readonly binding: string, text: string) {
     this.declaration = new RegExp(`(var<storage,\\s*read(?:_write)?>\\s*${binding}\\s*:\\s*array<)([^>]+>?)(>\\s*;)`);
     const element = this.declaration.exec(text)?.[2] ?? this.refuse('it is no array in a buffer');
-    const type = new RegExp(`alias ${element}\\s*=\\s*(\\w+)`).exec(text)?.[1] ?? element;
-    this.twin = TWINS[type] ?? this.refuse(`its elements are ${type}`);
+    this.twin = TWINS[element] ?? this.refuse(`its elements are ${element}`);
     if (new RegExp(`&\\s*${binding}\\b`).test(text)) this.refuse('its address is taken');
   }
 

@@ -16,16 +16,14 @@ interface Tiles {
   readonly result: Pair;
   readonly taps: Pair;
   readonly shader: Shader;
-  /** Values of the shader in a vec4f. */
-  readonly perQuad: 1 | 4;
 }
 
 const shaders = {
   square: new Shader('winograd', source, { down: 'winograd-square' }),
   line: new Shader('winograd line', source, { down: 'winograd-line' }),
 };
-const square = (result: number, taps: number): Tiles => ({ result: [result, result], taps: [taps, taps], shader: shaders.square, perQuad: 4 });
-const line = (result: number, taps: number): Tiles => ({ result: [1, result], taps: [1, taps], shader: shaders.line, perQuad: 1 });
+const square = (result: number, taps: number): Tiles => ({ result: [result, result], taps: [taps, taps], shader: shaders.square });
+const line = (result: number, taps: number): Tiles => ({ result: [1, result], taps: [1, taps], shader: shaders.line });
 
 const TILES: readonly Tiles[] = [square(2, 3), square(4, 3), square(4, 5), line(2, 3), line(4, 3), line(4, 7)];
 
@@ -56,16 +54,19 @@ const bestTiles = (w: Shape, y: Shape): Tiles | undefined => {
 /** What the tiles of 4×4 results save at best: their gain is the unit of a tuning's `winograd`. */
 const BEST_GAIN = 9 / (36 / 16) - 1;
 
+/** The direct gradient of the weights is slower than the other products (bench/RESULTS.md), so that this pays from so many times the channels. */
+const WEIGHT_GRADIENT = 0.6;
+
 /**
- * Whether a convolution to y [N, H, W, D] may and should go this way, with both of its gradients. The transforms are work per
- * channel, what they save is work per pair of channels, and tiles over the edge lose part of it.
+ * Whether a convolution to y [N, H, W, D] may and should go this way, or the gradient of its input, or that of its weights. The transforms
+ * are work per channel, what they save is work per pair of channels, and tiles over the edge lose part of it.
  */
-export const suitsWinograd = ({ gemm }: Runtime, w: Shape, y: Shape, a: ConvAttrs): boolean => {
+export const suitsWinograd = ({ gemm }: Runtime, w: Shape, y: Shape, a: ConvAttrs, result: 'image' | 'weights' = 'image'): boolean => {
   if (gemm.winograd === 0 || a.groups !== 1 || [...a.stride, ...a.dilation].some((n) => n !== 1)) return false;
   const tiles = bestTiles(w, y);
   if (!tiles || a.padding[0] >= w[0]! || a.padding[1] >= w[1]!) return false;
   const gain = (w[0]! * w[1]! * y[1]! * y[2]!) / costOf(sidesOf(y, isTurned(w)), tiles) - 1;
-  return Math.sqrt(w[2]! * w[3]!) * (gain / BEST_GAIN) >= gemm.winograd;
+  return Math.sqrt(w[2]! * w[3]!) * (gain / BEST_GAIN) >= gemm.winograd * (result === 'weights' ? WEIGHT_GRADIENT : 1);
 };
 
 /** The transformed tiles of a part should stay in a processor's outer cache, and far below the limit of a binding. */
@@ -107,11 +108,9 @@ const paramsOf = ({ tiles, turns, padding, x, y }: Plan, part: Part) => {
   const [[inH, inW], [outH, outW]] = [sidesOf(x, turns), sidesOf(y, turns)];
   const [[inLine, inPixel], [outLine, outPixel]] = [turned([x[2]!, 1], turns), turned([y[2]!, 1], turns)];
   const [tilesY, tilesX] = countAlong([outH, outW], tiles);
-  return { inH, inW, inLine, inPixel, outH, outW, outLine, outPixel, tilesY, tilesX, firstTile: part.first, tiles: part.tiles, padY: padding[0], padX: padding[1] };
+  const lines = edgeOf(tiles)[0];
+  return { inH, inW, inLine, inPixel, outH, outW, outLine, outPixel, tilesY, tilesX, firstTile: part.first, tiles: part.tiles, padY: padding[0], padX: padding[1], lines };
 };
-
-/** Values in a row. */
-const lanesOf = ({ perQuad }: Tiles, shape: Shape): number => perQuad * quadsPerRow(shape);
 
 const kernelOf = (tiles: Tiles, entry: string, flip?: boolean): Kernel => {
   const [[DOWN_EDGE, EDGE], [DOWN_RESULT, RESULT], [DOWN_TAPS, TAPS]] = [edgeOf(tiles), tiles.result, tiles.taps];
@@ -124,8 +123,8 @@ const transformed = (runtime: Runtime, tiles: Tiles, rows: number, columns: numb
 /** The tiles of a part of an image's pixels, or of a gradient's: [products, tiles, channels]. */
 const transformTiles = (entry: 'input' | 'gradient', source: Tensor, { tiles }: Plan, params: ReturnType<typeof paramsOf>): Tensor => {
   const y = transformed(source.runtime, tiles, params.tiles, source.shape[3]!);
-  const lanes = lanesOf(tiles, source.shape);
-  dispatch(source.runtime, kernelOf(tiles, entry), { source, y }, { ...params, channels: 0, lanes, ...epilogueParams({}) }, gridFor(params.tiles * lanes));
+  const quads = quadsPerRow(source.shape);
+  dispatch(source.runtime, kernelOf(tiles, entry), { source, y }, { ...params, channels: 0, quads, ...epilogueParams({}) }, gridFor(params.tiles * quads));
   return y;
 };
 
@@ -153,8 +152,8 @@ export const winograd = (x: Tensor, w: Tensor, y: Tensor, options: WinogradOptio
 const transformWeights = (w: Tensor, plan: Plan, flip: boolean): Tensor => {
   const [, , rows, columns] = w.shape as [number, number, number, number];
   const weights = transformed(w.runtime, plan.tiles, rows, columns);
-  const lanes = lanesOf(plan.tiles, w.shape);
-  dispatch(w.runtime, kernelOf(plan.tiles, 'weights', flip), { source: w, y: weights }, { ...paramsOf(plan, WHOLE), channels: rows, lanes, ...epilogueParams({}) }, gridFor(rows * lanes));
+  const quads = quadsPerRow(w.shape);
+  dispatch(w.runtime, kernelOf(plan.tiles, 'weights', flip), { source: w, y: weights }, { ...paramsOf(plan, WHOLE), channels: rows, quads, ...epilogueParams({}) }, gridFor(rows * quads));
   return weights;
 };
 
@@ -165,9 +164,9 @@ const computePart = (x: Tensor, weights: Tensor, y: Tensor, plan: Plan, part: Pa
   const tiles = transformTiles('input', x, plan, params);
   const multiplied = transformed(runtime, plan.tiles, part.tiles, width);
   gemmRows(tiles, weights, multiplied, rowsGeometry(part.tiles), extentsOf(depth, width, tiles, weights, multiplied), { transposed: flip ?? false });
-  const lanes = lanesOf(plan.tiles, y.shape);
+  const quads = quadsPerRow(y.shape);
   dispatch(runtime, kernelOf(plan.tiles, 'output'), { source: multiplied, ...epilogueBindings(epilogue, multiplied), y },
-    { ...params, channels: width, lanes, ...epilogueParams(epilogue) }, gridFor(part.tiles * lanes));
+    { ...params, channels: width, quads, ...epilogueParams(epilogue) }, gridFor(part.tiles * quads));
 });
 
 /** The gradient of w [KH, KW, C, D] from x [N, H, W, C] and the output's gradient. Fills `result` completely, or adds to it. */
@@ -182,6 +181,6 @@ export const winogradGradWeight = (x: Tensor, grad: Tensor, result: Tensor, padd
       gemmWeights(tiles, gradients, multiplied, rowsGeometry(part.tiles), extentsOf(depth, width, tiles, gradients, multiplied), { accumulate: part.first > 0 });
     });
   }
-  const lanes = lanesOf(plan.tiles, grad.shape);
-  dispatch(x.runtime, kernelOf(plan.tiles, 'collect'), { source: multiplied, y: result }, { ...paramsOf(plan, WHOLE), channels: depth, lanes, ...epilogueParams(epilogue) }, gridFor(depth * lanes));
+  const quads = quadsPerRow(grad.shape);
+  dispatch(x.runtime, kernelOf(plan.tiles, 'collect'), { source: multiplied, y: result }, { ...paramsOf(plan, WHOLE), channels: depth, quads, ...epilogueParams(epilogue) }, gridFor(depth * quads));
 });
