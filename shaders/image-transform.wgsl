@@ -50,7 +50,7 @@ fn pictureOf(image: u32) -> Picture {
 fn tapsUnder(centre: f32, reach: f32, length: u32) -> vec2u {
   let limit = f32(length);
   let first = clamp(floor(centre - reach + 0.5), 0.0, limit - 1.0);
-  return vec2u(u32(first), u32(clamp(floor(centre + reach + 0.5), first + 1.0, limit)));
+  return vec2u(vec2i(nearest(first), nearest(clamp(floor(centre + reach + 0.5), first + 1.0, limit))));
 }
 fn triangle(i: u32, centre: f32, reach: f32) -> f32 {
   return max(1.0 - abs(f32(i) + 0.5 - centre) / reach, 0.0);
@@ -107,20 +107,46 @@ fn rowSum(base: u32, across: Across) -> vec3f {
   }
   return sum;
 }
-// The window's colour in a row of the output, in 0 ... 1.
-fn resampled(picture: Picture, across: Across, row: u32) -> vec3f {
-  let centre = picture.origin.y + (f32(row) + 0.5) * picture.scale.y;
-  let reach = max(picture.scale.y, 1.0);
-  let down = tapsUnder(centre, reach, picture.size.y);
-  var sum = vec3f(0.0);
-  var total = 0.0;
-  for (var j = down.x; j < down.y; j++) {
-    let weight = triangle(j, centre, reach);
-    sum += weight * rowSum(picture.offset + j * picture.size.x, across);
-    total += weight;
-  }
-  return sum / (total * across.total);
+// What the source rows read so far add up to, for a row of the output and for the one behind it: when shrinking, each of them counts in
+// two rows at most, and is read once.
+struct Down {
+  ahead: u32,         // the first source row that was not read
+  sum: vec3f,
+  total: f32,         // of the weights
+  nextSum: vec3f,
+  nextTotal: f32,
 }
+fn downFrom(picture: Picture, row: u32) -> Down {
+  return Down(tapsUnder(centreOf(picture, row), max(picture.scale.y, 1.0), picture.size.y).x, vec3f(0.0), 0.0, vec3f(0.0), 0.0);
+}
+fn centreOf(picture: Picture, row: u32) -> f32 {
+  return picture.origin.y + (f32(row) + 0.5) * picture.scale.y;
+}
+// Reads what is missing for a row of the output.
+fn reached(picture: Picture, across: Across, row: u32, before: Down) -> Down {
+  var down = before;
+  let centre = centreOf(picture, row);
+  let nextCentre = centreOf(picture, row + 1u);
+  let reach = max(picture.scale.y, 1.0);
+  let end = tapsUnder(centre, reach, picture.size.y).y;
+  for (; down.ahead < end; down.ahead++) {
+    let colour = rowSum(picture.offset + down.ahead * picture.size.x, across);
+    let weight = triangle(down.ahead, centre, reach);
+    let nextWeight = triangle(down.ahead, nextCentre, reach);
+    down.sum += weight * colour;
+    down.total += weight;
+    down.nextSum += nextWeight * colour;
+    down.nextTotal += nextWeight;
+  }
+  return down;
+}
+fn following(picture: Picture, row: u32, down: Down) -> Down {
+  // When enlarging, a source row counts in any number of rows.
+  if (picture.scale.y < 1.0) { return downFrom(picture, row); }
+  return Down(down.ahead, down.nextSum, down.nextTotal, vec3f(0.0), 0.0);
+}
+// The window's colour, in 0 ... 1.
+fn colourIn(down: Down, across: Across) -> vec3f { return down.sum / (down.total * across.total); }
 
 fn jittered(colour: vec3f, kind: u32, factor: f32, meanGrey: f32) -> vec3f {
   if (factor == 1.0) { return colour; }
@@ -150,7 +176,12 @@ fn direct(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: 
   if (walk.image >= P.batch) { return; }
   let picture = pictureOf(walk.image);
   let across = acrossOf(picture, walk.column);
-  for (var row = walk.row; row < walk.end; row++) { y[pixelOf(walk, row)] = finished(picture, resampled(picture, across, row), 0.0); }
+  var down = downFrom(picture, walk.row);
+  for (var row = walk.row; row < walk.end; row++) {
+    down = reached(picture, across, row, down);
+    y[pixelOf(walk, row)] = finished(picture, colourIn(down, across), 0.0);
+    down = following(picture, row + 1u, down);
+  }
 }
 
 // With contrast, which needs the mean grey of the picture as it is at that point, in four steps.
@@ -161,7 +192,12 @@ fn resample(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups
   if (walk.image >= P.batch) { return; }
   let picture = pictureOf(walk.image);
   let across = acrossOf(picture, walk.column);
-  for (var row = walk.row; row < walk.end; row++) { y[pixelOf(walk, row)] = vec4f(resampled(picture, across, row), 0.0); }
+  var down = downFrom(picture, walk.row);
+  for (var row = walk.row; row < walk.end; row++) {
+    down = reached(picture, across, row, down);
+    y[pixelOf(walk, row)] = vec4f(colourIn(down, across), 0.0);
+    down = following(picture, row + 1u, down);
+  }
 }
 
 @compute @workgroup_size(64)
@@ -169,7 +205,7 @@ fn sumGreys(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups
   let lane = local.x;
   let row = invocation(group, groups, lane);
   if (row >= P.batch * P.size) { return; }
-  let picture = pictureOf(row / P.size);
+  let picture = pictureOf(quotient(row, P.size));
   var sum = 0.0;
   for (var x = 0u; x < P.size; x++) {
     var c = raw[row * P.size + x].xyz;
