@@ -17,8 +17,7 @@ fn axisOf(size: u32, outSize: u32, aligned: bool) -> Axis {
 fn positionOf(o: u32, axis: Axis) -> Cell {
   return cellOf(u32(i32(o * axis.step + axis.parts) + axis.offset), axis.parts);
 }
-// Outputs from one on, which lies `part` behind a source element, that come before the next source element. The half keeps the
-// division of numbers below 2^20 away from whole results, so that its rounding does not matter.
+// Outputs from one on, which lies `part` behind a source element, that come before the next source element.
 fn outputsFrom(part: u32, axis: Axis) -> u32 {
-  return select(0u, u32((f32(axis.parts - part) - 0.5) / f32(axis.step)) + 1u, part < axis.parts);
+  return select(0u, quotient(axis.parts - part + axis.step - 1u, axis.step), part < axis.parts);
 }
