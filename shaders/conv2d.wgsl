@@ -24,26 +24,36 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> result: array<f32>;
 @group(1) @binding(0) var<uniform> P: Params;
 
+struct Place {
+  image: u32,
+  y: u32,
+  x: u32,
+  channel: u32,
+}
+// Of an element of images of the given size.
+fn placeOf(i: u32, height: u32, width: u32, channels: u32) -> Place {
+  let pixel = cellOf(i, channels);
+  let line = cellOf(pixel.row, width);
+  let image = cellOf(line.row, height);
+  return Place(image.row, image.column, line.column, pixel.column);
+}
+
 @compute @workgroup_size(64)
 fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
   let lane = local.x;
   let i = linearWorkgroup(group, groups) * 64u + lane;
   if (i >= P.images * P.outH * P.outW * P.outStride) { return; }
-  let pixel = cellOf(i, P.outStride);
-  let channel = pixel.column;
-  let line = cellOf(pixel.row, P.outW);
-  let ox = line.column;
-  let image = quotient(line.row, P.outH);
-  let oy = line.row - image * P.outH;
+  let place = placeOf(i, P.outH, P.outW, P.outStride);
+  let channel = place.channel;
   var sum = 0.0;
   if (channel < P.groups * P.groupOut) {
-    let first = (channel / P.groupOut) * P.groupIn;
+    let first = quotient(channel, P.groupOut) * P.groupIn;
     for (var r = 0u; r < P.kernelH; r++) {
-      let iy = i32(oy * P.strideY + r * P.dilationY) - i32(P.padY);
+      let iy = i32(place.y * P.strideY + r * P.dilationY) - i32(P.padY);
       for (var s = 0u; s < P.kernelW; s++) {
-        let ix = i32(ox * P.strideX + s * P.dilationX) - i32(P.padX);
+        let ix = i32(place.x * P.strideX + s * P.dilationX) - i32(P.padX);
         if (iy < 0 || iy >= i32(P.inH) || ix < 0 || ix >= i32(P.inW)) { continue; }
-        let at = ((image * P.inH + u32(iy)) * P.inW + u32(ix)) * P.inStride + first;
+        let at = ((place.image * P.inH + u32(iy)) * P.inW + u32(ix)) * P.inStride + first;
         let tap = (r * P.kernelW + s) * P.groupIn * P.outStride + channel;
         for (var c = 0u; c < P.groupIn; c++) { sum += x[at + c] * w[tap + c * P.outStride]; }
       }
@@ -57,26 +67,22 @@ fn gradInput(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) group
   let lane = local.x;
   let i = linearWorkgroup(group, groups) * 64u + lane;
   if (i >= P.images * P.inH * P.inW * P.inStride) { return; }
-  let pixel = cellOf(i, P.inStride);
-  let channel = pixel.column;
-  let line = cellOf(pixel.row, P.inW);
-  let ix = line.column;
-  let image = quotient(line.row, P.inH);
-  let iy = line.row - image * P.inH;
+  let place = placeOf(i, P.inH, P.inW, P.inStride);
+  let channel = place.channel;
   var sum = 0.0;
   if (channel < P.groups * P.groupIn) {
-    let first = (channel / P.groupIn) * P.groupOut;
-    let within = channel % P.groupIn;
+    let member = cellOf(channel, P.groupIn);
+    let first = member.row * P.groupOut;
     for (var r = 0u; r < P.kernelH; r++) {
-      let ty = i32(iy + P.padY) - i32(r * P.dilationY);
+      let ty = i32(place.y + P.padY) - i32(r * P.dilationY);
       for (var s = 0u; s < P.kernelW; s++) {
-        let tx = i32(ix + P.padX) - i32(s * P.dilationX);
+        let tx = i32(place.x + P.padX) - i32(s * P.dilationX);
         if (ty < 0 || tx < 0 || u32(ty) % P.strideY != 0u || u32(tx) % P.strideX != 0u) { continue; }
         let oy = u32(ty) / P.strideY;
         let ox = u32(tx) / P.strideX;
         if (oy >= P.outH || ox >= P.outW) { continue; }
-        let at = ((image * P.outH + oy) * P.outW + ox) * P.outStride + first;
-        let tap = ((r * P.kernelW + s) * P.groupIn + within) * P.outStride + first;
+        let at = ((place.image * P.outH + oy) * P.outW + ox) * P.outStride + first;
+        let tap = ((r * P.kernelW + s) * P.groupIn + member.column) * P.outStride + first;
         for (var c = 0u; c < P.groupOut; c++) { sum += gradient[at + c] * w[tap + c]; }
       }
     }
@@ -91,18 +97,20 @@ fn gradWeight(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grou
   let i = linearWorkgroup(group, groups) * 64u + lane;
   let size = P.kernelH * P.kernelW * P.groupIn * P.outStride;
   if (i >= P.images * size) { return; }
-  let image = i / size;
-  let channel = i % P.outStride;
-  let within = (i / P.outStride) % P.groupIn;
-  let tap = (i % size) / (P.outStride * P.groupIn);
+  let row = cellOf(i, P.outStride);
+  let channel = row.column;
+  let member = cellOf(row.row, P.groupIn);
+  let tap = cellOf(member.row, P.kernelH * P.kernelW);
+  let image = tap.row;
+  let offset = cellOf(tap.column, P.kernelW);
   var sum = 0.0;
   if (channel < P.groups * P.groupOut) {
-    let source = (channel / P.groupOut) * P.groupIn + within;
+    let source = quotient(channel, P.groupOut) * P.groupIn + member.column;
     for (var oy = 0u; oy < P.outH; oy++) {
-      let iy = i32(oy * P.strideY + (tap / P.kernelW) * P.dilationY) - i32(P.padY);
+      let iy = i32(oy * P.strideY + offset.row * P.dilationY) - i32(P.padY);
       if (iy < 0 || iy >= i32(P.inH)) { continue; }
       for (var ox = 0u; ox < P.outW; ox++) {
-        let ix = i32(ox * P.strideX + (tap % P.kernelW) * P.dilationX) - i32(P.padX);
+        let ix = i32(ox * P.strideX + offset.column * P.dilationX) - i32(P.padX);
         if (ix < 0 || ix >= i32(P.inW)) { continue; }
         sum += x[((image * P.inH + u32(iy)) * P.inW + u32(ix)) * P.inStride + source]
           * gradient[((image * P.outH + oy) * P.outW + ox) * P.outStride + channel];
