@@ -24,15 +24,15 @@ export interface Tuning {
   readonly tile: string;
   /** tile: whether matrix units multiply float16 operands, where the adapter has them. */
   readonly matrices: boolean;
-  /** Fewest channels (mean of input and output) for Winograd's algorithm on 3×3 taps in large images, and more where it gains less, or fewer for the gradient of the weights; 0: never. */
+  /** Fewest channels (mean of input and output) for Winograd's algorithm on 3×3 taps in large images, and more where it gains less; 0: never. */
   readonly winograd: number;
 }
 
 /** By adapter class; see {@link tuningKey}. Figures: bench/RESULTS.md. */
 const DEFAULTS = {
-  lavapipe: { kind: 'broadcast', sums: 64, images: true, tile: 'fit', matrices: true, winograd: 50 },
-  swiftshader: { kind: 'broadcast', sums: 32, images: false, tile: 'fit', matrices: true, winograd: 40 },
-  software: { kind: 'broadcast', sums: 64, images: false, tile: 'fit', matrices: true, winograd: 40 },
+  lavapipe: { kind: 'broadcast', sums: 64, images: true, tile: 'fit', matrices: true, winograd: 66 },
+  swiftshader: { kind: 'broadcast', sums: 32, images: false, tile: 'fit', matrices: true, winograd: 66 },
+  software: { kind: 'broadcast', sums: 64, images: false, tile: 'fit', matrices: true, winograd: 66 },
   gpu: { kind: 'tile', sums: 64, images: false, tile: 'fit', matrices: true, winograd: 0 },
 } satisfies Record<string, Tuning>;
 

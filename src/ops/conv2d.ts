@@ -120,7 +120,7 @@ const gradWeight = (grad: Tensor, x: Tensor, w: Shape, dtype: DType, a: ConvAttr
     sumInto(parts, result, { accumulate });
   } else if (suitsPatches(x.runtime, w, grad.shape, a)) {
     patchesGradWeight(x, grad, result, a, { accumulate });
-  } else if (suitsWinograd(x.runtime, w, grad.shape, a, 'weights')) {
+  } else if (suitsWinograd(x.runtime, w, grad.shape, a)) {
     winogradGradWeight(x, grad, result, a.padding, { accumulate });
   } else {
     const e = extentsOf(x.shape, w, grad.shape, a);

@@ -54,19 +54,16 @@ const bestTiles = (w: Shape, y: Shape): Tiles | undefined => {
 /** What the tiles of 4×4 results save at best: their gain is the unit of a tuning's `winograd`. */
 const BEST_GAIN = 9 / (36 / 16) - 1;
 
-/** The direct gradient of the weights is slower than the other products (bench/RESULTS.md), so that this pays from so many times the channels. */
-const WEIGHT_GRADIENT = 0.6;
-
 /**
- * Whether a convolution to y [N, H, W, D] may and should go this way, or the gradient of its input, or that of its weights. The transforms
- * are work per channel, what they save is work per pair of channels, and tiles over the edge lose part of it.
+ * Whether a convolution to y [N, H, W, D] may and should go this way, with both of its gradients. The transforms are work per
+ * channel, what they save is work per pair of channels, and tiles over the edge lose part of it.
  */
-export const suitsWinograd = ({ gemm }: Runtime, w: Shape, y: Shape, a: ConvAttrs, result: 'image' | 'weights' = 'image'): boolean => {
+export const suitsWinograd = ({ gemm }: Runtime, w: Shape, y: Shape, a: ConvAttrs): boolean => {
   if (gemm.winograd === 0 || a.groups !== 1 || [...a.stride, ...a.dilation].some((n) => n !== 1)) return false;
   const tiles = bestTiles(w, y);
   if (!tiles || a.padding[0] >= w[0]! || a.padding[1] >= w[1]!) return false;
   const gain = (w[0]! * w[1]! * y[1]! * y[2]!) / costOf(sidesOf(y, isTurned(w)), tiles) - 1;
-  return Math.sqrt(w[2]! * w[3]!) * (gain / BEST_GAIN) >= gemm.winograd * (result === 'weights' ? WEIGHT_GRADIENT : 1);
+  return Math.sqrt(w[2]! * w[3]!) * (gain / BEST_GAIN) >= gemm.winograd;
 };
 
 /** The transformed tiles of a part should stay in a processor's outer cache, and far below the limit of a binding. */
