@@ -102,6 +102,7 @@ fn weights(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
   //# end
   for (var e = 0u; e < lines(); e++) {
     let share = weightShare(e);
+    // Without this value some drivers go on with that of the turn before.
     var line = array<vec4f, $TAPS>();
     //# for r in 0..$DOWN_TAPS
     //# for c in 0..$TAPS
@@ -183,6 +184,7 @@ fn gradient(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups
   //# end
   for (var e = 0u; e < lines(); e++) {
     let share = outputShare(e);
+    // As above.
     var line = array<vec4f, RESULT>();
     //# for r in 0..$DOWN_RESULT
     //# for c in 0..$RESULT
