@@ -22,7 +22,8 @@ import { configOf } from './support/default-training.js';
 import { portableImages, portableSigned } from './support/portable.js';
 import { openRuntime } from './support/runtime.js';
 
-const runtime = await openRuntime();
+// Sums as they are written: the roundings of Winograd's algorithm, which the signed square root magnifies near zero, are not what is compared.
+const runtime = await openRuntime({ winograd: 'off' });
 t.teardown(() => runtime.device.close());
 
 type Results = Record<string, { data: Float32Array; dims: readonly number[] }>;
