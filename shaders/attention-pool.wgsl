@@ -69,8 +69,9 @@ fn addAt(place: u32, value: u32, gradient: f32) {
 fn toFeatures(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
   let lane = local.x;
   let i = linearWorkgroup(group, groups) * 8u + lane;
-  let image = quotient(i, P.channelQuads);
-  let channel = i - image * P.channelQuads;
+  let at = cellOf(i, P.channelQuads);
+  let image = at.row;
+  let channel = at.column;
   if (image >= P.batch) { return; }
   for (var map = 0u; map < P.maps; map++) {
     let row = (image * P.maps + map) * P.channelQuads + channel;
@@ -87,8 +88,9 @@ fn toFeatures(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grou
 fn toMaps(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
   let lane = local.x;
   let i = linearWorkgroup(group, groups) * 8u + lane;
-  let image = quotient(i, P.maps);
-  let map = i - image * P.maps;
+  let at = cellOf(i, P.maps);
+  let image = at.row;
+  let map = at.column;
   if (image >= P.batch) { return; }
   for (var channel = 0u; channel < P.channelQuads; channel++) {
     let row = i * P.channelQuads + channel;

@@ -71,8 +71,9 @@ fn backward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups
   let lane = local.x;
   let i = linearWorkgroup(group, groups) * 64u + lane;
   if (i >= P.rows * P.quads) { return; }
-  let row = quotient(i, P.quads);
-  let quad = i - row * P.quads;
+  let at = cellOf(i, P.quads);
+  let row = at.row;
+  let quad = at.column;
   let label = labels[row];
   let g = gradient[row * P.perRow] * P.scale;
   let probability = exp(x[i] - kept[row] - kept[P.padded + row]);

@@ -110,11 +110,12 @@ fn centerNorms(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gro
 fn update(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
   let lane = local.x;
   let i = linearWorkgroup(group, groups) * 64u + lane;
-  let row = quotient(i, P.quads);
+  let place = cellOf(i, P.quads);
+  let row = place.row;
   if (row >= P.rows) { return; }
   let label = labels[row];
   if (!known(label)) { return; }
-  let quad = i - row * P.quads;
+  let quad = place.column;
   for (var r = 0u; r < P.rows; r++) {
     let earlier = select(r > row, r < row, ACCUMULATE);
     if (earlier && labels[r] == label) { return; }

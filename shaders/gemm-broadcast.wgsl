@@ -121,8 +121,9 @@ fn weights(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
   let block = down.column * COLUMNS;
   let part = cellOf(down.row, taps);
   let tap = part.column;
-  let batch = quotient(part.row, P.splits);
-  let split = (part.row - batch * P.splits) * GROUPS + lane / COLUMNS;
+  let cut = cellOf(part.row, P.splits);
+  let batch = cut.row;
+  let split = cut.column * GROUPS + lane / COLUMNS;
   //# for i in 0..$WIDE
   let column$i = across.column * (COLUMNS * WIDE) + lane % COLUMNS + COLUMNS * u32($i);
   let place$i = batch * P.wBatch + min(column$i, P.width4 - 1u);

@@ -107,8 +107,8 @@ fn rowSum(base: u32, across: Across) -> vec3f {
   }
   return sum;
 }
-// What the source rows read so far add up to, for a row of the output and for the one behind it: when shrinking, each of them counts in
-// two rows at most, and is read once.
+// What source rows add up to, for a row of the output and for the one behind it: when shrinking, each of them counts in two rows at
+// most, and is read once.
 struct Down {
   ahead: u32,         // the first source row that was not read
   sum: vec3f,
@@ -116,20 +116,19 @@ struct Down {
   nextSum: vec3f,
   nextTotal: f32,
 }
-fn downFrom(picture: Picture, row: u32) -> Down {
-  return Down(tapsUnder(centreOf(picture, row), max(picture.scale.y, 1.0), picture.size.y).x, vec3f(0.0), 0.0, vec3f(0.0), 0.0);
-}
 fn centreOf(picture: Picture, row: u32) -> f32 {
   return picture.origin.y + (f32(row) + 0.5) * picture.scale.y;
 }
-// Reads what is missing for a row of the output.
-fn reached(picture: Picture, across: Across, row: u32, before: Down) -> Down {
-  var down = before;
+// For a row of the output, from what was found for the one before; before the first one nothing was.
+fn downTo(picture: Picture, across: Across, row: u32, before: Down) -> Down {
   let centre = centreOf(picture, row);
   let nextCentre = centreOf(picture, row + 1u);
   let reach = max(picture.scale.y, 1.0);
-  let end = tapsUnder(centre, reach, picture.size.y).y;
-  for (; down.ahead < end; down.ahead++) {
+  let taps = tapsUnder(centre, reach, picture.size.y);
+  var down = Down(max(before.ahead, taps.x), before.nextSum, before.nextTotal, vec3f(0.0), 0.0);
+  // When enlarging, a source row counts in any number of rows.
+  if (picture.scale.y < 1.0) { down = Down(taps.x, vec3f(0.0), 0.0, vec3f(0.0), 0.0); }
+  for (; down.ahead < taps.y; down.ahead++) {
     let colour = rowSum(picture.offset + down.ahead * picture.size.x, across);
     let weight = triangle(down.ahead, centre, reach);
     let nextWeight = triangle(down.ahead, nextCentre, reach);
@@ -139,11 +138,6 @@ fn reached(picture: Picture, across: Across, row: u32, before: Down) -> Down {
     down.nextTotal += nextWeight;
   }
   return down;
-}
-fn following(picture: Picture, row: u32, down: Down) -> Down {
-  // When enlarging, a source row counts in any number of rows.
-  if (picture.scale.y < 1.0) { return downFrom(picture, row); }
-  return Down(down.ahead, down.nextSum, down.nextTotal, vec3f(0.0), 0.0);
 }
 // The window's colour, in 0 ... 1.
 fn colourIn(down: Down, across: Across) -> vec3f { return down.sum / (down.total * across.total); }
@@ -176,11 +170,10 @@ fn direct(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: 
   if (walk.image >= P.batch) { return; }
   let picture = pictureOf(walk.image);
   let across = acrossOf(picture, walk.column);
-  var down = downFrom(picture, walk.row);
+  var down = Down();
   for (var row = walk.row; row < walk.end; row++) {
-    down = reached(picture, across, row, down);
+    down = downTo(picture, across, row, down);
     y[pixelOf(walk, row)] = finished(picture, colourIn(down, across), 0.0);
-    down = following(picture, row + 1u, down);
   }
 }
 
@@ -192,11 +185,10 @@ fn resample(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups
   if (walk.image >= P.batch) { return; }
   let picture = pictureOf(walk.image);
   let across = acrossOf(picture, walk.column);
-  var down = downFrom(picture, walk.row);
+  var down = Down();
   for (var row = walk.row; row < walk.end; row++) {
-    down = reached(picture, across, row, down);
+    down = downTo(picture, across, row, down);
     y[pixelOf(walk, row)] = vec4f(colourIn(down, across), 0.0);
-    down = following(picture, row + 1u, down);
   }
 }
 

@@ -59,11 +59,10 @@ fn divisor(rows: vec2i, columns: vec2i) -> f32 {
 
 // Image, row, column and first vec4f within the pixel of the item-th group of images of the given size.
 fn place(item: u32, height: i32, width: i32) -> vec4u {
-  let groupsOfPixel = P.quads / u32($PER);
-  let pixel = quotient(item, groupsOfPixel);
-  let row = quotient(pixel, u32(width));
-  let image = quotient(row, u32(height));
-  return vec4u(image, row - image * u32(height), pixel - row * u32(width), (item - pixel * groupsOfPixel) * u32($PER));
+  let ofPixel = cellOf(item, P.quads / u32($PER));
+  let ofRow = cellOf(ofPixel.row, u32(width));
+  let ofImage = cellOf(ofRow.row, u32(height));
+  return vec4u(ofImage.row, ofImage.column, ofRow.column, ofPixel.column * u32($PER));
 }
 
 struct Maxima {

@@ -127,9 +127,9 @@ fn argmaxColumns(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) g
   let lane = local.x;
   let i = linearWorkgroup(group, groups) * 64u + lane;
   if (i >= P.outer * P.quads) { return; }
-  let outer = quotient(i, P.quads);
-  let quad = i - outer * P.quads;
-  let base = outer * P.length * P.quads + quad;
+  let column = cellOf(i, P.quads);
+  let quad = column.column;
+  let base = column.row * P.length * P.quads + quad;
   var best = x[base];
   var at = vec4i(0);
   for (var r = 1u; r < P.length; r++) {

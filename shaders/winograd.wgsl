@@ -42,11 +42,10 @@ const DOWN_EDGE = u32($DOWN_EDGE);
 
 // Column, row and image of an item's tile, and its channel.
 fn tileOf(item: u32, width: u32) -> vec4u {
-  let place = quotient(item, width);
-  let tile = P.firstTile + place;
-  let line = quotient(tile, P.tilesX);
-  let image = quotient(line, P.tilesY);
-  return vec4u(tile - line * P.tilesX, line - image * P.tilesY, image, item - place * width);
+  let ofTile = cellOf(item, width);
+  let ofLine = cellOf(P.firstTile + ofTile.row, P.tilesX);
+  let ofImage = cellOf(ofLine.row, P.tilesY);
+  return vec4u(ofLine.column, ofImage.column, ofImage.row, ofTile.column);
 }
 
 // y[e][tile][channel] = (Bt d B)[e] for the DOWN_EDGE * EDGE pixels d of each tile.
