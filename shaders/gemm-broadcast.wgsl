@@ -145,25 +145,29 @@ fn weights(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
   // The same number of steps for all lanes: those past the end of their part add zeros.
   for (var i = 0u; i < steps; i++) {
     //# for u in 0..$PIXELS
-    let iy$u = i32(oy) * P.mulY + tapY;
-    let ix$u = i32(ox) * P.mulX + tapX;
-    let inside$u = iy$u >= 0 && iy$u < i32(P.inH) && ix$u >= 0 && ix$u < i32(P.inW) && p + u32($u) < end;
-    let at$u = safeDepth + select(0u, ((image * P.inH + u32(iy$u)) * P.inW + u32(ix$u)) * P.xPitch, inside$u);
-    ox += 1u;
-    let rowEnds$u = ox == P.outW;
-    ox = select(ox, 0u, rowEnds$u);
-    oy = select(oy, oy + 1u, rowEnds$u);
-    let imageEnds$u = oy == P.outH;
-    oy = select(oy, 0u, imageEnds$u);
-    image = select(image, image + 1u, imageEnds$u);
+    let row$u = min(p + u32($u), P.rows - 1u);
+    var inside$u = p + u32($u) < end;
+    var at$u = safeDepth + row$u * P.xPitch;
+    if (!PLAIN) {
+      let iy$u = i32(oy) * P.mulY + tapY;
+      let ix$u = i32(ox) * P.mulX + tapX;
+      inside$u = inside$u && within(iy$u, P.inH) && within(ix$u, P.inW);
+      at$u = safeDepth + select(0u, ((image * P.inH + u32(iy$u)) * P.inW + u32(ix$u)) * P.xPitch, inside$u);
+      ox += 1u;
+      let rowEnds$u = ox == P.outW;
+      ox = select(ox, 0u, rowEnds$u);
+      oy = select(oy, oy + 1u, rowEnds$u);
+      let imageEnds$u = oy == P.outH;
+      oy = select(oy, 0u, imageEnds$u);
+      image = select(image, image + 1u, imageEnds$u);
+    }
     //# end
     //# for u in 0..$PIXELS
     let a$u = select(vec4f(0.0), loadX(at$u), inside$u);
     //# end
     //# for u in 0..$PIXELS
-    let row$u = min(p + u32($u), P.rows - 1u) * P.wPitch;
     //# for i in 0..$WIDE
-    let b$u$i = loadW(row$u + place$i);
+    let b$u$i = loadW(row$u * P.wPitch + place$i);
     //# end
     //# end
     p += u32($PIXELS);

@@ -142,19 +142,24 @@ fn weights(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
     if (step < steps) {
       //# for i in 0..$LOADS
       {
-        let iy = i32(oy$i) * P.mulY + tapY;
-        let ix = i32(ox$i) * P.mulX + tapX;
-        let inside = p$i < end && within(iy, P.inH) && within(ix, P.inW);
-        a$i = select(Quad(), loadX(begin + select(0u, ((image$i + u32(iy)) * P.inW + u32(ix)) * P.xPitch, inside)), inside);
-        p$i += DEPTH;
-        ox$i += DEPTH;
-        if (ox$i >= P.outW) {
-          let lines = ox$i / P.outW;
-          let images = (oy$i + lines) / P.outH;
-          ox$i -= lines * P.outW;
-          oy$i += lines - images * P.outH;
-          image$i += images * P.inH;
+        var inside = p$i < end;
+        var at = begin + p$i * P.xPitch;
+        if (!PLAIN) {
+          let iy = i32(oy$i) * P.mulY + tapY;
+          let ix = i32(ox$i) * P.mulX + tapX;
+          inside = inside && within(iy, P.inH) && within(ix, P.inW);
+          at = begin + ((image$i + u32(iy)) * P.inW + u32(ix)) * P.xPitch;
+          ox$i += DEPTH;
+          if (ox$i >= P.outW) {
+            let lines = ox$i / P.outW;
+            let images = (oy$i + lines) / P.outH;
+            ox$i -= lines * P.outW;
+            oy$i += lines - images * P.outH;
+            image$i += images * P.inH;
+          }
         }
+        a$i = select(Quad(), loadX(select(begin, at, inside)), inside);
+        p$i += DEPTH;
       }
       //# end
       //# for j in 0..$FETCHES

@@ -100,7 +100,7 @@ const gradInput = (grad: Tensor, w: Tensor, x: Shape, dtype: DType, a: ConvAttrs
   }
   const result = into ?? allocate(grad.runtime, x, 'conv2d input gradient', dtype);
   const accumulate = into !== null;
-  if (suitsWinograd(grad.runtime, w.shape, grad.shape, a)) {
+  if (suitsWinograd(grad.runtime, w.shape, grad.shape, a, 'rows')) {
     winograd(grad, w, result, { padding: [w.shape[0]! - 1 - a.padding[0], w.shape[1]! - 1 - a.padding[1]], flip: true, accumulate });
   } else {
     const e = extentsOf(x, w.shape, grad.shape, a);
@@ -120,7 +120,7 @@ const gradWeight = (grad: Tensor, x: Tensor, w: Shape, dtype: DType, a: ConvAttr
     sumInto(parts, result, { accumulate });
   } else if (suitsPatches(x.runtime, w, grad.shape, a)) {
     patchesGradWeight(x, grad, result, a, { accumulate });
-  } else if (suitsWinograd(x.runtime, w, grad.shape, a)) {
+  } else if (suitsWinograd(x.runtime, w, grad.shape, a, 'weights')) {
     winogradGradWeight(x, grad, result, a.padding, { accumulate });
   } else {
     const e = extentsOf(x.shape, w, grad.shape, a);
@@ -178,7 +178,7 @@ export const convolve = (x: Tensor, w: Tensor, shape: Shape, attrs: ConvAttrs, e
     patchesForward(x, w, y, attrs, epilogue);
     return y;
   }
-  if (suitsWinograd(runtime, w.shape, shape, attrs)) {
+  if (suitsWinograd(runtime, w.shape, shape, attrs, 'rows')) {
     winograd(x, w, y, { padding: attrs.padding, ...epilogue });
     return y;
   }

@@ -230,15 +230,22 @@ export const tilingOf = (runtime: Runtime, form: Form, size: ProductSize): Tilin
 
 const kernels = new WeakMap<Tiling, Map<Shader, Kernel[]>>();
 
-/** A form's kernel with these tiles and switches of shaders/common/gemm.wgsl; looked up without putting its name together each time. */
-export const kernelOf = (shader: Shader, tiling: Tiling, form: Form, transposed = false, plain = false, scatter = false): Kernel => {
+/** Switches of shaders/common/gemm.wgsl. */
+export interface Switches {
+  readonly transposed?: boolean;
+  readonly plain?: boolean;
+  readonly scatter?: boolean;
+}
+
+/** A form's kernel with these tiles and switches; looked up without putting its name together each time. */
+export const kernelOf = (shader: Shader, tiling: Tiling, form: Form, { transposed = false, plain = false, scatter = false }: Switches): Kernel => {
   let known = kernels.get(tiling);
   if (!known) kernels.set(tiling, (known = new Map()));
   let found = known.get(shader);
   if (!found) known.set(shader, (found = []));
-  const place = form === 'weights' ? 8 : (transposed ? 1 : 0) + (plain ? 2 : 0) + (scatter ? 4 : 0);
-  return (found[place] ??= shader.kernel(form, form === 'weights' ? tiling.constants
-    : { ...tiling.constants, TRANSPOSED: transposed ? 1 : 0, PLAIN: plain ? 1 : 0, SCATTER: scatter ? 1 : 0 }));
+  const [TRANSPOSED, PLAIN, SCATTER] = [transposed ? 1 : 0, plain ? 1 : 0, scatter ? 1 : 0];
+  const place = TRANSPOSED + 2 * PLAIN + 4 * SCATTER + (form === 'weights' ? 8 : 0);
+  return (found[place] ??= shader.kernel(form, { ...tiling.constants, TRANSPOSED, PLAIN, SCATTER }));
 };
 
 /** The shader for a product of these operands. Images hold float32. @param sparesX see {@link Tiling} */

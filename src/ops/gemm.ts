@@ -1,5 +1,6 @@
 /** The one family of kernels behind matmul, linear and conv2d, for both kinds of adapter. */
 import { linearGrid, MAX_GROUPS } from '../kernels/grid.js';
+import type { Runtime } from '../kernels/runtime.js';
 import { quadCount } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
 import { type Epilogue, epilogueBindings, epilogueParams } from './epilogue.js';
@@ -28,8 +29,9 @@ export const rowsGeometry = (rows: number): Geometry => ({
   rows, out: [1, rows], source: [1, rows], kernel: [1, 1], mul: [1, 1], offset: [0, 0], step: [0, 0],
 });
 
-/** Whether every pixel of the result is that of the source, so that x is a matrix and there are no pixels to find. */
-const isPlain = (g: Geometry): boolean => {
+/** Whether every pixel of the result is that of the source, so that x is a matrix and there are no pixels to find; the plain kernels find them anyway. */
+const isPlain = ({ gemm }: Runtime, g: Geometry): boolean => {
+  if (gemm.kind === 'plain') return false;
   const one = (pair: readonly [number, number], value: number): boolean => pair[0] === value && pair[1] === value;
   const same = one(g.kernel, 1) && one(g.mul, 1) && one(g.offset, 0) && g.out[0] === g.source[0] && g.out[1] === g.source[1];
   return same && !g.place && !g.taps?.first;
@@ -111,7 +113,7 @@ export const gemmRows = (x: Tensor, w: Tensor, y: Tensor, g: Geometry, e: Extent
   const { runtime } = x;
   const { transposed = false } = options;
   const tiling = tilingOf(runtime, 'rows', { height: ceilDiv(g.rows, 4), width: ceilDiv(e.width, 4), depth: 0, copies: e.batches, halves: multipliesMatrices(runtime.gemm, x, w) });
-  const plain = isPlain(g) && runtime.gemm.kind !== 'plain';
+  const plain = isPlain(runtime, g);
   const bare = e.batches === 1 && !options.bias && !options.residual && !options.relu;
   if (plain && bare && runtime.gemm.kind === 'tile') {
     const parts = partsOfDepth(ceilDiv(e.width, 4 * tiling.columns) * ceilDiv(g.rows, tiling.rows), e.depth);
@@ -120,7 +122,7 @@ export const gemmRows = (x: Tensor, w: Tensor, y: Tensor, g: Geometry, e: Extent
       return;
     }
   }
-  const kernel = kernelOf(shaderFor(runtime, x, w, tiling.sparesX && plain && !transposed), tiling, 'rows', transposed, plain, g.place !== undefined);
+  const kernel = kernelOf(shaderFor(runtime, x, w, tiling.sparesX && plain && !transposed), tiling, 'rows', { transposed, plain, scatter: g.place !== undefined });
   const params = paramsOf(g, e, tiling, options);
   params.rowTiles = ceilDiv(g.rows, tiling.rows);
   const packed = plain && runtime.gemm.kind === 'broadcast' && !transposed && e.batches === 1 ? packOperands(x, w, e, tiling, params) : { x, w };
@@ -157,7 +159,8 @@ export const gemmWeights = (x: Tensor, w: Tensor, y: Tensor, g: Geometry, e: Ext
   params.rowTiles = rowTiles;
   params.splits = splits;
   params.ySplit = quadCount(y.shape);
-  dispatch(runtime, kernelOf(shaderFor(runtime, x, w, tiling.sparesX && taps === 1), tiling, 'weights'), { x, w, ...epilogueBindings(own, w), y: target }, params, linearGrid(tiles * splits));
+  const kernel = kernelOf(shaderFor(runtime, x, w, tiling.sparesX && taps === 1), tiling, 'weights', { plain: isPlain(runtime, g) });
+  dispatch(runtime, kernel, { x, w, ...epilogueBindings(own, w), y: target }, params, linearGrid(tiles * splits));
   runtime.recorder.weigh(flopsOf(g, e));
   if (parts > 1) sumInto(target, y, epilogue);
 };

@@ -54,20 +54,26 @@ const bestTiles = (w: Shape, y: Shape): Tiles | undefined => {
 /** What the tiles of 4×4 results save at best: their gain is the unit of a tuning's `winograd`. */
 const BEST_GAIN = 9 / (36 / 16) - 1;
 
+/** Weight gradients gain from fewer channels on: what they save are products that are slower than those along rows. */
+const FEWER = { rows: 1, weights: 0.65 } as const;
+
 /**
- * Whether a convolution to y [N, H, W, D] may and should go this way, with both of its gradients. The transforms are work per
- * channel, what they save is work per pair of channels, and tiles over the edge lose part of it.
+ * Whether a convolution to y [N, H, W, D], its input's gradient (both work along rows) or its weights' may and should go this way.
+ * The transforms are work per channel, what they save is work per pair of channels, and tiles over the edge lose part of it.
  */
-export const suitsWinograd = ({ gemm }: Runtime, w: Shape, y: Shape, a: ConvAttrs): boolean => {
+export const suitsWinograd = ({ gemm }: Runtime, w: Shape, y: Shape, a: ConvAttrs, along: keyof typeof FEWER): boolean => {
   if (gemm.winograd === 0 || a.groups !== 1 || [...a.stride, ...a.dilation].some((n) => n !== 1)) return false;
   const tiles = bestTiles(w, y);
   if (!tiles || a.padding[0] >= w[0]! || a.padding[1] >= w[1]!) return false;
   const gain = (w[0]! * w[1]! * y[1]! * y[2]!) / costOf(sidesOf(y, isTurned(w)), tiles) - 1;
-  return Math.sqrt(w[2]! * w[3]!) * (gain / BEST_GAIN) >= gemm.winograd;
+  return Math.sqrt(w[2]! * w[3]!) * (gain / BEST_GAIN) >= gemm.winograd * FEWER[along];
 };
 
-/** The transformed tiles of a part should stay in a processor's outer cache, and far below the limit of a binding. */
-const PART_BYTES = 16 * 2 ** 20;
+/**
+ * Transformed tiles of a part. Few add little to a step's memory; but each part reads the matrices of all weights, or adds to them, and
+ * should hold some times as much. All should stay in a processor's outer cache, and far below the limit of a binding.
+ */
+const PART_BYTES = { least: 4 * 2 ** 20, timesWeights: 8, most: 16 * 2 ** 20 } as const;
 
 interface Part {
   /** Among all tiles of all images. */
@@ -94,8 +100,11 @@ const planOf = (x: Shape, w: Shape, y: Shape, padding: Pair): Plan => {
 function* partsOf({ tiles, turns, x, y }: Plan): Generator<Part> {
   const [down, across] = countAlong(sidesOf(y, turns), tiles);
   const count = y[0]! * down * across;
-  const bytesPerTile = 16 * productsOf(tiles) * Math.max(quadsPerRow(x), quadsPerRow(y));
-  const most = Math.max(64, Math.floor(PART_BYTES / bytesPerTile));
+  const [narrow, wide] = [quadsPerRow(x), quadsPerRow(y)].sort((a, b) => a - b) as [number, number];
+  const bytesPerTile = 16 * productsOf(tiles) * wide;
+  const weightBytes = bytesPerTile * 4 * narrow;
+  const bytes = Math.min(Math.max(PART_BYTES.least, PART_BYTES.timesWeights * weightBytes), PART_BYTES.most);
+  const most = Math.max(64, Math.floor(bytes / bytesPerTile));
   for (let first = 0; first < count; first += most) yield { first, tiles: Math.min(most, count - first) };
 }
 
