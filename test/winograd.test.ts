@@ -1,7 +1,9 @@
 /** Winograd's algorithm: where it is used, and how much exactness it costs. */
 import t from 'tap';
+import { backward } from '../src/autograd/backward.js';
 import type { Runtime } from '../src/kernels/runtime.js';
 import { CaseRandom } from '../src/ops/cases.js';
+import { WINOGRAD } from '../src/ops/conv2d-cases.js';
 import { conv2d, conv2dOp } from '../src/ops/index.js';
 import { nd } from '../src/ops/nd.js';
 import type { Pair } from '../src/ops/conv-shape.js';
@@ -68,6 +70,33 @@ t.test('its errors are a small multiple of the direct sum\'s', async (t) => {
     // Adapters add up in another order and may fuse multiplications with additions; a wrong coefficient costs orders of magnitude.
     t.ok(direct > 0 && fast < 2 * simulated * direct, `${taps.join('×')}: ${(fast / direct).toFixed(1)} times`);
   }
+});
+
+t.test('an image in several parts', async (t) => {
+  const layer: Layer = { x: [1, 121, 123, 32], w: [3, 3, 32, 32], padding: [1, 1] };
+  const inputs = inputsOf(layer);
+  const grad = normal(3, layer.x);
+  const trained = (runtime: Runtime): Promise<{ results: Float32Array[]; parts: number }> => scope(async () => {
+    setDefaultRuntime(runtime);
+    let parts = 0;
+    runtime.recorder.observe({ dispatching: ({ kernel }) => { parts += kernel.shader.name === 'winograd' && kernel.entry === 'gradient' ? 1 : 0; return null; } });
+    const [x, w] = [tensor(inputs.x, layer.x).requiresGrad_(), tensor(inputs.w, layer.w).requiresGrad_()];
+    const y = conv2d(x, w, null, { padding: layer.padding });
+    backward(y, tensor(grad, y.shape));
+    runtime.recorder.observe(null);
+    const results = await Promise.all([y, x.grad!, w.grad!].map(async (r) => Float32Array.from(await r.data())));
+    for (const leaf of [x, w]) leaf.grad!.release();
+    return { results, parts };
+  });
+  const [fast, direct] = [await trained(wherePossible), await trained(never)];
+  t.ok(fast.parts > 1, `${fast.parts} parts`);
+  t.equal(direct.parts, 0);
+  ['result', 'input gradient', 'weight gradient'].forEach((name, i) => {
+    const scale = direct.results[i]!.reduce((largest, v) => Math.max(largest, Math.abs(v)), 0);
+    const error = fast.results[i]!.reduce((worst, v, k) => Math.max(worst, Math.abs(v - direct.results[i]![k]!)), 0) / scale;
+    // The bound of the op's own cases; a part that is missing or counted twice is an error of a tenth and more.
+    t.ok(error < WINOGRAD.gradient!, `${name}: ${error.toExponential(1)} of its largest value`);
+  });
 });
 
 t.teardown(() => {
