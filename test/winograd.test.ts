@@ -1,6 +1,7 @@
 /** Winograd's algorithm: where it is used, and how much exactness it costs. */
 import t from 'tap';
 import { backward } from '../src/autograd/backward.js';
+import { worstError } from '../src/autograd/verify.js';
 import type { Runtime } from '../src/kernels/runtime.js';
 import { CaseRandom } from '../src/ops/cases.js';
 import { WINOGRAD } from '../src/ops/conv2d-cases.js';
@@ -92,8 +93,7 @@ t.test('an image in several parts', async (t) => {
   t.ok(fast.parts > 1, `${fast.parts} parts`);
   t.equal(direct.parts, 0);
   ['result', 'input gradient', 'weight gradient'].forEach((name, i) => {
-    const scale = direct.results[i]!.reduce((largest, v) => Math.max(largest, Math.abs(v)), 0);
-    const error = fast.results[i]!.reduce((worst, v, k) => Math.max(worst, Math.abs(v - direct.results[i]![k]!)), 0) / scale;
+    const { error } = worstError(fast.results[i]!, direct.results[i]!);
     // The bound of the op's own cases; a part that is missing or counted twice is an error of a tenth and more.
     t.ok(error < WINOGRAD.gradient!, `${name}: ${error.toExponential(1)} of its largest value`);
   });

@@ -100,9 +100,10 @@ const planOf = (x: Shape, w: Shape, y: Shape, padding: Pair): Plan => {
 function* partsOf({ tiles, turns, x, y }: Plan): Generator<Part> {
   const [down, across] = countAlong(sidesOf(y, turns), tiles);
   const count = y[0]! * down * across;
-  const [narrow, wide] = [quadsPerRow(x), quadsPerRow(y)].sort((a, b) => a - b) as [number, number];
-  const bytesPerTile = 16 * productsOf(tiles) * wide;
-  const weightBytes = bytesPerTile * 4 * narrow;
+  const [quadsIn, quadsOut] = [quadsPerRow(x), quadsPerRow(y)];
+  const bytesPerTile = 16 * productsOf(tiles) * Math.max(quadsIn, quadsOut);
+  // The matrices of all weights are as large as so many tiles as the narrower side has channels.
+  const weightBytes = bytesPerTile * 4 * Math.min(quadsIn, quadsOut);
   const bytes = Math.min(Math.max(PART_BYTES.least, PART_BYTES.timesWeights * weightBytes), PART_BYTES.most);
   const most = Math.max(64, Math.floor(bytes / bytesPerTile));
   for (let first = 0; first < count; first += most) yield { first, tiles: Math.min(most, count - first) };
