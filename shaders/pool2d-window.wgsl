@@ -8,6 +8,7 @@
 
 override INDEXED: bool = false;     // maxForward also writes where each maximum stood
 override GRADIENT: bool = false;    // average: backward, with a stride of 1
+override TO_MAXIMA: bool = true;    // backward: all to the window's maximum, or in equal parts to its pixels
 
 struct Params {
   items: u32,             // invocations
@@ -130,10 +131,17 @@ fn maxForward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grou
   }
 }
 
+// Pixels along one axis of the o-th window that count.
+fn counted(o: i32, size: i32, kernel: i32, stride: i32, pad: i32) -> f32 {
+  let first = o * stride - pad;
+  let end = min(first + kernel, size + pad);
+  return f32(select(min(end, size) - max(first, 0), end - first, P.countIncludePad == 1u));
+}
+
 // Each block of $SH x $SW pixels belongs to the $DOWN x $ALONG windows whose corners are at most so many steps away. x is the
 // gradient of the result here, P.oh and P.ow the size of what is written as before; `walk` counts blocks.
 @compute @workgroup_size(64)
-fn maxBackward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+fn backward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
   let lane = local.x;
   let item = linearWorkgroup(group, groups) * 64u + lane;
   if (item >= P.items) { return; }
@@ -155,7 +163,12 @@ fn maxBackward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gro
       let at = ((walk.image * P.h + clamp(row, 0, P.h - 1)) * P.w + clamp(i, 0, P.w - 1)) * pitch + walk.quad;
       let exists = i >= 0 && i < P.w && row >= 0 && row < P.h;
       passed[$r] = x[at];
-      winner[$r] = select(vec4u(255u), unpack4xU8(winners[at]), exists);
+      if (TO_MAXIMA) {
+        winner[$r] = select(vec4u(255u), unpack4xU8(winners[at]), exists);
+      } else {
+        let count = counted(row, P.oh, $KH, $SH, P.ph) * counted(i, P.ow, $KW, $SW, P.pw);
+        passed[$r] = select(vec4f(0.0), passed[$r] / count, exists);
+      }
     }
     //# end
     if (i >= walk.column) {
@@ -170,7 +183,8 @@ fn maxBackward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gro
           //# for b in 0..$DOWN
           //# for e in 0..$ALONG
           if ($b * $SH + $dy < $KH && $e * $SW + $dx < $KW) {
-            total += select(vec4f(0.0), passed[$e * $WINDOWS + $a + $DOWN - 1 - $b], winner[$e * $WINDOWS + $a + $DOWN - 1 - $b] == vec4u(($b * $SH + $dy) * $KW + $e * $SW + $dx));
+            let takes = (winner[$e * $WINDOWS + $a + $DOWN - 1 - $b] == vec4u(($b * $SH + $dy) * $KW + $e * $SW + $dx)) | vec4<bool>(!TO_MAXIMA);
+            total += select(vec4f(0.0), passed[$e * $WINDOWS + $a + $DOWN - 1 - $b], takes);
           }
           //# end
           //# end
@@ -182,13 +196,6 @@ fn maxBackward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gro
       //# end
     }
   }
-}
-
-// Pixels along one axis of the o-th window that count.
-fn counted(o: i32, size: i32, kernel: i32, stride: i32, pad: i32) -> f32 {
-  let first = o * stride - pad;
-  let end = min(first + kernel, size + pad);
-  return f32(select(min(end, size) - max(first, 0), end - first, P.countIncludePad == 1u));
 }
 
 // What a pixel that is read counts, by its place along one axis: backward spreads each window's gradient evenly.

@@ -33,19 +33,24 @@ struct Params {
 @group(0) @binding(5) var<storage, read_write> result: array<vec4f>;
 @group(1) @binding(0) var<uniform> P: Params;
 
+// For a of at least 0.
+fn divided(a: i32, b: i32) -> i32 {
+  return i32(quotient(u32(a), u32(b)));
+}
+
 // Where a window begins and ends along one axis, padding included.
 fn windowSpan(o: i32, size: i32, count: i32, kernel: i32, stride: i32, pad: i32) -> vec2i {
-  if (ADAPTIVE) { return vec2i((o * size) / count, ((o + 1) * size + count - 1) / count); }
+  if (ADAPTIVE) { return vec2i(divided(o * size, count), divided((o + 1) * size + count - 1, count)); }
   let first = o * stride - pad;
   return vec2i(first, min(first + kernel, size + pad));
 }
 
 // First and last window that cover position i of one axis.
 fn coveringWindows(i: i32, size: i32, count: i32, kernel: i32, stride: i32, pad: i32) -> vec2i {
-  if (ADAPTIVE) { return vec2i((i * count) / size, ((i + 1) * count + size - 1) / size - 1); }
+  if (ADAPTIVE) { return vec2i(divided(i * count, size), divided((i + 1) * count + size - 1, size) - 1); }
   let reach = i + pad;
-  let first = select(0, (reach - kernel) / stride + 1, reach >= kernel);
-  return vec2i(first, min(reach / stride, count - 1));
+  let first = select(0, divided(max(reach - kernel, 0), stride) + 1, reach >= kernel);
+  return vec2i(first, min(divided(reach, stride), count - 1));
 }
 
 fn rowsOf(o: i32) -> vec2i { return windowSpan(o, P.h, P.oh, P.kh, P.sh, P.ph); }
@@ -59,7 +64,7 @@ fn divisor(rows: vec2i, columns: vec2i) -> f32 {
 
 // Image, row, column and first vec4f within the pixel of the item-th group of images of the given size.
 fn place(item: u32, height: i32, width: i32) -> vec4u {
-  let ofPixel = cellOf(item, P.quads / u32($PER));
+  let ofPixel = cellOf(item, quotient(P.quads, u32($PER)));
   let ofRow = cellOf(ofPixel.row, u32(width));
   let ofImage = cellOf(ofRow.row, u32(height));
   return vec4u(ofImage.row, ofImage.column, ofRow.column, ofPixel.column * u32($PER));

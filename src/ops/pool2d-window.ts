@@ -24,11 +24,13 @@ const RUN = { gpu: 8, software: 128 } as const;
 export const isSmallWindow = (attrs: Window | { readonly output: unknown }): attrs is Window =>
   'kernel' in attrs && attrs.kernel.every((size, axis) => size <= LARGEST && attrs.stride[axis]! <= size);
 
+type Entry = 'maxForward' | 'backward' | 'average';
+
 /**
  * Lines that an invocation handles: neighbouring windows share what they read, but drivers on CPUs lose more by long kernels, which
  * outgrow the instruction cache.
  */
-const ACROSS = { maxForward: 1, maxBackward: 1, average: 3 } as const;
+const linesOf = (entry: Entry, { stride }: Window): number => (entry === 'average' && stride[0] === 1 ? 3 : 1);
 
 interface Grid {
   /** What is read, and what is written. */
@@ -40,9 +42,9 @@ interface Grid {
   readonly columns: number;
 }
 
-const launch = (runtime: Runtime, entry: keyof typeof ACROSS, { kernel, stride, countIncludePad }: Window, tensors: Record<string, Tensor>, grid: Grid, overrides: Record<string, number>): void => {
-  const [[KH, KW], [SH, SW]] = [kernel, stride];
-  const across = ACROSS[entry];
+const launch = (runtime: Runtime, entry: Entry, window: Window, tensors: Record<string, Tensor>, grid: Grid, overrides: Record<string, number>): void => {
+  const { kernel: [KH, KW], stride: [SH, SW], countIncludePad } = window;
+  const across = linesOf(entry, window);
   const [DOWN, ALONG] = [Math.ceil(KH / SH), Math.ceil(KW / SW)];
   const { from, to, padding: [ph, pw], rows, columns } = grid;
   const { runs, run } = runsOf(columns, forAdapter(runtime, RUN));
@@ -66,11 +68,15 @@ export const maximalWindows = (x: Tensor, shape: Shape, window: Window, indexed:
   return indexed ? { output: y, saved: { taps } } : y;
 };
 
+const launchBackward = (x: Tensor, winners: Tensor, y: Tensor, window: Window, toMaxima: boolean): void => {
+  const [rows, columns] = [0, 1].map((axis) => Math.ceil((y.shape[axis + 1]! + window.padding[axis]!) / window.stride[axis]!)) as [number, number];
+  launch(x.runtime, 'backward', window, { x, winners, y }, { from: x.shape, to: y.shape, padding: window.padding, rows, columns }, { TO_MAXIMA: toMaxima ? 1 : 0 });
+};
+
 /** The gradient of {@link maximalWindows}. */
 export const passedToMaxima = (grad: Tensor, taps: Tensor, shape: Shape, window: Window): Tensor => {
   const y = allocate(grad.runtime, shape, 'maxPool2d gradient', floatOf(grad));
-  const [rows, columns] = [0, 1].map((axis) => Math.ceil((shape[axis + 1]! + window.padding[axis]!) / window.stride[axis]!)) as [number, number];
-  launch(grad.runtime, 'maxBackward', window, { x: grad, winners: taps, y }, { from: grad.shape, to: shape, padding: window.padding, rows, columns }, {});
+  launchBackward(grad, taps, y, window, true);
   return y;
 };
 
@@ -80,9 +86,15 @@ export const averagedWindows = (x: Tensor, shape: Shape, window: Window): Tensor
   return y;
 };
 
-/** The gradient of {@link averagedWindows} with a stride of 1. */
+/** The gradient of {@link averagedWindows}. */
 export const spreadWindows = (grad: Tensor, shape: Shape, window: Window): Tensor => {
   const y = allocate(grad.runtime, shape, 'avgPool2d gradient', floatOf(grad));
+  if (window.stride.some((step) => step > 1)) {
+    // The kernel needs a binding for the winners, which it does not read.
+    const none = allocate(grad.runtime, [1], 'no taps', 'uint32');
+    launchBackward(grad, none, y, window, false);
+    return y;
+  }
   const padding = [0, 1].map((axis) => window.kernel[axis]! - 1 - window.padding[axis]!) as [number, number];
   launch(grad.runtime, 'average', window, { x: grad, y }, { from: grad.shape, to: shape, padding, rows: shape[1]!, columns: shape[2]! }, { GRADIENT: 1 });
   return y;

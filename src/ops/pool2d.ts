@@ -62,6 +62,13 @@ const inferAdaptive = (op: string) => ([shape]: readonly Shape[], { output }: Ad
   return [shape![0]!, ...output, shape![3]!];
 };
 
+/** Parts that divide an image evenly are windows side by side. */
+const windowsIn = ([, h, w]: Shape, attrs: Attrs): Attrs => {
+  if ('kernel' in attrs || h! % attrs.output[0] !== 0 || w! % attrs.output[1] !== 0) return attrs;
+  const size = [h! / attrs.output[0], w! / attrs.output[1]] as const;
+  return { kernel: size, stride: size, padding: [0, 0], ceilMode: false, countIncludePad: false };
+};
+
 /** vec4f of a pixel that one invocation handles: a divisor of their number. */
 const perInvocation = (shape: Shape): number => [4, 2, 1].find((per) => quadsPerRow(shape) % per === 0)!;
 
@@ -76,7 +83,8 @@ const paramsOf = (from: Shape, to: Shape, attrs: Attrs, written: Shape) => {
 
 const constants = (attrs: Attrs, shape: Shape) => ({ ADAPTIVE: 'output' in attrs ? 1 : 0, PER: perInvocation(shape) });
 
-const maxForward = ({ runtime, inputs: [x], attrs, shape }: Call<Attrs>) => {
+const maxForward = ({ runtime, inputs: [x], attrs: wanted, shape }: Call<Attrs>) => {
+  const attrs = windowsIn(x!.shape, wanted);
   // Positions are only read by backward; without a gradient they would cost half of the writes for nothing.
   const indexed = x!.requiresGrad;
   if (isSmallWindow(attrs)) return maximalWindows(x!, shape, attrs, indexed);
@@ -91,7 +99,8 @@ const maxForward = ({ runtime, inputs: [x], attrs, shape }: Call<Attrs>) => {
   return { output: y, saved: { indices } };
 };
 
-const maxBackward = ({ runtime, grad, attrs, saved, shapes: [from], shape }: BackwardCall<Attrs>) => {
+const maxBackward = ({ runtime, grad, attrs: wanted, saved, shapes: [from], shape }: BackwardCall<Attrs>) => {
+  const attrs = windowsIn(from!, wanted);
   if (isSmallWindow(attrs)) return [passedToMaxima(grad, saved.taps!, from!, attrs)];
   const result = allocate(runtime, from!, 'maxPool2d gradient', floatOf(grad));
   const params = paramsOf(from!, shape, attrs, from!);
@@ -99,7 +108,8 @@ const maxBackward = ({ runtime, grad, attrs, saved, shapes: [from], shape }: Bac
   return [result];
 };
 
-const averageForward = ({ runtime, inputs: [x], attrs, shape }: Call<Attrs>) => {
+const averageForward = ({ runtime, inputs: [x], attrs: wanted, shape }: Call<Attrs>) => {
+  const attrs = windowsIn(x!.shape, wanted);
   if (isSmallWindow(attrs)) return averagedWindows(x!, shape, attrs);
   const y = allocate(runtime, shape, 'avgPool2d', floatOf(x!));
   const params = paramsOf(x!.shape, shape, attrs, shape);
@@ -107,8 +117,9 @@ const averageForward = ({ runtime, inputs: [x], attrs, shape }: Call<Attrs>) => 
   return y;
 };
 
-const averageBackward = ({ runtime, grad, attrs, shapes: [from], shape }: BackwardCall<Attrs>) => {
-  if (isSmallWindow(attrs) && attrs.stride.every((step) => step === 1)) return [spreadWindows(grad, from!, attrs)];
+const averageBackward = ({ runtime, grad, attrs: wanted, shapes: [from], shape }: BackwardCall<Attrs>) => {
+  const attrs = windowsIn(from!, wanted);
+  if (isSmallWindow(attrs)) return [spreadWindows(grad, from!, attrs)];
   const result = allocate(runtime, from!, 'avgPool2d gradient', floatOf(grad));
   const params = paramsOf(from!, shape, attrs, from!);
   dispatch(runtime, shader.kernel('averageBackward', constants(attrs, shape)), { gradient: grad, result }, params, gridFor(params.items));
