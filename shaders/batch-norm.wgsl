@@ -139,6 +139,11 @@ fn blockMoments(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gr
   }
 }
 
+// Blocks that a team joins: none beyond the last vec4f of channels, which would be many where there are few channels.
+fn blocksFor(seat: Seat) -> u32 {
+  return select(0u, P.blocks, seat.item < P.quads);
+}
+
 // Statistics for normalising (biased variance) and the running ones (unbiased), of all blocks together.
 @compute @workgroup_size(TEAM * TEAMS)
 fn finishMoments(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
@@ -146,7 +151,7 @@ fn finishMoments(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) g
   let seat = seatOf(linearWorkgroup(group, groups), lane);
   let quad = min(seat.item, P.quads - 1u);
   var own = NOTHING;
-  for (var block = seat.member; block < P.blocks; block += TEAM) {
+  for (var block = seat.member; block < blocksFor(seat); block += TEAM) {
     let count = f32(min((block + 1u) * P.per, P.rows) - block * P.per);
     own = joined(own, Moments(inputParts[block * P.quads + quad], inputParts[(P.blocks + block) * P.quads + quad], count));
   }
@@ -270,7 +275,7 @@ fn finishGradients(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups)
   let seat = seatOf(linearWorkgroup(group, groups), lane);
   let quad = min(seat.item, P.quads - 1u);
   var own = Sums(vec4f(0.0), vec4f(0.0));
-  for (var block = seat.member; block < P.blocks; block += TEAM) {
+  for (var block = seat.member; block < blocksFor(seat); block += TEAM) {
     own = added(own, Sums(inputParts[block * P.quads + quad], inputParts[(P.blocks + block) * P.quads + quad]));
   }
   let total = addedByTeam(lane, own);

@@ -27,8 +27,8 @@ const SHARES: Record<'gpu' | 'software', { readonly TEAM: number; readonly TEAMS
 /** Invocations that fill a GPU; fewer rows than this for each cost more to join than they give. */
 const TARGET_INVOCATIONS = 131_072;
 const FEWEST_ROWS = { gpu: 8, software: 32 } as const;
-/** Blocks on a software adapter: more cost more to join than they give. */
-const MOST_BLOCKS = 64;
+/** Blocks on a software adapter, and invocations that they make: more cost more to join than they give. */
+const [MOST_BLOCKS, ENOUGH_INVOCATIONS] = [64, 1024];
 
 interface Launch {
   readonly runtime: Runtime;
@@ -71,7 +71,7 @@ const pointwise = (l: Launch, entry: string, tensors: Record<string, Tensor>): v
 
 const blocksOf = ({ runtime, rows, quads }: Launch): number => {
   const { TEAM: team } = forAdapter(runtime, SHARES);
-  const most = forAdapter(runtime, { gpu: Math.floor(TARGET_INVOCATIONS / (team * quads)), software: MOST_BLOCKS });
+  const most = forAdapter(runtime, { gpu: Math.floor(TARGET_INVOCATIONS / (team * quads)), software: Math.min(MOST_BLOCKS, Math.ceil(ENOUGH_INVOCATIONS / quads)) });
   return Math.max(1, Math.min(Math.ceil(rows / (team * forAdapter(runtime, FEWEST_ROWS))), most));
 };
 
