@@ -20,15 +20,15 @@ interface Attrs {
   readonly activation: 'none' | 'relu';
 }
 
-/** Rows that an invocation of the pointwise kernels handles: enough to pay for loading the channel's values, few enough to fill a GPU. */
-const ROWS_PER_INVOCATION = { gpu: 8, software: 32 } as const;
 /** Lanes that share out a block's rows, and how many such teams are a workgroup: 128 bytes of a row, which a GPU reads at once. */
 const SHARES: Record<'gpu' | 'software', { readonly TEAM: number; readonly TEAMS: number; readonly SHARED: 0 | 1 }> = { gpu: { TEAM: 32, TEAMS: 8, SHARED: 1 }, software: { TEAM: 1, TEAMS: 64, SHARED: 0 } };
 /** Invocations that fill a GPU; fewer rows than this for each cost more to join than they give. */
 const TARGET_INVOCATIONS = 131_072;
 const FEWEST_ROWS = { gpu: 8, software: 32 } as const;
-/** Blocks on a software adapter, and invocations that they make: more cost more to join than they give. */
-const [MOST_BLOCKS, ENOUGH_INVOCATIONS] = [64, 1024];
+/** Invocations that a software adapter's threads share out evenly. */
+const ENOUGH_INVOCATIONS = 1024;
+/** Blocks on a software adapter: more cost more to join than they give. */
+const MOST_BLOCKS = 64;
 
 interface Launch {
   readonly runtime: Runtime;
@@ -62,9 +62,16 @@ const record = (l: Launch, entry: string, tensors: Record<string, Tensor>, { per
     rows: l.rows, quads: l.quads, width: l.width, per, blocks, momentum: l.attrs.momentum, eps: l.attrs.eps, accumulate: accumulate ? 1 : 0,
   }, grid);
 
+/**
+ * Rows that an invocation of the pointwise kernels handles: enough to pay for loading the channel's values, few enough to fill a GPU, or
+ * to be shared out evenly among a software adapter's threads.
+ */
+const rowsPerInvocation = ({ runtime, rows, quads }: Launch): number =>
+  forAdapter(runtime, { gpu: 8, software: Math.min(128, Math.max(32, Math.floor((rows * quads) / ENOUGH_INVOCATIONS))) });
+
 /** One invocation per channel quad and block of a few rows. */
 const pointwise = (l: Launch, entry: string, tensors: Record<string, Tensor>): void => {
-  const per = forAdapter(l.runtime, ROWS_PER_INVOCATION);
+  const per = rowsPerInvocation(l);
   const blocks = Math.ceil(l.rows / per);
   record(l, entry, tensors, { per, blocks }, gridFor(blocks * l.quads));
 };
