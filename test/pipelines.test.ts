@@ -1,6 +1,7 @@
 /** Compiling ahead of the first step. */
 import t from 'tap';
 import { openDevice } from '../src/device/node.js';
+import { compileAhead } from '../src/kernels/compile-ahead.js';
 import { Runtime } from '../src/kernels/runtime.js';
 import { Shader } from '../src/kernels/shader.js';
 import { Tensor } from '../src/tensor/tensor.js';
@@ -19,7 +20,7 @@ t.test('kernels that a dry run meets are compiled ahead, and what does not compi
   const record = (shader: Shader): void => fresh.recorder.dispatch(shader.kernel('main'), { y: y.range }, { quads: 0 }, [1, 1, 1]);
   fresh.planMemory(() => [right, right, wrong].forEach(record));
   t.equal(pipelines.count, 0, 'a dry run compiles nothing');
-  await pipelines.compileForeseen();
+  await fresh.compileAhead();
   t.equal(pipelines.count, 1, 'what compiles is there');
   record(right);
   t.equal(pipelines.count, 1);
@@ -29,4 +30,35 @@ t.test('kernels that a dry run meets are compiled ahead, and what does not compi
     await fresh.idle();
   }, /broken\.main does not compile:\n\s+5:\d+ .*undefinedName/);
   fresh.device.close();
+});
+
+t.test('where kernels are slow to compile, other devices help', async (t) => {
+  const fresh = new Runtime(await openDevice());
+  const { device, recorder } = fresh;
+  // Bindings of all kinds.
+  const shader = new Shader('helped', `struct Params { offset: f32 }
+@group(0) @binding(0) var<storage, read> x: array<vec4f>;
+@group(0) @binding(1) var<storage, read_write> y: array<vec4f>;
+@group(0) @binding(2) var image: texture_storage_2d<rgba32float, read>;
+@group(0) @binding(3) var<storage, read_write> z: array<vec4f>;
+@group(1) @binding(0) var<uniform> P: Params;
+@compute @workgroup_size(1) fn main() {
+  y[0] = x[0] + f32($WHICH);
+  z[0] = textureLoad(image, vec2u(0u)) + P.offset;
+}`);
+  const tensors = ['x', 'y', 'image', 'z'].map((name) => [name, Tensor.allocate(fresh, [4])] as const);
+  const ranges = Object.fromEntries(tensors.map(([name, tensor]) => [name, tensor.range]));
+  const record = (which: number): void => recorder.dispatch(shader.kernel('main', { WHICH: which }), ranges, { offset: 3 }, [1, 1, 1]);
+  recorder.upload(ranges.x!, new Float32Array([1, 2, 3, 4]));
+  recorder.upload(ranges.image!, new Float32Array([5, 6, 7, 8]));
+  fresh.planMemory(() => [0, 1, 2, 3, 4, 5].forEach(record));
+  const told: number[] = [];
+  await compileAhead(device, recorder.pipelines, (kernels) => told.push(kernels), -1);
+  t.same(told, device.report.software ? [6] : [], 'told once');
+  t.equal(recorder.pipelines.count, 6);
+  record(5);
+  const [, y, , z] = await Promise.all(tensors.map(([, tensor]) => tensor.data()));
+  t.same(Array.from(y!), [6, 7, 8, 9]);
+  t.same(Array.from(z!), [8, 9, 10, 11]);
+  device.close();
 });

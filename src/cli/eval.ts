@@ -3,7 +3,7 @@ import { fail } from '../errors.js';
 import { writeFileAtomic } from '../io/atomic.js';
 import { accuracies, accuracyTable } from '../train/accuracy-table.js';
 import { type Evaluation, evaluate } from '../train/evaluate.js';
-import { checkEvaluation } from '../train/memory-plan.js';
+import { checkEvaluation, compilePlanned } from '../train/memory-plan.js';
 import { checkPrecision } from '../train/method.js';
 import { openData } from '../train/session.js';
 import { openRuntime } from './open-runtime.js';
@@ -70,7 +70,7 @@ const evaluateCommand = async (): Promise<void> => {
     for (const note of dataset.notes) console.log(`Note: ${note}`);
     const method = buildSaved(runtime, saved);
     checkEvaluation(runtime, method, saved.config, '--batch-size');
-    await runtime.recorder.pipelines.compileForeseen();
+    await compilePlanned(runtime, console.log);
     const start = performance.now();
     const result = await evaluate(runtime, data, method, saved.config, split, { withDrop: true, onBatch: progress });
     const seconds = (performance.now() - start) / 1000;

@@ -2,7 +2,7 @@ import { DecodePool } from '../data/decode-pool.js';
 import { fail } from '../errors.js';
 import type { Runtime } from '../kernels/runtime.js';
 import { checkPrecision, type Method } from '../train/method.js';
-import { checkEvaluation } from '../train/memory-plan.js';
+import { checkEvaluation, compilePlanned } from '../train/memory-plan.js';
 import { describeBatch } from '../train/report-cases.js';
 import { decodeLimits } from '../train/session.js';
 import type { Guess } from '../train/report/types.js';
@@ -106,7 +106,7 @@ const predict = async (): Promise<number> => {
   try {
     const method = buildSaved(runtime, saved);
     checkEvaluation(runtime, method, { ...saved.config, evalBatchSize: Math.min(saved.config.evalBatchSize, requests.length) }, '--batch-size');
-    await runtime.recorder.pipelines.compileForeseen();
+    await compilePlanned(runtime, values.json ? () => {} : console.log);
     const { predictions, failed } = await predictAll(runtime, method, saved, requests, values);
     if (values.json) console.log(JSON.stringify([...predictions, ...failed.map(({ request, error }) => ({ file: request.name, error }))], null, 2));
     return failed.length === 0 ? 0 : 1;

@@ -37,6 +37,16 @@ export class Device {
   /** A copy: each look at the device's own object is a call into Dawn. */
   readonly limits: DeviceLimits;
 
+  /** How many threads the machine runs at the same time. */
+  get threads(): number {
+    return this.platform.threads;
+  }
+
+  /** Another device on the same adapter, with a queue of its own. It must be closed. */
+  async twin(): Promise<Device> {
+    return new Device(await this.platform.reopen());
+  }
+
   /** Called with the id of each buffer that is destroyed. */
   onBufferDestroyed(listener: (bufferId: number) => void): void {
     this.destroyListeners.push(listener);

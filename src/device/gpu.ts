@@ -13,6 +13,10 @@ export interface GpuPlatform {
   nap(ms: number): void;
   /** The object the adapter came from. It must stay alive as long as the device. */
   readonly gpu: GPU;
+  /** How many threads the machine runs at the same time. */
+  readonly threads: number;
+  /** Opens the same adapter once more, with a device and a queue of its own. */
+  reopen(): Promise<GpuPlatform>;
 }
 
 /** Which driver family an adapter belongs to: it decides the choice of kernels. */

@@ -1,5 +1,6 @@
 /** The only place that knows the package `webgpu` (Dawn for Node). */
 import { createRequire } from 'node:module';
+import { availableParallelism } from 'node:os';
 import { UserError } from '../errors.js';
 import { Device } from './device.js';
 import { describeAdapter, type GpuPlatform, limitsOf, type OpenOptions, wantedFeatures } from './gpu.js';
@@ -53,6 +54,16 @@ const dawnFlags = (): string[] => {
   return [...asked.filter((flag) => !isFeatures(flag)), `${FEATURES_FLAG}=${features.join(',')}`];
 };
 
+const openPlatform = async (gpu: GPU, wanted: string): Promise<GpuPlatform> => {
+  const adapter = await requestAdapter(gpu, wanted);
+  // Every limit at its maximum: WebGPU's defaults are far below what training needs.
+  const device = await adapter.requestDevice({ requiredFeatures: wantedFeatures(adapter), requiredLimits: { ...limitsOf(adapter) } });
+  const platform: GpuPlatform =
+    { adapter, device, nap: (ms) => void Atomics.wait(napCell, 0, 0, ms), gpu, threads: availableParallelism(), reopen: () => openPlatform(gpu, wanted) };
+  keptAlive.push(platform);
+  return platform;
+};
+
 /**
  * Opens an adapter through Dawn for Node and returns its {@link Device}.
  *
@@ -65,12 +76,7 @@ export const openDevice = async (options: OpenOptions = {}): Promise<Device> => 
   Object.assign(globalThis, dawn.globals);
   const gpu = dawn.create(dawnFlags());
   keptAlive.push(gpu);
-  const adapter = await requestAdapter(gpu, wanted);
-  // Every limit at its maximum: WebGPU's defaults are far below what training needs.
-  const device = await adapter.requestDevice({ requiredFeatures: wantedFeatures(adapter), requiredLimits: { ...limitsOf(adapter) } });
-  const platform: GpuPlatform = { adapter, device, nap: (ms) => void Atomics.wait(napCell, 0, 0, ms), gpu };
-  keptAlive.push(platform);
-  return new Device(platform);
+  return new Device(await openPlatform(gpu, wanted));
 };
 
 /** Version of the `webgpu` package, for reports. */

@@ -6,6 +6,8 @@ export interface CompiledKernel {
   readonly id: number;
   /** The kernel's key. */
   readonly label: string;
+  /** Characters of its text. */
+  readonly length: number;
   readonly pipeline: GPUComputePipeline;
   readonly layout: GPUBindGroupLayout;
   /** In the order in which callers name them. */
@@ -14,6 +16,9 @@ export interface CompiledKernel {
   readonly images: readonly string[];
   readonly results: readonly string[];
 }
+
+/** A kernel, and the names of its bindings in the order in which callers name them. */
+export type ForeseenKernel = [Kernel, readonly string[]];
 
 /** Compiles kernels once and keeps them. */
 export class PipelineCache {
@@ -52,18 +57,24 @@ export class PipelineCache {
     this.foreseen.set(kernel, Object.keys(ranges));
   }
 
-  /** Compiles what was foreseen, on the adapter's own threads and while JavaScript does something else. What does not compile is left for {@link get} to explain. */
-  async compileForeseen(): Promise<void> {
+  /** Hands over what was foreseen; from now on nothing is. */
+  takeForeseen(): ForeseenKernel[] {
+    const kernels = [...this.foreseen];
+    this.foreseen.clear();
+    return kernels;
+  }
+
+  /** Compiles a kernel on the adapter's own threads; null where that fails. */
+  async create(kernel: Kernel, names: readonly string[]): Promise<CompiledKernel | null> {
+    const known = this.compiled.get(kernel);
+    if (known) return known;
     const { gpu } = this.device;
     gpu.pushErrorScope('validation');
-    const pending = [...this.foreseen].map(async ([kernel, names]) => {
-      const { descriptor, finish } = this.prepare(kernel, names);
-      const pipeline = await gpu.createComputePipelineAsync(descriptor).catch(() => null);
-      if (pipeline && !this.compiled.has(kernel)) this.compiled.set(kernel, finish(pipeline));
-    });
-    const scope = gpu.popErrorScope();
-    this.foreseen.clear();
-    await this.device.wait(Promise.all([scope, ...pending]));
+    const { descriptor, finish } = this.prepare(kernel, names);
+    const created = gpu.createComputePipelineAsync(descriptor).catch(() => null);
+    const [pipeline] = await Promise.all([created, gpu.popErrorScope()]);
+    if (pipeline && !this.compiled.has(kernel)) this.compiled.set(kernel, finish(pipeline));
+    return this.compiled.get(kernel) ?? null;
   }
 
   private compile(kernel: Kernel, names: readonly string[]): CompiledKernel {
@@ -96,7 +107,7 @@ export class PipelineCache {
     };
     const namesOf = (access: BindingDeclaration['access']): string[] => bindings.filter((b) => b.access === access).map((b) => b.name);
     const finish = (pipeline: GPUComputePipeline): CompiledKernel =>
-      ({ id: this.compiled.size, label: kernel.key, pipeline, layout, bindings, images: namesOf('image'), results: namesOf('read_write') });
+      ({ id: this.compiled.size, label: kernel.key, length: code.length, pipeline, layout, bindings, images: namesOf('image'), results: namesOf('read_write') });
     return { code, descriptor, finish };
   }
 }

@@ -1,5 +1,6 @@
 import type { MemoryPlan } from '../device/buffers.js';
 import type { Device } from '../device/device.js';
+import { compileAhead } from './compile-ahead.js';
 import { type GemmFamily, gemmFamily, type GemmOptions } from './gemm-family.js';
 import { Recorder } from './recorder.js';
 
@@ -28,6 +29,15 @@ export class Runtime {
       plan = this.device.pool.endPlan();
     }
     return plan;
+  }
+
+  /**
+   * Compiles the kernels that {@link planMemory} has met, before they are wanted.
+   *
+   * @param onSlow is told how many there are, where that takes long because the driver does not know them yet
+   */
+  compileAhead(onSlow: (kernels: number) => void = () => {}): Promise<void> {
+    return compileAhead(this.device, this.recorder.pipelines, onSlow);
   }
 
   /** Submits everything recorded and waits until it has been executed. */

@@ -170,3 +170,7 @@ export const reportPlan = (runtime: Runtime, method: Method, config: TrainConfig
   checkPlan(runtime, method, config, run, plan);
   return describePlan(runtime, config, run, plan);
 };
+
+/** Compiles the kernels that plans have met, and says so where it takes long. */
+export const compilePlanned = (runtime: Runtime, log: (text: string) => void): Promise<void> =>
+  runtime.compileAhead((kernels) => log(`Compiling ${kernels} kernels; the driver keeps them on disk for later starts.`));

@@ -12,6 +12,7 @@ import { type Position, saveCheckpoint } from './checkpoint.js';
 import type { RunOptions, TrainConfig } from './config.js';
 import { type Evaluation, evaluate } from './evaluate.js';
 import { type EpochRecord, selectionScore, trainMetrics } from './history.js';
+import { compilePlanned } from './memory-plan.js';
 import { EpochProgress, type ProgressMetrics } from './progress.js';
 import type { DataSession, ModelSession } from './session.js';
 import { TrainingStep } from './training-step.js';
@@ -58,7 +59,7 @@ export class Trainer {
   async train(): Promise<boolean> {
     const loader = this.data.loader(this.data.dataset.train, { batchSize: this.config.batchSize, shuffle: true });
     this.model.method.module.train();
-    this.kernels = this.runtime.recorder.pipelines.compileForeseen();
+    this.kernels = compilePlanned(this.runtime, console.log);
     // Whoever waits for them first is told.
     this.kernels.catch(() => {});
     for (; this.epoch < this.config.epochs; this.epoch++) {
