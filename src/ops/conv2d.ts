@@ -71,7 +71,7 @@ const phasesOf = (size: number, kernel: number, stride: number, padding: number,
     };
   });
 
-/** One matrix product per phase of the stride; a single one without stride. Phases no tap reaches are set to zero. */
+/** One matrix product per phase of the stride; a single one without stride. Those that no tap reaches have kernels of no taps. */
 const inputGradientPhases = (x: Shape, w: Shape, y: Shape, a: ConvAttrs): Geometry[] => {
   // The usual case in short: it is met dozens of times a step.
   if (a.stride[0] === 1 && a.stride[1] === 1) {
@@ -105,7 +105,10 @@ const gradInput = (grad: Tensor, w: Tensor, x: Shape, dtype: DType, a: ConvAttrs
   } else {
     const e = extentsOf(x, w.shape, grad.shape, a);
     const extents = { ...e, depth: e.width, width: e.depth, xPitch: e.yPitch, yPitch: e.xPitch, xBatch: e.yBatch, yBatch: e.xBatch };
-    for (const geometry of inputGradientPhases(x, w.shape, grad.shape, a)) gemmRows(grad, w, result, geometry, extents, { transposed: true, accumulate });
+    for (const geometry of inputGradientPhases(x, w.shape, grad.shape, a)) {
+      const reached = geometry.kernel[0] > 0 && geometry.kernel[1] > 0;
+      if (reached || !accumulate) gemmRows(grad, w, result, geometry, extents, { transposed: true, accumulate });
+    }
   }
   return into ? null : result;
 };
