@@ -70,13 +70,13 @@ const MOST_ROWS = 16;
 /** Pixels at a time that keep the text of a kernel short; eight only where many sums are wanted, since SwiftShader takes minutes to compile them. */
 const pixelsAtATime = (own: number, most: number): number => (own > most ? 2 : most >= 64 && 2 * own <= most ? 8 : 4);
 
-const sharesOf = (form: Form, lanes: number, sums: number): Share[] => {
+const sharesOf = (form: Form, lanes: number, sums: number, mostRows: number): Share[] => {
   const shares: Share[] = [];
   for (let groups = 1; groups <= lanes; groups *= 2) {
     const columns = lanes / groups;
     for (const wide of WIDTHS[form][groups] ?? [1]) {
       // Narrow lanes have nothing to gain from many sums: half of them leaves room in the registers.
-      const rows = Math.max(1, Math.min(Math.floor((wide > 1 ? sums : sums / 2) / (columns * wide)), MOST_ROWS));
+      const rows = Math.max(1, Math.min(Math.floor((wide > 1 ? sums : sums / 2) / (columns * wide)), mostRows));
       if (form === 'rows') shares.push({ columns, wide, deep: rows });
       else if (4 * columns * wide <= sums) shares.push({ columns, wide, deep: pixelsAtATime(4 * columns * wide, sums) });
     }
@@ -98,10 +98,10 @@ const costPerProduct = (form: Form, { columns, wide, deep }: Share): number => {
 const covered = (size: number, tile: number): number => Math.ceil(size / tile) * tile;
 
 /** The cheapest share for a result of `width` by (weights form) `depth` quads, with what its tiles compute beyond the edges. */
-const bestShare = (form: Form, lanes: number, sums: number, width: number, depth: number): Share => {
+const bestShare = (form: Form, { subgroupSize: lanes, sums }: GemmFamily, width: number, depth: number, mostRows: number): Share => {
   const costOf = (share: Share): number =>
     costPerProduct(form, share) * covered(width, share.columns * share.wide) * (form === 'rows' ? 1 : covered(depth, share.columns));
-  return sharesOf(form, lanes, sums).reduce((best, share) => (costOf(share) < costOf(best) ? share : best));
+  return sharesOf(form, lanes, sums, mostRows).reduce((best, share) => (costOf(share) < costOf(best) ? share : best));
 };
 
 /**
@@ -110,8 +110,12 @@ const bestShare = (form: Form, lanes: number, sums: number, width: number, depth
  */
 const sparesX = (form: Form, { columns, wide }: Share, width: number): boolean => (form === 'rows' ? wide === 1 && width <= columns : wide >= 3);
 
-const broadcastTiling = (form: Form, { subgroupSize: lanes, sums }: GemmFamily, width: number, depth: number): Tiling => {
-  const share = bestShare(form, lanes, sums, width, depth);
+/** Rows per lane that a product of few rows (a classifier's) can use: a power of two, so that kernels are few. */
+const rowsPerLane = (lanes: number, height: number): number => Math.min(MOST_ROWS, 2 ** Math.ceil(Math.log2(Math.ceil((4 * height) / lanes))));
+
+const broadcastTiling = (form: Form, gemm: GemmFamily, { height, width, depth }: ProductSize): Tiling => {
+  const { subgroupSize: lanes } = gemm;
+  const share = bestShare(form, gemm, width, depth, rowsPerLane(lanes, height));
   const { columns, wide, deep } = share;
   // The text holds both forms: the one that is not meant stays short.
   const shared = { LANES: lanes, GROUPS: lanes / columns, COLUMNS: columns, WIDE: wide, BLOCKS: 1, PIXELS: 1 };
@@ -210,7 +214,7 @@ export interface ProductSize {
 
 const makeTiling = (form: Form, runtime: Runtime, size: ProductSize): Tiling => {
   const { gemm } = runtime;
-  if (gemm.kind === 'broadcast') return broadcastTiling(form, gemm, size.width, size.depth);
+  if (gemm.kind === 'broadcast') return broadcastTiling(form, gemm, size);
   if (gemm.kind === 'plain') return { constants: {}, lanes: 1, rows: 8, columns: 64, groups: 1, rowsPerGroup: 8 };
   return tileTiling(form, size, runtime);
 };
@@ -222,7 +226,8 @@ export const tilingOf = (runtime: Runtime, form: Form, size: ProductSize): Tilin
   let tilings = known.get(gemm);
   if (!tilings) known.set(gemm, (tilings = new Map()));
   // Only tiles of GPUs depend on all of it.
-  const key = gemm.kind === 'tile' ? `${form} ${size.width} ${size.depth} ${size.height} ${size.copies} ${size.halves}` : `${form} ${size.width} ${size.depth}`;
+  const rest = gemm.kind === 'tile' ? `${size.height} ${size.copies} ${size.halves}` : rowsPerLane(gemm.subgroupSize, size.height);
+  const key = `${form} ${size.width} ${size.depth} ${rest}`;
   let tiling = tilings.get(key);
   if (!tiling) tilings.set(key, (tiling = makeTiling(form, runtime, size)));
   return tiling;
