@@ -64,7 +64,7 @@ const work = async (device: Device, cache: PipelineCache, kernels: ForeseenKerne
   let count = 1;
   while (kernels.length > 0) {
     const some = kernels.splice(0, count);
-    const compiled = await Promise.all(some.map(([kernel, names]) => cache.create(kernel, names)));
+    const compiled = await device.wait(Promise.all(some.map(([kernel, names]) => cache.create(kernel, names))));
     const start = performance.now();
     for (const one of compiled) if (one) stage.run(one);
     await device.idle();

@@ -62,13 +62,6 @@ const inferAdaptive = (op: string) => ([shape]: readonly Shape[], { output }: Ad
   return [shape![0]!, ...output, shape![3]!];
 };
 
-/** Parts that divide an image evenly are windows side by side. */
-const windowsIn = ([, h, w]: Shape, attrs: Attrs): Attrs => {
-  if ('kernel' in attrs || h! % attrs.output[0] !== 0 || w! % attrs.output[1] !== 0) return attrs;
-  const size = [h! / attrs.output[0], w! / attrs.output[1]] as const;
-  return { kernel: size, stride: size, padding: [0, 0], ceilMode: false, countIncludePad: false };
-};
-
 /** vec4f of a pixel that one invocation handles: a divisor of their number. */
 const perInvocation = (shape: Shape): number => [4, 2, 1].find((per) => quadsPerRow(shape) % per === 0)!;
 
@@ -83,8 +76,7 @@ const paramsOf = (from: Shape, to: Shape, attrs: Attrs, written: Shape) => {
 
 const constants = (attrs: Attrs, shape: Shape) => ({ ADAPTIVE: 'output' in attrs ? 1 : 0, PER: perInvocation(shape) });
 
-const maxForward = ({ runtime, inputs: [x], attrs: wanted, shape }: Call<Attrs>) => {
-  const attrs = windowsIn(x!.shape, wanted);
+const maxForward = ({ runtime, inputs: [x], attrs, shape }: Call<Attrs>) => {
   // Positions are only read by backward; without a gradient they would cost half of the writes for nothing.
   const indexed = x!.requiresGrad;
   if (isSmallWindow(attrs)) return maximalWindows(x!, shape, attrs, indexed);
@@ -99,8 +91,7 @@ const maxForward = ({ runtime, inputs: [x], attrs: wanted, shape }: Call<Attrs>)
   return { output: y, saved: { indices } };
 };
 
-const maxBackward = ({ runtime, grad, attrs: wanted, saved, shapes: [from], shape }: BackwardCall<Attrs>) => {
-  const attrs = windowsIn(from!, wanted);
+const maxBackward = ({ runtime, grad, attrs, saved, shapes: [from], shape }: BackwardCall<Attrs>) => {
   if (isSmallWindow(attrs)) return [passedToMaxima(grad, saved.taps!, from!, attrs)];
   const result = allocate(runtime, from!, 'maxPool2d gradient', floatOf(grad));
   const params = paramsOf(from!, shape, attrs, from!);
@@ -108,8 +99,7 @@ const maxBackward = ({ runtime, grad, attrs: wanted, saved, shapes: [from], shap
   return [result];
 };
 
-const averageForward = ({ runtime, inputs: [x], attrs: wanted, shape }: Call<Attrs>) => {
-  const attrs = windowsIn(x!.shape, wanted);
+const averageForward = ({ runtime, inputs: [x], attrs, shape }: Call<Attrs>) => {
   if (isSmallWindow(attrs)) return averagedWindows(x!, shape, attrs);
   const y = allocate(runtime, shape, 'avgPool2d', floatOf(x!));
   const params = paramsOf(x!.shape, shape, attrs, shape);
@@ -117,14 +107,27 @@ const averageForward = ({ runtime, inputs: [x], attrs: wanted, shape }: Call<Att
   return y;
 };
 
-const averageBackward = ({ runtime, grad, attrs: wanted, shapes: [from], shape }: BackwardCall<Attrs>) => {
-  const attrs = windowsIn(from!, wanted);
+const averageBackward = ({ runtime, grad, attrs, shapes: [from], shape }: BackwardCall<Attrs>) => {
   if (isSmallWindow(attrs)) return [spreadWindows(grad, from!, attrs)];
   const result = allocate(runtime, from!, 'avgPool2d gradient', floatOf(grad));
   const params = paramsOf(from!, shape, attrs, from!);
   dispatch(runtime, shader.kernel('averageBackward', constants(attrs, shape)), { gradient: grad, result }, params, gridFor(params.items));
   return [result];
 };
+
+/** Parts that divide an image evenly are windows side by side. */
+const asWindows = ([, h, w]: Shape, parts: Adaptive): Attrs => {
+  const [oh, ow] = parts.output;
+  if (h! % oh !== 0 || w! % ow !== 0) return parts;
+  const size = [h! / oh, w! / ow] as const;
+  return { kernel: size, stride: size, padding: [0, 0], ceilMode: false, countIncludePad: false };
+};
+
+/** Adaptive pooling by what pools windows. */
+const adaptive = <F, B>(forward: (call: Call<Attrs>) => F, backward: (call: BackwardCall<Attrs>) => B) => ({
+  forward: (call: Call<Adaptive>): F => forward({ ...call, attrs: asWindows(call.inputs[0]!.shape, call.attrs) }),
+  backward: (call: BackwardCall<Adaptive>): B => backward({ ...call, attrs: asWindows(call.shapes[0]!, call.attrs) }),
+});
 
 interface Span {
   /** Positions of one axis inside the image, and the window's length as it counts with padding. */
@@ -235,11 +238,11 @@ export const avgPool2dOp: Op<Window> = {
   reference: reference(inferWindow('avgPool2d'), 'average'), cost, cases: windowCases(false),
 };
 export const adaptiveMaxPool2dOp: Op<Adaptive> = {
-  name: 'adaptiveMaxPool2d', group: 'Pooling', precision: 'any', infer: inferAdaptive('adaptiveMaxPool2d'), forward: maxForward, backward: maxBackward,
+  name: 'adaptiveMaxPool2d', group: 'Pooling', precision: 'any', infer: inferAdaptive('adaptiveMaxPool2d'), ...adaptive(maxForward, maxBackward),
   reference: reference(inferAdaptive('adaptiveMaxPool2d'), 'max'), cost, cases: adaptiveCases(true),
 };
 export const adaptiveAvgPool2dOp: Op<Adaptive> = {
-  name: 'adaptiveAvgPool2d', group: 'Pooling', precision: 'any', infer: inferAdaptive('adaptiveAvgPool2d'), forward: averageForward, backward: averageBackward,
+  name: 'adaptiveAvgPool2d', group: 'Pooling', precision: 'any', infer: inferAdaptive('adaptiveAvgPool2d'), ...adaptive(averageForward, averageBackward),
   reference: reference(inferAdaptive('adaptiveAvgPool2d'), 'average'), cost, cases: adaptiveCases(false),
 };
 
