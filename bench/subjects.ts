@@ -1,5 +1,5 @@
 /** Everything the benchmark can time: ops with bench cases, and the optimiser's kernels. */
-import { gradientMode, verifyForward, verifyGradient } from '../src/autograd/verify.js';
+import { foresee, gradientMode, verifyForward, verifyGradient } from '../src/autograd/verify.js';
 import { nearest } from '../src/cli/nearest.js';
 import { fail } from '../src/errors.js';
 import type { Runtime } from '../src/kernels/runtime.js';
@@ -23,7 +23,10 @@ export interface Subject {
 /** A fast wrong kernel is worth nothing: the op's small cases, ragged sizes and all, run before anything is timed. */
 const checkOp = async (runtime: Runtime, op: Op, stored: (opCase: OpCase) => OpCase): Promise<SmallChecks> => {
   let [checks, worst] = [0, 0];
-  for (const opCase of op.cases.filter((c) => !c.bench && isPossible(c, runtime.device.report)).map(stored)) {
+  const cases = op.cases.filter((c) => !c.bench && isPossible(c, runtime.device.report)).map(stored);
+  foresee(runtime, op, cases);
+  await runtime.compileAhead();
+  for (const opCase of cases) {
     const verdicts = [await verifyForward(runtime, op, opCase)];
     if (gradientMode(op, opCase) !== 'none') verdicts.push(await verifyGradient(runtime, op, opCase));
     for (const verdict of verdicts) {

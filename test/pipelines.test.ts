@@ -1,9 +1,12 @@
 /** Compiling ahead of the first step. */
 import t from 'tap';
+import { foresee, gradientMode, verifyForward, verifyGradient } from '../src/autograd/verify.js';
 import { openDevice } from '../src/device/node.js';
 import { compileAhead } from '../src/kernels/compile-ahead.js';
 import { Runtime } from '../src/kernels/runtime.js';
 import { Shader } from '../src/kernels/shader.js';
+import { isPossible } from '../src/ops/cases.js';
+import { ops } from '../src/ops/registry.js';
 import { Tensor } from '../src/tensor/tensor.js';
 
 t.test('kernels that a dry run meets are compiled ahead, and what does not compile is explained when it is wanted', async (t) => {
@@ -60,5 +63,25 @@ t.test('where kernels are slow to compile, other devices help', async (t) => {
   const [, y, , z] = await Promise.all(tensors.map(([, tensor]) => tensor.data()));
   t.same(Array.from(y!), [6, 7, 8, 9]);
   t.same(Array.from(z!), [8, 9, 10, 11]);
+  device.close();
+});
+
+t.test('the checks of an op want no kernel that was not foreseen', async (t) => {
+  const fresh = new Runtime(await openDevice());
+  const { device, recorder: { pipelines } } = fresh;
+  for (const name of ['matmul', 'maxPool2d', 'softmax']) {
+    const op = ops.find((one) => one.name === name)!;
+    const cases = op.cases.filter((c) => !c.bench && isPossible(c, device.report));
+    const before = pipelines.count;
+    foresee(fresh, op, cases);
+    await fresh.compileAhead();
+    const { count } = pipelines;
+    t.ok(count > before, `${name}: some are new`);
+    for (const opCase of cases) {
+      await verifyForward(fresh, op, opCase);
+      if (gradientMode(op, opCase) !== 'none') await verifyGradient(fresh, op, opCase);
+    }
+    t.equal(pipelines.count, count, `${name}: none came later`);
+  }
   device.close();
 });

@@ -6,8 +6,8 @@ import { type Op, run } from '../ops/op.js';
 import { tensor } from '../tensor/create.js';
 import { roundToHalf } from '../tensor/half.js';
 import { scope } from '../tensor/scope.js';
-import { formatShape, numel, sameShape } from '../tensor/shape.js';
-import { isFloat, type Tensor } from '../tensor/tensor.js';
+import { formatShape, numel, sameShape, type Shape } from '../tensor/shape.js';
+import { type DType, isFloat, Tensor } from '../tensor/tensor.js';
 import { backward } from './backward.js';
 
 export interface Verdict {
@@ -45,6 +45,29 @@ const DIRECTIONS = 3;
 
 const upload = (runtime: Runtime, opCase: OpCase, inputs: readonly Nd[]): Tensor[] =>
   inputs.map((input, i) => tensor(Float32Array.from(input.data), input.shape, { runtime, dtype: opCase.dtypes?.[i] ?? 'float32' }));
+
+/** Notes the kernels that the checks of these cases will want, for {@link Runtime.compileAhead}. */
+export const foresee = (runtime: Runtime, op: Op, cases: readonly OpCase[]): void => {
+  runtime.planMemory(() => {
+    for (const opCase of cases) rehearse(runtime, op, opCase);
+  });
+};
+
+/** Goes through what the checks of a case run on the device: some ops compute more where a gradient is asked for. */
+const rehearse = (runtime: Runtime, op: Op, opCase: OpCase): void => scope(() => {
+  const blank = (shape: Shape, dtype: DType = 'float32'): Tensor => Tensor.allocate(runtime, shape, dtype, 'rehearsal');
+  const inputs = opCase.shapes.map((shape, i) => blank(shape, opCase.dtypes?.[i]));
+  try {
+    run(op, inputs, opCase.attrs);
+    if (gradientMode(op, opCase) === 'none') return;
+    for (const t of inputs) if (isFloat(t.dtype)) t.requiresGrad_();
+    const output = run(op, inputs, opCase.attrs);
+    backward(output, blank(output.shape));
+  } catch {
+    // The check of this case meets it again and tells.
+  }
+  for (const t of inputs) t.grad?.release();
+});
 
 /** Largest difference, relative to the largest expected magnitude (at least 1e-3, so that zeros compare absolutely). */
 export const worstError = (actual: ArrayLike<number>, expected: ArrayLike<number>): { error: number; at: number } => {

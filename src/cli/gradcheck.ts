@@ -1,12 +1,13 @@
 import { dirname } from 'node:path';
 import { mkdirSync } from 'node:fs';
-import { gradientMode, type Verdict, verifyForward, verifyGradient } from '../autograd/verify.js';
+import { foresee, gradientMode, type Verdict, verifyForward, verifyGradient } from '../autograd/verify.js';
 import { fail, UserError } from '../errors.js';
 import { writeFileAtomic } from '../io/atomic.js';
 import type { Runtime } from '../kernels/runtime.js';
 import { isPossible, type OpCase } from '../ops/cases.js';
 import type { Op } from '../ops/op.js';
 import { ops } from '../ops/registry.js';
+import { compilePlanned } from '../train/memory-plan.js';
 import { type CheckedOp, featureTable } from './feature-table.js';
 import { nearest } from './nearest.js';
 import { openRuntime } from './open-runtime.js';
@@ -57,10 +58,17 @@ const verdictText = (forward: Verdict, gradient: Verdict | null): string => {
   return wrong.length ? `FAILED: ${wrong.map((v) => `${v === forward ? 'forward' : 'gradient'} may err by ${v.tolerance}; ${v.note}`).join('; ')}` : 'ok';
 };
 
+const casesFor = (runtime: Runtime, op: Op): readonly OpCase[] => op.cases.filter((c) => !c.bench && isPossible(c, runtime.device.report));
+
+const compileAll = async (runtime: Runtime, chosen: readonly Op[]): Promise<void> => {
+  for (const op of chosen) foresee(runtime, op, casesFor(runtime, op));
+  await compilePlanned(runtime, console.log);
+};
+
 const checkOp = async (runtime: Runtime, op: Op, onlyFailures: boolean): Promise<CheckedOp> => {
   const forward: Verdict[] = [];
   const gradient: Verdict[] = [];
-  for (const opCase of op.cases.filter((c) => !c.bench && isPossible(c, runtime.device.report))) {
+  for (const opCase of casesFor(runtime, op)) {
     const value = await attempt(() => verifyForward(runtime, op, opCase), op, opCase);
     const how = gradientMode(op, opCase);
     const slope = how === 'none' ? null : await attempt(() => verifyGradient(runtime, op, opCase), op, opCase);
@@ -88,6 +96,7 @@ const gradcheck = async (): Promise<number> => {
   const chosen = chosenOps(values.ops);
   const start = performance.now();
   const runtime = await openRuntime(values.adapter);
+  await compileAll(runtime, chosen);
   console.log(`Errors are relative to the largest expected value of a case.\n\n${line('op', 'case', 'forward', 'gradient', 'how', 'verdict')}`);
   const checked: CheckedOp[] = [];
   for (const op of chosen) checked.push(await checkOp(runtime, op, values.failures));
