@@ -80,6 +80,8 @@ const operation = (row, arrays) => {
   return {
     launch() {
       for (const t of last) t.release();
+      // Training never repeats work on the same operands, so no launch may find their copies.
+      runtime.recorder.forgetImages();
       last = scope(() => [recorded ? compute() : noGrad(compute)].flat());
     },
     wait: () => runtime.idle(),
