@@ -281,8 +281,8 @@ const roundTrip = async (t: Test, model: string, keys: number): Promise<void> =>
   release(again);
 };
 
-t.test('Inception goes to the reference’s structure in PyTorch and back', { skip: torchMissing() }, (t) => roundTrip(t, 'inception_mixed_6e', 427));
-t.test('ResNet-34 with its biases goes to PyTorch and back', { skip: torchMissing() }, (t) => roundTrip(t, 'resnet34', 255));
+t.test('Inception goes to the reference’s structure in PyTorch and back', { skip: torchMissing('torchvision') }, (t) => roundTrip(t, 'inception_mixed_6e', 427));
+t.test('ResNet-34 with its biases goes to PyTorch and back', { skip: torchMissing('torchvision') }, (t) => roundTrip(t, 'resnet34', 255));
 
 t.test('files without a network’s names keep them', async (t) => {
   const folder = t.testdir({});
