@@ -3,7 +3,7 @@ import { foresee, gradientMode, verifyForward, verifyGradient } from '../src/aut
 import { nearest } from '../src/cli/nearest.js';
 import { fail } from '../src/errors.js';
 import type { Runtime } from '../src/kernels/runtime.js';
-import { inHalf, isPossible, type OpCase } from '../src/ops/cases.js';
+import { inHalf, type OpCase, provingCases } from '../src/ops/cases.js';
 import type { Op } from '../src/ops/op.js';
 import { ops } from '../src/ops/registry.js';
 import { optimizerSubjects } from './optimizer-work.js';
@@ -23,7 +23,7 @@ export interface Subject {
 /** A fast wrong kernel is worth nothing: the op's small cases, ragged sizes and all, run before anything is timed. */
 const checkOp = async (runtime: Runtime, op: Op, stored: (opCase: OpCase) => OpCase): Promise<SmallChecks> => {
   let [checks, worst] = [0, 0];
-  const cases = op.cases.filter((c) => !c.bench && isPossible(c, runtime.device.report)).map(stored);
+  const cases = provingCases(op, runtime.device.report).map(stored);
   foresee(runtime, op, cases);
   await runtime.compileAhead();
   for (const opCase of cases) {

@@ -4,7 +4,7 @@
  */
 import t from 'tap';
 import { gradientMode, verifyForward, verifyGradient } from '../src/autograd/verify.js';
-import { inHalf, isPossible, type OpCase } from '../src/ops/cases.js';
+import { inHalf, type OpCase, provingCases } from '../src/ops/cases.js';
 import type { Op } from '../src/ops/op.js';
 import { ops } from '../src/ops/registry.js';
 import { openRuntime } from './support/runtime.js';
@@ -19,7 +19,7 @@ const stored = ({ precision = 'float32' }: Op, opCase: OpCase): OpCase => (mixed
 for (const op of ops) {
   if (only && !only.includes(op.name)) continue;
   await t.test(op.name, async (t) => {
-    for (const opCase of op.cases.filter((c) => !c.bench && isPossible(c, runtime.device.report)).map((c) => stored(op, c))) {
+    for (const opCase of provingCases(op, runtime.device.report).map((c) => stored(op, c))) {
       const forward = await verifyForward(runtime, op, opCase);
       t.ok(forward.passed, `${opCase.name}: forward error ${forward.error.toExponential(1)} (at most ${forward.tolerance}), ${forward.note}`);
       if (gradientMode(op, opCase) === 'none') continue;

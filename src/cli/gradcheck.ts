@@ -4,7 +4,7 @@ import { foresee, gradientMode, type Verdict, verifyForward, verifyGradient } fr
 import { fail, UserError } from '../errors.js';
 import { writeFileAtomic } from '../io/atomic.js';
 import type { Runtime } from '../kernels/runtime.js';
-import { isPossible, type OpCase } from '../ops/cases.js';
+import { type OpCase, provingCases } from '../ops/cases.js';
 import type { Op } from '../ops/op.js';
 import { ops } from '../ops/registry.js';
 import { compilePlanned } from '../train/memory-plan.js';
@@ -58,17 +58,15 @@ const verdictText = (forward: Verdict, gradient: Verdict | null): string => {
   return wrong.length ? `FAILED: ${wrong.map((v) => `${v === forward ? 'forward' : 'gradient'} may err by ${v.tolerance}; ${v.note}`).join('; ')}` : 'ok';
 };
 
-const casesFor = (runtime: Runtime, op: Op): readonly OpCase[] => op.cases.filter((c) => !c.bench && isPossible(c, runtime.device.report));
-
 const compileAll = async (runtime: Runtime, chosen: readonly Op[]): Promise<void> => {
-  for (const op of chosen) foresee(runtime, op, casesFor(runtime, op));
+  for (const op of chosen) foresee(runtime, op, provingCases(op, runtime.device.report));
   await compilePlanned(runtime, console.log);
 };
 
 const checkOp = async (runtime: Runtime, op: Op, onlyFailures: boolean): Promise<CheckedOp> => {
   const forward: Verdict[] = [];
   const gradient: Verdict[] = [];
-  for (const opCase of casesFor(runtime, op)) {
+  for (const opCase of provingCases(op, runtime.device.report)) {
     const value = await attempt(() => verifyForward(runtime, op, opCase), op, opCase);
     const how = gradientMode(op, opCase);
     const slope = how === 'none' ? null : await attempt(() => verifyGradient(runtime, op, opCase), op, opCase);

@@ -100,8 +100,9 @@ export interface OpCase<A = unknown> {
   readonly half?: boolean;
 }
 
-/** Whether an adapter with or without float16 can run a case. */
-export const isPossible = (opCase: OpCase, { half }: { readonly half: boolean }): boolean => half || !opCase.half;
+/** The cases by which an op is proved on an adapter with or without float16; what is only timed is not among them. */
+export const provingCases = <A>({ cases }: { readonly cases: readonly OpCase<A>[] }, { half }: { readonly half: boolean }): readonly OpCase<A>[] =>
+  cases.filter((c) => !c.bench && (half || !c.half));
 
 /** Numbers as a tensor of the type holds them. */
 export const asStored = (values: Float32Array, dtype?: DType): Float32Array => (dtype === 'float16' ? values.map(roundToHalf) : values);
