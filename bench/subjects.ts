@@ -1,5 +1,5 @@
 /** Everything the benchmark can time: ops with bench cases, and the optimiser's kernels. */
-import { foresee, gradientMode, verifyForward, verifyGradient } from '../src/autograd/verify.js';
+import { foresee, verifyCase } from '../src/autograd/verify.js';
 import { nearest } from '../src/cli/nearest.js';
 import { fail } from '../src/errors.js';
 import type { Runtime } from '../src/kernels/runtime.js';
@@ -27,8 +27,7 @@ const checkOp = async (runtime: Runtime, op: Op, stored: (opCase: OpCase) => OpC
   foresee(runtime, op, cases);
   await runtime.compileAhead();
   for (const opCase of cases) {
-    const verdicts = [await verifyForward(runtime, op, opCase)];
-    if (gradientMode(op, opCase) !== 'none') verdicts.push(await verifyGradient(runtime, op, opCase));
+    const verdicts = await verifyCase(runtime, op, opCase);
     for (const verdict of verdicts) {
       if (!verdict.passed) fail(`${op.name}, ${verdict.case}: error ${verdict.error.toExponential(1)} (at most ${verdict.tolerance}), ${verdict.note}. It is not timed; see "node dist/gradcheck.js --ops ${op.name}".`);
       worst = Math.max(worst, verdict.error);

@@ -141,6 +141,13 @@ export const verifyGradient = (runtime: Runtime, op: Op, opCase: OpCase): Promis
   return { op: op.name, case: opCase.name, error, tolerance, passed: error <= tolerance, note: mode };
 });
 
+/** All that proves a case: its forward and, unless its {@link gradientMode} is none, its gradient. */
+export const verifyCase = async (runtime: Runtime, op: Op, opCase: OpCase): Promise<Verdict[]> => {
+  const verdicts = [await verifyForward(runtime, op, opCase)];
+  if (gradientMode(op, opCase) !== 'none') verdicts.push(await verifyGradient(runtime, op, opCase));
+  return verdicts;
+};
+
 type Gradients = readonly (ArrayLike<number> | null)[];
 type Objective = (at: readonly Nd[]) => number;
 

@@ -58,13 +58,15 @@ class Stage {
   }
 }
 
+const createAll = (device: Device, cache: PipelineCache, kernels: readonly ForeseenKernel[]): Promise<(CompiledKernel | null)[]> =>
+  device.wait(Promise.all(kernels.map(([kernel, names]) => cache.create(kernel, names))));
+
 /** Takes kernels until none is left: more at a time while they are quick, since waiting takes as long as a quick one. */
 const work = async (device: Device, cache: PipelineCache, kernels: ForeseenKernel[], slowMs: number, onSlow: () => void): Promise<void> => {
   const stage = new Stage(device, cache);
   let count = 1;
   while (kernels.length > 0) {
-    const some = kernels.splice(0, count);
-    const compiled = await device.wait(Promise.all(some.map(([kernel, names]) => cache.create(kernel, names))));
+    const compiled = await createAll(device, cache, kernels.splice(0, count));
     const start = performance.now();
     for (const one of compiled) if (one) stage.run(one);
     await device.idle();
@@ -90,7 +92,7 @@ const workOnTwin = async (device: Device, kernels: ForeseenKernel[], slowMs: num
  */
 export const compileAhead = async (device: Device, cache: PipelineCache, onSlow: (kernels: number) => void, slowMs = SLOW_MS): Promise<void> => {
   const kernels = cache.takeForeseen();
-  const compiled = await device.wait(Promise.all(kernels.map(([kernel, names]) => cache.create(kernel, names))));
+  const compiled = await createAll(device, cache, kernels);
   if (!device.report.software) return;
   // Long ones take long: at the end there should be short ones to share out.
   const length = new Map(kernels.map(([kernel], i) => [kernel, compiled[i]?.length ?? 0]));
