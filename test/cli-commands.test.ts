@@ -189,6 +189,16 @@ t.test('predict names classes, probabilities and the box', async (t) => {
   t.strictSame(sizes.crop, [Math.round(x1 - x0), Math.round(y1 - y0)], 'the crop has the size of the box');
 });
 
+t.test('describing the pictures of one batch leaves the next batch as it is', async (t) => {
+  const images = ['one.png', 'two.png'].map((name) => join(folder, name));
+  for (const image of images) await writeImage(image);
+  const options = ['--out', run, '--json', '--batch-size', '1'];
+  const plain = await call('predict', ...images, ...options);
+  const described = await call('predict', ...images, ...options, '--pictures', join(folder, 'one-by-one'));
+  t.equal(described.code, 0, described.errors);
+  t.strictSame(JSON.parse(described.out), JSON.parse(plain.out));
+});
+
 t.test('predict refuses bad images and goes on with the others', async (t) => {
   const good = join(folder, 'good.png');
   await writeImage(good);

@@ -157,6 +157,17 @@ export abstract class Module<Inputs extends readonly unknown[] = [Tensor], Outpu
 // eslint-disable-next-line @typescript-eslint/no-explicit-any -- a module's inputs and outputs are its own affair
 export type AnyModule = Module<any, any>;
 
+/** Runs `work` with the module and all below in evaluation mode, and puts them back into the module's mode. */
+export const inEvaluation = <T>(module: AnyModule, work: () => T): T => {
+  const { training } = module;
+  module.eval();
+  try {
+    return work();
+  } finally {
+    module.train(training);
+  }
+};
+
 const SHOWN = 8;
 const describe = (what: string, names: readonly string[]): string =>
   names.length ? `${names.length} ${what}: ${names.slice(0, SHOWN).join(', ')}${names.length > SHOWN ? ', …' : ''}` : '';

@@ -44,7 +44,6 @@ export const evaluate = async (
   const loader = data.loader(split, { batchSize: config.evalBatchSize, shuffle: false });
   const sums = new MetricSums(runtime, names);
   const score = new LocalisationScore();
-  method.module.eval();
   let seen = 0;
   await emptyPool(runtime);
   try {
@@ -64,7 +63,6 @@ export const evaluate = async (
     }
     return toEvaluation(await sums.read(), seen, method, options.withDrop, score);
   } finally {
-    method.module.train();
     sums.release();
     await emptyPool(runtime);
   }

@@ -48,16 +48,10 @@ export const planStep = (runtime: Runtime, method: Method, config: TrainConfig, 
 };
 
 /** One batch of evaluation, with all branches. */
-export const planEvaluation = (runtime: Runtime, method: Method, config: TrainConfig, size = config.evalBatchSize): MemoryPlan => {
-  method.module.eval();
-  try {
-    return runtime.planMemory(() => scope(() => {
-      method.evaluate(blankBatch(runtime, config, size).rows(wholeBatch(size)).images, true);
-    }));
-  } finally {
-    method.module.train();
-  }
-};
+export const planEvaluation = (runtime: Runtime, method: Method, config: TrainConfig, size = config.evalBatchSize): MemoryPlan =>
+  runtime.planMemory(() => scope(() => {
+    method.evaluate(blankBatch(runtime, config, size).rows(wholeBatch(size)).images, true);
+  }));
 
 const fixedMemory = (runtime: Runtime): RunPlan['fixed'] => Object.fromEntries(Object.entries(memoryReport(runtime).owners).map(([owner, { bytes }]) => [owner, bytes]));
 
@@ -137,7 +131,6 @@ const checkPlan = (runtime: Runtime, method: Method, config: TrainConfig, run: C
 /** For commands that only evaluate: refuses a batch that does not fit the adapter. */
 export const checkEvaluation = (runtime: Runtime, method: Method, config: TrainConfig, option: string): void => {
   const why = obstacle(runtime, 0, planEvaluation(runtime, method, config), 0);
-  method.module.eval();
   if (why) fail(`${config.evalBatchSize} images at once: this ${why}. ${evaluationRemedy(runtime, method, config, 0, 0, option)}`);
 };
 

@@ -6,7 +6,7 @@ import type { GradScaler } from '../nn/grad-scaler.js';
 import { freezeBatchNorm } from '../nn/layers.js';
 import type { Backbone } from '../nn/models/backbone.js';
 import { createBackbone } from '../nn/models/index.js';
-import type { AnyModule } from '../nn/module.js';
+import { type AnyModule, inEvaluation } from '../nn/module.js';
 import { affine, autocast, crossEntropy, softmax } from '../ops/index.js';
 import { scope } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
@@ -33,7 +33,7 @@ export interface Method {
   step(batch: BatchSource, most?: number, scaler?: GradScaler | null): void;
   /** Mean loss and terms from the sums of an epoch. */
   meanLoss(sums: Readonly<Record<string, number>>, samples: number): number;
-  /** In evaluation mode. */
+  /** Puts the module into evaluation mode for as long as it takes. */
   evaluate(images: Tensor, withDrop: boolean): Evaluated;
 }
 
@@ -67,7 +67,7 @@ class WsdanMethod implements Method {
   }
 
   evaluate(images: Tensor, withDrop: boolean): Evaluated {
-    return withPrecision(this.config, () => localiseAndRefine(this.module, images, this.config.wsdan, withDrop));
+    return inEvaluation(this.module, () => withPrecision(this.config, () => localiseAndRefine(this.module, images, this.config.wsdan, withDrop)));
   }
 }
 
@@ -104,7 +104,7 @@ class PlainMethod implements Method {
   }
 
   evaluate(images: Tensor): Evaluated {
-    return withPrecision(this.config, () => scope(() => noGrad(() => ({ raw: softmax(this.module.call(images)) }))));
+    return inEvaluation(this.module, () => withPrecision(this.config, () => scope(() => noGrad(() => ({ raw: softmax(this.module.call(images)) })))));
   }
 }
 

@@ -1,5 +1,6 @@
 import type { Sample, Split } from '../data/dataset.js';
 import type { Batch } from '../data/loader.js';
+import { fail } from '../errors.js';
 import type { Runtime } from '../kernels/runtime.js';
 import { scope } from '../tensor/scope.js';
 import type { Tensor, TypedArray } from '../tensor/tensor.js';
@@ -8,7 +9,7 @@ import type { TrainConfig } from './config.js';
 import { boxAt, visibleBox } from './evaluate.js';
 import { uploadBatch } from './image-batch.js';
 import { intersectionOverUnion } from './localisation.js';
-import type { Method } from './method.js';
+import type { Evaluated, Method } from './method.js';
 import type { AttentionMap, Guess, ImageCase, Picture } from './report/types.js';
 import { type DataSession, evalTransforms } from './session.js';
 
@@ -25,6 +26,8 @@ interface HostPrediction {
   readonly images: TypedArray;
   readonly dropped: TypedArray | null;
 }
+
+const hasAttention = (result: Evaluated): result is Prediction => result.maps !== undefined;
 
 const toHost = async (images: Tensor, p: Prediction): Promise<HostPrediction> => ({
   size: images.shape[1]!, images: await images.data(), maps: { shape: p.maps.shape, data: await p.maps.data() }, mean: await p.meanMap.data(),
@@ -75,12 +78,11 @@ const strongestMaps = (host: HostPrediction, row: number): AttentionMap[] => {
 /** Predicts one batch and describes each image for the report; coordinates are pixels of the network's input. */
 export const describeBatch = async (runtime: Runtime, method: Method, batch: Batch, config: TrainConfig, classes: readonly string[]): Promise<ImageCase[]> => {
   const transforms = evalTransforms(config.augment, batch.images);
-  method.module.eval();
   const host = await scope(async () => {
     const { images } = uploadBatch(runtime, batch, transforms, config.augment);
-    return toHost(images, method.evaluate(images, true) as Prediction);
+    const result = method.evaluate(images, true);
+    return hasAttention(result) ? toHost(images, result) : fail('a plain classifier has no attention to describe');
   });
-  method.module.train();
   return batch.ids.map((name, row) => {
     const cropBox = boxAt(host.boxes, row);
     const truth = batch.boxes[row];

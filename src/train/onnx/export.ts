@@ -3,6 +3,7 @@ import { fail } from '../../errors.js';
 import { writeFileAtomic } from '../../io/atomic.js';
 import { encodeOnnx } from '../../io/onnx.js';
 import type { Runtime } from '../../kernels/runtime.js';
+import { inEvaluation } from '../../nn/module.js';
 import { mean, zeros } from '../../ops/index.js';
 import { scope } from '../../tensor/scope.js';
 import type { Shape } from '../../tensor/shape.js';
@@ -53,18 +54,17 @@ export const traceToOnnx = async ({ forward, input, inputName, variableBatch, me
 const TRACED_BATCH = 2;
 
 /** The raw pass: logits, and for WS-DAN the mean attention map [N, 1, h, w] and the feature matrix besides. */
-const rawPass = ({ module }: Method) => (images: Tensor): Readonly<Record<string, Tensor>> => {
+const rawPass = ({ module }: Method) => (images: Tensor) => inEvaluation(module, (): Readonly<Record<string, Tensor>> => {
   if (!(module instanceof WSDAN)) return { logits: module.call(images) as Tensor };
   const { logits, featureMatrix, maps } = module.call(images);
   return { logits, map: mean(maps, 3, true), features: featureMatrix };
-};
+});
 
 /**
  * Writes a network's raw pass atomically: input `images` [batch, 3, side, side], normalised as in training, results `logits`, `map`,
  * `features`.
  */
 export const writeOnnx = async (path: string, runtime: Runtime, method: Method, side: number, metadata: Readonly<Record<string, string>>): Promise<number> => {
-  method.module.eval();
   const bytes = await scope(() => traceToOnnx({
     forward: rawPass(method), input: zeros([TRACED_BATCH, side, side, 3], { runtime, label: 'images' }), inputName: 'images', variableBatch: true, metadata,
   }));
