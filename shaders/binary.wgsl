@@ -6,6 +6,8 @@
 //# include tail
 
 override OP: u32 = 0u;
+override INTEGERS: bool = false;    // comparisons: both operands hold int32, or, with UNSIGNED, uint32
+override UNSIGNED: bool = false;
 override HELD_A: bool = false;      // every turn of a walk shows the same vec4f
 override HELD_B: bool = false;
 override HELD_G: bool = false;
@@ -48,7 +50,24 @@ fn truth(v: vec4<bool>) -> vec4f {
   return select(vec4f(0.0), vec4f(1.0), v);
 }
 
+// Flipping the first bit gives unsigned numbers the order of signed ones.
+fn integersOf(v: vec4f) -> vec4i {
+  return bitcast<vec4i>(bitcast<vec4u>(v) ^ vec4u(select(0u, 0x80000000u, UNSIGNED)));
+}
+
+fn comparedIntegers(u: vec4i, v: vec4i) -> vec4f {
+  switch (OP) {
+    case 6u: { return truth(u == v); }
+    case 7u: { return truth(u != v); }
+    case 8u: { return truth(u < v); }
+    case 9u: { return truth(u <= v); }
+    case 10u: { return truth(u > v); }
+    default: { return truth(u >= v); }
+  }
+}
+
 fn value(u: vec4f, v: vec4f) -> vec4f {
+  if (INTEGERS) { return comparedIntegers(integersOf(u), integersOf(v)); }
   switch (OP) {
     case 0u: { return u + v; }
     case 1u: { return u - v; }

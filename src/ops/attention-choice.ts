@@ -46,6 +46,7 @@ export const maskedMultiplyOp: Op<None> = {
 
 export const chooseMapOp: Op<{ which: number }> = {
   name: 'chooseMap',
+  takes: ['float', 'int32'],
   group: 'WS-DAN',
   infer: ([maps, indices]) => {
     if (maps!.length !== 4) fail(`chooseMaps: maps must be [B, H, W, M], got ${formatShape(maps!)}`);

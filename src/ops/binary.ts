@@ -4,7 +4,8 @@ import { Shader } from '../kernels/shader.js';
 import { broadcastShapes, quadCount, type Shape } from '../tensor/shape.js';
 import { type DType, Tensor } from '../tensor/tensor.js';
 import { broadcastDispatch, withoutWalk } from './broadcast.js';
-import { awayFrom, type Fill, type OpCase, uniform } from './cases.js';
+import { awayFrom, type Fill, literal, type OpCase, uniform } from './cases.js';
+import { checkTypes } from './convert.js';
 import { broadcastOffset, forEachIndex, nd } from './nd.js';
 import { allocate, type BackwardCall, bytesOf, type Call, dispatch, floatOf, type Op, run, stretchesFor } from './op.js';
 import { sumTo } from './reduce.js';
@@ -44,6 +45,8 @@ interface Row {
   readonly keeps?: Op['keeps'];
   readonly dtype?: DType;
   readonly fill?: readonly (Fill | undefined)[];
+  /** Comparisons take integers, too. */
+  readonly integers?: boolean;
 }
 
 const shapePairs: readonly (readonly [Shape, Shape])[] = [
@@ -56,15 +59,28 @@ const casesFor = (fill?: Row['fill']): OpCase<None>[] => [
   { name: '2×26×26×768', shapes: [[2, 26, 26, 768], [2, 26, 26, 768]], attrs: {}, bench: true, ...(fill ? { fill } : {}) },
 ];
 
+/** −1 would be NaN as a float, and small numbers would be zero. */
+const integerCases: OpCase<None>[] = (['int32', 'uint32'] as const).map((dtype) => ({
+  name: dtype, shapes: [[5, 5], [5, 1]], attrs: {}, dtypes: [dtype, dtype], gradient: 'none',
+  fill: [[0, 1, 2, 2 ** 30, dtype === 'int32' ? -1 : 2 ** 31]].flatMap((some) => [literal([...some, ...some, ...some, ...some, ...some]), literal(some)]),
+}));
+
+/** Constants of the shader for operands that hold integers; refuses two types. */
+const kindOfIntegers = (name: Name, a: Tensor, b: Tensor): Constants => {
+  checkTypes(name, [a, b]);
+  return a.dtype === 'int32' || a.dtype === 'uint32' ? { INTEGERS: 1, UNSIGNED: a.dtype === 'uint32' ? 1 : 0 } : {};
+};
+
 const binaryOp = (name: Name, row: Row): Op<None> => ({
   name,
   group: row.backward ? 'Arithmetic' : 'Comparison',
   precision: 'any',
   infer: ([a, b]) => broadcastShapes(name, a!, b!),
   ...(row.dtype ? { dtype: row.dtype } : {}),
+  ...(row.integers ? { takes: ['any'] } : {}),
   forward: ({ runtime, inputs: [a, b], shape }: Call<None>) => {
     const y = allocate(runtime, shape, name, row.dtype ?? floatOf(a!, b!));
-    launch('forward', name, shape, { a: a!, b: b! }, { y });
+    launch('forward', name, shape, { a: a!, b: b! }, { y }, row.integers ? kindOfIntegers(name, a!, b!) : {});
     return y;
   },
   ...(row.keeps ? { keeps: row.keeps } : {}),
@@ -77,7 +93,7 @@ const binaryOp = (name: Name, row: Row): Op<None> => ({
     return out;
   },
   cost: ([a, b], _, shape) => ({ flops: 0, bytes: bytesOf(a!, b!, shape) }),
-  cases: casesFor(row.fill),
+  cases: [...casesFor(row.fill), ...(row.integers ? integerCases : [])],
 });
 
 export const addOp = binaryOp('add', {
@@ -99,7 +115,7 @@ export const minimumOp = binaryOp('minimum', { formula: Math.min, keeps: { input
 
 const few: Fill = (random, count) => Array.from({ length: count }, () => Math.floor(random.next() * 3));
 const comparison = (name: Name, holds: (a: number, b: number) => boolean): Op<None> =>
-  binaryOp(name, { formula: (a, b) => (holds(a, b) ? 1 : 0), backward: null, dtype: 'bool', fill: [few, few] });
+  binaryOp(name, { formula: (a, b) => (holds(a, b) ? 1 : 0), backward: null, dtype: 'bool', fill: [few, few], integers: true });
 
 export const eqOp = comparison('eq', (a, b) => a === b);
 export const neOp = comparison('ne', (a, b) => a !== b);
@@ -123,7 +139,7 @@ export const div = (a: Tensor, b: Operand): Tensor => (b instanceof Tensor ? app
 export const maximum = (a: Tensor, b: Tensor): Tensor => apply(maximumOp, a, b);
 /** Element-wise minimum; NaN of either side stays NaN, a tie halves the gradient. */
 export const minimum = (a: Tensor, b: Tensor): Tensor => apply(minimumOp, a, b);
-/** 1 where a = b, else 0 (dtype bool); likewise the other comparisons. */
+/** 1 where a = b, else 0 (dtype bool), with broadcasting; both of one type, integers included. Likewise the other comparisons. */
 export const eq = (a: Tensor, b: Tensor): Tensor => apply(eqOp, a, b);
 export const ne = (a: Tensor, b: Tensor): Tensor => apply(neOp, a, b);
 export const lt = (a: Tensor, b: Tensor): Tensor => apply(ltOp, a, b);

@@ -46,7 +46,7 @@ const whereCase = (name: string, shapes: readonly Shape[], bench = false): OpCas
   ({ name, shapes, attrs: {}, fill: [bits], dtypes: ['bool'], ...(bench ? { bench } : {}) });
 
 export const whereOp: Op<None> = {
-  name: 'where', group: 'Masks', precision: 'any',
+  name: 'where', takes: ['float', 'any'], group: 'Masks', precision: 'any',
   infer: ([c, a, b]) => broadcastShapes('where', c!, broadcastShapes('where', a!, b!)),
   forward: ({ runtime, inputs: [c, a, b], shape }) => {
     const y = Tensor.allocate(runtime, shape, commonType([a!, b!]), 'where');
@@ -80,7 +80,7 @@ interface FillAttrs {
 }
 
 export const maskedFillOp: Op<FillAttrs> = {
-  name: 'maskedFill', group: 'Masks', precision: 'any',
+  name: 'maskedFill', takes: ['any', 'float'], group: 'Masks', precision: 'any',
   infer: ([x, mask]) => {
     if (!sameShape(broadcastShapes('maskedFill', x!, mask!), x!)) fail(`maskedFill: mask ${formatShape(mask!)} is larger than the input ${formatShape(x!)}; it must broadcast to the input's shape`);
     return x!;

@@ -7,16 +7,18 @@ import { allocate, dispatch, floatOf, stretchesFor } from './launch.js';
 
 const shader = new Shader('cast', source);
 
-const CODES: Record<string, number> = { 'int32 float': 0, 'uint32 float': 1, 'float int32': 2, 'float uint32': 3, 'float float': 4 };
+const CODES: Record<string, number> = {
+  'int32 float': 0, 'uint32 float': 1, 'float int32': 2, 'float uint32': 3, 'float float': 4, 'float bool': 5, 'int32 bool': 6, 'uint32 bool': 6,
+};
 
 /** float16 is float32 to the kernel; bool tensors hold 0 and 1 as float32. */
 const kindOf = (dtype: DType): string => (dtype === 'int32' || dtype === 'uint32' ? dtype : 'float');
-const stored = (dtype: DType): DType => (dtype === 'bool' ? 'float32' : dtype);
+const keepsBits = (from: DType, to: DType): boolean => from === to || (from === 'bool' && to === 'float32') || (kindOf(from) !== 'float' && kindOf(to) !== 'float');
 
-/** A tensor's elements in another type, outside the tape; the memory is shared where both types are stored alike. See `cast` for the op. */
+/** A tensor's elements in another type, outside the tape; the memory is shared where their bits stay the same. See `cast` for the op. */
 export const convert = (x: Tensor, to: DType): Tensor => {
-  if (stored(x.dtype) === stored(to)) return x.alias();
-  const code = CODES[`${kindOf(x.dtype)} ${kindOf(to)}`] ?? fail(`cast: ${x.dtype} to ${to} is not supported; go through float32`);
+  if (keepsBits(x.dtype, to)) return x.alias(x.shape, x.label, to);
+  const code = CODES[`${kindOf(x.dtype)} ${to === 'bool' ? to : kindOf(to)}`]!;
   const y = allocate(x.runtime, x.shape, 'cast', to);
   const quads = quadCount(x.shape);
   const { steps, grid } = stretchesFor(x.runtime, quads);

@@ -9,6 +9,7 @@ import type { Tensor } from '../tensor/tensor.js';
 import { integers, type OpCase } from './cases.js';
 import { mapNd } from './nd.js';
 import { ABREAST, allocate, bytesOf, dispatch, gridFor, type Op, run, stepsFor } from './op.js';
+import { checkTaken } from './taken.js';
 
 const shader = new Shader('gather', source);
 type None = Record<string, never>;
@@ -29,6 +30,7 @@ const rowsCase = (table: Shape, labels: number, more: Partial<OpCase<None>> = {}
 
 export const gatherRowsOp: Op<None> = {
   name: 'gatherRows',
+  takes: ['float', 'int32'],
   group: 'Indexing',
   infer: ([table, labels]) => {
     if (table!.length !== 2 || labels!.length !== 1) fail(`gatherRows: the table must be [K, D] and the labels [B], got ${formatShape(table!)} and ${formatShape(labels!)}`);
@@ -84,6 +86,7 @@ export const updateCenters_ = (centers: Tensor, features: Tensor, labels: Tensor
   if (centers.rank !== 2 || features.rank !== 2 || labels.rank !== 1 || centers.shape[1] !== width || labels.shape[0] !== batch) {
     fail(`updateCenters_: centers [K, D], features [B, D] and labels [B] do not fit: ${[centers, features, labels].map((t) => formatShape(t.shape)).join(', ')}`);
   }
+  checkTaken('updateCenters_', [centers, features, labels], ['float', 'float', 'int32']);
   const params = paramsOf(centers.shape, labels.shape, beta);
   scope(() => {
     const factors = allocate(centers.runtime, labels.shape, 'center norms');

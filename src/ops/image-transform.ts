@@ -174,6 +174,7 @@ const jitters = PERMUTATIONS.map((_, order): ImageRow =>
 
 export const imageTransformOp: Op<Attrs> = {
   name: 'imageTransform',
+  takes: ['uint32'],
   group: 'Image',
   infer,
   forward,

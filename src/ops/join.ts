@@ -105,7 +105,7 @@ const catInfer: Op<CatAttrs>['infer'] = (shapes, { axis }) => {
 };
 
 export const catOp: Op<CatAttrs> = {
-  name: 'cat', group: 'Shape', precision: 'any', infer: catInfer, forward: catForward, backward: catBackward,
+  name: 'cat', takes: ['any'], group: 'Shape', precision: 'any', infer: catInfer, forward: catForward, backward: catBackward,
   reference: (inputs, attrs) => catReference(inputs, attrs.axis, catInfer(inputs.map((x) => x.shape), attrs)),
   cost: (shapes, _, shape) => ({ flops: 0, bytes: bytesOf(...shapes, shape) }),
   cases: [

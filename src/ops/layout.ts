@@ -32,7 +32,7 @@ const permuted = (x: Tensor, axes: readonly number[]): Tensor => {
 };
 
 export const permuteOp: Op<PermuteAttrs> = {
-  name: 'permute', precision: 'any', group: GROUP, cost,
+  name: 'permute', takes: ['any'], precision: 'any', group: GROUP, cost,
   infer: ([shape], { axes }) => {
     if (axes.length !== shape!.length) fail(`permute: ${axes.length} axes ${formatShape(axes)} for a tensor of ${shape!.length} dimensions ${formatShape(shape!)}; name each axis once`);
     return axes.map((axis) => shape![axis]!);
@@ -73,7 +73,7 @@ const embedded = (grad: Tensor, shape: Shape, { starts, ends }: SliceAttrs): Ten
 };
 
 export const sliceOp: Op<SliceAttrs> = {
-  name: 'slice', precision: 'any', group: GROUP, cost,
+  name: 'slice', takes: ['any'], precision: 'any', group: GROUP, cost,
   infer: ([shape], { starts, ends }) => shape!.map((size, i) => {
     if (!(starts[i]! >= 0 && starts[i]! < ends[i]! && ends[i]! <= size)) {
       fail(`slice: ${starts[i]} … ${ends[i]} selects nothing, or more than there is, of axis ${i} with size ${size} of ${formatShape(shape!)}`);
@@ -103,7 +103,7 @@ interface ExpandAttrs {
 }
 
 export const expandOp: Op<ExpandAttrs> = {
-  name: 'expand', precision: 'any', group: GROUP, cost,
+  name: 'expand', takes: ['any'], precision: 'any', group: GROUP, cost,
   infer: ([from], { to }) => {
     checkShape('expand', to);
     const skip = to.length - from!.length;
@@ -144,7 +144,7 @@ const flipped = (x: Tensor, axes: readonly number[]): Tensor => {
 };
 
 export const flipOp: Op<FlipAttrs> = {
-  name: 'flip', precision: 'any', group: GROUP, cost,
+  name: 'flip', takes: ['any'], precision: 'any', group: GROUP, cost,
   infer: ([shape]) => shape!,
   forward: ({ inputs: [x], attrs: { axes } }) => flipped(x!, axes),
   backward: ({ grad, attrs: { axes } }) => [flipped(grad, axes)],

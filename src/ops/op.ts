@@ -5,6 +5,7 @@ import { type DType, Tensor } from '../tensor/tensor.js';
 import { inPrecision, type Precision } from './autocast.js';
 import type { OpCase, Tolerance } from './cases.js';
 import type { Nd } from './nd.js';
+import { checkTaken, type Taken } from './taken.js';
 
 export { ABREAST, allocate, bytesOf, dispatch, floatOf, forAdapter, gridFor, isRagged, runsOf, stepsFor, stretchesFor, WORKGROUP } from './launch.js';
 
@@ -61,6 +62,8 @@ export interface Op<A = unknown> {
   /** The output shape; throws a UserError that names both shapes and the rule. */
   readonly infer: (shapes: readonly Shape[], attrs: A) => Shape;
   readonly dtype?: DType;
+  /** What the operands hold, by position; the last entry holds for all further ones. Default: floats. */
+  readonly takes?: readonly Taken[];
   /** Default: `float32`. */
   readonly precision?: Precision;
   /** Computes the output, and what backward needs beyond inputs and output. Temporaries are released by the caller. */
@@ -116,9 +119,10 @@ export const isInspected = (): boolean => inspect !== null;
 /** Shows a tensor that no op of its own made (a gradient) to the debug mode. */
 export const inspectOutput: OutputHook = (op, output) => inspect?.(op, output);
 
-/** Runs an op: shape rule, forward, and, where an input wants gradients, the tape. */
+/** Runs an op: types, shape rule, forward, and, where an input wants gradients, the tape. */
 export const run = <A>(op: Op<A>, inputs: readonly Tensor[], attrs: A): Tensor => {
   const runtime = inputs[0]!.runtime;
+  checkTaken(op.name, inputs, op.takes);
   const shape = op.infer(inputs.map((t) => t.shape), attrs);
   // Within another op's forward everything is in the precision of that op.
   const precise = inPrecision(depth > 0 && op.precision === 'half' ? 'any' : op.precision ?? 'float32', inputs);

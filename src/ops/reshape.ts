@@ -28,6 +28,7 @@ const reshaped = (x: Tensor, to: Shape): Tensor => {
 
 export const reshapeOp: Op<Attrs> = {
   name: 'reshape',
+  takes: ['any'],
   precision: 'any',
   group: 'Shape',
   infer: ([from], { to }) => {

@@ -128,7 +128,7 @@ const entropyCase = (name: string, rows: number, k: number, labelSmoothing = 0, 
   ({ name, shapes: [[rows, k], [rows]], attrs: { labelSmoothing, reduction }, fill: [uniform(-4, 4), integers(k)], dtypes: [undefined, 'int32'] });
 
 export const crossEntropyOp: Op<EntropyAttrs> = {
-  name: 'crossEntropy', group: 'Softmax', infer: entropyInfer, forward: entropyForward, backward: entropyBackward,
+  name: 'crossEntropy', takes: ['float', 'int32'], group: 'Softmax', infer: entropyInfer, forward: entropyForward, backward: entropyBackward,
   keeps: { inputs: [0, 1] },
   reference: entropyReference,
   cost: ([logits]) => ({ flops: 4 * numel(logits!), bytes: bytesOf(logits!) }),
@@ -167,7 +167,5 @@ export interface CrossEntropyOptions {
  * @param labels int32 [batch]
  * @returns a scalar, or [batch] with reduction `none`
  */
-export const crossEntropy = (logits: Tensor, labels: Tensor, { labelSmoothing = 0, reduction = 'mean' }: CrossEntropyOptions = {}): Tensor => {
-  if (labels.dtype !== 'int32') fail(`crossEntropy: labels must be int32, "${labels.label}" is ${labels.dtype}; create them with { dtype: 'int32' }`);
-  return run(crossEntropyOp, [logits, labels], { labelSmoothing, reduction });
-};
+export const crossEntropy = (logits: Tensor, labels: Tensor, { labelSmoothing = 0, reduction = 'mean' }: CrossEntropyOptions = {}): Tensor =>
+  run(crossEntropyOp, [logits, labels], { labelSmoothing, reduction });

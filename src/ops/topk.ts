@@ -65,7 +65,7 @@ const labelledCases = [
 ];
 
 export const labelRankOp: Op<None> = {
-  name: 'labelRank', group: 'Selection', dtype: 'int32', backward: null,
+  name: 'labelRank', takes: ['float', 'int32'], group: 'Selection', dtype: 'int32', backward: null,
   infer: (shapes) => {
     checkLabelled('labelRank', shapes);
     return shapes[1]!;
@@ -81,7 +81,7 @@ interface KsAttrs {
 }
 
 export const topKCorrectOp: Op<KsAttrs> = {
-  name: 'topKCorrect', group: 'Selection', backward: null,
+  name: 'topKCorrect', takes: ['float', 'int32'], group: 'Selection', backward: null,
   infer: (shapes, { ks }) => {
     checkLabelled('topKCorrect', shapes);
     if (ks.length < 1 || ks.length > MAX_KS || !ks.every((k) => Number.isInteger(k) && k > 0)) fail(`topKCorrect: ks [${ks.join(', ')}] must be one to ${MAX_KS} integers of at least 1`);
@@ -128,7 +128,7 @@ export const topkIndicesOp: Op<KAttrs> = {
 };
 
 export const takeAlongLastOp: Op<None> = {
-  name: 'takeAlongLast', group: 'Selection', backward: null,
+  name: 'takeAlongLast', takes: ['float', 'int32'], group: 'Selection', backward: null,
   infer: ([x, positions]) => {
     if (!sameShape(x!.slice(0, -1), positions!.slice(0, -1)) || x!.length !== positions!.length) {
       fail(`takeAlongLast: input ${formatShape(x!)} and positions ${formatShape(positions!)} must agree in all axes but the last`);

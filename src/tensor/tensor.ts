@@ -87,9 +87,9 @@ export class Tensor implements Scoped {
     return this.shape.length;
   }
 
-  /** Another handle on the same memory, unknown to the tape. The shape must fill the same rows. */
-  alias(shape: Shape = this.shape, label = this.label): Tensor {
-    return new Tensor(shape, this.dtype, this.storage.retain(), label);
+  /** Another handle on the same memory, unknown to the tape. The shape must fill the same rows, and the type have the same size. */
+  alias(shape: Shape = this.shape, label = this.label, dtype = this.dtype): Tensor {
+    return new Tensor(shape, dtype, this.storage.retain(), label);
   }
 
   /** The same values, cut off from the tape (PyTorch's `detach`). Memory is shared. */
