@@ -93,7 +93,9 @@ fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
   let rows = rowsAxis();
   let end = min(walk.first + P.run, P.outHeight);
   var j = firstBefore(walk.first, rows);
-  var part = positionOf(j, rows).column;
+  // Where heights are equal, the first row lies at the output's centre: at the end of the gap before it.
+  let begin = positionOf(j, rows);
+  var part = begin.column + (begin.row - walk.first) * rows.parts;
   //# for k in 0..$ACROSS
   var above$k = vec4f(0.0);
   var below$k = vec4f(0.0);

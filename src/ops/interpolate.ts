@@ -2,6 +2,7 @@ import { fail } from '../errors.js';
 import { formatShape, sameShape, type Shape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { antialias as antialiased, antialiasBackward } from './antialias.js';
+import { checkChoice } from './arguments.js';
 import type { OpCase } from './cases.js';
 import { resample, resampleBackward } from './crop-resize.js';
 import { nd } from './nd.js';
@@ -54,6 +55,7 @@ const reference: Op<Attrs>['reference'] = ([images], attrs) => {
 const SIZES: readonly (readonly [Shape, ImageSize])[] = [
   [[1, 2, 3, 1], [5, 4]], [[2, 5, 4, 3], [3, 7]], [[1, 1, 1, 5], [3, 2]], [[1, 7, 3, 2], [1, 1]], [[1, 4, 4, 4], [4, 4]], [[1, 13, 11, 3], [4, 3]],
   [[1, 5, 3, 2], [70, 4]], [[1, 40, 3, 5], [7, 50]], [[2, 9, 13, 6], [7, 8]],
+  [[1, 5, 7, 3], [9, 4]], [[1, 6, 5, 3], [6, 3]], [[1, 1, 6, 3], [3, 2]],
 ];
 const MODES: readonly Pick<Attrs, 'mode' | 'alignCorners' | 'antialias'>[] = [
   { mode: 'bilinear', alignCorners: false, antialias: false },
@@ -114,5 +116,6 @@ export interface InterpolateOptions {
  */
 export const interpolate = (images: Tensor, options: InterpolateOptions): Tensor => {
   const { size, mode = 'bilinear', alignCorners = false, antialias = false } = options;
+  checkChoice('interpolate', 'mode', mode, ['bilinear', 'nearest']);
   return run(interpolateOp, [images], { size, mode, alignCorners, antialias });
 };
