@@ -76,7 +76,7 @@ fn value(u: vec4f, v: vec4f) -> vec4f {
     case 4u: { return max4(u, v); }
     case 5u: { return min4(u, v); }
     case 6u: { return truth(u == v); }
-    case 7u: { return truth(u != v); }
+    case 7u: { return truth((u != v) | isNan4(u) | isNan4(v)); }
     case 8u: { return truth(u < v); }
     case 9u: { return truth(u <= v); }
     case 10u: { return truth(u > v); }
@@ -84,9 +84,9 @@ fn value(u: vec4f, v: vec4f) -> vec4f {
   }
 }
 
-// Share of u in max(u, v); ties are halved.
+// Share of u in max(u, v): ties are halved, and beside NaN it is whole for both.
 fn share(u: vec4f, v: vec4f) -> vec4f {
-  return 0.5 * (truth(u > v) + truth(u >= v));
+  return select(select(vec4f(1.0), vec4f(0.5), u == v), vec4f(0.0), u < v);
 }
 
 // d is the gradient of value(u, v).
@@ -102,8 +102,9 @@ fn gradientOfA(d: vec4f, u: vec4f, v: vec4f) -> vec4f {
 fn gradientOfB(d: vec4f, u: vec4f, v: vec4f) -> vec4f {
   switch (OP) {
     case 2u: { return d * u; }
-    case 3u: { return -(d * u) / (v * v); }
-    default: { return d - gradientOfA(d, u, v); }
+    case 3u: { return -(d / v) * (u / v); }
+    case 4u: { return d * share(v, u); }
+    default: { return d * share(u, v); }
   }
 }
 

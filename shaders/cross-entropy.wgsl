@@ -34,19 +34,21 @@ fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
   let lane = local.x;
   let row = rowOf(linearWorkgroup(group, groups), lane);
   let base = min(row, P.rows - 1u) * P.quads;
-  var share = vec4f(LOWEST);
+  let nothing = -infinity(min(P.rows, 1u));
+  var share = vec4f(nothing);
   for (var q = firstQuad(lane); q < P.quads; q += quadStep()) {
-    share = max4(share, withinRow(x[base + q], LOWEST, q, P.width));
+    share = max4(share, withinRow(x[base + q], nothing, q, P.width));
   }
   let highest = rowMax(share, lane);
   var part = vec4f(0.0);
   var below = vec4f(0.0);
   for (var q = firstQuad(lane); q < P.quads; q += quadStep()) {
     let v = x[base + q] - highest;
-    part += withinRow(exp(v), 0.0, q, P.width);
+    part += withinRow(exp4(v), 0.0, q, P.width);
     below += withinRow(v, 0.0, q, P.width);
   }
-  let logTotal = log(rowSum(part, lane));
+  let total = rowSum(part, lane);
+  let logTotal = select(log(total), total, isNan(total));
   var meanBelow = 0.0;
   if (P.smoothing != 0.0) { meanBelow = rowSum(below, lane) / f32(P.width); }
   if (row >= P.padded || !isWriter(lane)) { return; }
@@ -76,7 +78,7 @@ fn backward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups
   let quad = at.column;
   let label = labels[row];
   let g = gradient[row * P.perRow] * P.scale;
-  let probability = exp(x[i] - kept[row] - kept[P.padded + row]);
+  let probability = exp4(x[i] - kept[row] - kept[P.padded + row]);
   let classes = vec4i(i32(quad * 4u)) + vec4i(0, 1, 2, 3);
   let hit = select(vec4f(0.0), vec4f(1.0 - P.smoothing), classes == vec4i(label));
   var v = g * (probability - hit - P.smoothing / f32(P.width));

@@ -23,8 +23,8 @@ struct Params {
 
 fn start() -> vec4f {
   switch (OP) {
-    case 1u: { return vec4f(LOWEST); }
-    case 2u: { return vec4f(-LOWEST); }
+    case 1u: { return vec4f(-infinity(min(P.length, 1u))); }
+    case 2u: { return vec4f(infinity(min(P.length, 1u))); }
     default: { return vec4f(0.0); }
   }
 }

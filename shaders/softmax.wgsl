@@ -24,22 +24,23 @@ fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
   let inside = row < P.rows;
   // Surplus invocations repeat the last row, since all must reach the barriers.
   let base = min(row, P.rows - 1u) * P.quads;
-  var share = vec4f(LOWEST);
+  let nothing = -infinity(min(P.rows, 1u));
+  var share = vec4f(nothing);
   for (var q = firstQuad(lane); q < P.quads; q += quadStep()) {
-    share = max4(share, withinRow(x[base + q], LOWEST, q, P.width));
+    share = max4(share, withinRow(x[base + q], nothing, q, P.width));
   }
   let highest = rowMax(share, lane);
   var part = vec4f(0.0);
   for (var q = firstQuad(lane); q < P.quads; q += quadStep()) {
-    part += withinRow(exp(x[base + q] - highest), 0.0, q, P.width);
+    part += withinRow(exp4(x[base + q] - highest), 0.0, q, P.width);
   }
   let total = rowSum(part, lane);
   if (!inside) { return; }
-  let logTotal = log(total);
+  let logTotal = select(log(total), total, isNan(total));
   for (var q = firstQuad(lane); q < P.quads; q += quadStep()) {
     let v = x[base + q] - highest;
     if (LOGARITHM) { y[base + q] = maskTail(v - logTotal, q, P.width); }
-    else { y[base + q] = maskTail(exp(v) / total, q, P.width); }
+    else { y[base + q] = maskTail(exp4(v) / total, q, P.width); }
   }
 }
 
@@ -60,7 +61,7 @@ fn backward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups
   for (var q = firstQuad(lane); q < P.quads; q += quadStep()) {
     let g = gradient[base + q];
     let v = x[base + q];
-    if (LOGARITHM) { result[base + q] = maskTail(g - exp(v) * total, q, P.width); }
+    if (LOGARITHM) { result[base + q] = maskTail(g - exp4(v) * total, q, P.width); }
     else { result[base + q] = maskTail(v * (g - total), q, P.width); }
   }
 }

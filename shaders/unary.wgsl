@@ -58,7 +58,8 @@ fn powScalar(v: vec4f, e: f32) -> vec4f {
   if (e == 2.0) { return v * v; }
   if (e == 1.0) { return v; }
   if (e == 0.0) { return vec4f(1.0); }
-  let magnitude = pow(abs(v), vec4f(e));
+  // Drivers take the logarithm of 0.
+  let magnitude = select(pow(abs(v), vec4f(e)), select(vec4f(0.0), special(0x7f800000u), e < 0.0), v == vec4f(0.0));
   let odd = fract(abs(e) * 0.5) == 0.5;
   let integral = fract(e) == 0.0;
   let negative = select(magnitude, -magnitude, odd);
@@ -78,7 +79,7 @@ fn value(v: vec4f) -> vec4f {
     case 1u: { return abs(v); }
     case 2u: { return select(sign(v), v, isNan4(v)); }
     case 3u: { return select(select(sqrt(v), special(0x7fc00000u), v < vec4f(0.0)), v, isNan4(v)); }
-    case 4u: { return select(exp(v), v, isNan4(v)); }
+    case 4u: { return exp4(v); }
     case 5u: { return log4(v); }
     case 6u: { return powScalar(v, P.a); }
     case 7u: { return min4(max4(v, vec4f(P.a)), vec4f(P.b)); }
@@ -102,9 +103,9 @@ fn slope(v: vec4f, f: vec4f) -> vec4f {
     case 3u: { return 0.5 / f; }
     case 4u: { return f; }
     case 5u: { return 1.0 / v; }
-    case 6u: { return P.a * powScalar(v, P.a - 1.0); }
+    case 6u: { return select(P.a * powScalar(v, P.a - 1.0), zero, P.a == 0.0); }
     case 7u: { return select(zero, vec4f(1.0), (v >= vec4f(P.a)) & (v <= vec4f(P.b))); }
-    case 8u: { return select(zero, vec4f(1.0), v > zero); }
+    case 8u: { return select(vec4f(1.0), zero, v <= zero); }
     case 9u: { return f * (1.0 - f); }
     case 10u: { return 1.0 - f * f; }
     case 11u: { return 0.5 * erfc4(-v * GELU_SCALE) + v * GELU_DENSITY * exp(-0.5 * v * v); }

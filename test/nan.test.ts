@@ -5,7 +5,8 @@ import { NanTracer } from '../src/autograd/nan-tracer.js';
 import { Linear, Sequential } from '../src/nn/layers.js';
 import { Module } from '../src/nn/module.js';
 import {
-  add, argmax, batchNorm2d, clamp, conv2d, crossEntropy, globalAvgPool2d, interpolate, l2Normalize, log, matmul, max, maxPool2d, maximum, mean, min, minimum, ones, relu, softmax, sum, zeros,
+  add, argmax, batchNorm2d, clamp, conv2d, crossEntropy, eq, globalAvgPool2d, interpolate, l2Normalize, log, logSoftmax, matmul, max, maxPool2d, maximum, mean, min, minimum, ne, ones,
+  pow, relu, softmax, sum, zeros,
 } from '../src/ops/index.js';
 import { tensor } from '../src/tensor/create.js';
 import { scope } from '../src/tensor/scope.js';
@@ -55,6 +56,46 @@ t.test('infinities keep their sign', (t) => scope(async () => {
   t.ok(Number.isNaN(await sum(add(up, down)).item()), '∞ − ∞');
   const nearest = interpolate(tensor([1, Infinity, 2, -Infinity], [1, 2, 2, 1]), { size: [2, 3], mode: 'nearest' });
   t.same([...(await nearest.data())], [1, 1, Infinity, 2, 2, -Infinity], 'the nearest pixel alone, whatever stands beside it');
+}));
+
+t.test('rows and columns of nothing but infinities', (t) => scope(async () => {
+  for (const [reduce, value] of [[max, -Infinity], [min, Infinity]] as const) {
+    for (const axis of [0, 1]) {
+      const x = tensor(new Float32Array(12).fill(value), [3, 4]).requiresGrad_();
+      const y = reduce(x, axis);
+      t.ok([...(await y.data())].every((v) => v === value), `the extremum over axis ${axis} is ${value}`);
+      backward(sum(y));
+      t.ok([...(await x.grad!.data())].every((g) => g === Math.fround(1 / x.shape[axis]!)), 'its gradient is shared');
+    }
+  }
+}));
+
+t.test('comparisons, powers and softmax at their limits, as PyTorch has them', (t) => scope(async () => {
+  const [x, y] = [tensor([NaN, NaN, 1, 2]), tensor([NaN, 1, NaN, 2])];
+  t.same([...(await ne(x, y).data())], [1, 1, 1, 0]);
+  t.same([...(await eq(x, y).data())], [0, 0, 0, 1]);
+  const powers = async (exponent: number): Promise<number[]> => [...(await pow(tensor([0, 1]), exponent).data())].map(Math.round);
+  t.same([await powers(-1), await powers(-2), await powers(0.5), await powers(0)], [[Infinity, 1], [Infinity, 1], [0, 1], [1, 1]]);
+  const base = tensor([0, 2]).requiresGrad_();
+  backward(sum(pow(base, 0)));
+  t.same([...(await base.grad!.data())], [0, 0], 'a constant has no slope');
+  for (const values of [[Infinity, 1, 2], [-Infinity, -Infinity, -Infinity], [NaN, 1, 2]]) {
+    const logits = tensor(values, [1, 3]).requiresGrad_();
+    t.same(await nansIn(softmax(logits)), [0, 1, 2], `softmax of ${values.join(', ')}`);
+    t.same(await nansIn(logSoftmax(logits)), [0, 1, 2], `logSoftmax of ${values.join(', ')}`);
+    const loss = crossEntropy(logits, tensor([1], [1], { dtype: 'int32' }));
+    t.ok(Number.isNaN(await loss.item()), `cross-entropy of ${values.join(', ')}`);
+    backward(loss);
+    t.same(await nansIn(logits.grad!), [0, 1, 2], `and its gradient`);
+  }
+}));
+
+t.test('beside NaN both operands of maximum and minimum have the gradient', (t) => scope(async () => {
+  for (const larger of [maximum, minimum]) {
+    const [x, y] = [tensor([NaN, 1, 3]).requiresGrad_(), tensor([1, NaN, 3]).requiresGrad_()];
+    backward(sum(larger(x, y)));
+    t.same([[...(await x.grad!.data())], [...(await y.grad!.data())]], [[1, 1, 0.5], [1, 1, 0.5]]);
+  }
 }));
 
 t.test('pooling, convolution, matmul, normalisation, loss', (t) => scope(async () => {

@@ -20,3 +20,7 @@ const LOWEST = -3.4028234663852886e38;
 fn infinity(one: u32) -> f32 {
   return bitcast<f32>(0x7f800000u * one);
 }
+// On some drivers the exponential of NaN is a number.
+fn exp4(v: vec4f) -> vec4f {
+  return select(exp(v), v, isNan4(v));
+}
