@@ -310,7 +310,9 @@ t.test('a lost device is an error that says how to go on', async (t) => {
   await affine(x, 2).data();
   lost.device.gpu.destroy();
   await lost.device.gpu.lost;
-  await t.rejects(lost.idle(), { name: 'UserError', message: /The GPU device was lost \(destroyed\).*goes on from its last checkpoint with --resume/ });
+  const explained = { name: 'UserError', message: /The GPU device was lost \(destroyed\).*goes on from its last checkpoint with --resume/ };
+  await t.rejects(lost.idle(), explained);
+  await t.rejects(x.data(), explained, 'reading fails by itself, which says less');
 });
 
 t.test('an adapter that is not there is refused with the one that is', async (t) => {

@@ -75,12 +75,25 @@ export class Device {
 
   /** Waits for a promise of the adapter; on software adapters the thread sleeps meanwhile instead of spinning. */
   async wait<T>(promise: Promise<T>): Promise<T> {
-    if (!this.report.software) {
-      const result = await promise;
-      await Promise.all(this.diagnoses);
-      this.check();
-      return result;
+    let result: T;
+    try {
+      result = await (this.report.software ? this.napping(promise) : promise);
+    } catch (error) {
+      // What is found out about the adapter, perhaps a moment later, says more than a promise that fails because of it.
+      await nextTick();
+      await this.checkAll();
+      throw error;
     }
+    await this.checkAll();
+    return result;
+  }
+
+  private async checkAll(): Promise<void> {
+    await Promise.all(this.diagnoses);
+    this.check();
+  }
+
+  private async napping<T>(promise: Promise<T>): Promise<T> {
     const start = performance.now();
     let pending = true;
     const settled = promise.finally(() => { pending = false; });
@@ -89,10 +102,7 @@ export class Device {
       this.platform.nap(napAfter(performance.now() - start));
       await nextTick();
     }
-    const result = await settled;
-    await Promise.all(this.diagnoses);
-    this.check();
-    return result;
+    return settled;
   }
 
   /** Resolves when everything submitted so far has been executed. */

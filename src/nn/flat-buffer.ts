@@ -68,3 +68,6 @@ export const flatten = (parameters: readonly Tensor[]): FlatBuffer[] => {
     return { parameters: run, weights, gradients, offsets };
   });
 };
+
+/** Whether the parameters still lie in the buffer: a later one may have taken them. */
+export const ownsParameters = ({ parameters, weights }: FlatBuffer): boolean => parameters.every((p) => p.range.buffer === weights.range.buffer);

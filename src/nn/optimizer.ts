@@ -7,7 +7,7 @@ import { keep, scope } from '../tensor/scope.js';
 import { withOwner } from '../tensor/storage.js';
 import { Tensor, type TypedArray } from '../tensor/tensor.js';
 import { write } from '../tensor/create.js';
-import { type FlatBuffer, flatten } from './flat-buffer.js';
+import { type FlatBuffer, flatten, ownsParameters } from './flat-buffer.js';
 
 /** State of an optimiser on the host: vectors by name, and the number of updates. */
 export interface OptimizerState {
@@ -27,7 +27,10 @@ export interface GradientScaling {
   factor(gradients: readonly Tensor[], clipping: Clipping | null): Tensor;
 }
 
-/** What SGD and AdamW share: flat buffers, clipping, state. Construct it after all parameters were made. */
+/**
+ * What SGD and AdamW share: flat buffers, clipping, state. Construct it after all parameters were made and frozen (`requiresGrad_(false)`): frozen ones
+ * are left alone. Parameters belong to the optimiser that was made last.
+ */
 export abstract class Optimizer {
   lr: number;
   /** The learning rate and the number of the update, for kernels. */
@@ -42,7 +45,8 @@ export abstract class Optimizer {
     if (parameters.length === 0) fail('optimizer: there are no parameters to train');
     if (!(common.lr > 0)) fail(`optimizer: lr must be above 0, got ${common.lr}`);
     this.lr = common.lr;
-    this.buffers = flatten(parameters);
+    this.buffers = flatten(parameters.filter((p) => p.requiresGrad));
+    if (this.buffers.length === 0) fail('optimizer: all parameters are frozen; there is nothing to train');
     this.state = new Map(stateNames.map((name) => [name, this.buffers.map(({ weights }) => zerosLikeFlat(weights, name))]));
   }
 
@@ -53,6 +57,7 @@ export abstract class Optimizer {
 
   /** Updates all parameters from their gradients. Of a scaled loss, call {@link GradScaler.step} instead. */
   step(scaling?: GradientScaling): void {
+    if (!this.buffers.every(ownsParameters)) fail('optimizer: a newer optimiser has taken over some of the parameters; use that one');
     repeated(() => { this.steps++; });
     clearAutocastCache();
     scope(() => {

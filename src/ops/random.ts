@@ -65,7 +65,7 @@ export const randomKey = (...parts: readonly number[]): number => hashKey(state.
 const none = { steps: 1, a: 0, b: 0, options: 0, optionStride: 0 };
 const paramsOf = (shape: Shape, key: RandomKey) => ({ ...none, quads: quadCount(shape), quadsPerRow: quadsPerRow(shape), width: rowWidth(shape), key });
 
-export interface RandomOptions extends TensorOptions {
+export interface RandomOptions extends Omit<TensorOptions, 'dtype'> {
   /** Default: the step's next key. */
   readonly key?: RandomKey;
 }
