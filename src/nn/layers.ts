@@ -1,3 +1,4 @@
+import { fail } from '../errors.js';
 import { checkpoint } from '../autograd/checkpoint.js';
 import { isGradEnabled, isRecomputing } from '../autograd/tape.js';
 import { add, avgPool2d, batchNorm2d, conv2d, convBatchNorm2d, dropout, type FrozenNorm, globalAvgPool2d, linear, maxPool2d, relu } from '../ops/index.js';
@@ -32,7 +33,9 @@ export class Conv2d extends Module<[Tensor, Behind?]> {
   constructor(inChannels: number, outChannels: number, kernelSize: number | Pair, readonly options: Conv2dLayerOptions = {}) {
     super();
     const [kh, kw] = typeof kernelSize === 'number' ? [kernelSize, kernelSize] : kernelSize;
-    const shape = [kh, kw, inChannels / (options.groups ?? 1), outChannels];
+    const { groups = 1 } = options;
+    if (inChannels % groups !== 0 || outChannels % groups !== 0) fail(`Conv2d: ${inChannels} input and ${outChannels} output channels must both be multiples of ${groups} groups`);
+    const shape = [kh, kw, inChannels / groups, outChannels];
     this.weight = parameter(shape, (options.init ?? defaultUniform)(shape));
     const initBias = options.initBias ?? ((s) => defaultUniform(s, kh * kw * shape[2]!));
     this.bias = options.bias === false ? null : parameter([outChannels], initBias([outChannels]));

@@ -68,7 +68,7 @@ const checkMaps = (op: string, shapes: readonly Shape[], { theta, padding, image
   if (maps!.length !== 4 || maps![3] !== 1) fail(`${op}: maps must be [B, h, w, 1], got ${formatShape(maps!)}; choose one map per image with chooseMaps(), or average them`);
   if (thetas && (thetas.length !== 1 || thetas[0] !== maps![0])) fail(`${op}: theta must be a number or a tensor [${maps![0]}], got shape ${formatShape(thetas)}`);
   if (theta !== null && !Number.isFinite(theta)) fail(`${op}: theta must be a finite number, got ${theta}`);
-  if (!(padding >= 0)) fail(`${op}: padding must be 0 or more, got ${padding}`);
+  if (!(padding >= 0 && padding < Infinity)) fail(`${op}: padding must be a number of at least 0, got ${padding}`);
   if (!imageSize.every((side) => Number.isInteger(side) && side >= 1)) fail(`${op}: imageSize must be two integers of at least 1, got ${imageSize.join('×')}`);
   return maps!;
 };

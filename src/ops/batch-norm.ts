@@ -5,6 +5,7 @@ import type { Runtime } from '../kernels/runtime.js';
 import { Shader } from '../kernels/shader.js';
 import { formatShape, numel, quadsPerRow, rowCount, rowWidth, sameShape, type Shape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
+import { checkChoice } from './arguments.js';
 import { div, mul } from './binary.js';
 import { type OpCase, uniform } from './cases.js';
 import { type Nd, nd } from './nd.js';
@@ -108,7 +109,8 @@ const forward = ({ runtime, inputs, attrs, shape }: Call<Attrs>) => {
 
 /** Gradients of weight and bias, and the sums over rows that the input's gradient needs. */
 const parameterGradients = (l: Launch, read: Record<string, Tensor>, into: readonly (Tensor | null)[]) => {
-  const both = into[1] && into[2] ? { weightOut: into[1], biasOut: into[2] } : null;
+  // One tensor may be weight and bias, but cannot be written as both at once.
+  const both = into[1] && into[2] && into[1] !== into[2] ? { weightOut: into[1], biasOut: into[2] } : null;
   const made = both ?? { weightOut: allocate(l.runtime, [l.width], 'batchNorm weight gradient'), biasOut: allocate(l.runtime, [l.width], 'batchNorm bias gradient') };
   const sums = allocate(l.runtime, [2, l.width], 'batchNorm gradient sums');
   reduceRows(l, 'Gradients', read, { sumsOut: sums, ...made }, both !== null);
@@ -241,4 +243,8 @@ export interface BatchNormOptions {
 export const batchNorm2d = (
   x: Tensor, weight: Tensor, bias: Tensor, runningMean: Tensor, runningVar: Tensor,
   { training, momentum = 0.1, eps = 1e-5, activation = 'none', residual = null }: BatchNormOptions,
-): Tensor => run(batchNorm2dOp, [x, weight, bias, runningMean, runningVar, ...(residual ? [residual] : [])], { training, momentum, eps, activation });
+): Tensor => {
+  checkChoice('batchNorm2d', 'activation', activation, ['none', 'relu']);
+  if (training && runningMean === runningVar) fail('batchNorm2d: the running mean and the running variance are one tensor, but training writes both');
+  return run(batchNorm2dOp, [x, weight, bias, runningMean, runningVar, ...(residual ? [residual] : [])], { training, momentum, eps, activation });
+};

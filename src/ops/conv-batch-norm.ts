@@ -6,7 +6,7 @@ import { formatShape, quadsPerRow, sameShape, type Shape } from '../tensor/shape
 import type { Tensor } from '../tensor/tensor.js';
 import { batchNorm2dOp } from './batch-norm.js';
 import { type OpCase, type Tolerance, uniform } from './cases.js';
-import { type ConvAttrs, convShape, type Pair, pair } from './conv-shape.js';
+import { checkAdded, type ConvAttrs, convShape, type Pair, pair } from './conv-shape.js';
 import { WINOGRAD } from './conv2d-cases.js';
 import { type Conv2dOptions, conv2dOp, convolve } from './conv2d.js';
 import type { Nd } from './nd.js';
@@ -103,6 +103,7 @@ export interface FrozenNorm {
  */
 export const convBatchNorm2d = (x: Tensor, weight: Tensor, bias: Tensor | null, norm: FrozenNorm, options: Omit<Conv2dOptions, 'groups'> = {}): Tensor => {
   const { stride = 1, padding = 0, dilation = 1, activation = 'none', residual } = options;
+  checkAdded('convBatchNorm2d', bias, residual);
   const inputs = [x, weight, norm.mean, norm.variance, norm.weight, norm.bias, bias, residual].filter((t): t is Tensor => Boolean(t));
   return run(convBatchNorm2dOp, inputs, { stride: pair(stride), padding: pair(padding), dilation: pair(dilation), groups: 1, activation, eps: norm.eps });
 };

@@ -1,5 +1,7 @@
 import { fail } from '../errors.js';
 import { formatShape, sameShape, type Shape } from '../tensor/shape.js';
+import type { Tensor } from '../tensor/tensor.js';
+import { checkChoice, checkIntegers } from './arguments.js';
 
 export type Pair = readonly [number, number];
 
@@ -19,6 +21,20 @@ export interface ConvAttrs {
 export const windowCount = (size: number, kernel: number, stride: number, padding: number, dilation = 1): number =>
   Math.floor((size + 2 * padding - dilation * (kernel - 1) - 1) / stride) + 1;
 
+const checkAttrs = ({ stride, padding, dilation, groups, activation = 'none' }: ConvAttrs): void => {
+  checkIntegers('conv2d', 'stride', stride, 1);
+  checkIntegers('conv2d', 'padding', padding, 0);
+  checkIntegers('conv2d', 'dilation', dilation, 1);
+  checkIntegers('conv2d', 'groups', [groups], 1);
+  checkChoice('conv2d', 'activation', activation, ['none', 'relu']);
+};
+
+/** Refuses a bias that is no line and a residual that is no image: the ops tell the two apart by that. */
+export const checkAdded = (op: string, bias: Tensor | null | undefined, residual: Tensor | null | undefined): void => {
+  if (bias && bias.rank !== 1) fail(`${op}: bias ${formatShape(bias.shape)} must have one dimension, the output channels`);
+  if (residual && residual.rank !== 4) fail(`${op}: the residual ${formatShape(residual.shape)} must have the shape of the result, [N, H, W, C]`);
+};
+
 const gcd = (a: number, b: number): number => (b === 0 ? a : gcd(b, a % b));
 
 /** With a stride, only every so many taps reach the same pixel of the input. */
@@ -28,7 +44,8 @@ export const tapsBetween = (stride: number, dilation: number): number => stride 
 export const convShape = (x: Shape, w: Shape, a: ConvAttrs, { bias, residual }: { readonly bias?: Shape | undefined; readonly residual?: Shape | undefined } = {}): Shape => {
   const what = `conv2d: input ${formatShape(x)} (N, H, W, C) and weight ${formatShape(w)} (KH, KW, C / groups, out), groups=${a.groups}`;
   if (x.length !== 4 || w.length !== 4) fail(`${what}: both need four dimensions`);
-  if (a.groups < 1 || x[3]! % a.groups !== 0 || w[3]! % a.groups !== 0) fail(`${what}: ${x[3]} input and ${w[3]} output channels must both be multiples of groups`);
+  checkAttrs(a);
+  if (x[3]! % a.groups !== 0 || w[3]! % a.groups !== 0) fail(`${what}: ${x[3]} input and ${w[3]} output channels must both be multiples of groups`);
   if (w[2]! * a.groups !== x[3]) fail(`${what}: the input has ${x[3]} channels, but the weight expects ${w[2]! * a.groups}`);
   if (bias && (bias.length !== 1 || bias[0] !== w[3])) fail(`${what}: bias ${formatShape(bias)} must be [${w[3]}]`);
   const out = ([1, 2] as const).map((axis) => windowCount(x[axis]!, w[axis - 1]!, a.stride[axis - 1]!, a.padding[axis - 1]!, a.dilation[axis - 1]!));

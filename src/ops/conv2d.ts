@@ -4,7 +4,7 @@ import { numel, quadCount, quadsPerRow, type Shape } from '../tensor/shape.js';
 import { type DType, Tensor } from '../tensor/tensor.js';
 import { patchesForward, patchesGradInput, patchesGradWeight, suitsPatches } from './conv-patches.js';
 import { convert } from './convert.js';
-import { type ConvAttrs, convShape, pair, type Pair, tapsBetween } from './conv-shape.js';
+import { checkAdded, type ConvAttrs, convShape, pair, type Pair, tapsBetween } from './conv-shape.js';
 import { convCases } from './conv2d-cases.js';
 import type { Epilogue } from './epilogue.js';
 import { type Extents, gemmRows, gemmWeights, type Geometry } from './gemm.js';
@@ -237,11 +237,12 @@ export interface Conv2dOptions {
  * @returns [N, OH, OW, Cout] with OH = ⌊(H + 2·padding − dilation·(KH − 1) − 1) / stride⌋ + 1
  * @throws UserError when channels, groups or sizes do not fit
  */
-export const conv2d = (x: Tensor, weight: Tensor, bias: Tensor | null = null, options: Conv2dOptions = {}): Tensor =>
-  run(conv2dOp, [x, weight, bias, options.residual].filter((t): t is Tensor => t instanceof Tensor), {
-    stride: pair(options.stride ?? 1), padding: pair(options.padding ?? 0), dilation: pair(options.dilation ?? 1), groups: options.groups ?? 1,
-    activation: options.activation ?? 'none',
-  });
+export const conv2d = (x: Tensor, weight: Tensor, bias: Tensor | null = null, options: Conv2dOptions = {}): Tensor => {
+  const { stride = 1, padding = 0, dilation = 1, groups = 1, activation = 'none', residual } = options;
+  checkAdded('conv2d', bias, residual);
+  const inputs = [x, weight, bias, residual].filter((t): t is Tensor => t instanceof Tensor);
+  return run(conv2dOp, inputs, { stride: pair(stride), padding: pair(padding), dilation: pair(dilation), groups, activation });
+};
 
 /** Fully connected layer: x [..., in] · weight [in, out] + bias [out]; float16 within `autocast`. */
 export const linear = (x: Tensor, weight: Tensor, bias: Tensor | null = null): Tensor => {

@@ -3,6 +3,7 @@ import { fail } from '../errors.js';
 import { Shader } from '../kernels/shader.js';
 import { formatShape, quadsPerRow, type Shape } from '../tensor/shape.js';
 import type { DType, Tensor } from '../tensor/tensor.js';
+import { checkIntegers } from './arguments.js';
 import { literal, type OpCase } from './cases.js';
 import { nd } from './nd.js';
 import { allocate, bytesOf, dispatch, floatOf, forAdapter, gridFor, type Op, run, runsOf } from './op.js';
@@ -89,7 +90,7 @@ const infer: Op<Attrs>['infer'] = ([images, boxes], { size: [height, width] }) =
   if (boxes!.length !== 2 || boxes![0] !== images![0] || boxes![1] !== 4) {
     fail(`cropResize: boxes must be [${images![0]}, 4] (y0, x0, y1, x1 per image), got ${formatShape(boxes!)}`);
   }
-  if (!(height >= 1 && width >= 1)) fail(`cropResize: size must be at least 1×1, got ${height}×${width}`);
+  checkIntegers('cropResize', 'size', [height, width], 1);
   return [images![0]!, height, width, images![3]!];
 };
 

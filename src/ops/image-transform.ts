@@ -65,10 +65,12 @@ const infer: Op<Attrs>['infer'] = ([packed], { rows, size, std }) => {
   if (!(Number.isInteger(size) && size >= 1)) fail(`imageTransform: size must be an integer of at least 1, got ${size}`);
   if (packed!.length !== 1) fail(`imageTransform: packed pixels must be one row of words, got ${formatShape(packed!)}`);
   if (std.some((s) => !(s > 0))) fail(`imageTransform: every std must be above 0, got ${std.join(', ')}`);
-  rows.forEach(({ offset, width, height, scaleX, scaleY, order }, i) => {
-    if (!(width >= 1 && height >= 1 && offset >= 0 && offset + width * height <= available)) {
+  rows.forEach(({ offset, width, height, x0, y0, scaleX, scaleY, order }, i) => {
+    const whole = [offset, width, height, order].every(Number.isInteger);
+    if (!(whole && width >= 1 && height >= 1 && offset >= 0 && offset + width * height <= available)) {
       fail(`imageTransform: picture ${i} (${width}×${height} from pixel ${offset}) does not lie within the ${available} packed pixels`);
     }
+    if (![x0, y0].every(Number.isFinite)) fail(`imageTransform: picture ${i} is cut at ${x0}, ${y0}; both must be finite`);
     if (!(scaleX > 0 && scaleY > 0 && order >= 0 && order <= 5)) fail(`imageTransform: picture ${i} has scale ${scaleX}×${scaleY} and order ${order}; scales must be above 0, orders 0 … 5`);
   });
   return [rows.length, size, size, 3];

@@ -75,7 +75,8 @@ const embedded = (grad: Tensor, shape: Shape, { starts, ends }: SliceAttrs): Ten
 export const sliceOp: Op<SliceAttrs> = {
   name: 'slice', takes: ['any'], precision: 'any', group: GROUP, cost,
   infer: ([shape], { starts, ends }) => shape!.map((size, i) => {
-    if (!(starts[i]! >= 0 && starts[i]! < ends[i]! && ends[i]! <= size)) {
+    if (![starts[i], ends[i]].every(Number.isInteger)) fail(`slice: the limits ${starts[i]} … ${ends[i]} of axis ${i} must be integers`);
+    if (!(starts[i]! < ends[i]! && ends[i]! <= size)) {
       fail(`slice: ${starts[i]} … ${ends[i]} selects nothing, or more than there is, of axis ${i} with size ${size} of ${formatShape(shape!)}`);
     }
     return ends[i]! - starts[i]!;

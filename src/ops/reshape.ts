@@ -1,7 +1,7 @@
 import source from '../../shaders/reshape.wgsl';
 import { fail } from '../errors.js';
 import { Shader } from '../kernels/shader.js';
-import { formatShape, numel, quadCount, quadsPerRow, rowWidth, type Shape } from '../tensor/shape.js';
+import { checkShape, formatShape, numel, quadCount, quadsPerRow, rowWidth, type Shape } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
 import { nd } from './nd.js';
 import { bytesOf, dispatch, type Op, run, stretchesFor } from './op.js';
@@ -32,6 +32,7 @@ export const reshapeOp: Op<Attrs> = {
   precision: 'any',
   group: 'Shape',
   infer: ([from], { to }) => {
+    checkShape('reshape', to);
     if (numel(from!) !== numel(to)) fail(`reshape: ${formatShape(from!)} has ${numel(from!)} elements, ${formatShape(to)} would have ${numel(to)}`);
     return to;
   },

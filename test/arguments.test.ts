@@ -1,0 +1,96 @@
+/** What ops and layers refuse, in words instead of a fault of the adapter or a wrong result, and what types they read. */
+import t from 'tap';
+import { backward } from '../src/autograd/backward.js';
+import { UserError } from '../src/errors.js';
+import { Conv2d, Linear } from '../src/nn/layers.js';
+import { SGD } from '../src/nn/optimizer.js';
+import {
+  add, argmax, attentionPool, batchNorm2d, cast, conv2d, convBatchNorm2d, cropResize, eq, gatherRows, interpolate, lt, mean, mul, ones, reshape, slice, sum, topKCorrect, zeros,
+} from '../src/ops/index.js';
+import { tensor } from '../src/tensor/create.js';
+import { scope } from '../src/tensor/scope.js';
+import type { Tensor } from '../src/tensor/tensor.js';
+import { openRuntime } from './support/runtime.js';
+
+const runtime = await openRuntime();
+t.teardown(() => runtime.device.close());
+
+const refused = (t: { throws(fn: () => void, expected: { name: string; message: RegExp }): unknown }, fn: () => unknown, message: RegExp): void => {
+  t.throws(() => { fn(); }, { name: new UserError('').name, message });
+};
+const integers = (...values: number[]): Tensor => tensor(Int32Array.from(values));
+
+t.test('integers are compared as integers', (t) => scope(async () => {
+  const labels = integers(0, 2, 1);
+  const found = argmax(tensor([[3, 1, 2], [0, 1, 2], [2, 0, 1]]), 1);
+  const right = eq(found, labels);
+  t.same([...(await right.data())], [1, 1, 0]);
+  t.equal(Math.round(3 * await mean(right).item()), 2, 'an accuracy as in PyTorch');
+  t.same([...(await lt(integers(-2, 5, -1), integers(5, -2, -1)).data())], [1, 0, 0]);
+  refused(t, () => eq(labels, tensor([0, 1, 2])), /eq: all tensors must have one type/);
+}));
+
+t.test('what is no float is refused where floats are read, and the other way round', (t) => scope(async () => {
+  const counts = integers(1, 2, 3);
+  for (const fn of [() => add(counts, 1), () => mul(counts, counts), () => sum(counts), () => argmax(counts, 0)]) refused(t, fn, /operand 1 must be float32, but .* is int32; cast\(x, 'float32'\)/);
+  refused(t, () => gatherRows(ones([3, 2]), tensor([0, 1])), /gatherRows: operand 2 must be int32/);
+  refused(t, () => topKCorrect(ones([2, 3]), tensor([0, 1])), /topKCorrect: operand 2 must be int32/);
+}));
+
+t.test('casts to and from bool', (t) => scope(async () => {
+  const mask = cast(tensor([0, -0, 0.5, NaN, -3]), 'bool');
+  t.equal(mask.dtype, 'bool');
+  t.same([...(await mask.data())], [0, 0, 1, 1, 1]);
+  const floats = cast(mask, 'float32').detach();
+  t.equal(floats.dtype, 'float32');
+  t.same([...(await cast(integers(0, -1, 7), 'bool').data())], [0, 1, 1]);
+}));
+
+t.test('convolutions refuse numbers and operands that they would misread', (t) => scope(async () => {
+  const [x, w] = [ones([1, 3, 3, 2]), ones([1, 1, 2, 4])];
+  const one = [ones([4]), ones([4]), ones([4]), zeros([4])] as const;
+  for (const [options, message] of [
+    [{ stride: 0 }, /stride \[0, 0\] must hold integers of at least 1/], [{ stride: NaN }, /stride/], [{ padding: 0.5 }, /padding/], [{ padding: -1 }, /padding/],
+    [{ dilation: 0 }, /dilation/], [{ groups: 1.5 }, /groups/], [{ activation: 'gelu' as 'relu' }, /activation must be "none" or "relu", got "gelu"/],
+  ] as const) refused(t, () => conv2d(x, w, null, options), message);
+  refused(t, () => conv2d(x, w, ones([1, 4])), /conv2d: bias \[1, 4\] must have one dimension/);
+  refused(t, () => conv2d(x, w, null, { residual: ones([4]) }), /conv2d: the residual \[4\] must have the shape of the result/);
+  const norm = { mean: one[0], variance: one[1], weight: one[2], bias: one[3], eps: 1e-5 };
+  refused(t, () => convBatchNorm2d(x, w, ones([1, 4]), norm), /convBatchNorm2d: bias \[1, 4\] must have one dimension/);
+  refused(t, () => new Conv2d(6, 8, 3, { groups: 4 }), /6 input and 8 output channels must both be multiples of 4 groups/);
+}));
+
+t.test('shapes, sizes, limits and words', (t) => scope(async () => {
+  const x = ones([1, 4, 4, 2]);
+  refused(t, () => reshape(ones([4]), [-2, -2]), /reshape: shape \[-2, -2\] must hold integers of at least 1/);
+  refused(t, () => reshape(ones([4]), [2.5, 1.6]), /reshape: shape/);
+  refused(t, () => slice(x, [0, 0.5], [1, 2]), /slice: the limits 0.5 … 2 of axis 1 must be integers/);
+  refused(t, () => cropResize(x, zeros([1, 4]), { size: [2.5, 3] }), /cropResize: size \[2.5, 3\] must hold integers/);
+  refused(t, () => interpolate(x, { size: [2, 2], mode: 'bicubic' as 'bilinear' }), /mode must be "bilinear" or "nearest", got "bicubic"/);
+  refused(t, () => attentionPool(x, ones([1, 4, 4, 3]), { pool: 'MAX' as 'GAP' }), /pool must be "GAP" or "GMP", got "MAX"/);
+}));
+
+t.test('batch norm with one tensor in two places', (t) => scope(async () => {
+  const [x, w] = [tensor([1, 2, 3, 4], [4, 1]), ones([1]).requiresGrad_()];
+  const [m, v] = [zeros([1]), ones([1])];
+  refused(t, () => batchNorm2d(x, w, w, m, m, { training: true }), /running mean and the running variance are one tensor/);
+  for (let i = 1; i <= 2; i++) {
+    backward(sum(batchNorm2d(x, w, w, m, v, { training: true })));
+    // Normalised values add up to 0, and the bias counts once for each of the four.
+    t.ok(Math.abs(await w.grad!.item() - 4 * i) < 1e-5, 'its gradients are added');
+  }
+}));
+
+t.test('optimisers leave frozen parameters alone, and one that lost its parameters says so', (t) => scope(async () => {
+  const net = new Linear(2, 2);
+  net.bias!.requiresGrad_(false);
+  const before = [...(await net.bias!.data())];
+  const first = new SGD(net.parameters(), { lr: 0.5, weightDecay: 0.5 });
+  first.step();
+  t.same([...(await net.bias!.data())], before, 'no decay');
+  const second = new SGD(net.parameters(), { lr: 0.5 });
+  refused(t, () => first.step(), /a newer optimiser has taken over some of the parameters/);
+  second.step();
+  net.weight.requiresGrad_(false);
+  refused(t, () => new SGD(net.parameters(), { lr: 0.5 }), /all parameters are frozen/);
+}));
