@@ -87,11 +87,16 @@ const catBackward = ({ grad, attrs: { axis }, shapes, needs }: BackwardCall<CatA
 
 const catReference = (inputs: readonly Nd[], axis: number, shape: Shape): Nd => {
   const outer = numel(shape.slice(0, axis));
-  const data: number[] = [];
+  const out = nd(shape);
+  let at = 0;
   for (let o = 0; o < outer; o++) {
-    for (const { data: piece } of inputs) data.push(...piece.subarray((o * piece.length) / outer, ((o + 1) * piece.length) / outer));
+    for (const { data: piece } of inputs) {
+      const part = piece.subarray((o * piece.length) / outer, ((o + 1) * piece.length) / outer);
+      out.data.set(part, at);
+      at += part.length;
+    }
   }
-  return nd(shape, data);
+  return out;
 };
 
 const catInfer: Op<CatAttrs>['infer'] = (shapes, { axis }) => {
