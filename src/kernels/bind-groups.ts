@@ -24,7 +24,7 @@ const beginsWith = (numbers: readonly number[], start: readonly number[]): boole
 export class BindGroups {
   /** By hash. */
   private readonly groups = new Map<number, Known[]>();
-  private readonly hashesOfBuffer = new Map<number, number[]>();
+  private readonly hashesOfBuffer = new Map<number, Set<number>>();
   /** Describes the group that is looked for, with remains of longer ones behind; one array for all, to leave nothing to collect. */
   private readonly wanted: number[] = [];
   private count = 0;
@@ -39,13 +39,21 @@ export class BindGroups {
     return this.create(hash, this.wanted.slice(0, count), compiled, ranges, images);
   }
 
-  /** A buffer was destroyed: groups naming it go too. */
+  /** A buffer was destroyed: groups naming it go too, and what other buffers note of them, which may live for as long as training does. */
   forgetBuffer(id: number): void {
     for (const hash of this.hashesOfBuffer.get(id) ?? []) {
-      this.count -= this.groups.get(hash)?.length ?? 0;
+      for (const { description } of this.groups.get(hash) ?? []) {
+        for (const buffer of buffersIn(description)) this.forgetHash(buffer, hash);
+        this.count--;
+      }
       this.groups.delete(hash);
     }
-    this.hashesOfBuffer.delete(id);
+  }
+
+  private forgetHash(buffer: number, hash: number): void {
+    const hashes = this.hashesOfBuffer.get(buffer);
+    hashes?.delete(hash);
+    if (hashes?.size === 0) this.hashesOfBuffer.delete(buffer);
   }
 
   /** Three numbers per binding; those of images are below 0, buffers' are not. @returns how many there are */
@@ -71,8 +79,8 @@ export class BindGroups {
       return { binding: index, resource: images?.[name]?.view ?? { buffer: buffer.gpu, offset, size: bytes } };
     });
     const group = this.device.gpu.createBindGroup({ label, layout, entries });
-    listAt(this.groups, hash).push({ group, description });
-    for (const { name } of bindings) if (!images?.[name]) listAt(this.hashesOfBuffer, ranges[name]!.buffer.id).push(hash);
+    valueAt(this.groups, hash, () => []).push({ group, description });
+    for (const buffer of buffersIn(description)) valueAt(this.hashesOfBuffer, buffer, () => new Set()).add(hash);
     this.count++;
     this.statistics.bindGroups++;
     return group;
@@ -89,8 +97,11 @@ const missing = ({ label }: CompiledKernel, name: string): never => {
   throw new Error(`${label}: binding "${name}" is missing`);
 };
 
-const listAt = <T>(lists: Map<number, T[]>, key: number): T[] => {
-  let list = lists.get(key);
-  if (!list) lists.set(key, (list = []));
-  return list;
+/** The buffers that a description names: the first of each binding's three numbers, unless that is an image. */
+const buffersIn = (description: readonly number[]): number[] => description.filter((number, at) => at % 3 === 1 && number >= 0);
+
+const valueAt = <K, V>(values: Map<K, V>, key: K, make: () => V): V => {
+  let value = values.get(key);
+  if (value === undefined) values.set(key, (value = make()));
+  return value;
 };
