@@ -35,6 +35,23 @@ t.test('kernels that a dry run meets are compiled ahead, and what does not compi
   fresh.device.close();
 });
 
+/** Tells of each buffer that is made from now on whether it was destroyed. */
+const endsOfBuffers = (gpu: GPUDevice): boolean[] => {
+  const ends: boolean[] = [];
+  const create = gpu.createBuffer.bind(gpu);
+  gpu.createBuffer = (descriptor) => {
+    const buffer = create(descriptor);
+    const destroy = buffer.destroy.bind(buffer);
+    const at = ends.push(false) - 1;
+    buffer.destroy = () => {
+      ends[at] = true;
+      return destroy();
+    };
+    return buffer;
+  };
+  return ends;
+};
+
 t.test('where kernels are slow to compile, other devices help', async (t) => {
   const fresh = new Runtime(await openDevice());
   const { device, recorder } = fresh;
@@ -56,7 +73,9 @@ t.test('where kernels are slow to compile, other devices help', async (t) => {
   recorder.upload(ranges.image!, new Float32Array([5, 6, 7, 8]));
   fresh.planMemory(() => [0, 1, 2, 3, 4, 5].forEach(record));
   const told: number[] = [];
+  const ends = endsOfBuffers(device.gpu);
   await compileAhead(device, recorder.pipelines, (kernels) => told.push(kernels), -1);
+  t.same(ends, Array(device.report.software ? 4 : 0).fill(true), 'what kernels were bound to is gone');
   t.same(told, device.report.software ? [6] : [], 'told once');
   t.equal(recorder.pipelines.count, 6);
   record(5);

@@ -24,6 +24,7 @@ class Stage {
   private readonly written: GPUBuffer;
   private readonly nowhere: GPUBuffer;
   private readonly image: GPUTexture;
+  private readonly numbers: GPUBuffer;
   private readonly params: GPUBindGroup;
 
   constructor(private readonly device: Device, { paramsLayout }: PipelineCache) {
@@ -33,7 +34,8 @@ class Stage {
     this.written = buffer(BINDING_BYTES * MOST_BINDINGS, GPUBufferUsage.STORAGE);
     this.nowhere = buffer(12, GPUBufferUsage.INDIRECT);
     this.image = gpu.createTexture({ label: 'rehearsal', size: [1, 1], format: 'rgba32float', usage: GPUTextureUsage.STORAGE_BINDING });
-    this.params = gpu.createBindGroup({ layout: paramsLayout, entries: [{ binding: 0, resource: { buffer: buffer(PARAM_SLOT_BYTES, GPUBufferUsage.UNIFORM) } }] });
+    this.numbers = buffer(PARAM_SLOT_BYTES, GPUBufferUsage.UNIFORM);
+    this.params = gpu.createBindGroup({ layout: paramsLayout, entries: [{ binding: 0, resource: { buffer: this.numbers } }] });
   }
 
   /** Has the driver make a kernel ready. */
@@ -49,6 +51,11 @@ class Stage {
     pass.dispatchWorkgroupsIndirect(this.nowhere, 0);
     pass.end();
     gpu.queue.submit([encoder.finish()]);
+  }
+
+  /** Gives its memory back. Call only when all of its work is done. */
+  destroy(): void {
+    for (const one of [this.read, this.written, this.nowhere, this.image, this.numbers]) one.destroy();
   }
 
   private resourceFor({ access, index }: BindingDeclaration): GPUBindingResource {
@@ -74,6 +81,7 @@ const work = async (device: Device, cache: PipelineCache, kernels: ForeseenKerne
     if (slow) onSlow();
     count = slow ? 1 : Math.min(2 * count, MOST_AT_ONCE);
   }
+  stage.destroy();
 };
 
 const workOnTwin = async (device: Device, kernels: ForeseenKernel[], slowMs: number): Promise<void> => {
