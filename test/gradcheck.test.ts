@@ -112,6 +112,9 @@ t.test('what cannot be checked is said', async (t) => {
       return noise(v);
     };
     t.ok((await gradcheck(seeded, [x])).passed, 'seeded noise is repeatable');
+    const unreadable = leaf([3], 16);
+    unreadable.data = () => Promise.reject(new Error('cannot be read'));
+    await t.rejects(gradcheck(() => { throw new Error('cannot be computed'); }, [unreadable]), /cannot be read/, 'the first failure, and no second one that nobody awaits');
   });
 });
 

@@ -81,7 +81,8 @@ export const gradcheck = async (fn: (...inputs: Tensor[]) => Tensor, inputs: rea
   const settings: Settings = { ...defaults, ...withoutUndefined(options) };
   checkArguments(inputs, settings);
   const results = await scope(async () => {
-    const probe = new Probe(fn, inputs, settings);
+    const values = await Promise.all(inputs.map(async (t) => Float32Array.from(await t.data())));
+    const probe = new Probe(fn, inputs, values, settings);
     const gradients = await probe.gradients();
     const found: GradcheckInput[] = [];
     for (const [i, input] of inputs.entries()) if (input.requiresGrad) found.push(await checkInput(probe, i, input, gradients[i]!, settings));
@@ -114,11 +115,15 @@ const signed = (random: CaseRandom): number => (random.next() < 0.5 ? -1 : 1) * 
 class Probe {
   readonly random: CaseRandom;
   private weights = new Float32Array(0);
-  private readonly values: Promise<Float32Array[]>;
 
-  constructor(private readonly fn: (...inputs: Tensor[]) => Tensor, private readonly inputs: readonly Tensor[], private readonly settings: Settings) {
+  /** @param values what the inputs hold, to be put back after each move */
+  constructor(
+    private readonly fn: (...inputs: Tensor[]) => Tensor,
+    private readonly inputs: readonly Tensor[],
+    private readonly values: readonly Float32Array[],
+    private readonly settings: Settings,
+  ) {
     this.random = new CaseRandom(settings.seed);
-    this.values = Promise.all(inputs.map(async (t) => Float32Array.from(await t.data())));
   }
 
   /** Gradients of the weighted sum with respect to all inputs; zeros where backward gave none. */
@@ -157,7 +162,7 @@ class Probe {
   /** Central difference of the weighted sum when input i moves by ±eps·direction. */
   async slope(i: number, direction: (k: number) => number): Promise<number> {
     const { eps } = this.settings;
-    const values = (await this.values)[i]!;
+    const values = this.values[i]!;
     const moved = (sign: number): Float32Array => Float32Array.from(values, (v, k) => v + sign * eps * direction(k));
     const [above, below] = [moved(1), moved(-1)];
     const [high, low] = [await this.at(i, above), await this.at(i, below)];
@@ -172,7 +177,7 @@ class Probe {
     try {
       return await this.output();
     } finally {
-      write(this.inputs[i]!, (await this.values)[i]!);
+      write(this.inputs[i]!, this.values[i]!);
     }
   }
 
