@@ -9,8 +9,8 @@ export const LAYERS = ['device', 'kernels', 'tensor', 'ops', 'autograd', 'nn', '
 
 /** Layers beside the ladder: what they may import, and who may import them. */
 const SIDE_LAYERS = {
-  io: { imports: ['device', 'kernels', 'tensor', 'ops'], importedBy: ['train', 'cli'] },
-  data: { imports: ['device', 'kernels', 'tensor', 'ops'], importedBy: ['train', 'cli'] },
+  io: { imports: [], importedBy: ['train', 'cli'] },
+  data: { imports: [], importedBy: ['train', 'cli'] },
 };
 
 /** The files that may name the package `webgpu`, and those that may use Node's own modules. */
@@ -18,8 +18,8 @@ const WEBGPU_FILES = ['src/device/node.ts'];
 const NODE_PLACES = ['src/device/node.ts', 'src/device/vulkan-env.mjs', 'src/io/', 'src/data/', 'src/train/', 'src/cli/'];
 const NODE_MODULES = new Set(builtinModules);
 
-/** Files right under src/ that every layer may import (errors), and entries that may import everything (index). */
-const SHARED_FILES = ['errors'];
+/** Files right under src/ that every layer may import; the others there (index) may import everything. */
+const SHARED_FILES = ['errors', 'mix32'];
 
 const listFiles = (folder, pattern) =>
   !existsSync(folder) ? [] : readdirSync(folder, { recursive: true }).map((name) => join(folder, String(name)))

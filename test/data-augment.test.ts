@@ -11,7 +11,8 @@ import {
   type ImageTransform,
   type JitterOp,
 } from '../src/data/augment.js';
-import { hash, hashText, mix32, permutation, uniform, uniformInt } from '../src/data/random.js';
+import { hash, hashText, permutation, uniform, uniformInt } from '../src/data/random.js';
+import { mix32 } from '../src/mix32.js';
 import { fixtureJson, userMessage } from './data-helpers.js';
 import { referenceTransform } from './reference-image.js';
 

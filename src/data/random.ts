@@ -2,17 +2,9 @@
  * Counter-based random numbers for data: a draw is a pure function of its keys, so it does not
  * depend on call order, on the number of workers, or on where a run was resumed.
  */
+import { mix32 } from '../mix32.js';
 
 const GOLDEN = 0x9e3779b9;
-
-/** Murmur3's 32-bit finaliser: every input bit changes every output bit with probability near 1/2. */
-export function mix32(x: number): number {
-  x ^= x >>> 16;
-  x = Math.imul(x, 0x85ebca6b);
-  x ^= x >>> 13;
-  x = Math.imul(x, 0xc2b2ae35);
-  return (x ^ (x >>> 16)) >>> 0;
-}
 
 /** Hash of non-negative integers (each up to 2^53) to an unsigned 32-bit integer. */
 export function hash(...keys: number[]): number {

@@ -5,10 +5,11 @@
  * part positions are known, which is what makes localisation measurable.
  */
 import { fail } from '../errors.js';
+import { mix32 } from '../mix32.js';
 import { Body, drawPlumage, drawPose, paintBird, perchPoint, type Part } from './synthetic/bird.js';
 import { HABITATS } from './synthetic/palette.js';
 import { Canvas, extent, type Colour } from './synthetic/raster.js';
-import { hashKey, mix32, Rng } from './synthetic/rng.js';
+import { keyOf, Rng } from './synthetic/rng.js';
 import { paintClutter, paintDistance, paintLeaf, paintPerch } from './synthetic/scene.js';
 import { at } from './synthetic/shapes.js';
 import { SPECIES } from './synthetic/species.js';
@@ -53,7 +54,7 @@ export function generateImage(seed: number, split: Split, index: number, options
   const { size = 128, clutter = 14, birdSize = [0.36, 0.54] } = options;
   if (!Number.isInteger(index) || index < 0) fail(`synthetic data: index is ${index}, but must be a whole number from 0 up.`);
   if (!Number.isInteger(size) || size < 32) fail(`synthetic data: size is ${size}, but must be a whole number of at least 32 pixels.`);
-  const key = hashKey(seed, split === 'train' ? 1 : 2, index);
+  const key = keyOf(seed, split === 'train' ? 1 : 2, index);
   const rng = new Rng(key);
   const label = options.label ?? index % SPECIES.length;
   if (!SPECIES[label]) fail(`synthetic data: label is ${label}, but must be 0 to ${SPECIES.length - 1}.`);

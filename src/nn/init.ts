@@ -1,12 +1,5 @@
+import { mix32 } from '../mix32.js';
 import { numel, type Shape } from '../tensor/shape.js';
-
-/** Mixer of MurmurHash3: each output bit depends on each input bit. */
-const mix = (value: number): number => {
-  let x = value >>> 0;
-  x = Math.imul(x ^ (x >>> 16), 0x85ebca6b);
-  x = Math.imul(x ^ (x >>> 13), 0xc2b2ae35);
-  return (x ^ (x >>> 16)) >>> 0;
-};
 
 let seed = 0;
 let stream = 0;
@@ -19,9 +12,9 @@ export const seedInit = (value: number): void => {
 
 /** Uniform numbers in (0, 1) for the next parameter. */
 const generator = (): (() => number) => {
-  const key = mix(mix(seed) ^ (++stream * 0x9e3779b9));
+  const key = mix32(mix32(seed) ^ (++stream * 0x9e3779b9));
   let counter = 0;
-  return () => (mix(mix(counter++ ^ key) + Math.imul(counter, 0x9e3779b9)) + 0.5) / 2 ** 32;
+  return () => (mix32(mix32(counter++ ^ key) + Math.imul(counter, 0x9e3779b9)) + 0.5) / 2 ** 32;
 };
 
 let skipping = false;

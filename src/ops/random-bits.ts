@@ -1,12 +1,5 @@
 /** The generator of shaders/common/random.wgsl on the host: for keys, and for the references of random ops. */
-
-/** Finaliser of MurmurHash3 (Austin Appleby): every bit of the result depends on every bit of the value. */
-export const mix32 = (value: number): number => {
-  let x = value >>> 0;
-  x = Math.imul(x ^ (x >>> 16), 0x85ebca6b);
-  x = Math.imul(x ^ (x >>> 13), 0xc2b2ae35);
-  return (x ^ (x >>> 16)) >>> 0;
-};
+import { mix32 } from '../mix32.js';
 
 const GOLDEN = 0x9e3779b9;
 

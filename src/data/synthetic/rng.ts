@@ -5,19 +5,12 @@
  * key alone, whatever was drawn before it and on whichever worker. Only 32-bit integer arithmetic is used, hence
  * the same numbers on every machine.
  */
+import { mix32 } from '../../mix32.js';
 
 const GOLDEN = 0x9e3779b9;
 
-/** Mixes all bits of a 32-bit integer (the finaliser of MurmurHash3). */
-export function mix32(value: number): number {
-  let x = value | 0;
-  x = Math.imul(x ^ (x >>> 16), 0x85ebca6b);
-  x = Math.imul(x ^ (x >>> 13), 0xc2b2ae35);
-  return (x ^ (x >>> 16)) >>> 0;
-}
-
 /** Folds a list of integers into one 32-bit key; the order matters. */
-export function hashKey(...parts: number[]): number {
+export function keyOf(...parts: number[]): number {
   let key = 0x243f6a88;
   for (const part of parts) key = mix32(key ^ mix32(part + GOLDEN));
   return key;
