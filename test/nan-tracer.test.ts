@@ -34,6 +34,8 @@ await t.test('names op, module and step of the first', (t) => scope(async () => 
   popModule();
   await t.rejects(tracer.check(17), /Step 17: 1 NaN .*output \[3\] of op "sqrt", in module ResNet\.layer2\.0/);
   await tracer.check(18);
+  relu(tensor([NaN]));
+  await t.rejects(tracer.check(19), /op "relu".* what is not watched are uploaded data/, 'its input need not have been finite');
   tracer.stop();
 }));
 

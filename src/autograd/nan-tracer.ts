@@ -53,7 +53,7 @@ export class NanTracer {
     const { op, module, shape, count, position } = found;
     throw new UserError(`Step ${step}: ${count} NaN or infinite numbers in the output ${formatShape(shape)} of op "${op}", ` +
       `${module ? `in module ${module}` : 'outside of modules'}, the first of the step's ops to produce any (number ${position}). ` +
-      'Its inputs were finite: look at their range there, or lower the learning rate.');
+      'No float32 output of an earlier op had any; what is not watched are uploaded data, loaded weights and parameters changed in place. Look at what the op read, or lower the learning rate.');
   }
 
   private watch(op: string, output: Tensor): void {

@@ -19,7 +19,7 @@ const loadDawn = async (): Promise<{ create(flags: string[]): GPU; globals: obje
   }
 };
 
-/** Lists no adapter twice: asks for the preferred one, then for the fallback. */
+/** The fastest adapter there is, a software one only where there is no other; refused unless it is the wanted one. */
 const requestAdapter = async (gpu: GPU, wanted: string): Promise<GPUAdapter> => {
   const adapter = await gpu.requestAdapter({ powerPreference: 'high-performance' }) ?? await gpu.requestAdapter({ forceFallbackAdapter: true });
   if (!adapter) {

@@ -54,6 +54,7 @@ export const inAutocast = <T>(entered: AutocastRegion, fn: () => T): T => {
 export const autocast = <T>(fn: () => T, { enabled = true }: { readonly enabled?: boolean } = {}): T =>
   (enabled === region.enabled ? fn() : inAutocast({ enabled, weights: new Map(), entered: 0 }, fn));
 
+/** Whether ops run here compute in mixed precision (PyTorch's `is_autocast_enabled`): true within {@link autocast}, unless an inner call switched it off. */
 export const isAutocastEnabled = (): boolean => region.enabled;
 
 /** Weights have changed: their float16 copies are out of date. */

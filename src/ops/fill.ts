@@ -32,7 +32,15 @@ export const full = (shape: Shape, value: number, options: TensorOptions = {}): 
   return fill_(Tensor.allocate(options.runtime ?? defaultRuntime(), shape, options.dtype ?? 'float32', options.label ?? 'full'), value);
 };
 
+/**
+ * A tensor of zeros; float32 on the default runtime unless `options` say otherwise (PyTorch's `zeros`).
+ *
+ * @throws UserError when an extent is not a whole number of at least 1
+ */
 export const zeros = (shape: Shape, options: TensorOptions = {}): Tensor => full(shape, 0, options);
+/** A tensor of ones; everything else as of {@link zeros}. */
 export const ones = (shape: Shape, options: TensorOptions = {}): Tensor => full(shape, 1, options);
+/** Zeros in the shape and type of x, on its runtime; not on the tape, and without its `requiresGrad` (PyTorch's `zeros_like`). */
 export const zerosLike = (x: Tensor): Tensor => full(x.shape, 0, { runtime: x.runtime, dtype: x.dtype });
+/** Ones in the shape and type of x, on its runtime; everything else as of {@link zerosLike}. */
 export const onesLike = (x: Tensor): Tensor => full(x.shape, 1, { runtime: x.runtime, dtype: x.dtype });

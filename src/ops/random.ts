@@ -36,8 +36,14 @@ export const setRandomStep = (step: number): void => {
   state = { seed: state.seed, step: checkInteger('setRandomStep', step), index: 0 };
 };
 
+/** Where the stream of keys stands now, to go on from there later (PyTorch's `get_rng_state`; three numbers, for all runtimes). */
 export const getRandomState = (): RandomState => state;
 
+/**
+ * Goes on where the stream of keys stood (PyTorch's `set_rng_state`): the random ops that follow draw the same again.
+ *
+ * @throws UserError when a number is negative or not whole
+ */
 export const setRandomState = ({ seed, step, index }: RandomState): void => {
   state = { seed: checkInteger('setRandomState: seed', seed), step: checkInteger('setRandomState: step', step), index: checkInteger('setRandomState: index', index) };
 };

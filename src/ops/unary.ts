@@ -65,7 +65,7 @@ const unaryOp = (name: string, row: Row): Op<Scalars> => ({
   ...(row.tolerance ? { tolerance: row.tolerance } : {}),
 });
 
-/** erfc by continued series in float64: erf's Maclaurin series, enough for |x| ≤ 4. */
+/** The error function by its Maclaurin series in float64, enough for |x| ≤ 4. */
 const erf = (x: number): number => {
   let term = x;
   let sum = x;
@@ -120,7 +120,9 @@ export const neg = (x: Tensor): Tensor => apply(negOp, x);
 export const abs = (x: Tensor): Tensor => apply(absOp, x);
 /** −1, 0 or 1. No gradient. */
 export const sign = (x: Tensor): Tensor => apply(signOp, x);
+/** Square root, element by element; NaN below 0, an infinite gradient at 0, as in PyTorch. */
 export const sqrt = (x: Tensor): Tensor => apply(sqrtOp, x);
+/** e to the power of x, element by element; float32 also from float16 operands. */
 export const exp = (x: Tensor): Tensor => apply(expOp, x);
 /** Natural logarithm. */
 export const log = (x: Tensor): Tensor => apply(logOp, x);
@@ -137,7 +139,9 @@ export const reluGradient = (grad: Tensor, output: Tensor): Tensor => {
   });
   return result!;
 };
+/** 1 / (1 + e⁻ˣ), element by element; float32 also from float16 operands. */
 export const sigmoid = (x: Tensor): Tensor => apply(sigmoidOp, x);
+/** Hyperbolic tangent, element by element; float32 also from float16 operands. */
 export const tanh = (x: Tensor): Tensor => apply(tanhOp, x);
 /** Exact GELU, x · Φ(x). */
 export const gelu = (x: Tensor): Tensor => apply(geluOp, x);
