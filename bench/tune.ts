@@ -1,6 +1,6 @@
 /** Finds the kernels' settings that suit an adapter, and keeps them in the file that training reads. */
 import { existsSync } from 'node:fs';
-import { readTuning, TUNING_FILE } from '../src/cli/kernel-options.js';
+import { readTuning, tuningFile } from '../src/cli/kernel-options.js';
 import type { Device } from '../src/device/device.js';
 import type { AdapterReport } from '../src/device/gpu.js';
 import { writeFileAtomic } from '../src/io/atomic.js';
@@ -125,7 +125,7 @@ const describe = (tuning: Tuning, choices: readonly Partial<Tuning>[]): string =
   Object.keys(choices[0]!).map((name) => `${name} ${tuning[name as keyof Tuning]}`).join(', ');
 
 /** Writes an adapter's settings; those of others in the same file stay. @returns the file's name */
-export const saveTuning = (key: string, found: Partial<Tuning>, file = process.env.PIPIT_TUNING || TUNING_FILE): string => {
+export const saveTuning = (key: string, found: Partial<Tuning>, file = tuningFile()): string => {
   const table = existsSync(file) ? readTuning(file) : {};
   writeFileAtomic(file, `${JSON.stringify({ ...table, [key]: found }, null, 2)}\n`);
   return file;

@@ -179,6 +179,28 @@ t.test('tuning tries what applies, and keeps other adapters\' settings', async (
   t.throws(() => saveTuning('lavapipe', {}, path), /it holds no table/);
 });
 
+t.test('a tuning file is checked before anything uses it', async (t) => {
+  const path = join(folder, 'wrong-tuning.json');
+  const read = (content: unknown) => () => {
+    writeFileSync(path, JSON.stringify(content));
+    return readTuning(path);
+  };
+  const right = { kind: 'tile', sums: 1, images: false, tile: '16×2×1', matrices: true, winograd: 0 };
+  t.strictSame(read({ 'lavapipe': right, 'gpu:a-b': {} })(), { 'lavapipe': right, 'gpu:a-b': {} });
+  const wrong: [unknown, RegExp][] = [
+    [5, /"lavapipe" is 5, but must be an object of settings/],
+    [{ kind: 'nosuch' }, /wrong-tuning\.json cannot be read: "kind" of "lavapipe" is "nosuch", but must be one of broadcast, tile, plain\. Make it anew/],
+    [{ sums: 0 }, /"sums" of "lavapipe" is 0, but must be a whole number of at least 1/],
+    [{ sums: 'x' }, /"sums" of "lavapipe" is "x"/],
+    [{ winograd: -5 }, /"winograd" of "lavapipe" is -5, but must be a number of at least 0/],
+    [{ images: 'on' }, /"images" of "lavapipe" is "on", but must be true or false/],
+    [{ tile: '3×3×3' }, /"tile" of "lavapipe" is "3×3×3", but must be one of fit, /],
+    [{ bogus: 1 }, /"lavapipe" has "bogus" with the value 1, but there is no such setting: known are kind, sums/],
+    [{ constructor: 1 }, /"lavapipe" has "constructor"/],
+  ];
+  for (const [settings, message] of wrong) t.throws(read({ 'gpu:a-b': {}, 'lavapipe': settings }), { name: 'UserError', message });
+});
+
 t.test('the time to the first step ends with its line', async (t) => {
   const script = join(folder, 'training.mjs');
   // Training goes on after its first step; one that fails ends.

@@ -11,7 +11,7 @@ import { fail } from '../errors.js';
  */
 export type GemmKind = 'broadcast' | 'tile' | 'plain';
 
-const KINDS: readonly GemmKind[] = ['broadcast', 'tile', 'plain'];
+export const KINDS: readonly GemmKind[] = ['broadcast', 'tile', 'plain'];
 
 /** What suits one class of adapters; `node dist/bench.js --tune` measures it. */
 export interface Tuning {
