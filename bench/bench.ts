@@ -18,7 +18,7 @@ import { exactTimestamps } from './pass-timer.js';
 import { profileStep } from './profile.js';
 import { profileMarkdown, profileText, type ProfileFile } from './profile-table.js';
 import { type BenchFile, readBenchFile } from './results.js';
-import { chosenSubjects, mixedSubjects, type Subject } from './subjects.js';
+import { chosenSubjects, mixedSubjects, type Subject, withDirection } from './subjects.js';
 import { header } from './table.js';
 import { prepareTraining, trainArguments } from './training.js';
 import { tuneToFile } from './tune.js';
@@ -112,11 +112,12 @@ const tuneKernels = async ({ adapter, repeats }: BenchOptions): Promise<void> =>
 };
 
 const bench = async (): Promise<number> => {
-  const { values } = parseOptions(spec, process.argv.slice(2));
-  const mode = modeOf(values);
+  const parsed = parseOptions(spec, process.argv.slice(2));
+  const { values } = parsed;
+  const mode = modeOf(parsed);
   if (mode === 'tune') return tuneKernels(values).then(() => 0);
   const mixed = mode === 'kernels' && values.precision === 'mixed';
-  const chosen = chosenSubjects(values.ops, mixed ? mixedSubjects : undefined);
+  const chosen = withDirection(chosenSubjects(values.ops, mixed ? mixedSubjects : undefined), values.direction);
   if (mode === 'profile') exactTimestamps();
   const runtime = await openRuntime(values.adapter);
   checkPrecision(runtime, values);

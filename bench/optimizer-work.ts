@@ -82,6 +82,7 @@ const nothingSmall = (op: string): SmallChecks => ({ op, checks: 0, error: 0 });
 
 const subjectOf = (update: Update): Subject => ({
   name: update.name,
+  directions: ['forward'],
   cases: () => Object.keys(SIZES),
   checkSmall: async () => nothingSmall(update.name),
   prepare: (runtime, caseName, wanted) => {
@@ -101,6 +102,7 @@ const upload = (runtime: Runtime, values: readonly Float32Array[]): [Tensor, Ten
 
 const normSubject: Subject = {
   name: 'globalNorm',
+  directions: ['forward'],
   cases: () => Object.keys(SIZES),
   checkSmall: async () => nothingSmall('globalNorm'),
   prepare: (runtime, caseName, wanted) => {

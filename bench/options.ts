@@ -1,5 +1,5 @@
 /** The command line of the benchmark. */
-import { choice, flag, int, type OptionValues, text, texts } from '../src/cli/options.js';
+import { choice, flag, int, kebab, type OptionValues, type Parsed, text, texts } from '../src/cli/options.js';
 import { DATASET_NAMES } from '../src/data/dataset.js';
 import { fail } from '../src/errors.js';
 import { backboneNames } from '../src/nn/models/index.js';
@@ -41,18 +41,27 @@ export const wants = (wanted: BenchOptions['direction']) => (direction: Directio
 
 type Mode = 'kernels' | 'profile' | 'warm-up' | 'tune';
 
-/** The files that each mode knows. */
-const WRITTEN: Readonly<Record<Mode, readonly string[]>> = {
-  'kernels': ['json', 'compare', 'html', 'markdown'], 'profile': ['json', 'markdown'], 'warm-up': ['json'], 'tune': [],
+const MODES = { profile: 'profile', warmUp: 'warm-up', tune: 'tune' } as const satisfies Partial<Record<keyof BenchOptions, Mode>>;
+const SWITCHES = Object.keys(MODES) as (keyof typeof MODES)[];
+
+/** The options that mean something to each mode. */
+const KNOWN: Readonly<Record<Mode, readonly (keyof BenchOptions)[]>> = {
+  'kernels': ['ops', 'case', 'direction', 'repeats', 'adapter', 'json', 'compare', 'html', 'markdown', 'precision'],
+  'profile': ['adapter', 'json', 'markdown', 'preset', 'model', 'imageSize', 'batchSize', 'precision'],
+  'warm-up': ['adapter', 'json', 'preset', 'data', 'model', 'imageSize', 'batchSize', 'precision'],
+  'tune': ['adapter', 'repeats'],
 };
 
-/** Which of the modes was asked for. */
-export const modeOf = (options: BenchOptions): Mode => {
-  const asked = ([['profile', options.profile], ['warm-up', options.warmUp], ['tune', options.tune]] as const).flatMap(([mode, wanted]) => (wanted ? [mode] : []));
-  if (asked.length > 1) fail(`${asked.map((mode) => `--${mode}`).join(' and ')} are different measurements; ask for one at a time`);
-  const mode: Mode = asked[0] ?? 'kernels';
-  for (const file of ['json', 'compare', 'html', 'markdown'] as const) {
-    if (options[file] && !WRITTEN[mode].includes(file)) fail(`--${file} does not go with --${mode}, which has ${WRITTEN[mode].map((name) => `--${name}`).join(' and ') || 'no such files'}`);
-  }
+const list = (names: readonly string[]): string => names.map((name) => `--${kebab(name)}`).join(', ').replace(/, ([^,]*)$/, ' and $1');
+
+/** Which of the modes was asked for; what another mode would need must not be given, since it would change nothing. */
+export const modeOf = ({ values, source }: Pick<Parsed<typeof spec.options>, 'values' | 'source'>): Mode => {
+  const asked = SWITCHES.filter((name) => values[name]);
+  if (asked.length > 1) fail(`${list(asked)} are different measurements; ask for one at a time`);
+  const mode = asked[0] ? MODES[asked[0]] : 'kernels';
+  const given = (Object.keys(source) as (keyof BenchOptions)[]).filter((name) => source[name] === 'command line' && !(name in MODES));
+  const foreign = given.find((name) => !KNOWN[mode].includes(name));
+  if (foreign && mode === 'kernels') fail(`--${kebab(foreign)} goes with ${list(SWITCHES.filter((name) => KNOWN[MODES[name]].includes(foreign)))} only; add one of these or leave it out`);
+  if (foreign) fail(`--${kebab(foreign)} does not go with --${mode}, which has ${list(KNOWN[mode])}`);
   return mode;
 };

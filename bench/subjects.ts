@@ -7,11 +7,14 @@ import { inHalf, type OpCase, provingCases } from '../src/ops/cases.js';
 import type { Op } from '../src/ops/op.js';
 import { ops } from '../src/ops/registry.js';
 import { optimizerSubjects } from './optimizer-work.js';
+import { type BenchOptions, wants } from './options.js';
 import type { Direction, SmallChecks } from './results.js';
-import { prepareWork, type Work } from './work.js';
+import { directionsOf, prepareWork, type Work } from './work.js';
 
 export interface Subject {
   readonly name: string;
+  /** What of it is timed. */
+  readonly directions: readonly Direction[];
   /** Names of what there is to time on this kind of adapter. */
   cases(software: boolean): readonly string[];
   /** Compares small cases with their references; throws a UserError where one differs. */
@@ -40,6 +43,7 @@ const checkOp = async (runtime: Runtime, op: Op, stored: (opCase: OpCase) => OpC
 /** @param stored how a case's operands are stored */
 export const opSubject = (op: Op, stored = (opCase: OpCase): OpCase => opCase): Subject => ({
   name: op.name,
+  directions: directionsOf(op),
   cases: (software) => op.cases.filter(({ bench }) => (software ? bench === true : bench)).map((c) => c.name),
   checkSmall: (runtime) => checkOp(runtime, op, stored),
   prepare: (runtime, caseName, wanted) => prepareWork(runtime, op, stored(op.cases.find((c) => c.bench && c.name === caseName)!), wanted),
@@ -59,5 +63,13 @@ const suggestion = (name: string, known: readonly string[]): string => {
 export const chosenSubjects = (list: string | undefined, among = subjects): readonly Subject[] => {
   if (list === undefined) return among;
   const known = among.map(({ name }) => name);
-  return list.split(',').map((name) => among[known.indexOf(name)] ?? fail(`--ops: there is no op "${name}" with bench cases. ${suggestion(name, known)}`));
+  const names = new Set(list.split(',').map((name) => name.trim()));
+  return [...names].map((name) => among[known.indexOf(name)] ?? fail(`--ops: there is no op "${name}" with bench cases. ${suggestion(name, known)}`));
+};
+
+/** Those of which something is timed; none of them is an error. */
+export const withDirection = (chosen: readonly Subject[], direction: BenchOptions['direction']): readonly Subject[] => {
+  const found = chosen.filter(({ directions }) => directions.some(wants(direction)));
+  const there = [...new Set(chosen.flatMap(({ directions }) => directions))];
+  return found.length ? found : fail(`--direction: nothing of ${chosen.map(({ name }) => name).join(', ')} is timed as ${direction}, only ${there.join(', ')}`);
 };

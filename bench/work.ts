@@ -84,6 +84,12 @@ const gradients = (runtime: Runtime, known: Known, inputs: readonly Tensor[], sh
   return [workOf(runtime, 'backward', backwardCost(known, call), () => known.op.backward!(call), check)];
 };
 
+/** What of an op is timed. */
+export const directionsOf = (op: Op): readonly Direction[] => {
+  if (!op.backward) return ['forward'];
+  return op.name in products ? ['forward', 'gradInput', 'gradWeight'] : ['forward', 'backward'];
+};
+
 /** Uploads a case's inputs; call it in the scope that times the work. */
 export const prepareWork = (runtime: Runtime, op: Op, opCase: OpCase, wanted: (direction: Direction) => boolean): Work[] => {
   const numbers = caseInputs(opCase);
@@ -92,6 +98,6 @@ export const prepareWork = (runtime: Runtime, op: Op, opCase: OpCase, wanted: (d
   const { flops, bytes } = op.cost(opCase.shapes, opCase.attrs, shape);
   const known: Known = { op, opCase, inputs: numbers, cost: { flops, bytes: storedBytes(opCase, bytes) } };
   const forward = workOf(runtime, 'forward', known.cost, () => run(op, inputs, opCase.attrs), async (result) => checkForward(known, await read(result)));
-  const backward = op.backward && (['backward', 'gradInput', 'gradWeight'] as const).some(wanted) ? gradients(runtime, known, inputs, shape) : [];
+  const backward = directionsOf(op).some((direction) => direction !== 'forward' && wanted(direction)) ? gradients(runtime, known, inputs, shape) : [];
   return [forward, ...backward].filter(({ direction }) => wanted(direction));
 };

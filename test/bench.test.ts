@@ -13,7 +13,7 @@ import { modeOf, spec, wants } from '../bench/options.js';
 import { profileStep } from '../bench/profile.js';
 import { profileMarkdown, profileText } from '../bench/profile-table.js';
 import { type BenchFile, type Direction, readBenchFile, type Result, sameWork, speedUp, toResult } from '../bench/results.js';
-import { chosenSubjects, mixedSubjects } from '../bench/subjects.js';
+import { chosenSubjects, mixedSubjects, withDirection } from '../bench/subjects.js';
 import { row } from '../bench/table.js';
 import { axesFor, saveTuning, tune } from '../bench/tune.js';
 import { timeStart } from '../bench/warm-up.js';
@@ -44,17 +44,26 @@ const file: BenchFile = {
 };
 
 t.test('options', async (t) => {
-  const parse = (...args: string[]) => parseOptions(spec, args, () => undefined).values;
+  const parse = (...args: string[]) => parseOptions(spec, args, () => undefined);
   t.equal(modeOf(parse()), 'kernels');
   t.equal(modeOf(parse('--profile')), 'profile');
   t.equal(modeOf(parse('--warm-up', '--preset', 'synthetic')), 'warm-up');
   t.throws(() => modeOf(parse('--profile', '--warm-up')), /one at a time/);
-  t.throws(() => modeOf(parse('--profile', '--html', 'x')), /--html does not go with --profile, which has --json and --markdown/);
-  t.throws(() => modeOf(parse('--tune', '--json', 'x')), /--json does not go with --tune, which has no such files/);
+  t.throws(() => modeOf(parse('--profile', '--html', 'x')), /--html does not go with --profile, which has --adapter, --json, .* and --precision/);
+  t.throws(() => modeOf(parse('--tune', '--json', 'x')), /--json does not go with --tune, which has --adapter and --repeats/);
+  t.throws(() => modeOf(parse('--profile', '--ops', 'relu')), /--ops does not go with --profile/);
+  t.throws(() => modeOf(parse('--tune', '--precision', 'float32')), /--precision does not go with --tune/, 'even as it is by default');
+  t.throws(() => modeOf(parse('--ops', 'relu', '--image-size', '64')), /--image-size goes with --profile and --warm-up only; add one of these/);
   t.throws(() => parse('--repeats', '4'), /--repeats: "4" is not allowed/);
   t.throws(() => parse('--direction', 'gradinput'), /Did you mean gradInput/);
   t.throws(() => chosenSubjects('conv2'), /--ops: there is no op "conv2" with bench cases. Did you mean conv2d/);
   t.strictSame(chosenSubjects('relu,sgdStep').map((s) => s.name), ['relu', 'sgdStep']);
+  t.strictSame(chosenSubjects('relu, add,relu ').map((s) => s.name), ['relu', 'add'], 'each once');
+  t.throws(() => chosenSubjects('relu,'), /--ops: there is no op ""/);
+  const timed = chosenSubjects('relu,conv2d,sgdStep');
+  t.strictSame(withDirection(timed, 'gradWeight').map((s) => s.name), ['conv2d']);
+  t.strictSame(withDirection(timed, 'backward').map((s) => s.name), ['relu', 'conv2d']);
+  t.throws(() => withDirection(chosenSubjects('relu,sgdStep'), 'gradWeight'), /--direction: nothing of relu, sgdStep is timed as gradWeight, only forward, backward/);
   t.strictSame(mixedSubjects.map((s) => s.name).sort(), ['conv2d', 'matmul'], 'in float16 only what autocast stores so');
   const all: Direction[] = ['forward', 'gradInput', 'gradWeight', 'backward'];
   t.strictSame(all.filter(wants('all')), all);
