@@ -1,23 +1,26 @@
+import { existsSync } from 'node:fs';
+import { readTuning, tuningFile } from '../src/cli/kernel-options.js';
 import { openRuntime } from '../src/cli/open-runtime.js';
 import { parseOptions } from '../src/cli/options.js';
-import { runCommand } from '../src/cli/run-command.js';
+import { INTERRUPTED, onInterrupt, runCommand } from '../src/cli/run-command.js';
 import { openDevice } from '../src/device/node.js';
 import { fail } from '../src/errors.js';
-import { writeFileAtomic } from '../src/io/atomic.js';
 import type { Runtime } from '../src/kernels/runtime.js';
 import { checkPrecision } from '../src/train/method.js';
 import { barLines, barsOf } from './bars.js';
 import { measureCeiling } from './ceiling.js';
 import { countsDriverTime } from './clock.js';
+import { differences, missingRows, readBenchFile } from './earlier.js';
+import { asJson, checkOutputs, writeFiles } from './files.js';
 import { benchPage } from './html.js';
-import { benchSubject, casesOf, type Settings } from './kernels.js';
+import { benchSubject, casesOf, nothingFound, type Settings } from './kernels.js';
 import { describeMachine, loadPerCore, machineLines } from './machine.js';
 import { benchMarkdown, disturbance } from './markdown.js';
 import { type BenchOptions, modeOf, spec, wants } from './options.js';
 import { exactTimestamps } from './pass-timer.js';
-import { profileStep } from './profile.js';
 import { profileMarkdown, profileText, type ProfileFile } from './profile-table.js';
-import { type BenchFile, readBenchFile } from './results.js';
+import { profileStep } from './profile.js';
+import type { BenchFile } from './results.js';
 import { chosenSubjects, mixedSubjects, type Subject, withDirection } from './subjects.js';
 import { header } from './table.js';
 import { prepareTraining, trainArguments } from './training.js';
@@ -34,12 +37,6 @@ const introduce = ({ machine, ceiling, figure }: BenchFile, repeats: number): st
   'Shares above 100 % of memory mean that data stayed in a cache, or that more is read than written: a copy does as much of both.',
 ].join('\n');
 
-const warnAbout = (before: BenchFile | null, { adapter, figure, precision }: BenchFile): void => {
-  if (before && before.precision !== precision) console.log(`Note: the earlier figures are of operands in ${before.precision === 'mixed' ? 'float16' : 'float32'}.`);
-  if (before && before.adapter !== adapter) console.log(`Note: the earlier figures are of another adapter, ${before.adapter}.`);
-  if (before && before.figure !== figure) console.log('Note: the earlier figures are of another kind; times by the clock are compared.');
-};
-
 const summarise = (file: BenchFile): void => {
   const large = file.results.filter((r) => r.check).length;
   const worst = Math.max(0, ...file.checks.map((c) => c.error), ...file.results.map((r) => r.check?.error ?? 0));
@@ -51,35 +48,50 @@ const summarise = (file: BenchFile): void => {
   if (file.wrong.length) console.log(`\nWRONG, and not timed: ${file.wrong.join('; ')}`);
 };
 
-const writeFiles = ({ json, html, markdown }: BenchOptions, file: BenchFile): void => {
-  if (json) writeFileAtomic(json, `${JSON.stringify(file, null, 2)}\n`);
-  if (html) writeFileAtomic(html, benchPage(file));
-  if (markdown) writeFileAtomic(markdown, benchMarkdown(file));
+const writeBench = ({ json, html, markdown }: BenchOptions, file: BenchFile): void =>
+  writeFiles([[json, () => asJson(file)], [html, () => benchPage(file)], [markdown, () => benchMarkdown(file)]]);
+
+/** Times the subjects one by one; where that ends early, the files hold the rows so far. */
+const timeAll = async (runtime: Runtime, options: BenchOptions, subjects: readonly Subject[], start: BenchFile, before: BenchFile | null): Promise<BenchFile> => {
+  const found = nothingFound();
+  const settings: Settings = { parts: options.case ?? [], wanted: wants(options.direction), repeats: options.repeats, ceiling: start.ceiling, before, print: console.log };
+  const saveRows = (): void => {
+    console.log(`\nEnded early, after ${found.results.length} rows.`);
+    if (found.results.length) writeBench(options, { ...start, ...found, interrupted: true });
+  };
+  const forget = onInterrupt(() => {
+    saveRows();
+    process.exit(INTERRUPTED);
+  });
+  try {
+    for (const subject of subjects) await benchSubject(runtime, subject, settings, found);
+  } catch (error) {
+    saveRows();
+    throw error;
+  }
+  // Before the ceilings, which are load themselves.
+  const load = loadPerCore();
+  const after = await measureCeiling(runtime, options.repeats);
+  forget();
+  return { ...start, ...found, load: [start.load[0], load], after };
 };
 
-const benchKernels = async (runtime: Runtime, options: BenchOptions, chosen: readonly Subject[]): Promise<number> => {
+const benchKernels = async (runtime: Runtime, options: BenchOptions, chosen: readonly Subject[], before: BenchFile | null): Promise<number> => {
   const parts = options.case ?? [];
   const subjects = chosen.filter((subject) => casesOf(runtime, subject, parts).length > 0);
   if (subjects.length === 0) fail(`--case: no bench case of these ops has a name that holds "${parts.join('" or "')}"`);
-  const before = options.compare ? readBenchFile(options.compare) : null;
   const ceiling = await measureCeiling(runtime, options.repeats);
-  let file: BenchFile = {
+  const start: BenchFile = {
     machine: describeMachine(runtime), adapter: runtime.device.report.name, figure: countsDriverTime(runtime) ? 'driver' : 'wall', gemm: runtime.gemm.kind, precision: options.precision, ceiling, after: ceiling,
-    load: [loadPerCore(), 0], checks: [], wrong: [], results: [],
+    load: [loadPerCore(), 0], ...nothingFound(),
   };
-  console.log(introduce(file, options.repeats));
-  warnAbout(before, file);
-  console.log(`\n${header(file.figure, before !== null)}`);
-  const settings: Settings = { parts, wanted: wants(options.direction), repeats: options.repeats, ceiling, before, print: console.log };
-  for (const subject of subjects) {
-    const { checks, wrong, results } = await benchSubject(runtime, subject, settings);
-    file = { ...file, checks: [...file.checks, ...checks], wrong: [...file.wrong, ...wrong], results: [...file.results, ...results] };
-  }
-  // Before the ceilings, which are load themselves.
-  file = { ...file, load: [file.load[0], loadPerCore()] };
-  file = { ...file, after: await measureCeiling(runtime, options.repeats) };
+  console.log(introduce(start, options.repeats));
+  if (before) console.log(differences(before, start).join('\n'));
+  console.log(`\n${header(start.figure, before !== null)}`);
+  const file = await timeAll(runtime, options, subjects, start, before);
+  if (before) console.log(`\n${missingRows(before, file)}`);
   summarise(file);
-  writeFiles(options, file);
+  writeBench(options, file);
   return file.wrong.length ? 1 : 0;
 };
 
@@ -88,8 +100,7 @@ const profile = async (runtime: Runtime, options: BenchOptions): Promise<void> =
   const training = `Training step: WS-DAN, preset ${config.dataset}, ${config.model}, ${config.augment.imageSize} px, batch ${config.batchSize}${config.precision === 'mixed' ? ', mixed precision' : ''}`;
   const file: ProfileFile = { machine: describeMachine(runtime), training, profile: await profileStep(runtime, step) };
   console.log(profileText(file));
-  if (options.json) writeFileAtomic(options.json, `${JSON.stringify(file, null, 2)}\n`);
-  if (options.markdown) writeFileAtomic(options.markdown, profileMarkdown(file));
+  writeFiles([[options.json, () => asJson(file)], [options.markdown, () => profileMarkdown(file)]]);
 };
 
 /** The adapter is opened only to be described: the trainings are processes of their own. */
@@ -99,11 +110,14 @@ const warmUp = async (runtime: Runtime, options: BenchOptions): Promise<void> =>
   console.log([...machineLines(describeMachine(runtime)), `Training: node dist/train.js ${training.join(' ')}`].join('\n'));
   const measured = await measureWarmUp([...training, ...adapter]);
   console.log(warmUpLines(measured).join('\n'));
-  if (options.json) writeFileAtomic(options.json, `${JSON.stringify({ machine: describeMachine(runtime), training, ...measured }, null, 2)}\n`);
+  writeFiles([[options.json, () => asJson({ machine: describeMachine(runtime), training, ...measured })]]);
 };
 
 /** Starts from the defaults, whatever an earlier tuning left behind. */
 const tuneKernels = async ({ adapter, repeats }: BenchOptions): Promise<void> => {
+  checkOutputs({ 'The tuning file': tuningFile() });
+  // Its other adapters' settings stay; if they cannot be read, tuning would be for nothing.
+  if (existsSync(tuningFile())) readTuning();
   const device = await openDevice(adapter === undefined ? {} : { adapter });
   console.log(`Adapter: ${device.report.name}. Each setting is checked, then timed over the same layers; the first of a group is what it is compared with.`);
   const file = await tuneToFile(device, repeats, console.log);
@@ -118,13 +132,15 @@ const bench = async (): Promise<number> => {
   if (mode === 'tune') return tuneKernels(values).then(() => 0);
   const mixed = mode === 'kernels' && values.precision === 'mixed';
   const chosen = withDirection(chosenSubjects(values.ops, mixed ? mixedSubjects : undefined), values.direction);
+  checkOutputs({ '--json': values.json, '--html': values.html, '--markdown': values.markdown });
+  const before = values.compare === undefined ? null : readBenchFile(values.compare);
   if (mode === 'profile') exactTimestamps();
   const runtime = await openRuntime(values.adapter);
   checkPrecision(runtime, values);
   let code = 0;
   if (mode === 'profile') await profile(runtime, values);
   else if (mode === 'warm-up') await warmUp(runtime, values);
-  else code = await benchKernels(runtime, values, chosen);
+  else code = await benchKernels(runtime, values, chosen, before);
   runtime.device.close();
   return code;
 };

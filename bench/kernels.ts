@@ -4,13 +4,12 @@ import type { Runtime } from '../src/kernels/runtime.js';
 import { scope } from '../src/tensor/scope.js';
 import type { Ceiling } from './ceiling.js';
 import { measure } from './clock.js';
-import { type BenchFile, type Direction, type Result, sameWork, toResult } from './results.js';
+import { type BenchFile, type Direction, type Result, sameWork, type SmallChecks, toResult } from './results.js';
 import type { Subject } from './subjects.js';
 import { emptyRow, row, wrongRow } from './table.js';
 import type { Work } from './work.js';
 
 export interface Settings {
-  /** Text that a case's name must hold. */
   /** Only cases whose name holds one of these; empty: all. */
   readonly parts: readonly string[];
   readonly wanted: (direction: Direction) => boolean;
@@ -21,35 +20,40 @@ export interface Settings {
   readonly print: (line: string) => void;
 }
 
-export type Findings = Pick<BenchFile, 'checks' | 'wrong' | 'results'>;
+/** What is known so far; it grows while subjects are timed. */
+export interface Findings extends Pick<BenchFile, 'checks' | 'wrong' | 'results'> {
+  readonly checks: SmallChecks[];
+  readonly wrong: string[];
+  readonly results: Result[];
+}
 
-const timeWork = async (runtime: Runtime, work: Work, name: Pick<Result, 'op' | 'case' | 'direction'>, { repeats, ceiling, before, print }: Settings): Promise<Partial<Findings>> => {
+export const nothingFound = (): Findings => ({ checks: [], wrong: [], results: [] });
+
+const timeWork = async (runtime: Runtime, work: Work, name: Pick<Result, 'op' | 'case' | 'direction'>, { repeats, ceiling, before, print }: Settings, found: Findings): Promise<void> => {
   const check = await work.check();
   if (check && !(check.error <= check.tolerance)) {
     print(wrongRow(name, check));
-    return { wrong: [`${name.op}, ${name.case}, ${name.direction}`] };
+    found.wrong.push(`${name.op}, ${name.case}, ${name.direction}`);
+    return;
   }
   const timing = await measure(runtime, work.record, repeats);
   if (!timing) {
     print(emptyRow(name));
-    return {};
+    return;
   }
   const result = toResult({ ...name, check }, work.cost, timing, ceiling);
-  print(row(result, sameWork(before, result)));
-  return { results: [result] };
+  print(row(result, before ? sameWork(before, result) ?? 'new' : undefined));
+  found.results.push(result);
 };
 
-/** Figures of one subject. What computes something wrong is said and left out, and the rest goes on. */
-export const benchSubject = async (runtime: Runtime, subject: Subject, settings: Settings): Promise<Findings> => {
-  const found: { checks: Findings['checks'][number][]; wrong: string[]; results: Result[] } = { checks: [], wrong: [], results: [] };
+/** Adds the figures of one subject to what was found. What computes something wrong is said and left out, and the rest goes on. */
+export const benchSubject = async (runtime: Runtime, subject: Subject, settings: Settings, found = nothingFound()): Promise<Findings> => {
   try {
     found.checks.push(await subject.checkSmall(runtime));
     for (const name of casesOf(runtime, subject, settings.parts)) {
       await scope(async () => {
         for (const work of subject.prepare(runtime, name, settings.wanted)) {
-          const { wrong = [], results = [] } = await timeWork(runtime, work, { op: subject.name, case: name, direction: work.direction }, settings);
-          found.wrong.push(...wrong);
-          found.results.push(...results);
+          await timeWork(runtime, work, { op: subject.name, case: name, direction: work.direction }, settings, found);
         }
       });
       // The next layer's buffers have other sizes.

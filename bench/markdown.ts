@@ -35,9 +35,10 @@ const FIGURES = {
 };
 
 /** How far the surroundings were the same all the time. */
-export const disturbance = ({ ceiling, after, load }: BenchFile): string =>
-  `Ceilings before and after: ${ceiling.gflops.toFixed(1)} and ${after.gflops.toFixed(1)} GFLOP/s, ${ceiling.gbs.toFixed(1)} and ${after.gbs.toFixed(1)} GB/s. ` +
-  `Threads that wanted to run, per core: ${load.map((value) => value.toFixed(1)).join(' and ')} (this program's own included).`;
+export const disturbance = ({ ceiling, after, load, interrupted }: BenchFile): string => (interrupted
+  ? 'The run was interrupted: rows are missing, and whether the ceilings stayed the same is not known.'
+  : `Ceilings before and after: ${ceiling.gflops.toFixed(1)} and ${after.gflops.toFixed(1)} GFLOP/s, ${ceiling.gbs.toFixed(1)} and ${after.gbs.toFixed(1)} GB/s. ` +
+  `Threads that wanted to run, per core: ${load.map((value) => value.toFixed(1)).join(' and ')} (this program's own included).`);
 
 /** Lists what was measured and how; a table without rows is left out. */
 export const benchMarkdown = (file: BenchFile): string => {

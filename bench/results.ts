@@ -1,6 +1,4 @@
-/** Results of a benchmark: rates and shares, the file that keeps them, and comparison with an earlier one. */
-import { readFileSync } from 'node:fs';
-import { fail } from '../src/errors.js';
+/** Results of a benchmark: rates and shares, the file that keeps them, and comparison of two. */
 import type { Cost } from '../src/ops/op.js';
 import type { Ceiling } from './ceiling.js';
 import { figureOf, type Timing } from './clock.js';
@@ -61,6 +59,8 @@ export interface BenchFile {
   /** Work that computed something wrong, and was not timed. */
   readonly wrong: readonly string[];
   readonly results: readonly Result[];
+  /** Ended before all was timed: the ceilings and the load were not measured again. */
+  readonly interrupted?: boolean;
 }
 
 /** Rates of a timed run: the ceiling that allows less decides what it is measured by. */
@@ -71,20 +71,8 @@ export const toResult = (work: Pick<Result, 'op' | 'case' | 'direction' | 'check
   return { ...work, ...timing, flops, bytes, gflops, gbs, bound, share: bound === 'arithmetic' ? gflops / ceiling.gflops : gbs / ceiling.gbs };
 };
 
-/** Reads an earlier file of `--json`. */
-export const readBenchFile = (path: string): BenchFile => {
-  let content: BenchFile;
-  try {
-    content = JSON.parse(readFileSync(path, 'utf8')) as BenchFile;
-  } catch (error) {
-    return fail(`--compare: ${path} cannot be read: ${(error as Error).message}. Name a file that --json wrote.`);
-  }
-  // Earlier versions timed float32 alone and did not say so.
-  return Array.isArray(content?.results) ? { ...content, precision: content.precision ?? 'float32' } : fail(`--compare: ${path} is not a file that --json wrote: it has no results.`);
-};
-
-export const sameWork = (file: BenchFile | null, { op, case: name, direction }: Pick<Result, 'op' | 'case' | 'direction'>): Result | undefined =>
-  file?.results.find((r) => r.op === op && r.case === name && r.direction === direction);
+export const sameWork = (file: BenchFile, { op, case: name, direction }: Pick<Result, 'op' | 'case' | 'direction'>): Result | undefined =>
+  file.results.find((r) => r.op === op && r.case === name && r.direction === direction);
 
 /** How much faster (above 1) the work has become; times by the clock are compared where one of the two has no other. */
 export const speedUp = (now: Result, before: Result): number => {

@@ -15,12 +15,12 @@ export const header = (figure: BenchFile['figure'], compared: boolean): string =
 
 export const milliseconds = (ms: number): string => ms.toFixed(ms < 10 ? 3 : 1);
 
-/** One line of the table; `before` is the same work in an earlier file. */
-export const row = (result: Result, before?: Result): string => {
+/** One line of the table; `before` is the same work in an earlier file, `new` where that has none. */
+export const row = (result: Result, before?: Result | 'new'): string => {
   const share = `${(100 * result.share).toFixed(0)} % of ${result.bound}`;
   const times = result.driverMs === null ? [milliseconds(result.wallMs)] : [milliseconds(result.driverMs), milliseconds(result.wallMs)];
   const rates = [result.flops ? result.gflops.toFixed(1) : '–', result.gbs.toFixed(1), share];
-  return cells([result.op, result.case, result.direction], [...times, ...rates], before ? change(result, before) : '');
+  return cells([result.op, result.case, result.direction], [...times, ...rates], before === 'new' ? before : before ? change(result, before) : '');
 };
 
 const change = (now: Result, before: Result): string => {

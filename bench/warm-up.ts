@@ -4,6 +4,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { INTERRUPTED, onInterrupt } from '../src/cli/run-command.js';
 import { UserError } from '../src/errors.js';
 
 export interface Start {
@@ -49,12 +50,16 @@ export const timeStart = (command: readonly string[], env: NodeJS.ProcessEnv): P
     output += chunk.toString();
     if (found || !FIRST_STEP.test(output)) return;
     found = { wallSeconds: (performance.now() - begin) / 1000, processorSeconds: processorSeconds(child.pid!) };
-    child.kill('SIGKILL');
+    kill();
   };
+  const kill = (): void => void child.kill('SIGKILL');
+  // Before its folder is removed.
+  process.prependOnceListener('exit', kill);
   child.stdout.on('data', read);
   child.stderr.on('data', read);
   child.on('error', reject);
   child.on('close', () => {
+    process.off('exit', kill);
     if (found) resolve(found);
     else reject(new UserError(`The training that was to be timed ended before its first step:\n${output.trim()}`));
   });
@@ -62,14 +67,19 @@ export const timeStart = (command: readonly string[], env: NodeJS.ProcessEnv): P
 
 /** @param options those of the training command that say what is trained */
 export const measureWarmUp = async (options: readonly string[]): Promise<WarmUp> => {
+  const forget = onInterrupt(() => process.exit(INTERRUPTED));
   const folder = mkdtempSync(join(tmpdir(), 'pipit-warm-up-'));
+  const remove = (): void => rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
+  process.once('exit', remove);
   try {
     const train = fileURLToPath(new URL('train.js', import.meta.url));
     const start = (name: string): Promise<Start> =>
       timeStart([train, ...options, '--out', join(folder, name)], { ...process.env, ...cacheVariables(join(folder, 'shaders')) });
     return { cold: await start('cold'), second: await start('second') };
   } finally {
-    rmSync(folder, { recursive: true, force: true });
+    forget();
+    process.off('exit', remove);
+    remove();
   }
 };
 

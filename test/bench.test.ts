@@ -1,18 +1,20 @@
 /** The benchmark around its timings: options, files, tables, page, profile. */
 import t from 'tap';
-import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { spawn, spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { barsOf, verdict } from '../bench/bars.js';
 import type { Ceiling } from '../bench/ceiling.js';
+import { differences, missingRows, readBenchFile } from '../bench/earlier.js';
+import { checkOutputs, writeFiles } from '../bench/files.js';
 import { benchPage } from '../bench/html.js';
 import { benchMarkdown } from '../bench/markdown.js';
 import { modeOf, spec, wants } from '../bench/options.js';
 import { profileStep } from '../bench/profile.js';
 import { profileMarkdown, profileText } from '../bench/profile-table.js';
-import { type BenchFile, type Direction, readBenchFile, type Result, sameWork, speedUp, toResult } from '../bench/results.js';
+import { type BenchFile, type Direction, type Result, sameWork, speedUp, toResult } from '../bench/results.js';
 import { chosenSubjects, mixedSubjects, withDirection } from '../bench/subjects.js';
 import { row } from '../bench/table.js';
 import { axesFor, saveTuning, tune } from '../bench/tune.js';
@@ -100,6 +102,51 @@ t.test('--json and --compare', async (t) => {
   t.throws(() => readBenchFile(path), /it has no results/);
   writeFileSync(path, 'null');
   t.throws(() => readBenchFile(path), /it has no results/);
+  const rowWith = (change: object) => ({ ...file, results: [results[0], { ...results[1], ...change }] });
+  const wrongRow = /row 2 of its results lacks an op, a case, a direction or a time/;
+  const wrong: [object, RegExp][] = [
+    [{ ...file, results: [null] }, /is not a file that --json wrote: row 1 of its results lacks/], [rowWith({ wallMs: undefined }), wrongRow], [rowWith({ driverMs: '3' }), wrongRow],
+    [rowWith({ direction: 'up' }), wrongRow], [{ ...file, adapter: undefined }, /it does not tell the adapter/], [{ ...file, figure: 'x' }, /the kind of its figures/],
+    [{ ...file, ceiling: undefined }, /the ceilings/],
+  ];
+  for (const [content, message] of wrong) {
+    writeFileSync(path, JSON.stringify(content));
+    t.throws(() => readBenchFile(path), { name: 'UserError', message });
+  }
+});
+
+t.test('a comparison says what it leaves out and how the runs differ', async (t) => {
+  t.match(row(results[0]!, 'new'), / {2}new$/);
+  t.equal(missingRows(file, file), 'All earlier rows were measured again.');
+  t.equal(missingRows(file, { ...file, results: [results[0]!] }),
+    '4 earlier rows were not measured now: conv2d Inception b forward; conv2d Inception a gradInput; conv2d default <c> forward; relu 2×2 forward.');
+  const many = { ...file, results: [...results, product('d', 'forward', 1), product('e', 'forward', 1), product('f', 'forward', 1)] };
+  t.match(missingRows(many, { ...file, results: [results[0]!] }), /^7 earlier rows .*relu 2×2 forward; conv2d d forward; and 2 more\.$/);
+  t.equal(missingRows(file, { ...file, results: [] }), 'None of the earlier rows was measured.');
+  t.strictSame(differences(file, { ...file, ceiling: { ...ceiling, gflops: 120 } }), ['Ceilings then and now: 100.0 and 120.0 GFLOP/s, 10.0 and 10.0 GB/s.']);
+  t.strictSame(differences(file, { ...file, gemm: 'tile' }).slice(0, -1), ['Note: the earlier figures are of other kernels for products, broadcast.']);
+  t.equal(differences(file, { ...file, adapter: 'B', figure: 'wall', precision: 'mixed' }).length, 4);
+});
+
+t.test('files are looked at before anything is measured', async (t) => {
+  const [right, taken] = [join(folder, 'right.json'), join(folder, 'taken')];
+  writeFileSync(taken, '');
+  t.doesNotThrow(() => checkOutputs({ '--json': right, '--html': taken, '--markdown': undefined }));
+  t.throws(() => checkOutputs({ '--json': join(folder, 'none', 'x.json') }), { name: 'UserError', message: /^--json: .*x\.json cannot be written: the folder .*none does not exist; create it first\.$/ });
+  t.throws(() => checkOutputs({ '--html': folder }), /--html: .* it is a folder/);
+  t.throws(() => checkOutputs({ '--html': `${right}/` }), /it is a folder/);
+  t.throws(() => checkOutputs({ '--json': join(taken, 'x') }), /taken is a file, not a folder/);
+  t.throws(() => checkOutputs({ '--json': '' }), /it has no name/);
+  t.throws(() => checkOutputs({ '--json': '/dev/null' }), /no ordinary file/);
+  t.throws(() => checkOutputs({ '--json': right, '--markdown': join(folder, '.', 'right.json') }), /--json and --markdown name the same file/);
+  t.notOk(existsSync(right), 'looking writes nothing');
+  t.throws(() => writeFiles([[join(folder, 'none', 'x'), () => '1'], [right, () => '2'], [folder, () => '3'], [undefined, () => '4']]), /none does not exist.*\n.*a folder of that name/);
+  t.equal(readFileSync(right, 'utf8'), '2', 'one that cannot be written keeps none of the others');
+});
+
+t.test('what was interrupted says so', async (t) => {
+  t.match(benchMarkdown({ ...file, interrupted: true }), /The run was interrupted: rows are missing/);
+  t.notMatch(benchMarkdown({ ...file, interrupted: true }), /Ceilings before and after/);
 });
 
 t.test('bars: geometric means over the Inception layers alone', async (t) => {
@@ -239,4 +286,37 @@ t.test('the command writes its files and compares with them', async (t) => {
   const none = bench('--case', 'no such case');
   t.equal(none.status, 1);
   t.match(none.stderr, /--case: no bench case of these ops has a name that holds "no such case"/);
+});
+
+/** Interrupts the command as soon as it is `time` for it, by what it has printed. */
+const interrupt = (time: (out: string) => boolean, ...args: string[]): Promise<{ code: number | null; out: string }> => new Promise((resolve) => {
+  const child = spawn(process.execPath, [fileURLToPath(new URL('../bench.js', import.meta.url)), ...args], { env: { ...process.env, TMPDIR: folder }, stdio: ['ignore', 'pipe', 'ignore'] });
+  let out = '';
+  child.stdout.setEncoding('utf8').on('data', (text: string) => { out += text; });
+  const watch = setInterval(() => {
+    if (!time(out)) return;
+    clearInterval(watch);
+    child.kill('SIGINT');
+  }, 20);
+  child.on('close', (code) => {
+    clearInterval(watch);
+    resolve({ code, out });
+  });
+});
+
+t.test('Ctrl-C keeps the rows so far', async (t) => {
+  const path = join(folder, 'interrupted.json');
+  const { code, out } = await interrupt((printed) => /zeroGrad .*of memory/.test(printed), '--ops', 'zeroGrad,conv2d', '--json', path);
+  t.equal(code, 130);
+  t.match(out, /Ended early, after \d+ rows\./);
+  const { results: rows, interrupted } = readBenchFile(path);
+  t.match(rows[0], { op: 'zeroGrad' });
+  t.equal(interrupted, true);
+});
+
+t.test('Ctrl-C leaves nothing of --warm-up', async (t) => {
+  const folders = () => readdirSync(folder).filter((name) => name.startsWith('pipit-warm-up-'));
+  const { code } = await interrupt(() => folders().length > 0, '--warm-up');
+  t.equal(code, 130);
+  t.strictSame(folders(), []);
 });

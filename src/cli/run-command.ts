@@ -4,7 +4,7 @@ import { HelpShown } from './options.js';
 
 const USER_ERROR = 1;
 const FAULT = 2;
-const INTERRUPTED = 130;
+export const INTERRUPTED = 130;
 
 /** A reader such as `head` may close our output early; that is its right and no fault of ours. */
 const tolerateClosedOutput = (): void => {
