@@ -30,8 +30,9 @@ const sentences = ({ wallMs, driverMs, busy, script, counts, method, kernels }: 
       `(bar ${SCRIPT_BAR}, stretch ${SCRIPT_STRETCH}). Submitting takes another ${script.submitWallMs.toFixed(2)} ms by the clock.`,
     `Outside convolutions and matrix products: ${percent(overhead)} of the kernels' time (bar ${percent(BAR)}, stretch ${percent(STRETCH)}).`,
     method === 'timestamps'
-      ? 'Kernels were timed by the adapter\'s timestamps, each in a pass of its own.'
-      : 'The adapter has no timestamps: each kernel was repeated alone.',
+      ? 'The kernels\' ms are by the adapter\'s timestamps, each dispatch in a pass of its own. Their sum may exceed the step above: they are of other steps, in which no dispatch overlaps the next.'
+      : `The adapter has no timestamps: each kernel was repeated alone, and its ms are ${driverMs === null ? 'by the clock' : 'processor time on each of the driver\'s threads'}. ` +
+        'Their sum may exceed the step above, in which kernels overlap and find data of the one before in a cache.',
   ];
 };
 

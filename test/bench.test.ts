@@ -205,6 +205,8 @@ for (const timestamps of [true, false]) {
     t.ok(timestamps ? busy! > 0 && busy! <= 1 : busy === null);
     const written = { machine: file.machine, training: 'Training step: none', profile };
     t.match(profileText(written), /convolutions and matrix products +1 +\d/);
+    t.match(profileText(written), timestamps ? /ms are by the adapter's timestamps.*sum may exceed the step/ : /no timestamps.*ms are (by the clock|processor time).*sum may exceed the step/);
+    t.match(profileText({ ...written, profile: { ...profile, method: 'replay', driverMs: null } }), /its ms are by the clock/);
     t.match(profileMarkdown(written), /\| unary\.forward \| 2 \|/);
     t.strictSame(JSON.parse(JSON.stringify(written)), written);
     x.release();
