@@ -1,8 +1,10 @@
 import { existsSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { fail } from '../errors.js';
 import { openSafetensors, type StoredTensor, writeSafetensors } from '../io/safetensors.js';
 import { type Fact, type TensorFile, toFloat32 } from '../io/tensor-file.js';
 import type { GradScalerState } from '../nn/grad-scaler.js';
+import { diverged } from './diverged.js';
 import type { EpochRecord } from './history.js';
 import type { ModelSession } from './session.js';
 import { stateToFile } from './state-layout.js';
@@ -42,7 +44,19 @@ export interface Checkpoint {
   readonly file: TensorFile;
 }
 
-/** Writes weights (PyTorch's names and layout), centers, optimiser and position, atomically. */
+/** Refuses to replace a usable checkpoint by one that nothing can go on from. */
+const checkFinite = (path: string, tensors: ReadonlyMap<string, StoredTensor>, { step }: Position): void => {
+  for (const [name, { data }] of tensors) {
+    const odd = (data as Float32Array).find((value) => !Number.isFinite(value));
+    if (odd !== undefined) diverged(dirname(path), step, `${name} holds ${odd}`);
+  }
+};
+
+/**
+ * Writes weights (PyTorch's names and layout), centers, optimiser and position, atomically.
+ *
+ * @throws UserError, with nothing written, when a number is not finite
+ */
 export const saveCheckpoint = async (path: string, model: ModelSession, options: Checkpoint['options'], classes: readonly string[], position: Position): Promise<void> => {
   const tensors = new Map<string, StoredTensor>();
   for (const [name, { shape, data }] of stateToFile(await model.method.module.stateDict())) tensors.set(name, stored(shape, data));
@@ -50,6 +64,7 @@ export const saveCheckpoint = async (path: string, model: ModelSession, options:
   if (centers) tensors.set(CENTERS, stored(centers.table.shape, await centers.table.data()));
   const optimizer = await model.optimizer.stateDict();
   for (const [name, data] of optimizer.vectors) tensors.set(OPTIMIZER + name, stored([data.length], data));
+  checkFinite(path, tensors, position);
   const meta: Meta = { format: FORMAT, options, classes, position, optimizerStep: optimizer.step, ...(model.scaler ? { scaler: await model.scaler.stateDict() } : {}) };
   writeSafetensors(path, tensors, { [META]: JSON.stringify(meta) });
 };

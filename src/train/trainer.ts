@@ -10,6 +10,7 @@ import { setRandomStep } from '../ops/index.js';
 import { NanTracer } from '../autograd/nan-tracer.js';
 import { type Position, saveCheckpoint } from './checkpoint.js';
 import type { RunOptions, TrainConfig } from './config.js';
+import { diverged } from './diverged.js';
 import { type Evaluation, evaluate } from './evaluate.js';
 import { type EpochRecord, selectionScore, trainMetrics } from './history.js';
 import { compilePlanned } from './memory-plan.js';
@@ -132,10 +133,7 @@ export class Trainer {
 
   private progressMetrics(sums: Readonly<Record<string, number>>, samples: number): ProgressMetrics {
     const { loss, raw, crop, drop } = trainMetrics(sums, samples, this.model.method.meanLoss(sums, samples));
-    if (!Number.isFinite(loss)) {
-      fail(`the loss is ${loss} at step ${this.step}. Lower --lr, set --clip-grad-norm, or find the first op with --debug-nan. ` +
-        `The last good state is ${join(this.run.out, 'last.safetensors')}, if it was saved.`);
-    }
+    if (!Number.isFinite(loss)) diverged(this.run.out, this.step, `the loss is ${loss}`);
     return { loss, raw, ...(crop ? { crop } : {}), ...(drop ? { drop } : {}) };
   }
 
@@ -155,9 +153,10 @@ export class Trainer {
     };
     const best = Math.max(-1, ...this.history.map((r) => (r.eval ? selectionScore(r.eval) : -1)));
     this.history.push(record);
-    appendJsonLine(join(this.run.out, 'metrics.jsonl'), record);
     if (evaluation && selectionScore(evaluation) > best) await this.save('best', this.epoch + 1, 0);
     await this.save('last', this.epoch + 1, 0);
+    // After the checkpoint, which holds the history: a resumed run writes missing lines again.
+    appendJsonLine(join(this.run.out, 'metrics.jsonl'), record);
   }
 
   private evaluationDue(): boolean {
@@ -170,14 +169,17 @@ export class Trainer {
     const split = dataset.val ? 'val' : 'test';
     const result = await evaluate(this.runtime, this.data, this.model.method, this.config, dataset.val ?? dataset.test, { withDrop: false });
     console.log(`  ${split}: ${describeEvaluation(result)}`);
+    if (!Number.isFinite(result.loss)) diverged(this.run.out, this.step, `the loss on the ${split} images is ${result.loss}`);
     return { ...result, split };
   }
 
   /** @param epoch epochs completed; @param batch batches completed in the next one */
   private async save(name: 'last' | 'best', epoch: number, batch: number): Promise<void> {
     this.addTime();
+    const sums = await this.model.method.metrics.read();
+    if (batch > 0) this.progressMetrics(sums, batch * this.config.batchSize);
     const position: Position = {
-      epoch, batch, step: this.step, sums: await this.model.method.metrics.read(),
+      epoch, batch, step: this.step, sums,
       seconds: this.seconds, trainSeconds: this.trainSeconds, trainImages: this.trainImages, history: this.history,
     };
     await saveCheckpoint(join(this.run.out, `${name}.safetensors`), this.model, this.run.options, this.data.dataset.classes, position);
