@@ -123,15 +123,37 @@ const refused = async (t: { equal(a: unknown, b: unknown, text: string): boolean
 t.test('what cannot be meant is refused in a sentence', async (t) => {
   const before = readFileSync(join(whole, 'last.safetensors'));
   await refused(t, [...SMALL, '--out', whole], /already holds a run\. Add --resume to go on with it, or choose another folder with --out/);
-  await refused(t, ['--out', whole, '--resume', '--lr', '0.5'], /the run was started with --lr 0\.002, not 0\.5; leave the option out, or start a new run with another --out/);
+  await refused(t, ['--out', whole, '--resume', '--beta', '0.5'], /the run was started with --beta 0\.05, not 0\.5; leave the option out, or start a new run with another --out/);
   await refused(t, ['--out', whole, '--resume', '--attentions', '4'], /--attentions 8, not 4/);
   await refused(t, ['--out', whole, '--resume', '--micro-batch', '4'], /--micro-batch 3, not 4/);
   await refused(t, ['--resume'], /--resume needs the folder of the run: add --out DIR/);
+  await refused(t, ['--out', whole, '--resume', '--epochs', '3'], /--epochs 3: 4 epochs are done already; leave the option out, or ask for 4 or more/);
   await refused(t, ['--out', join(root, 'nothing'), '--resume'], /nothing.*there is no such checkpoint; train first/);
   t.ok(before.equals(readFileSync(join(whole, 'last.safetensors'))), 'the run is untouched');
   const broken = join(root, 'broken');
   writeFileSync(broken, 'a file');
   await refused(t, [...SMALL, '--out', broken], /broken cannot be made|broken.*choose another/);
+});
+
+const DIVERGING = ['--train-images', '16', '--test-images', '16', '--image-size', '32', '--batch-size', '8', '--attentions', '4', '--workers', '0', '--report-images', '0'];
+
+t.test('a run that diverges keeps its last good checkpoint, and says how to go on', async (t) => {
+  const out = join(root, 'diverged');
+  const [last, best] = [join(out, 'last.safetensors'), join(out, 'best.safetensors')];
+  await refused(t, [...DIVERGING, '--out', out, '--epochs', '1', '--lr', '1e30'], /Training has diverged: .* at step 2\. No checkpoint was written before; start again with a lower --lr/);
+  t.notOk(existsSync(last) || existsSync(best), 'nothing is written that cannot be used');
+  t.equal((await train([...DIVERGING, '--out', out, '--epochs', '1', '--schedule', 'cosine'])).code, 0);
+  const before = readFileSync(last);
+  const second = ['--out', out, '--resume', '--workers', '0', '--epochs', '2'];
+  await refused(t, [...second, '--lr', '1e30', '--log-every', '1'], /Training has diverged: .* at step 4\. The last good checkpoint is .*last\.safetensors; go on from it with: node dist\/train\.js --out .* --resume, and a lower --lr/);
+  t.ok(before.equals(readFileSync(last)), 'the old checkpoint stands');
+  const { code, output } = await train([...second, '--lr', '1e-4', '--clip-grad-norm', '1']);
+  t.equal(code, 0, output);
+  t.match(output, /Note: from here on the learning rate that the schedule starts from is 0\.0001 instead of /);
+  t.match(output, /Note: from here on the bound of --clip-grad-norm is 1 instead of 0/);
+  t.match(output, /Note: the cosine schedule falls to 0 at the last epoch: over 2 epochs instead of 1/);
+  const [, { lr }] = readJsonLines(join(out, 'metrics.jsonl')) as unknown as EpochRecord[] as [EpochRecord, EpochRecord];
+  t.ok(lr > 0 && lr < 1e-4, `the schedule took the new rate: ${lr}`);
 });
 
 t.test('a finished run resumes to its end at once', async (t) => {

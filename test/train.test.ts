@@ -1,12 +1,14 @@
 /** The parts of a training run that need no data: file layout, checkpoints, scores, presets. */
 import t from 'tap';
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { presets } from '../src/train/presets.js';
 import { trainOptions } from '../src/cli/train-options.js';
+import type { Dataset } from '../src/data/dataset.js';
 import { writeSafetensors } from '../src/io/safetensors.js';
 import { readCheckpoint, restore, restoreWeights, saveCheckpoint } from '../src/train/checkpoint.js';
 import { trainMetrics, selectionScore } from '../src/train/history.js';
+import { checkData, checkEpochs, resumeNotes } from '../src/train/resume.js';
 import { intersectionOverUnion, LocalisationScore } from '../src/train/localisation.js';
 import { fromFileLayout, toFileLayout } from '../src/train/state-layout.js';
 import { START } from '../src/train/trainer.js';
@@ -80,6 +82,40 @@ t.test('checkpoints: names as PyTorch has them, and clear refusals', async (t) =
   t.throws(() => readCheckpoint(foreign), /checkpoint format 99 is not the one of this version/);
   writeFileSync(foreign, 'PK');
   t.throws(() => readCheckpoint(foreign), { name: 'UserError' });
+});
+
+t.test('a checkpoint with a number that is not finite is not written', async (t) => {
+  const out = t.testdir({});
+  const path = join(out, 'last.safetensors');
+  const { session } = fixedTraining(runtime, configOf(...TINY), 5);
+  const [name, statistic] = session.method.module.namedBuffers()[0]!;
+  write(statistic, new Float32Array(statistic.size).fill(Infinity));
+  await t.rejects(saveCheckpoint(path, session, {}, [], { ...START, step: 7 }), { message: new RegExp(`Training has diverged: ${name} holds Infinity at step 7\\. No checkpoint was written before`) });
+  writeFileSync(path, 'an earlier one');
+  await t.rejects(saveCheckpoint(path, session, {}, [], START), { name: 'UserError', message: /The last good checkpoint is .*last\.safetensors/ });
+  t.equal(readFileSync(path, 'utf8'), 'an earlier one');
+});
+
+t.test('what a resumed run must agree on with its checkpoint', async (t) => {
+  const path = join(folder, 'agree.safetensors');
+  const { session } = fixedTraining(runtime, configOf(...TINY), 2);
+  await saveCheckpoint(path, session, { epochs: 9, lr: 0.1, clipGradNorm: 0 }, ['a', 'b'], { ...START, epoch: 3, batch: 5 });
+  const checkpoint = readCheckpoint(path);
+  const config = (...args: string[]) => configOf(...TINY, '--lr', '0.1', ...args);
+  t.throws(() => checkEpochs(checkpoint, config('--epochs', '3')), { name: 'UserError', message: /--epochs 3: 3 epochs and 5 batches of the next are done already; leave the option out, or ask for 4 or more/ });
+  t.doesNotThrow(() => checkEpochs(checkpoint, config('--epochs', '4')));
+  const between = { ...checkpoint, position: { ...checkpoint.position, batch: 0 } };
+  t.throws(() => checkEpochs(between, config('--epochs', '3')), /none was evaluated \(--eval-every\); ask for 4 or more/);
+  t.throws(() => checkEpochs(between, config('--epochs', '2')), /3 epochs are done already/);
+
+  const data = (classes: string[], images: number) => ({ classes, train: { samples: new Array(images) } }) as unknown as Dataset;
+  t.doesNotThrow(() => checkData(checkpoint, config(), data(['a', 'b'], 24)));
+  t.throws(() => checkData(checkpoint, config(), data(['a', 'c'], 24)), { name: 'UserError', message: /class 1 is "c" instead of "b"/ });
+  t.throws(() => checkData(checkpoint, config(), data(['a', 'b'], 23)), { name: 'UserError', message: /after 5 batches of an epoch, and the 23 training images fill only 5/ });
+
+  t.same(resumeNotes(checkpoint, config('--epochs', '9', '--schedule', 'cosine')), []);
+  t.same(resumeNotes(checkpoint, config('--epochs', '12', '--schedule', 'step')), [], 'the same run, only longer');
+  t.match(resumeNotes(checkpoint, config('--epochs', '12', '--schedule', 'cosine')), [/over 12 epochs instead of 9/]);
 });
 
 t.test('the weights hash sees every bit', async (t) => {

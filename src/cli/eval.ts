@@ -2,6 +2,7 @@ import type { Dataset, Split } from '../data/dataset.js';
 import { fail } from '../errors.js';
 import { writeFileAtomic } from '../io/atomic.js';
 import { accuracies, accuracyTable } from '../train/accuracy-table.js';
+import { checkClasses } from '../train/check-classes.js';
 import { type Evaluation, evaluate } from '../train/evaluate.js';
 import { checkEvaluation, compilePlanned } from '../train/memory-plan.js';
 import { checkPrecision } from '../train/method.js';
@@ -9,7 +10,7 @@ import { openData } from '../train/session.js';
 import { openRuntime } from './open-runtime.js';
 import { choice, flag, int, parseOptions, text } from './options.js';
 import { runCommand } from './run-command.js';
-import { buildSaved, checkpointOptions, describeSaved, readSavedModel, refinementOptions, type SavedModel } from './saved-model.js';
+import { buildSaved, checkpointOptions, describeSaved, readSavedModel, refinementOptions } from './saved-model.js';
 
 const spec = {
   name: 'eval',
@@ -31,16 +32,6 @@ const spec = {
 
 const chosenSplit = (dataset: Dataset, name: 'test' | 'val' | 'train'): Split =>
   dataset[name] ?? fail('--split val: this run held no images out; use test or train, or train with --val-fraction');
-
-/** Labels mean something only if the data set still has the classes that were trained, in their order. */
-const checkClasses = ({ classes: trained, classesKnown, path }: SavedModel, found: readonly string[]): void => {
-  if (!classesKnown && trained.length === found.length) return;
-  if (!classesKnown) fail(`the network in ${path} tells ${trained.length} classes apart, the data set has ${found.length}. Point --data to the data set the network was trained on`);
-  const at = Array.from({ length: Math.max(trained.length, found.length) }, (_, i) => i).find((i) => trained[i] !== found[i]);
-  if (at === undefined) return;
-  fail(`the data set's classes are not those of the checkpoint: it has ${found.length}, the checkpoint ${trained.length}; class ${at} is "${found[at] ?? 'missing'}" instead of "${trained[at] ?? 'none'}". ` +
-    'Point --data to the data set the network was trained on.');
-};
 
 const progress = (done: number, total: number): void => {
   if (process.stdout.isTTY) process.stdout.write(done < total ? `\rBatch ${done} of ${total}` : '\r\x1b[K');

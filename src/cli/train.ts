@@ -1,6 +1,7 @@
 import { fail } from '../errors.js';
 import type { Checkpoint } from '../train/checkpoint.js';
-import { freeRunFolder, lastCheckpoint, prepareFolder, runTraining } from '../train/run.js';
+import { lastCheckpoint } from '../train/resume.js';
+import { freeRunFolder, prepareFolder, runTraining } from '../train/run.js';
 import { openRuntime } from './open-runtime.js';
 import { kebab, type Parsed, parseOptions, toConfig } from './options.js';
 import { onInterrupt, runCommand } from './run-command.js';
@@ -17,8 +18,11 @@ const spec = {
   ],
 };
 
-/** Options that a resumed run may change: more epochs of the same schedule are the same run, only longer. */
-const CHANGEABLE = ['epochs', 'data', 'weights', 'weightsIgnore'];
+/**
+ * Options that a resumed run may change: where files lie, which changes no number; the epochs, which makes the same run longer unless
+ * the schedule is stretched over them (cosine); and what helps a run that has diverged. A note tells where the numbers become others.
+ */
+const CHANGEABLE = ['data', 'weights', 'weightsIgnore', 'epochs', 'lr', 'clipGradNorm'];
 
 /** A resumed run takes the options it was saved with; others that were given must agree. */
 const resumedOptions = (parsed: Parsed<typeof trainOptions>, saved: Checkpoint['options']): TrainOptions => {

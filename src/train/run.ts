@@ -5,7 +5,7 @@ import { writeFileAtomic } from '../io/atomic.js';
 import type { Runtime } from '../kernels/runtime.js';
 import { microBatches } from '../wsdan/micro-batches.js';
 import { accuracies, accuracyTable } from './accuracy-table.js';
-import { type Checkpoint, readCheckpoint, restore } from './checkpoint.js';
+import { type Checkpoint, restore } from './checkpoint.js';
 import type { RunOptions, TrainConfig } from './config.js';
 import { type Evaluation, evaluate } from './evaluate.js';
 import { selectionScore } from './history.js';
@@ -13,6 +13,7 @@ import { reportPlan } from './memory-plan.js';
 import { checkPrecision } from './method.js';
 import { reportCases } from './report-cases.js';
 import type { EpochPoint, ReportData } from './report/types.js';
+import { checkData, checkEpochs, resumeNotes } from './resume.js';
 import { checkBatchSize, createModel, type DataSession, type ModelSession, openData } from './session.js';
 import { START, Trainer } from './trainer.js';
 import { describeLoad, inputNotes, loadWeights } from './weights/load-weights.js';
@@ -24,9 +25,6 @@ export const freeRunFolder = (name: string): string => {
   const taken = existsSync('runs') ? readdirSync('runs') : [];
   for (let n = 1; ; n++) if (!taken.includes(`${name}-${n}`)) return join('runs', `${name}-${n}`);
 };
-
-/** The checkpoint a resumed run starts from. */
-export const lastCheckpoint = (out: string): Checkpoint => readCheckpoint(join(out, 'last.safetensors'));
 
 /** Refuses to overwrite a run. */
 export const prepareFolder = (out: string, resume: boolean): void => {
@@ -57,6 +55,7 @@ export const runTraining = async (
   runtime: Runtime, config: TrainConfig, run: RunOptions, checkpoint: Checkpoint | null, onTrainer: (trainer: Trainer) => void,
 ): Promise<RunResult> => {
   checkPrecision(runtime, config);
+  if (checkpoint) checkEpochs(checkpoint, config);
   const data = await openData(config, run);
   try {
     const { dataset } = data;
@@ -64,6 +63,8 @@ export const runTraining = async (
       `${dataset.val ? `, ${dataset.val.samples.length} held-out` : ''} and ${dataset.test.samples.length} test images`);
     for (const note of dataset.notes) console.log(`Note: ${note}`);
     checkBatchSize(dataset.train, config.batchSize);
+    if (checkpoint) checkData(checkpoint, config, dataset);
+    for (const note of checkpoint ? resumeNotes(checkpoint, config) : []) console.log(`Note: ${note}`);
     if (config.method === 'wsdan' && !config.weights && config.wsdan.scale >= PRETRAINED_SCALE) {
       console.log(`Note: a feature scale of ${config.wsdan.scale} is made for pretrained weights; from scratch little is learned with it. Use --scale 10 --attention-rim 1 --optimizer adamw --lr 0.005 --weight-decay 0.02`);
     }

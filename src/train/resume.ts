@@ -1,0 +1,38 @@
+/** What a run must agree on with the checkpoint it goes on from, and what to know where it does not. */
+import { join } from 'node:path';
+import type { Dataset } from '../data/dataset.js';
+import { fail } from '../errors.js';
+import { checkClasses } from './check-classes.js';
+import { type Checkpoint, readCheckpoint } from './checkpoint.js';
+import type { TrainConfig } from './config.js';
+
+/** The checkpoint a resumed run starts from. */
+export const lastCheckpoint = (out: string): Checkpoint => readCheckpoint(join(out, 'last.safetensors'));
+
+/** Refuses fewer epochs than are done, and an end at which no epoch was evaluated. */
+export const checkEpochs = ({ position: { epoch, batch, history } }: Checkpoint, { epochs }: TrainConfig): void => {
+  const least = batch > 0 ? epoch + 1 : epoch;
+  const done = `${epoch} epochs${batch > 0 ? ` and ${batch} batches of the next` : ''} are done`;
+  if (epochs < least) fail(`--epochs ${epochs}: ${done} already; leave the option out, or ask for ${least} or more`);
+  if (epochs === epoch && !history.some((record) => record.eval)) fail(`--epochs ${epochs}: ${done}, but none was evaluated (--eval-every); ask for ${epoch + 1} or more`);
+};
+
+/** Refuses data of other classes, and fewer batches than the position counts. */
+export const checkData = ({ classes, file: { path }, position: { batch } }: Checkpoint, { batchSize }: TrainConfig, dataset: Dataset): void => {
+  checkClasses({ classes, classesKnown: true, path }, dataset.classes);
+  const images = dataset.train.samples.length;
+  if (batch > 0 && batch >= Math.floor(images / batchSize)) {
+    fail(`${path} was saved after ${batch} batches of an epoch, and the ${images} training images fill only ${Math.floor(images / batchSize)}. Point --data to the data set the network was trained on.`);
+  }
+};
+
+/** What is no longer as if the run had never been interrupted. */
+export const resumeNotes = ({ options }: Checkpoint, { epochs, lr, clipGradNorm, schedule }: TrainConfig): string[] => {
+  const changed = (what: string, from: unknown, to: number): string[] => (from === undefined || from === to ? [] : [`from here on ${what} is ${to} instead of ${String(from)}`]);
+  return [
+    ...changed('the learning rate that the schedule starts from', options.lr, lr),
+    ...changed('the bound of --clip-grad-norm', options.clipGradNorm, clipGradNorm),
+    ...(schedule.kind === 'cosine' && epochs !== options.epochs
+      ? [`the cosine schedule falls to 0 at the last epoch: over ${epochs} epochs instead of ${String(options.epochs)} the learning rate goes on at another value than it had`] : []),
+  ];
+};
