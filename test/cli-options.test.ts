@@ -131,15 +131,15 @@ t.test('errorReport: users see a message, faults a stack', async (t) => {
 });
 
 /** A command as a process of its own: exit codes and signals are only real there. */
-const program = (body: string) => `
+const program = (body: string, frame = '{}') => `
   import { onInterrupt, runCommand } from './src/cli/run-command.ts';
   import { UserError } from './src/errors.ts';
   const forever = () => setInterval(() => undefined, 1000);
-  await runCommand(async () => { ${body} });`;
+  await runCommand(async () => { ${body} }, ${frame});`;
 
-const start = async (folder: string, body: string) => {
+const start = async (folder: string, body: string, frame?: string) => {
   const outfile = join(folder, 'program.mjs');
-  await build({ stdin: { contents: program(body), resolveDir: process.cwd(), loader: 'ts' }, bundle: true, platform: 'node', format: 'esm', outfile, external: ['commander'] });
+  await build({ stdin: { contents: program(body, frame), resolveDir: process.cwd(), loader: 'ts' }, bundle: true, platform: 'node', format: 'esm', outfile, external: ['commander'] });
   const child = spawn(process.execPath, [outfile]);
   const seen = { out: '', err: '' };
   child.stdout.on('data', (data) => { seen.out += data; });
@@ -172,4 +172,19 @@ t.test('the first Ctrl-C asks, the second ends', async (t) => {
   child.stdout.on('data', () => { if (seen.out.includes('finishing')) child.kill('SIGINT'); });
   t.equal(await ended, 130);
   t.equal(seen.out, 'ready\nfinishing\n', 'the callback ran once');
+});
+
+t.test('a reader that leaves ends a listing, and not what outlives it', async (t) => {
+  const folder = t.testdir({});
+  // It says on the other stream how far it came.
+  const body = `console.log("first"); await new Promise((resolve) => process.stdin.once("end", resolve).resume());
+    for (let i = 0; i < 3; i++) { console.log("more"); await new Promise((resolve) => setImmediate(resolve)); }
+    console.error("came to the end"); return 5;`;
+  for (const [frame, code, errors] of [['{}', 0, ''], ['{ outlivesReader: true }', 5, 'came to the end\n']] as const) {
+    const { child, ended, seen } = await start(folder, body, frame);
+    child.stdout.once('data', () => child.stdout.destroy());
+    child.stdout.once('close', () => child.stdin.end());
+    t.equal(await ended, code, frame);
+    t.equal(seen.err, errors);
+  }
 });

@@ -7,11 +7,15 @@ const FAULT = 2;
 export const INTERRUPTED = 130;
 
 /** A reader such as `head` may close our output early; that is its right and no fault of ours. */
-const tolerateClosedOutput = (): void => {
-  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code === 'EPIPE') process.exit(0);
-    throw error;
-  });
+const tolerateClosedOutput = (outlivesReader: boolean): void => {
+  const onClosed = (stream: NodeJS.WriteStream, react: () => void): void => {
+    stream.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EPIPE') throw error;
+      react();
+    });
+  };
+  onClosed(process.stdout, () => outlivesReader || process.exit(0));
+  onClosed(process.stderr, () => {});
 };
 
 /** What is printed for an error and the exit code it gives. */
@@ -30,9 +34,11 @@ const endWith = (error: unknown): void => {
 /**
  * Runs a command. A UserError prints its message alone and gives exit code 1; anything else prints its stack and
  * gives 2. `main` may return an exit code. After success the process ends by itself when nothing is left to do.
+ *
+ * @param outlivesReader goes on in silence when nobody reads the output any more: for commands whose files are what counts
  */
-export const runCommand = async (main: () => Promise<number | void> | number | void): Promise<void> => {
-  tolerateClosedOutput();
+export const runCommand = async (main: () => Promise<number | void> | number | void, { outlivesReader = false } = {}): Promise<void> => {
+  tolerateClosedOutput(outlivesReader);
   process.on('uncaughtException', endWith);
   process.on('unhandledRejection', endWith);
   try {

@@ -63,4 +63,4 @@ const train = async (): Promise<number> => {
   return finished ? 0 : 130;
 };
 
-await runCommand(train);
+await runCommand(train, { outlivesReader: true });
