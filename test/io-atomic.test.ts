@@ -36,6 +36,14 @@ t.test('JSON lines: append, read, torn last line', async (t) => {
   t.same(readJsonLines(path).map((line) => line.epoch), [1, 2, 3], 'appending removed the torn line first');
 });
 
+t.test('JSON lines: what cannot be appended is said in a sentence', async (t) => {
+  const folder = t.testdir({ file: 'x' });
+  t.throws(() => appendJsonLine(join(folder, 'missing', 'm.jsonl'), {}), { name: 'UserError', message: /m\.jsonl cannot be written: the folder .*missing does not exist/ });
+  t.throws(() => appendJsonLine(folder, {}), { name: 'UserError', message: /a folder of that name exists/ });
+  // A device that is always full.
+  if (existsSync('/dev/full')) t.throws(() => appendJsonLine('/dev/full', {}), { name: 'UserError', message: /the disk is full; free some space/ });
+});
+
 t.test('JSON lines: every truncation of a file reads as a prefix', async (t) => {
   const path = join(t.testdir(), 'm.jsonl');
   for (let i = 0; i < 4; i++) appendJsonLine(path, { i });

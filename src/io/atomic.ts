@@ -43,7 +43,7 @@ const putInPlace = (temporary: string, path: string): void => {
 };
 
 /** Readable reasons for what commonly goes wrong when writing. */
-const explain = (path: string, error: NodeJS.ErrnoException): never => {
+export const explainWriting = (path: string, error: unknown): never => {
   const reasons: Record<string, string> = {
     ENOENT: `the folder ${dirname(path)} does not exist; create it first`,
     EACCES: 'no permission to write there; choose another folder',
@@ -53,14 +53,14 @@ const explain = (path: string, error: NodeJS.ErrnoException): never => {
     EISDIR: 'a folder of that name exists',
     ENOTDIR: `${dirname(path)} is a file, not a folder`,
   };
-  const reason = reasons[error.code ?? ''];
+  const reason = reasons[(error as NodeJS.ErrnoException).code ?? ''];
   if (!reason) throw error;
   throw new UserError(`${path} cannot be written: ${reason}.`);
 };
 
 const giveUp = (temporary: string, path: string, error: unknown): never => {
   if (existsSync(temporary)) rmSync(temporary);
-  return explain(path, error as NodeJS.ErrnoException);
+  return explainWriting(path, error);
 };
 
 /**

@@ -1,6 +1,7 @@
 /** JSON Lines: one object a line, appended so that a power cut costs at most the line being written. */
 import { closeSync, existsSync, fstatSync, fsyncSync, ftruncateSync, openSync, readFileSync, readSync, writeSync } from 'node:fs';
 import { UserError } from '../errors.js';
+import { explainWriting } from './atomic.js';
 
 const NEWLINE = 10;
 const TAIL_CHUNK = 65536;
@@ -18,17 +19,28 @@ const completeLength = (file: number): number => {
   return 0;
 };
 
-/** Appends one object as a line and forces it to disk. A torn last line of an earlier crash is cut off first. */
-export const appendJsonLine = (path: string, value: object): void => {
+const appendLine = (path: string, line: Uint8Array): void => {
   const file = openSync(path, existsSync(path) ? 'r+' : 'w+');
   try {
     const length = completeLength(file);
     if (length < fstatSync(file).size) ftruncateSync(file, length);
-    const line = Buffer.from(`${JSON.stringify(value)}\n`);
     for (let done = 0; done < line.length;) done += writeSync(file, line, done, line.length - done, length + done);
     fsyncSync(file);
   } finally {
     closeSync(file);
+  }
+};
+
+/**
+ * Appends one object as a line and forces it to disk. A torn last line of an earlier crash is cut off first.
+ *
+ * @throws UserError naming the file when the folder is missing, full or not writable
+ */
+export const appendJsonLine = (path: string, value: object): void => {
+  try {
+    appendLine(path, Buffer.from(`${JSON.stringify(value)}\n`));
+  } catch (error) {
+    explainWriting(path, error);
   }
 };
 
