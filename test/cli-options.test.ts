@@ -14,7 +14,7 @@ const options = {
   epochs: int({ min: 1, max: 1000, default: 14, help: 'epochs to train' }),
   lr: number({ min: 0, aboveMin: true, default: 0.02, help: 'initial learning rate' }),
   imageSize: int({ min: 32, help: 'side of the square input', defaultText: 'by dataset' }),
-  cropThreshold: numbers({ length: 2, min: 0, max: 1, default: [0.4, 0.6], help: 'range of the crop threshold' }),
+  cropThreshold: numbers({ length: 2, min: 0, max: 1, ascending: true, default: [0.4, 0.6], help: 'range of the crop threshold' }),
   skipBadImages: flag({ help: 'count bad images and go on' }),
   centerLoss: flag({ default: true, help: 'use the center loss' }),
 };
@@ -56,6 +56,7 @@ const refused: [string[], RegExp][] = [
   [['--dataset', 'aircrafts'], /^--dataset: "aircrafts" is not allowed\. Did you mean aircraft\? Allowed: synthetic, aircraft, cub\.$/],
   [['--crop-threshold', '0.4'], /2 numbers separated by commas, each from 0 to 1/],
   [['--crop-threshold', '0.4,1.5'], /each from 0 to 1/],
+  [['--crop-threshold', '0.6,0.4'], /^--crop-threshold: "0\.6,0\.4" is not allowed\. Allowed: 2 numbers separated by commas, each from 0 to 1, the smaller one first\.$/],
   [['--data', '--epochs'], /^--data: "--epochs" is not allowed\. The value is missing before --epochs\./],
   [['--data'], /^--data needs a value: --data DIR\./],
   [['--epoch', '3'], /^There is no option --epoch\. Did you mean --epochs\?/],

@@ -128,6 +128,7 @@ t.test('what cannot be meant is refused in a sentence', async (t) => {
   await refused(t, ['--out', whole, '--resume', '--micro-batch', '4'], /--micro-batch 3, not 4/);
   await refused(t, ['--resume'], /--resume needs the folder of the run: add --out DIR/);
   await refused(t, ['--out', whole, '--resume', '--epochs', '3'], /--epochs 3: 4 epochs are done already; leave the option out, or ask for 4 or more/);
+  await refused(t, ['--out', whole, '--resume', '--data', root], /--data .*: the data set synthetic is made by Pipit itself and reads no folder; add --dataset folder/);
   await refused(t, ['--out', join(root, 'nothing'), '--resume'], /nothing.*there is no such checkpoint; train first/);
   t.ok(before.equals(readFileSync(join(whole, 'last.safetensors'))), 'the run is untouched');
   const broken = join(root, 'broken');

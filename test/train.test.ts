@@ -170,6 +170,14 @@ t.test('presets name existing options, with allowed values', async (t) => {
   }
 });
 
+t.test('options of training that contradict each other', async (t) => {
+  t.throws(() => configOf('--data', 'my-birds'), { name: 'UserError', message: /--data my-birds: the data set synthetic .* reads no folder; add --dataset folder/ });
+  for (const name of ['crop-theta', 'drop-theta', 'random-resized-crop']) {
+    t.throws(() => configOf(`--${name}`, '0.6,0.4'), { name: 'UserError', message: new RegExp(`^--${name}: "0\\.6,0\\.4" is not allowed.*the smaller one first`) });
+    t.doesNotThrow(() => configOf(`--${name}`, '0.5,0.5'));
+  }
+});
+
 t.test('a plain classifier trains through the same session', async (t) => {
   const { session, step } = fixedTraining(runtime, configOf('--batch-size', '8', '--image-size', '32', '--method', 'plain', '--optimizer', 'adamw', '--lr', '0.01'), 3);
   const lossOf = async (number: number): Promise<number> => {

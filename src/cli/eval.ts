@@ -11,6 +11,7 @@ import { openRuntime } from './open-runtime.js';
 import { choice, flag, int, parseOptions, text } from './options.js';
 import { runCommand } from './run-command.js';
 import { buildSaved, checkpointOptions, describeSaved, readSavedModel, refinementOptions } from './saved-model.js';
+import { checkFolder } from './train-options.js';
 
 const spec = {
   name: 'eval',
@@ -49,6 +50,7 @@ const evaluateCommand = async (): Promise<void> => {
   const { data: folder, testTheta, testPadding, average, precision, batchSize, limitTest, limitTrain } = values;
   const skip = source.skipBadImages === 'default' ? {} : { skipBadImages: values.skipBadImages };
   const saved = await readSavedModel(values, { data: folder, testTheta, testPadding, average, precision, evalBatchSize: batchSize, limitTest, limitTrain, ...skip });
+  if (folder) checkFolder(saved.config);
   const runtime = await openRuntime(values.adapter);
   checkPrecision(runtime, saved.config);
   console.log(describeSaved(saved));

@@ -66,16 +66,24 @@ export const int = <S extends Base<number> & Range>(spec: S): Declared<number, S
 /** A finite number. */
 export const number = <S extends Base<number> & Range>(spec: S): Declared<number, S> => numeric(spec, 'a number', Number.isFinite);
 
+interface List extends Range {
+  length?: number;
+  /** The bounds of a range: none may be smaller than the one before. */
+  ascending?: boolean;
+}
+
+const isAscending = (values: readonly number[]): boolean => values.every((value, i) => i === 0 || values[i - 1]! <= value);
+
 /** A list of numbers, on the command line separated by commas: `--crop-threshold 0.4,0.6`. */
-export const numbers = <S extends Base<readonly number[]> & Range & { length?: number }>(spec: S): Declared<readonly number[], S> => ({
+export const numbers = <S extends Base<readonly number[]> & List>(spec: S): Declared<readonly number[], S> => ({
   placeholder: spec.length === undefined ? 'N,...' : Array.from({ length: spec.length }, () => 'N').join(','),
   ...spec,
   kind: 'value' as const,
-  allowed: [spec.length === undefined ? 'numbers separated by commas' : `${spec.length} numbers separated by commas`, rangeText(spec)].filter(Boolean).join(', each '),
+  allowed: [spec.length === undefined ? 'numbers separated by commas' : `${spec.length} numbers separated by commas`, rangeText(spec)].filter(Boolean).join(', each ') + (spec.ascending ? ', the smaller one first' : ''),
   read: (value: unknown) => {
     const parts: unknown[] = Array.isArray(value) ? value : typeof value === 'number' ? [value] : String(value).split(',');
     const parsed = parts.map(toNumber);
-    const right = parsed.every((x) => Number.isFinite(x) && inRange(x, spec)) && (spec.length ?? parsed.length) === parsed.length;
+    const right = parsed.every((x) => Number.isFinite(x) && inRange(x, spec)) && (spec.length ?? parsed.length) === parsed.length && (!spec.ascending || isAscending(parsed));
     return right ? parsed : undefined;
   },
 }) as unknown as Declared<readonly number[], S>;

@@ -49,9 +49,9 @@ export const resultOptions = {
   duplicates: choice(['accumulate', 'last'], { help: 'center update when a class occurs twice in a batch', default: defaultWsdan.duplicates }),
   beta: number({ help: 'step of the center update', min: 0, max: 1, default: defaultWsdan.beta }),
   centerWeight: number({ help: 'weight of the center loss', min: 0, default: defaultWsdan.centerWeight }),
-  cropTheta: numbers({ help: 'range of the crop threshold in training', min: 0, max: 1, length: 2, default: defaultWsdan.cropTheta }),
+  cropTheta: numbers({ help: 'range of the crop threshold in training', min: 0, max: 1, length: 2, ascending: true, default: defaultWsdan.cropTheta }),
   cropPadding: number({ help: 'margin of the crop box in training, of the side', min: 0, max: 1, default: defaultWsdan.cropPadding }),
-  dropTheta: numbers({ help: 'range of the drop threshold in training', min: 0, max: 1, length: 2, default: defaultWsdan.dropTheta }),
+  dropTheta: numbers({ help: 'range of the drop threshold in training', min: 0, max: 1, length: 2, ascending: true, default: defaultWsdan.dropTheta }),
   dropFill: choice(['mean', 'black'], { help: 'colour of dropped pixels', default: 'mean' }),
   testTheta: number({ help: 'threshold of the box at test time', min: 0, max: 1, default: defaultWsdan.testTheta }),
   testPadding: number({ help: 'margin of the box at test time', min: 0, max: 1, default: defaultWsdan.testPadding }),
@@ -64,7 +64,7 @@ export const resultOptions = {
   brightness: number({ help: 'brightness jitter', min: 0, max: 1, default: 0.126 }),
   contrast: number({ help: 'contrast jitter', min: 0, max: 1, default: 0 }),
   saturation: number({ help: 'saturation jitter', min: 0, max: 1, default: 0.5 }),
-  randomResizedCrop: numbers({ help: 'area range of a random window instead of resize and crop', min: 0.01, max: 1, length: 2, defaultText: 'off' }),
+  randomResizedCrop: numbers({ help: 'area range of a random window instead of resize and crop', min: 0.01, max: 1, length: 2, ascending: true, defaultText: 'off' }),
   valFraction: number({ help: 'share of the training images held out to choose the best epoch; 0: the test images choose, as in the references', min: 0, max: 0.9, default: 0 }),
   limitTrain: int({ help: 'use at most this many training images', min: 1, defaultText: 'all' }),
   limitTest: int({ help: 'use at most this many test images', min: 1, defaultText: 'all' }),
@@ -92,8 +92,14 @@ export const trainOptions = { ...resultOptions, ...runOptions };
 export type TrainOptions = OptionValues<typeof trainOptions>;
 export type ResultOptions = OptionValues<typeof resultOptions>;
 
+/** The embedded birds come from no folder: who names one means another data set. */
+export const checkFolder = ({ dataset, data }: Pick<ResultOptions, 'dataset' | 'data'>): void => {
+  if (dataset === 'synthetic' && data) fail(`--data ${data}: the data set synthetic is made by Pipit itself and reads no folder; add --dataset folder, or the name of the data set that lies there`);
+};
+
 /** Fills in the data set's preset where neither the command line nor a config file said anything. */
 export const withPreset = ({ values, source }: Parsed<typeof trainOptions>): TrainOptions => {
+  checkFolder(values);
   const filled: Record<string, unknown> = { ...values };
   for (const [name, value] of Object.entries(presets[values.dataset])) {
     if ((source as Record<string, string>)[name] === 'default') filled[name] = value;

@@ -5,7 +5,7 @@ import { freeRunFolder, prepareFolder, runTraining } from '../train/run.js';
 import { openRuntime } from './open-runtime.js';
 import { kebab, type Parsed, parseOptions, toConfig } from './options.js';
 import { onInterrupt, runCommand } from './run-command.js';
-import { resultOptions, toTrainConfig, trainOptions, type TrainOptions, withPreset } from './train-options.js';
+import { checkFolder, resultOptions, toTrainConfig, trainOptions, type TrainOptions, withPreset } from './train-options.js';
 
 const spec = {
   name: 'train',
@@ -35,6 +35,7 @@ const resumedOptions = (parsed: Parsed<typeof trainOptions>, saved: Checkpoint['
     // A checkpoint of an earlier version lacks later options; their defaults are what it was trained with.
     if (!given || !CHANGEABLE.includes(name)) values[name] = saved[name] ?? values[name];
   }
+  if (parsed.values.data) checkFolder(values as TrainOptions);
   return values as TrainOptions;
 };
 

@@ -1,5 +1,6 @@
 import { existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { checkAugment } from '../data/augment.js';
 import { fail } from '../errors.js';
 import { writeFileAtomic } from '../io/atomic.js';
 import type { Runtime } from '../kernels/runtime.js';
@@ -56,6 +57,7 @@ export const runTraining = async (
 ): Promise<RunResult> => {
   checkPrecision(runtime, config);
   if (checkpoint) checkEpochs(checkpoint, config);
+  else checkAugment(config.augment);
   const data = await openData(config, run);
   try {
     const { dataset } = data;
