@@ -64,6 +64,28 @@ function crc32(bytes: Buffer): number {
   return (crc ^ 0xffffffff) >>> 0;
 }
 
+/** A MATLAB v5 file of these elements. */
+export function matFile(...elements: Buffer[]): Buffer {
+  const head = Buffer.alloc(128, ' ');
+  head.writeUInt16LE(0x0100, 124);
+  head.write('IM', 126, 'latin1');
+  return Buffer.concat([head, ...elements]);
+}
+
+/** A tagged element, padded to 8 bytes; the compressed ones (type 15) are not padded. */
+export function matElement(type: number, data: Buffer): Buffer {
+  const tag = Buffer.alloc(8);
+  tag.writeUInt32LE(type, 0);
+  tag.writeUInt32LE(data.length, 4);
+  return Buffer.concat([tag, data, Buffer.alloc(type === 15 ? 0 : -data.length & 7)]);
+}
+
+/** A 1×count array of a class (1: cell, 2: struct, 4: text, 6: double) with the elements of its content. */
+export function matArray(arrayClass: number, name: string, count: number, ...content: Buffer[]): Buffer {
+  const ints = (...values: number[]) => Buffer.from(Int32Array.from(values).buffer);
+  return matElement(14, Buffer.concat([matElement(6, ints(arrayClass, 0)), matElement(5, ints(1, count)), matElement(1, Buffer.from(name)), ...content]));
+}
+
 /** The message of the UserError that `action` must throw or reject with. */
 export async function userMessage(action: () => unknown): Promise<string> {
   try {

@@ -1,10 +1,11 @@
 import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { deflateSync } from 'node:zlib';
 import t from 'tap';
 import { openDataset, type Dataset, type DatasetName, type DatasetOptions } from '../src/data/dataset.js';
 import { DecodePool } from '../src/data/decode-pool.js';
 import { generateImage, SYNTHETIC_CLASSES } from '../src/data/synthetic.js';
-import { fixture, scratch, userMessage, write, writePng } from './data-helpers.js';
+import { fixture, matArray, matElement, matFile, scratch, userMessage, write, writePng } from './data-helpers.js';
 
 const open = (name: DatasetName, dir: string | undefined, more: Partial<DatasetOptions> = {}) => openDataset(name, { dir, seed: 1, ...more });
 const refusal = (name: DatasetName, dir: string | undefined, more: Partial<DatasetOptions> = {}) => userMessage(() => open(name, dir, more));
@@ -154,6 +155,15 @@ t.test('Stanford Cars: both annotation layouts', async (t) => {
   t.match(await broken('MATLAB 7.3 MAT-file, Platform: GLNXA64'), /MATLAB 7\.3 \(HDF5\)/);
   t.match(await broken('<html>'), /is not a MATLAB v5 file \(6 bytes\)/);
   t.match(await broken(readFileSync(fixture('mat', 'cars_meta.mat'))), /has no struct array "annotations" \(it holds: class_names\)/);
+  for (const width of [0, -1]) {
+    const fieldWidth = matElement(5, Buffer.from(Int32Array.of(width).buffer));
+    const annotations = matArray(2, 'annotations', 1, fieldWidth, matElement(1, Buffer.from('fname\0\0\0')));
+    t.match(await broken(matFile(annotations)), /cars_annos\.mat is damaged .*its field names are -?\d bytes long.*download it again/, `names of ${width} bytes would never end`);
+  }
+  const zeros = matElement(15, deflateSync(Buffer.alloc(65 << 20)));
+  t.match(await broken(matFile(zeros)), /cars_annos\.mat unpacks to more than 64 MiB/);
+  const half = matElement(15, deflateSync(Buffer.alloc(40 << 20)));
+  t.match(await broken(matFile(half, half)), /cars_annos\.mat unpacks to more than 64 MiB/, 'all parts together');
 });
 
 t.test('Stanford Dogs', async (t) => {

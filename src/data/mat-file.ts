@@ -17,6 +17,9 @@ const MI = { int8: 1, uint8: 2, int16: 3, uint16: 4, int32: 5, uint32: 6, single
 /** Array classes of the same format. */
 const MX = { cell: 1, struct: 2, object: 3, char: 4, sparse: 5, double: 6, uint64: 15 } as const;
 
+/** The lists of the datasets here unpack to a tenth of this; a damaged file must not fill the memory. */
+const MOST_UNPACKED_MIB = 64;
+
 interface Element {
   type: number;
   data: Buffer;
@@ -31,14 +34,16 @@ export function parseMat(bytes: Buffer, path: string): Map<string, MatValue> {
   try {
     const reader = new MatReader(bytes.toString('latin1', 126, 128) === 'IM');
     const variables = new Map<string, MatValue>();
-    for (const element of reader.elements(bytes.subarray(128))) {
-      const unpacked = element.type === MI.compressed ? reader.elements(inflateSync(element.data))[0] : element;
-      if (unpacked?.type !== MI.matrix) continue;
-      const { name, value } = reader.matrix(unpacked.data);
+    for (const element of reader.unpackedElements(bytes.subarray(128))) {
+      if (element.type !== MI.matrix) continue;
+      const { name, value } = reader.matrix(element.data);
       variables.set(name, value);
     }
     return variables;
   } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE') {
+      throw new UserError(`${path} unpacks to more than ${MOST_UNPACKED_MIB} MiB, which no list of these datasets does; download it again`);
+    }
     throw new UserError(`${path} is damaged or cut short (${(error as Error).message}); download it again`);
   }
 }
@@ -58,8 +63,7 @@ class MatReader {
   constructor(private readonly little: boolean) {}
 
   /** Splits a byte range into its tagged elements (padded to 8 bytes, or packed into 8 bytes when ≤ 4 long). */
-  elements(bytes: Buffer): Element[] {
-    const found: Element[] = [];
+  *elements(bytes: Buffer): Generator<Element> {
     let at = 0;
     while (at + 8 <= bytes.length) {
       const word = this.uint32(bytes, at);
@@ -68,11 +72,25 @@ class MatReader {
       const size = small || this.uint32(bytes, at + 4);
       const start = at + (small ? 4 : 8);
       if (start + size > bytes.length) throw new Error(`an element of ${size} bytes ends behind the data`);
-      found.push({ type, data: bytes.subarray(start, start + size) });
+      yield { type, data: bytes.subarray(start, start + size) };
       // Compressed elements are the only ones that are not padded.
       at = small ? at + 8 : start + (type === MI.compressed ? size : Math.ceil(size / 8) * 8);
     }
-    return found;
+  }
+
+  /** The elements of a file. A compressed one holds a single element; what stands behind it is not looked at. */
+  *unpackedElements(bytes: Buffer): Generator<Element> {
+    let room = MOST_UNPACKED_MIB << 20;
+    for (const element of this.elements(bytes)) {
+      if (element.type !== MI.compressed) {
+        yield element;
+        continue;
+      }
+      const unpacked = inflateSync(element.data, { maxOutputLength: Math.max(1, room) });
+      room -= unpacked.length;
+      const [first] = this.elements(unpacked);
+      if (first) yield first;
+    }
   }
 
   /** One array: flags, dimensions, name, then the content by class. An empty element is an empty array. */
@@ -94,6 +112,7 @@ class MatReader {
 
   private struct(dims: number[], [nameLength, names, ...values]: Element[]): MatValue {
     const width = this.numbers(nameLength)[0];
+    if (!(width >= 1)) throw new Error(`its field names are ${width} bytes long`);
     const fields: string[] = [];
     for (let at = 0; at + width <= names.data.length; at += width) {
       fields.push(names.data.toString('latin1', at, at + width).replace(/\0.*$/s, ''));
