@@ -26,7 +26,7 @@ function aircraft(dir: string): string {
       write(join(data, `images_${level}_${part}.txt`), `${text}\n`);
     }
   }
-  write(join(data, 'images_box.txt'), '0000001 1 2 12 8\n0000004 3 3 5 6\n');
+  write(join(dir, 'data', 'images_box.txt'), '0000001 1 2 12 8\n0000004 3 3 5 6\n');
   for (let i = 1; i <= 5; i++) writePng(join(data, 'images', `000000${i}.jpg`), i);
   return dir;
 }
@@ -71,7 +71,11 @@ t.test('FGVC-Aircraft: bad lists', async (t) => {
   write(list, '0000004 F/A-18\n');
   write(join(dir, 'data', 'images_box.txt'), '0000001 1 2 x 8\n');
   t.match(await refusal('aircraft', dir), /images_box\.txt line 1: expected a whole number, got "x"/);
+  write(join(dir, 'data', 'images_box.txt'), '0000001 1 2 12 8\n0000004 3 3 2 6\n');
+  t.match(await refusal('aircraft', dir), /images_box\.txt line 2: the box from 3, 3 to 2, 6 has no area/);
   rmSync(join(dir, 'data', 'images_box.txt'));
+  write(join(dir, 'data', 'variants.txt'), 'F/A-18\nBoeing 737-300\nF/A-18\n');
+  t.match(await refusal('aircraft', dir), /variants\.txt line 3: class "F\/A-18" stands in line 1 already/, 'else it would be a class without pictures');
   write(join(dir, 'data', 'variants.txt'), 'F/A-18\n');
   write(join(dir, 'data', 'images_variant_trainval.txt'), '0000002 F/A-18\n');
   t.match(await refusal('aircraft', dir), /one class only \("F\/A-18"\)/);
@@ -118,6 +122,9 @@ t.test('CUB-200-2011', async (t) => {
   t.match(await refusal('cub', root), /image 3 is listed twice .*line 3 and .*line 4/);
   write(join(root, 'image_class_labels.txt'), '1 1\n2 1\n3 2\n4 two\n');
   t.match(await refusal('cub', root), /expected a whole number, got "two"/);
+  write(join(root, 'image_class_labels.txt'), '1 1\n2 1\n3 2\n4 2\n');
+  write(join(root, 'train_test_split.txt'), '1 1\n2 0\n3 yes\n4 0\n');
+  t.match(await refusal('cub', root), /train_test_split\.txt line 3: expected 1 \(train\) or 0 \(test\) behind the id, got "yes"/);
 });
 
 t.test('Stanford Cars: both annotation layouts', async (t) => {
@@ -175,6 +182,12 @@ t.test('Stanford Dogs', async (t) => {
   const set = await open('dogs', dir);
   t.same(set.classes, ['Chihuahua', 'Blenheim_spaniel']);
   t.same([labels(set.train), labels(set.test)], [[0, 0, 1, 1], [0, 1]]);
+  for (const label of [NaN, 1e300, 1.5, 0]) {
+    const numbers = matElement(9, Buffer.from(Float64Array.of(label).buffer));
+    const text = matArray(4, '', 1, matElement(16, Buffer.from('n02085620-Chihuahua/n02085620_1.jpg')));
+    write(join(dir, 'test_list.mat'), matFile(matArray(1, 'file_list', 1, text), matArray(6, 'labels', 1, numbers)));
+    t.match(await refusal('dogs', dir), /test_list\.mat entry 1: \S+ of image n02085620-Chihuahua\/n02085620_1\.jpg is not the number of a class/, `label ${label}`);
+  }
   rmSync(join(dir, 'test_list.mat'));
   t.match(await refusal('dogs', dir), /test_list\.mat is missing; unpack images\.tar and lists\.tar/);
 });

@@ -113,11 +113,14 @@ export function imagePath(root: string, relative: string): string {
 // No set here has anywhere near as many; a label above it is damage, not a class.
 const MOST_CLASSES = 100_000;
 
-/** Class names where the layout has no list of them: `nameOf` the first entry of each label. */
+/** Class names where the layout has no list of them: `nameOf` the first entry of each label. Errors name the entry. */
 export function namesByLabel(entries: Entry[], nameOf: (entry: Entry) => string): string[] {
   const names: string[] = [];
   for (const entry of entries) {
-    if (entry.label >= 0 && entry.label < MOST_CLASSES) names[entry.label] ??= nameOf(entry);
+    if (!(Number.isInteger(entry.label) && entry.label >= 0 && entry.label < MOST_CLASSES)) {
+      fail(`${entry.where}: ${entry.label + 1} of image ${entry.id} is not the number of a class (they count from 1); unpack the dataset again`);
+    }
+    names[entry.label] ??= nameOf(entry);
   }
   return Array.from(names, (name, i) => name ?? `class ${i + 1}`);
 }

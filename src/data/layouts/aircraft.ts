@@ -19,10 +19,20 @@ const ID_LENGTH = 7;
 export function readAircraft(dir: string | undefined, level: AircraftLevel = 'variant'): Listing {
   if (!(level in CLASS_LIST)) fail(`unknown level "${level}"; choose variant, family or manufacturer`);
   const root = findRoot(dir, ['data'], [`images_${level}_trainval.txt`, CLASS_LIST[level]], 'FGVC-Aircraft');
-  const classes = readLines(join(root, CLASS_LIST[level]), REMEDY).map((line) => line.text.trim());
+  const classes = readClasses(join(root, CLASS_LIST[level]));
   const boxes = readBoxes(join(root, 'images_box.txt'));
   const read = (part: string) => readList(root, `images_${level}_${part}.txt`, CLASS_LIST[level], classes, boxes);
   return { name: `FGVC-Aircraft (${level})`, classes, train: read('trainval'), test: read('test') };
+}
+
+function readClasses(path: string): string[] {
+  const lineOf = new Map<string, number>();
+  for (const { text, number } of readLines(path, REMEDY)) {
+    const name = text.trim();
+    if (lineOf.has(name)) fail(`${path} line ${number}: class "${name}" stands in line ${lineOf.get(name)} already; ${REMEDY}`);
+    lineOf.set(name, number);
+  }
+  return [...lineOf.keys()];
 }
 
 function readList(root: string, file: string, classFile: string, classes: string[], boxes: Map<string, Box>): Entry[] {
@@ -47,7 +57,9 @@ function readBoxes(path: string): Map<string, Box> {
   return new Map(
     readLines(path, REMEDY).map(({ text, number }) => {
       const [id, ...corners] = text.split(/\s+/);
-      const [x0, y0, x1, y1] = [0, 1, 2, 3].map((i) => parseInteger(corners[i], `${path} line ${number}`));
+      const where = `${path} line ${number}`;
+      const [x0, y0, x1, y1] = [0, 1, 2, 3].map((i) => parseInteger(corners[i], where));
+      if (x1 < x0 || y1 < y0) fail(`${where}: the box from ${x0}, ${y0} to ${x1}, ${y1} has no area; ${REMEDY}`);
       return [id, { x0: x0 - 1, y0: y0 - 1, x1, y1 }];
     }),
   );

@@ -22,6 +22,7 @@ export function readCub(dir: string | undefined): Listing {
   for (const { key, value: file, where } of readPairs(imagesFile).values()) {
     const label = parseInteger(lookUp(labels, key, where, 'image_class_labels.txt'), `image_class_labels.txt, image ${key}`) - 1;
     const flag = lookUp(flags, key, where, 'train_test_split.txt');
+    if (flag !== '0' && flag !== '1') fail(`${flags.get(key)!.where}: expected 1 (train) or 0 (test) behind the id, got "${flag}"; ${REMEDY}`);
     const entry = { id: key, label, path: imagePath(join(root, 'images'), file), box: boxes.get(key), where };
     (flag === '1' ? train : test).push(entry);
   }
