@@ -1,6 +1,6 @@
 /** The commands as a person calls them: help, refusals, and a trained network measured and asked. */
 import t from 'tap';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Jimp } from 'jimp';
@@ -206,15 +206,18 @@ t.test('predict refuses bad images and goes on with the others', async (t) => {
   writeFileSync(truncated, readFileSync(good).subarray(0, 3000));
   writeFileSync(empty, '');
   mkdirSync(join(folder, 'images'));
-  const { code, out, errors } = await call('predict', truncated, good, missing, empty, join(folder, 'images'), '--out', run);
+  const loop = join(folder, 'loop.png');
+  symlinkSync('loop.png', loop);
+  const { code, out, errors } = await call('predict', truncated, good, missing, empty, join(folder, 'images'), loop, '--out', run);
   t.equal(code, 1);
   t.match(out, 'good.png, 256 × 128 pixels');
   const lines = errors.trim().split('\n');
-  t.equal(lines.length, 4, 'one line for each');
+  t.equal(lines.length, 5, 'one line for each');
   t.match(lines[0], /^image .*truncated\.png (?:is truncated or damaged|could not be decoded)/);
   t.match(lines[1], /^image .*missing\.png is not on disk$/);
   t.match(lines[2], /^image .*empty\.png is empty \(0 bytes\)$/);
   t.match(lines[3], /images is a folder; name the images in it/);
+  t.match(lines[4], /^image .*loop\.png is a symbolic link that leads back to itself$/);
   const all = await call('predict', missing, '--out', run, '--json');
   t.equal(all.code, 1);
   t.match((JSON.parse(all.out) as Answer[])[0], { file: missing, error: /is not on disk/ });

@@ -1,4 +1,5 @@
-import { readFileSync, truncateSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, readFileSync, symlinkSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import { Jimp } from 'jimp';
 import t from 'tap';
@@ -80,6 +81,61 @@ t.test('unusable files: each error names the file, the fault and the remedy', as
   }
   const trailing = await decodeFile(write(join(dir, 'trailing.jpg'), Buffer.concat([jpeg, Buffer.alloc(9)])));
   t.equal(trailing.width, 64, 'bytes behind the end of a JPEG do no harm');
+});
+
+t.test('paths that are no picture: loops, folders, pipes', { skip: process.platform === 'win32' && 'such paths are made otherwise there' }, async (t) => {
+  const dir = scratch(t);
+  symlinkSync('loop.jpg', join(dir, 'loop.jpg'));
+  mkdirSync(join(dir, 'folder.jpg'));
+  execFileSync('mkfifo', [join(dir, 'pipe.jpg')]);
+  t.match(await userMessage(() => decodeFile(join(dir, 'loop.jpg'))), /image .*loop\.jpg is a symbolic link that leads back to itself\./);
+  t.match(await userMessage(() => decodeFile(join(dir, 'folder.jpg'))), /image .*folder\.jpg is a folder; name the images in it\./);
+  t.match(await userMessage(() => decodeFile(join(dir, 'pipe.jpg'))), /image .*pipe\.jpg is not a file\./, 'reading it would wait for ever');
+});
+
+/** A TIFF of pages without pixels; each entry is the place of the next page, 0 after the last. */
+function tiff(width: number, height: number, ...next: number[]): Buffer {
+  const page = (following: number) => {
+    const bytes = Buffer.alloc(30);
+    bytes.writeUInt16LE(2, 0);
+    for (const [i, [tag, value]] of [[256, width], [257, height]].entries()) {
+      bytes.writeUInt16LE(tag, 2 + 12 * i);
+      bytes.writeUInt16LE(4, 4 + 12 * i);
+      bytes.writeUInt32LE(1, 6 + 12 * i);
+      bytes.writeUInt32LE(value, 10 + 12 * i);
+    }
+    bytes.writeUInt32LE(following, 26);
+    return bytes;
+  };
+  return Buffer.concat([Buffer.from('II*\0\x08\0\0\0', 'latin1'), ...next.map(page)]);
+}
+
+t.test('pictures that claim too many pixels are refused before they are decoded', async (t) => {
+  const dir = scratch(t);
+  const big = (name: string, fill: (bytes: Buffer) => void): [string, Buffer] => {
+    const bytes = Buffer.from(readFileSync(fixture('images', name)));
+    fill(bytes);
+    return [name, bytes];
+  };
+  const bitmap = Buffer.alloc(64);
+  bitmap.write('BM');
+  bitmap.writeUInt32LE(54, 10);
+  bitmap.writeUInt32LE(40, 14);
+  bitmap.writeInt32LE(20000, 18);
+  bitmap.writeInt32LE(-20000, 22);
+  bitmap.writeUInt16LE(24, 28);
+  const cases: [string, Buffer][] = [
+    big('alpha.png', (bytes) => [16, 20].forEach((at) => bytes.writeUInt32BE(20000, at))),
+    ['huge.gif', Buffer.concat([Buffer.from('GIF89a'), Buffer.from(Uint16Array.of(20000, 20000).buffer), Buffer.alloc(40)])],
+    ['huge.bmp', bitmap],
+    ['huge.tif', tiff(20000, 20000, 0)],
+  ];
+  for (const [name, bytes] of cases) {
+    t.match(await userMessage(() => decodeFile(write(join(dir, name), bytes))), /claims 20000×20000 pixels; at most 200 million are decoded\./, name);
+  }
+  t.match(await userMessage(() => decodeFile(write(join(dir, 'pages.tif'), tiff(10000, 10000, 38, 68, 0)))), /claims 10000×10000 pixels on the first of 3 pages; at most 200 million/);
+  t.match(await userMessage(() => decodeFile(write(join(dir, 'circle.tif'), tiff(8, 8, 8)))), /its pages go round in a circle/, 'decoding it would never end');
+  t.match(await userMessage(() => decodeFile(write(join(dir, 'bare.tif'), tiff(8, 8, 0)))), /bare\.tif is truncated or damaged\./, 'and not what the decoder tripped over');
 });
 
 t.test('shrinking averages whole blocks', async (t) => {

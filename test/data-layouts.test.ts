@@ -1,4 +1,4 @@
-import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { deflateSync } from 'node:zlib';
 import t from 'tap';
@@ -228,6 +228,17 @@ t.test('folder: train and test, val, or one folder per class alone', async (t) =
   t.match(await refusal('folder', join(dir, 'e')), /the train split of folder .* is empty/);
   fill(join(dir, 'e'), { two: 5 });
   t.match(await refusal('folder', join(dir, 'e')), /training images .* are of one class \("two"\)/);
+});
+
+t.test('folder: what may not be looked at is named', { skip: process.platform === 'win32' && 'links need special rights there' }, async (t) => {
+  const dir = scratch(t);
+  for (const name of ['crow', 'wren']) for (let i = 0; i < 3; i++) writePng(join(dir, name, `${i}.png`), i);
+  symlinkSync('loop', join(dir, 'loop'));
+  t.match(await refusal('folder', dir), /loop is a symbolic link that leads back to itself; remove it or give access to it/);
+  rmSync(join(dir, 'loop'));
+  if (process.getuid?.() === 0) return; // Root may look at everything.
+  mkdirSync(join(dir, 'wren', 'closed'), { mode: 0 });
+  t.match(await refusal('folder', dir), /closed may not be read \(permission denied\); give access to it or remove it/);
 });
 
 t.test('hold-out and limits are stratified, disjoint and repeatable', async (t) => {

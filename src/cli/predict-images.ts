@@ -1,5 +1,4 @@
 /** From files to predictions: decoding, one forward, boxes in pixels of the original picture. */
-import { statSync } from 'node:fs';
 import { boxToSource } from '../data/augment.js';
 import type { Batch } from '../data/loader.js';
 import { BadImageError } from '../data/decode.js';
@@ -51,11 +50,8 @@ export interface Failed {
   readonly error: string;
 }
 
-const isFolder = (path: string | undefined): boolean => path !== undefined && (statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false);
-
 /** The message about a picture that cannot be used; anything else is passed on. */
-const reason = ({ source }: Request, error: unknown): string => {
-  if (isFolder(source.path)) return `${source.path} is a folder; name the images in it, for example ${source.path!.replace(/\/$/, '')}/*.jpg`;
+const reason = (error: unknown): string => {
   if (error instanceof BadImageError) return `image ${error.path} ${error.reason}`;
   if (error instanceof UserError) return error.message;
   throw error;
@@ -69,7 +65,7 @@ export const loadImages = async (pool: DecodePool, requests: readonly Request[])
   settled.forEach((result, i) => {
     const request = requests[i]!;
     if (result.status === 'fulfilled') loaded.push({ request, image: result.value });
-    else failed.push({ request, error: reason(request, result.reason) });
+    else failed.push({ request, error: reason(result.reason) });
   });
   return { loaded, failed };
 };

@@ -1,5 +1,7 @@
-import { readFile } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { UserError } from '../errors.js';
+import { reasonOf } from './list-file.js';
+import { claimedSizes } from './picture-size.js';
 import { resizePicture } from './resize.js';
 import type { DecodedImage, DecodeLimits } from './types.js';
 
@@ -24,14 +26,20 @@ export class BadImageError extends UserError {
  * Throws {@link BadImageError}.
  */
 export async function decodeFile(path: string, limits: DecodeLimits = UNLIMITED): Promise<DecodedImage> {
-  let bytes: Buffer;
+  return decodeBytes(await readPicture(path), path, limits);
+}
+
+async function readPicture(path: string): Promise<Buffer> {
   try {
-    bytes = await readFile(path);
+    const info = await stat(path);
+    if (info.isDirectory()) throw new BadImageError(path, 'is a folder; name the images in it');
+    // A pipe would keep us waiting for a writer.
+    if (!info.isFile()) throw new BadImageError(path, 'is not a file');
+    return await readFile(path);
   } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code;
-    throw new BadImageError(path, code === 'ENOENT' ? 'is not on disk' : `could not be read (${code})`);
+    if (error instanceof BadImageError) throw error;
+    throw new BadImageError(path, (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'is not on disk' : reasonOf(error));
   }
-  return decodeBytes(bytes, path, limits);
 }
 
 /** As {@link decodeFile}, from the file's bytes. */
@@ -47,22 +55,38 @@ export async function decodeBytes(bytes: Buffer, path: string, limits: DecodeLim
 
 async function decodeBitmap(bytes: Buffer, path: string): Promise<{ data: Buffer; width: number; height: number }> {
   if (bytes.length === 0) throw new BadImageError(path, 'is empty (0 bytes)');
+  checkSize(bytes, path);
   // Loaded on first use: runs on the embedded dataset never need it.
   const { PictureReader } = await import('./jpeg.js');
   try {
     return (await PictureReader.fromBuffer(bytes, { 'image/jpeg': { tolerantDecoding: false, ...JPEG_LIMITS } })).bitmap;
   } catch (error) {
     // Strict decoding is what finds truncated JPEGs. Whole ones with harmless flaws get a second, lenient try.
-    if (!endsLikeJpeg(bytes)) throw new BadImageError(path, reasonOf(error, bytes));
+    if (!endsLikeJpeg(bytes)) throw new BadImageError(path, decodingFault(error, bytes));
   }
   try {
     return (await PictureReader.fromBuffer(bytes, { 'image/jpeg': { tolerantDecoding: true, ...JPEG_LIMITS } })).bitmap;
   } catch (error) {
-    throw new BadImageError(path, reasonOf(error, bytes));
+    throw new BadImageError(path, decodingFault(error, bytes));
   }
 }
 
-const JPEG_LIMITS = { maxMemoryUsageInMB: 2048, maxResolutionInMP: 200 };
+const MOST_MEGAPIXELS = 200;
+const JPEG_LIMITS = { maxMemoryUsageInMB: 2048, maxResolutionInMP: MOST_MEGAPIXELS };
+
+/** Decoders reserve memory for what the header claims, whether the file holds it or not. */
+function checkSize(bytes: Buffer, path: string): void {
+  let pages: ReturnType<typeof claimedSizes>;
+  try {
+    pages = claimedSizes(bytes);
+  } catch (error) {
+    throw new BadImageError(path, decodingFault(error, bytes));
+  }
+  const pixels = pages.reduce((sum, { width, height }) => sum + width * height, 0);
+  if (pixels <= MOST_MEGAPIXELS * 1e6) return;
+  const [{ width, height }] = pages;
+  throw new BadImageError(path, `claims ${width}×${height} pixels${pages.length > 1 ? ` on the first of ${pages.length} pages` : ''}; at most ${MOST_MEGAPIXELS} million are decoded`);
+}
 
 /** A JPEG with its end marker among the last bytes (some writers append a few). */
 function endsLikeJpeg(bytes: Buffer): boolean {
@@ -73,7 +97,9 @@ function isJpeg(bytes: Buffer): boolean {
   return bytes[0] === 0xff && bytes[1] === 0xd8;
 }
 
-function reasonOf(error: unknown, bytes: Buffer): string {
+function decodingFault(error: unknown, bytes: Buffer): string {
+  // What a decoder trips over inside tells nobody anything.
+  if (error instanceof TypeError || error instanceof RangeError) return 'is truncated or damaged';
   const message = error instanceof Error ? error.message : String(error);
   if (/could not find mime/i.test(message)) {
     const start = bytes.toString('latin1', 0, 256).trimStart().toLowerCase();

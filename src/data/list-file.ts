@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, readdirSync, statSync } from 'node:fs';
+import { type Dirent, existsSync, readFileSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { UserError, fail } from '../errors.js';
 
@@ -46,8 +46,21 @@ export function listFolder(dir: string, remedy: string): string[] {
   }
 }
 
+/** Files in a folder and in all folders below it, with their paths. */
+export function listFilesBelow(dir: string, remedy: string): Dirent[] {
+  try {
+    return readdirSync(dir, { recursive: true, withFileTypes: true }).filter((entry) => !entry.isDirectory());
+  } catch (error) {
+    throw new UserError(`${(error as NodeJS.ErrnoException).path ?? dir} ${reasonOf(error)}; ${remedy}`);
+  }
+}
+
 export function isFolder(path: string): boolean {
-  return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
+  try {
+    return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
+  } catch (error) {
+    throw new UserError(`${path} ${reasonOf(error)}; remove it or give access to it`);
+  }
 }
 
 export function byCodeUnit(a: string, b: string): number {
@@ -60,11 +73,13 @@ export function parseInteger(text: string | undefined, where: string): number {
   return Number(text);
 }
 
-function reasonOf(error: unknown): string {
+/** What went wrong with a path, as a clause. */
+export function reasonOf(error: unknown): string {
   const code = (error as NodeJS.ErrnoException).code;
   if (code === 'ENOENT') return 'is missing';
   if (code === 'EACCES' || code === 'EPERM') return 'may not be read (permission denied)';
   if (code === 'EISDIR') return 'is a folder, not a file';
-  if (code === 'ENOTDIR') return 'is not a folder';
+  if (code === 'ENOTDIR') return 'is no folder, or lies below a file';
+  if (code === 'ELOOP') return 'is a symbolic link that leads back to itself';
   return `could not be read (${code ?? String(error)})`;
 }

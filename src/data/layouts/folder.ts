@@ -1,7 +1,6 @@
-import { readdirSync } from 'node:fs';
 import { extname, join, relative, sep } from 'node:path';
 import { fail } from '../../errors.js';
-import { findRoot, isFolder, listFolder, byCodeUnit } from '../list-file.js';
+import { findRoot, isFolder, listFilesBelow, listFolder, byCodeUnit } from '../list-file.js';
 import { holdOut, type Entry, type Listing } from '../split.js';
 
 const DECODABLE = new Set(['.jpg', '.jpeg', '.jpe', '.png', '.bmp', '.gif', '.tif', '.tiff']);
@@ -52,8 +51,8 @@ function readClasses(root: string, dir: string, classes: string[], notes: string
 }
 
 function readClass(root: string, dir: string, label: number, notes: string[]): Entry[] {
-  const files = readdirSync(dir, { recursive: true, withFileTypes: true })
-    .filter((file) => !file.isDirectory() && !file.name.startsWith('.'))
+  const files = listFilesBelow(dir, 'give access to it or remove it')
+    .filter((file) => !file.name.startsWith('.'))
     .map((file) => join(file.parentPath ?? file.path, file.name));
   const other = files.filter((file) => OTHER_IMAGES.has(extname(file).toLowerCase()));
   if (other.length > 0) {
