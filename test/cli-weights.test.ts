@@ -4,7 +4,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as ort from 'onnxruntime-node';
-import { openSafetensors } from '../src/io/safetensors.js';
+import { openSafetensors, readSafetensors, writeSafetensors } from '../src/io/safetensors.js';
 import { call } from './support/command.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'pipit-weights-'));
@@ -116,7 +116,28 @@ t.test('files and options that do not fit', async (t) => {
     [/backbone\.pth has no classifier \(fc\.weight\): it holds a backbone alone\. Train with it/, 'eval', '--weights', file('backbone.pth'), '--trained-with', file('tiny.json')],
     [/--weights stands instead of --checkpoint and --out/, 'eval', '--weights', file('model.ckpt'), '--out', run],
     [/--trained-with and --classes describe the network of --weights/, 'eval', '--out', run, '--trained-with', file('tiny.json')],
+    [/--trained-with: there is no file .*nofile\.json/, 'eval', '--weights', file('model.ckpt'), '--trained-with', file('nofile.json')],
     [/is a checkpoint of Pipit and describes its network itself/, 'eval', '--weights', checkpoint, '--trained-with', file('tiny.json')],
   ];
   for (const [message, command, ...args] of cases) await refused(t, message, command!, ...args);
+});
+
+t.test('a checkpoint that says nonsense about itself is refused', async (t) => {
+  const { tensors, metadata } = readSafetensors(join(run, 'last.safetensors'));
+  const meta = JSON.parse(metadata.pipit!) as { options: Record<string, unknown> };
+  const withOptions = (options: Record<string, unknown>) => ({ ...meta, options: { ...meta.options, ...options } });
+  const cases: [unknown, RegExp][] = [
+    [null, /odd\.safetensors: the metadata is damaged; use another checkpoint/],
+    [{ format: 1 }, /odd\.safetensors: the metadata is damaged, "options" is not what training writes/],
+    [{ ...meta, position: null }, /the metadata is damaged, "position" is not/],
+    [{ ...meta, classes: [1, 2] }, /the metadata is damaged, "classes" is not/],
+    [{ ...meta, format: null }, /checkpoint format null is not the one of this version/],
+    [withOptions({ attentions: 1e9 }), /odd\.safetensors: "attentions": 1000000000 is not allowed\. Allowed: a whole number from 2 to 512/],
+    [withOptions({ imageSize: -5 }), /odd\.safetensors: "imageSize": -5 is not allowed/],
+    [withOptions({ model: undefined }), /odd\.safetensors: the metadata does not tell the option "model" of training/],
+  ];
+  for (const [i, [content, message]] of cases.entries()) {
+    writeSafetensors(file('odd.safetensors'), tensors, { pipit: JSON.stringify(content) });
+    await refused(t, message, i % 2 ? 'eval' : 'predict', '--checkpoint', file('odd.safetensors'), ...(i % 2 ? [] : ['--synthetic', '1']));
+  }
 });

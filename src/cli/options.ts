@@ -119,31 +119,39 @@ const readValue = (where: string, spec: OptionSpec<unknown>, value: unknown): un
 
 const camel = (name: string): string => name.replace(/-([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
 
-const readConfig = (path: string): Record<string, unknown> => {
+const readConfig = (path: string, option: string): Record<string, unknown> => {
   let content: unknown;
   try {
     content = JSON.parse(readFileSync(path, 'utf8'));
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
-    throw new UserError(code === 'ENOENT' ? `--config: there is no file ${path}.` : `--config: ${path} cannot be read as JSON: ${message}.`);
+    throw new UserError(code === 'ENOENT' ? `${option}: there is no file ${path}.` : `${option}: ${path} cannot be read as JSON: ${message}.`);
   }
   if (typeof content !== 'object' || content === null || Array.isArray(content)) {
-    throw new UserError(`--config: ${path} must hold one JSON object such as {"epochs": 10}.`);
+    throw new UserError(`${option}: ${path} must hold one JSON object such as {"epochs": 10}.`);
   }
   return content as Record<string, unknown>;
 };
 
-/** The values of a config file by camelCase name; null stands for "not set". */
-const configValues = <S extends OptionSpecs>(path: string, options: S): Record<string, unknown> => {
+/** Values by camelCase name, each read as its option says; null stands for "not set". `path` names the file they come from. */
+const configValues = <S extends OptionSpecs>(path: string, content: Record<string, unknown>, options: S): Record<string, unknown> => {
   const known = Object.keys(options).filter((name) => options[name].kind !== 'config');
   const values: Record<string, unknown> = {};
-  for (const [key, value] of Object.entries(readConfig(path))) {
+  for (const [key, value] of Object.entries(content)) {
     const name = camel(key);
     if (!known.includes(name)) throw new UserError(`${path}: there is no option "${key}".${suggestion(name, known, (near) => `"${near}"`)}`);
     if (value !== null) values[name] = readValue(`${path}: "${key}"`, options[name], value);
   }
   return values;
 };
+
+/** Options as a file has them, over defaults; read and refused as those of `--config`. */
+export const parseConfig = <S extends OptionSpecs>(options: S, path: string, content: Record<string, unknown>): Parsed<S> =>
+  ({ ...merge(options, configValues(path, content, options), {}), positional: [] });
+
+/** As {@link parseConfig}, of a JSON file that `option` names. */
+export const parseConfigFile = <S extends OptionSpecs>(options: S, path: string, option: string): Parsed<S> =>
+  parseConfig(options, path, readConfig(path, option));
 
 /**
  * Reads a command line: explicit options over `--config` over defaults.
@@ -173,7 +181,8 @@ export const parseOptions = <S extends OptionSpecs>(
     throw new UserError(`"${command.args[0]}" was not expected: ${call(spec.name)} takes only options, each beginning with "--". ${seeHelp(spec.name)}`);
   }
   const configName = Object.keys(spec.options).find((name) => spec.options[name].kind === 'config');
-  const config = configName && explicit[configName] ? configValues(explicit[configName] as string, spec.options) : {};
+  const configPath = configName && (explicit[configName] as string | undefined);
+  const config = configPath ? configValues(configPath, readConfig(configPath, `--${kebab(configName)}`), spec.options) : {};
   return { ...merge(spec.options, config, explicit), positional: command.args };
 };
 

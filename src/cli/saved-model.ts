@@ -11,7 +11,7 @@ import { createMethod, type Method } from '../train/method.js';
 import { inputNotes, loadWeights } from '../train/weights/load-weights.js';
 import { namingTitles } from '../train/weights/naming.js';
 import { interpret, type Weights } from '../train/weights/read-weights.js';
-import { choice, flag, int, number, type OptionValues, parseOptions, text } from './options.js';
+import { choice, flag, int, number, type OptionValues, parseConfig, parseConfigFile, text } from './options.js';
 import { type ResultOptions, resultOptions, toTrainConfig, trainOptions, withPreset } from './train-options.js';
 
 /** What another program's weights do not tell about their network. */
@@ -60,9 +60,16 @@ const checkpointPath = ({ checkpoint, out, best }: Values): string => {
   return checkpoint ?? join(out ?? fail('name the weights: --checkpoint FILE, --out DIR for the folder of a run, or --weights FILE for those of another program'), `${best ? 'best' : 'last'}.safetensors`);
 };
 
+/** What describes the network and has no default of its own: every checkpoint must tell it. */
+const NEEDED = ['model', 'imageSize', 'batchSize', 'attentions'] as const;
+
 /** A checkpoint of an earlier version lacks later options; their defaults are what it was trained with. */
-const complete = (saved: Checkpoint['options']): Record<string, unknown> =>
-  Object.fromEntries(Object.entries(resultOptions).map(([name, spec]) => [name, saved[name] ?? (spec as { default?: unknown }).default]));
+const complete = (path: string, saved: Checkpoint['options']): ResultOptions => {
+  const { values } = parseConfig(resultOptions, path, Object.fromEntries(Object.keys(resultOptions).map((name) => [name, saved[name] ?? null])));
+  const missing = NEEDED.find((name) => values[name] === undefined);
+  if (missing) fail(`${path}: the metadata does not tell the option "${missing}" of training; use another checkpoint`);
+  return values;
+};
 
 type Replaced = Readonly<Partial<ResultOptions>>;
 
@@ -71,7 +78,7 @@ const withReplaced = (options: object, replaced: Replaced): ResultOptions =>
 
 const ofRun = (path: string, checkpoint: Checkpoint, replaced: Replaced): SavedModel => {
   const { classes, options, position: { epoch, step }, file } = checkpoint;
-  return { path, weights: interpret(file), config: toTrainConfig(withReplaced(complete(options), replaced)), classes, classesKnown: true, epochs: epoch, steps: step };
+  return { path, weights: interpret(file), config: toTrainConfig(withReplaced(complete(path, options), replaced)), classes, classesKnown: true, epochs: epoch, steps: step };
 };
 
 const readLines = (path: string): string[] => {
@@ -98,7 +105,7 @@ const ofOthers = async (path: string, { trainedWith, classes: listed }: Values, 
   }
   if (!trainedWith) fail(`${path} does not tell all about its network. Say it with --trained-with FILE.json, options of train.js such as {"dataset": "cub", "data": "CUB_200_2011", "model": "resnet50"}`);
   const weights = interpret(file);
-  const options = withPreset(parseOptions({ name: 'train', summary: '', options: trainOptions }, ['--config', trainedWith]));
+  const options = withPreset(parseConfigFile(trainOptions, trainedWith, '--trained-with'));
   const epoch = weights.file.facts.get('logs.epoch') ?? weights.file.facts.get('epoch');
   return {
     path, weights, config: toTrainConfig(withReplaced(options, replaced)), classes: classesOf(weights, listed), classesKnown: listed !== undefined,

@@ -80,16 +80,30 @@ interface Meta {
   scaler?: GradScalerState;
 }
 
+const isObject = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null && !Array.isArray(value);
+const isCount = (value: unknown): boolean => Number.isSafeInteger(value) && (value as number) >= 0;
+
+/** What a part of the metadata must look like; one that was written by hand or is damaged must not end in a fault later. */
+const forms: Readonly<Record<Exclude<keyof Meta, 'format'>, (value: unknown) => boolean>> = {
+  options: isObject,
+  classes: (value) => Array.isArray(value) && value.every((name) => typeof name === 'string'),
+  position: (value) => isObject(value) && [value.epoch, value.batch, value.step].every(isCount) && isObject(value.sums) && Array.isArray(value.history) && value.history.every(isObject),
+  optimizerStep: isCount,
+  scaler: (value) => value === undefined || isObject(value),
+};
+
 const readMeta = (path: string, text: Fact | undefined): Meta => {
   if (typeof text !== 'string') return fail(`${path}: this safetensors file was not written by Pipit's training (its metadata lacks "pipit")`);
-  let meta: Meta;
+  let meta: unknown;
   try {
-    meta = JSON.parse(text) as Meta;
+    meta = JSON.parse(text);
   } catch {
-    return fail(`${path}: the metadata is damaged; use another checkpoint`);
+    meta = null;
   }
-  if (meta.format !== FORMAT) fail(`${path}: checkpoint format ${meta.format} is not the one of this version (${FORMAT})`);
-  return meta;
+  if (!isObject(meta)) return fail(`${path}: the metadata is damaged; use another checkpoint`);
+  if (meta.format !== FORMAT) fail(`${path}: checkpoint format ${JSON.stringify(meta.format)} is not the one of this version (${FORMAT})`);
+  for (const [name, hasForm] of Object.entries(forms)) if (!hasForm(meta[name])) fail(`${path}: the metadata is damaged, "${name}" is not what training writes; use another checkpoint`);
+  return meta as unknown as Meta;
 };
 
 /** What a run wrote about itself into an opened file. */
