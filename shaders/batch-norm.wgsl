@@ -202,7 +202,7 @@ fn normalize(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) group
 // keep the output in memory and read it.
 fn passed(at: u32, centred: vec4f, scale: vec4f, shift: vec4f) -> vec4f {
   if (!RELU) { return gradient[at]; }
-  return select(vec4f(0.0), gradient[at], centred * scale + shift > vec4f(0.0));
+  return select(gradient[at], vec4f(0.0), centred * scale + shift <= vec4f(0.0));
 }
 
 // Sums of dy, and of dy times the normalised input.

@@ -1,4 +1,7 @@
-/** Convolutions without stride by Winograd's algorithm (Lavin and Gray, arXiv 1509.09308): 3×3 and 5×5 taps, or 3 or 7 along one axis. */
+/**
+ * Convolutions without stride by Winograd's algorithm (Lavin and Gray, arXiv 1509.09308): 3×3 and 5×5 taps, or 3 or 7 along one axis. A NaN or
+ * an infinity in the input makes its whole tile of the result NaN, where the direct sum touches only the pixels that see it.
+ */
 import source from '../../shaders/winograd.wgsl';
 import type { Runtime } from '../kernels/runtime.js';
 import { type Kernel, Shader } from '../kernels/shader.js';
