@@ -1,9 +1,10 @@
 // Pipit beside other libraries, in turns on one adapter. See README.md, or `npm start -- --help`.
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { prepareVulkanEnvironment } from '../../src/device/vulkan-env.mjs';
+import { outputComplaint } from '../outputs.mjs';
 import { measureRow } from './src/measure.mjs';
 import { Peer, PEERS } from './src/peer.mjs';
 import { markdown, progressLine, summaryLines } from './src/report.mjs';
@@ -39,7 +40,13 @@ const parse = () => {
 
 const positive = (values, name) => {
   const value = Number(values[name]);
-  if (!(value >= 1)) throw new UsageError(`--${name} must be a number of at least 1, got "${values[name]}"`);
+  if (!(value >= 1 && value < Infinity)) throw new UsageError(`--${name} must be a number of at least 1, got "${values[name]}"`);
+  return value;
+};
+
+const rounds = (values) => {
+  const value = positive(values, 'rounds');
+  if (!Number.isSafeInteger(value)) throw new UsageError(`--rounds must be a whole number, got "${values.rounds}"`);
   return value;
 };
 
@@ -59,9 +66,9 @@ const chooseRows = (values) => {
 };
 
 const choosePeers = (text) => {
-  const names = text ? text.split(',') : Object.keys(PEERS);
-  const unknown = names.find((name) => !(name in PEERS));
-  if (unknown) throw new UsageError(`--peers: there is no peer "${unknown}"; known: ${Object.keys(PEERS).join(', ')}`);
+  const names = text?.split(',').map((name) => name.trim()) ?? Object.keys(PEERS);
+  const unknown = names.find((name) => !Object.hasOwn(PEERS, name));
+  if (unknown !== undefined) throw new UsageError(`--peers: there is no peer "${unknown}"; known: ${Object.keys(PEERS).join(', ')}`);
   return Object.keys(PEERS).filter((name) => names.includes(name));
 };
 
@@ -80,6 +87,7 @@ const startPeers = async (names) => {
       peer.close();
     }
   }
+  if (started.length === 0) throw new UsageError('No peer could be started, so there is nothing to compare; the reasons stand above.');
   return started;
 };
 
@@ -107,31 +115,41 @@ const describeRun = (peers, rounds) => ({
   peers: peers.map(({ name, title, webgpu, facts }) => ({ name, title, webgpu, facts })),
 });
 
+/** Written beside it first: a run that is ended meanwhile leaves the file as it was. */
+const replaceFile = (path, content) => {
+  const temporary = `${path}.${process.pid}.tmp`;
+  writeFileSync(temporary, content);
+  renameSync(temporary, path);
+};
+
 const writeReports = (run, values) => {
-  if (values.json) writeFileSync(values.json, `${JSON.stringify(run, null, 1)}\n`);
-  if (values.markdown) writeFileSync(values.markdown, markdown(run));
+  if (values.json) replaceFile(values.json, `${JSON.stringify(run, null, 1)}\n`);
+  if (values.markdown) replaceFile(values.markdown, markdown(run));
 };
 
 /** A folder that goes with this process, however it ends. */
 const temporaryFolder = () => {
   const folder = mkdtempSync(join(tmpdir(), 'pipit-peers-'));
   process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
-  for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(1));
+  for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(130));
   return folder;
 };
 
 const compare = async (values, chosen) => {
   if (!existsSync(new URL('../../dist/index.js', import.meta.url))) throw new UsageError('Pipit is not built; run "npm ci && npm run build" in its own folder first.');
-  const [rounds, slowSeconds] = [positive(values, 'rounds'), positive(values, 'slow')];
+  const settings = { rounds: rounds(values), slowSeconds: positive(values, 'slow') };
+  const names = choosePeers(values.peers);
+  const complaint = outputComplaint({ '--json': values.json, '--markdown': values.markdown });
+  if (complaint) throw new UsageError(complaint);
   prepareVulkanEnvironment(values.adapter);
   if (values.adapter) process.env.PIPIT_ADAPTER = values.adapter;
   if (values.spin) process.env.PEERS_SPIN = '1';
   const folder = temporaryFolder();
-  const peers = await startPeers(choosePeers(values.peers));
+  const peers = await startPeers(names);
   try {
     checkAdapters(peers);
-    const base = describeRun(peers, rounds);
-    const results = await runRows(chosen, peers, { rounds, slowSeconds, folder }, (soFar) => writeReports({ ...base, results: soFar, summary: summarise(soFar) }, values));
+    const base = describeRun(peers, settings.rounds);
+    const results = await runRows(chosen, peers, { ...settings, folder }, (soFar) => writeReports({ ...base, results: soFar, summary: summarise(soFar) }, values));
     console.log(`\nPipit over the fastest WebGPU peer of each row:\n${summaryLines(summarise(results)).join('\n')}`);
   } finally {
     for (const peer of peers) peer.close();

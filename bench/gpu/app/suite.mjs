@@ -1,19 +1,12 @@
 // Checks and measures Pipit on this machine's GPU and writes results.md and results.json. Started by run.sh.
 import { spawn } from 'node:child_process';
-import { appendFileSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { driverChoices, nvidiaTraces } from './driver.mjs';
+import { HELP, readOptions } from './options.mjs';
 import { startRuns } from './runs.mjs';
 import { markdown } from './report.mjs';
-
-const HELP = `Usage: sh run.sh [options]       results go to $OUT, or to ./results
-  --only PART,...    of gradcheck, kernels, halves, step, run, pytorch, variants, tests (default: all, in this order)
-  --small            tiny sizes, to see that everything runs (also without a GPU)
-  --adapter NAME     lavapipe, swiftshader or a part of the adapter's name (default: a GPU)
-  --quick            of the kernels only the products and convolutions of the report
-  --limit SECONDS    longest time for one part (default 600)`;
 
 /** Images per step: the first that this adapter's memory and limits allow. */
 const BATCHES = [12, 8, 6, 4, 2];
@@ -21,29 +14,45 @@ const TEST_SECONDS = 300;
 /** Kernels that are forced in turn. Which exist depends on the adapter; a refusal is an answer. */
 const VARIANTS = [{ PIPIT_GEMM: 'tile' }, { PIPIT_GEMM: 'plain' }, { PIPIT_GEMM: 'broadcast' }, { PIPIT_WINOGRAD: 'on' }, { PIPIT_WINOGRAD: 'off' }, { PIPIT_MATRICES: 'off' }, { PIPIT_ROBUSTNESS: 'on' }];
 
-const { values } = parseArgs({
-  options: {
-    out: { type: 'string', default: 'results' }, only: { type: 'string' }, small: { type: 'boolean', default: false }, adapter: { type: 'string', default: '' },
-    limit: { type: 'string', default: '600' }, quick: { type: 'boolean', default: false }, help: { type: 'boolean', default: false },
-  },
-});
+const readCommandLine = () => {
+  try {
+    return readOptions(process.argv.slice(2));
+  } catch (error) {
+    console.error(error.message);
+    return process.exit(1);
+  }
+};
+
+const values = readCommandLine();
+if (values.help) {
+  console.log(HELP);
+  process.exit(0);
+}
 const { out, small, quick } = values;
 const temporary = mkdtempSync(join(tmpdir(), 'pipit-gpu-'));
-process.on('exit', () => rmSync(temporary, { recursive: true, force: true }));
+/** What is running now; it ends with this process, before its folder goes. */
+const children = new Set();
+process.on('exit', () => {
+  for (const child of children) child.kill('SIGKILL');
+  rmSync(temporary, { recursive: true, force: true, maxRetries: 5 });
+});
+for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(130));
 const log = join(out, 'log.txt');
 /** Whether float16 can be stored; known once the adapter is. */
 let hasHalf = false;
 const environment = { ...process.env, ...(values.adapter ? { PIPIT_ADAPTER: values.adapter } : {}) };
 
 /** Runs a command to its end or to its time limit; all it prints goes to the log, too. */
-const run = (command, args, { env = {}, seconds = Number(values.limit) } = {}) => new Promise((resolve) => {
+const run = (command, args, { env = {}, seconds = values.limit } = {}) => new Promise((resolve) => {
   const start = performance.now();
   let [output, late] = ['', false];
   const child = spawn(command, args, { env: { ...environment, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
+  children.add(child);
   const alarm = setTimeout(() => { late = true; child.kill('SIGKILL'); }, seconds * 1000);
   for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text) => { output += text; });
   const end = (status) => {
     clearTimeout(alarm);
+    children.delete(child);
     const took = (performance.now() - start) / 1000;
     appendFileSync(log, `\n$ ${Object.entries(env).map(([name, value]) => `${name}=${value} `).join('')}${[command, ...args].join(' ')}\n${output}\n[${late ? `ended after ${seconds} s` : `exit code ${status}`}, ${took.toFixed(1)} s]\n`);
     resolve({ ok: status === 0 && !late, status, output, problem: late ? `ended after ${seconds} s` : output.trim().split('\n').at(-1) });
@@ -57,16 +66,28 @@ const HEAP = '--max-old-space-size=8192';
 const node = (script, args, options) => run(process.execPath, [HEAP, join('dist', script), ...args], options);
 const readJson = (file) => (existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : null);
 
-/** The first choice of driver that offers a GPU, else what the system offers by itself. */
+/** Drivers print lines of their own around the facts; a command that was ended printed none. */
+const factsIn = (output) => {
+  try {
+    return JSON.parse(output.slice(output.indexOf('{'), output.lastIndexOf('}') + 1));
+  } catch {
+    return null;
+  }
+};
+
+/** The first choice of driver that offers a GPU, else what the system offers by itself; throws where there is nothing to measure on. */
 const findAdapter = async () => {
   const tried = [];
   for (const { title, env } of driverChoices(temporary)) {
-    const { output, ok } = await node('info.js', ['--json'], { env, seconds: 120 });
-    const facts = ok ? JSON.parse(output.slice(output.indexOf('{'))) : null;
+    const { output } = await node('info.js', ['--json'], { env, seconds: 120 });
+    const facts = factsIn(output);
     tried.push({ title, env, facts });
     if (facts?.adapter && (values.adapter || !facts.adapter.software)) break;
   }
-  return tried.find(({ facts }) => facts?.adapter && !facts.adapter.software) ?? tried.find(({ facts }) => facts?.adapter) ?? null;
+  const found = tried.find(({ facts }) => facts?.adapter && !facts.adapter.software) ?? tried.find(({ facts }) => facts?.adapter);
+  if (!found && values.adapter) throw new Error(`--adapter: ${tried.find(({ facts }) => facts?.remedy)?.facts.remedy ?? `"${values.adapter}" cannot be opened, see log.txt`}`);
+  if (!found || (found.facts.adapter.software && !small && !values.adapter)) throw new Error(explainAbsence());
+  return found;
 };
 
 const gradcheck = async () => {
@@ -172,13 +193,6 @@ const tests = async () => {
 
 const parts = { gradcheck, kernels, halves, step, run: trainingRuns, pytorch, variants, tests };
 
-const chosenParts = () => {
-  const names = values.only?.split(',') ?? Object.keys(parts);
-  const unknown = names.find((name) => !(name in parts));
-  if (unknown) throw new Error(`--only: there is no part "${unknown}"\n${HELP}`);
-  return Object.keys(parts).filter((name) => names.includes(name));
-};
-
 const explainAbsence = () => {
   const { devices, card } = nvidiaTraces();
   if (!card && devices.length === 0) return 'No GPU was found. `--small --adapter lavapipe` tries everything on a software adapter.';
@@ -187,16 +201,15 @@ const explainAbsence = () => {
 };
 
 const main = async () => {
-  const names = chosenParts();
+  mkdirSync(out, { recursive: true });
   writeFileSync(log, '');
   const found = await findAdapter();
-  if (!found || (found.facts.adapter.software && !small && !values.adapter)) throw new Error(explainAbsence());
   Object.assign(environment, found.env);
   const { facts } = found;
   hasHalf = facts.adapter.features.used.includes('shader-f16');
   console.log(`${facts.adapter.name}, through ${found.title}${facts.adapter.software ? ' (a software adapter)' : ''}`);
   const report = { pack: readJson('pack.json'), small, found: found.title, card: nvidiaTraces().card, machine: facts, results: {} };
-  for (const name of names) {
+  for (const name of values.parts) {
     const start = performance.now();
     report.results[name] = await parts[name](report.results);
     const { ok, skipped } = report.results[name];
@@ -209,8 +222,7 @@ const main = async () => {
 };
 
 try {
-  if (values.help) console.log(HELP);
-  else process.exitCode = await main();
+  process.exitCode = await main();
 } catch (error) {
   console.error(error.message);
   process.exitCode = 1;

@@ -5,7 +5,7 @@ set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-trap 'exit 1' INT TERM HUP
+trap 'exit 130' INT TERM HUP
 tar -xzf "$here/payload.tar.gz" -C "$work"
 
 # The system's own libraries fit its drivers best; what it lacks is carried.
@@ -23,7 +23,6 @@ has_vulkan() {
 has_vulkan || export LD_LIBRARY_PATH="$work/vulkan${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
 
 out=${OUT:-$PWD/results}
-mkdir -p "$out"
-out=$(cd "$out" && pwd)
+case $out in /*) ;; *) out=$PWD/$out ;; esac
 cd "$work/app"
 "$work/node" suite.mjs --out "$out" "$@"
