@@ -1,7 +1,8 @@
 import { fail } from '../errors.js';
 import type { Checkpoint } from '../train/checkpoint.js';
 import { lastCheckpoint } from '../train/resume.js';
-import { freeRunFolder, prepareFolder, runTraining } from '../train/run.js';
+import { runTraining } from '../train/run.js';
+import { claimRunFolder } from '../train/run-folder.js';
 import { openRuntime } from './open-runtime.js';
 import { kebab, type Parsed, parseOptions, toConfig } from './options.js';
 import { onInterrupt, runCommand } from './run-command.js';
@@ -41,15 +42,16 @@ const resumedOptions = (parsed: Parsed<typeof trainOptions>, saved: Checkpoint['
 
 const train = async (): Promise<number> => {
   const parsed = parseOptions(spec, process.argv.slice(2));
-  const { resume } = parsed.values;
-  if (resume && !parsed.values.out) fail('--resume needs the folder of the run: add --out DIR');
-  const out = parsed.values.out ?? freeRunFolder(parsed.values.dataset);
-  const checkpoint = resume ? lastCheckpoint(out) : null;
+  const { resume, out: given, dataset } = parsed.values;
+  if (resume && !given) fail('--resume needs the folder of the run: add --out DIR');
+  const checkpoint = resume ? lastCheckpoint(given!) : null;
   const options = checkpoint ? resumedOptions(parsed, checkpoint.options) : withPreset(parsed);
   if (options.debugNan && options.precision === 'mixed') fail('--debug-nan stops at the first infinity, and with --precision mixed the loss scaling meets some on purpose; use it with --precision float32');
-  prepareFolder(out, resume);
-  const runtime = await openRuntime(options.adapter);
   const config = toTrainConfig(options);
+  const { path: out, release } = claimRunFolder(given, dataset, resume);
+  // However the process ends, save by kill −9.
+  process.once('exit', release);
+  const runtime = await openRuntime(options.adapter);
   const remove: (() => void)[] = [];
   const { finished } = await runTraining(runtime, config, {
     options: toConfig(resultOptions, options), out, logEvery: options.logEvery, saveEveryMinutes: options.saveEvery, workers: options.workers ?? -1,

@@ -1,7 +1,8 @@
 /** Files that are either complete or absent, whatever moment the process ends. */
-import { closeSync, existsSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, existsSync, fsyncSync, openSync, readdirSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { UserError } from '../errors.js';
+import { hasEnded } from './has-ended.js';
 
 /** One write call takes at most this much: longer ones fail on some systems. */
 const LONGEST_WRITE = 1 << 30;
@@ -35,6 +36,16 @@ const writeSynced = (path: string, parts: Iterable<Uint8Array>): void => {
 };
 
 const temporaryFor = (path: string): string => join(dirname(path), `.${basename(path)}.${process.pid}-${serial++}.tmp`);
+
+const TEMPORARY = /^\..+\.(\d+)-\d+\.tmp$/;
+
+/** Removes the temporary files of processes that were killed while they wrote into this folder. */
+export const removeAbandoned = (folder: string): void => {
+  for (const name of readdirSync(folder)) {
+    const pid = TEMPORARY.exec(name)?.[1];
+    if (pid && hasEnded(Number(pid))) rmSync(join(folder, name), { force: true });
+  }
+};
 
 /** The temporary file takes the place of the old one. */
 const putInPlace = (temporary: string, path: string): void => {

@@ -1,7 +1,5 @@
-import { existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { checkAugment } from '../data/augment.js';
-import { fail } from '../errors.js';
 import { writeFileAtomic } from '../io/atomic.js';
 import type { Runtime } from '../kernels/runtime.js';
 import { microBatches } from '../wsdan/micro-batches.js';
@@ -20,24 +18,6 @@ import { START, Trainer } from './trainer.js';
 import { describeLoad, inputNotes, loadWeights } from './weights/load-weights.js';
 import { readWeights } from './weights/read-weights.js';
 import { weightsHash } from './weights-hash.js';
-
-/** The next unused `runs/NAME-N`. */
-export const freeRunFolder = (name: string): string => {
-  const taken = existsSync('runs') ? readdirSync('runs') : [];
-  for (let n = 1; ; n++) if (!taken.includes(`${name}-${n}`)) return join('runs', `${name}-${n}`);
-};
-
-/** Refuses to overwrite a run. */
-export const prepareFolder = (out: string, resume: boolean): void => {
-  if (!resume && existsSync(join(out, 'last.safetensors'))) {
-    fail(`${out} already holds a run. Add --resume to go on with it, or choose another folder with --out.`);
-  }
-  try {
-    mkdirSync(out, { recursive: true });
-  } catch (error) {
-    fail(`the folder ${out} cannot be made: ${(error as Error).message}; choose another one with --out`);
-  }
-};
 
 /** From this feature scale on, training from scratch was seen to learn nothing. */
 const PRETRAINED_SCALE = 50;

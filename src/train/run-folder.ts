@@ -1,0 +1,55 @@
+import { existsSync, mkdirSync, rmdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { fail } from '../errors.js';
+import { removeAbandoned } from '../io/atomic.js';
+import { lock } from '../io/lock.js';
+
+/** A folder that this process alone trains in. */
+export interface RunFolder {
+  readonly path: string;
+  /** Lets others in; a new folder in which nothing was written disappears. */
+  release(): void;
+}
+
+/** @returns whether it is new; false where it was there already */
+const makeFolder = (path: string, recursive: boolean): boolean => {
+  try {
+    return mkdirSync(path, { recursive }) !== undefined || !recursive;
+  } catch (error) {
+    if (!recursive && (error as NodeJS.ErrnoException).code === 'EEXIST') return false;
+    return fail(`the folder ${path} cannot be made: ${(error as Error).message}; choose another one with --out`);
+  }
+};
+
+/** Makes the next unused `runs/NAME-N`; another start at the same moment gets the number after it. */
+const newFolder = (name: string): string => {
+  makeFolder('runs', true);
+  for (let n = 1; ; n++) {
+    const path = join('runs', `${name}-${n}`);
+    if (makeFolder(path, false)) return path;
+  }
+};
+
+const claim = (path: string, isNew: boolean): RunFolder => {
+  const unlock = lock(join(path, 'running.pid'), `the folder ${path}`);
+  removeAbandoned(path);
+  const release = (): void => {
+    unlock();
+    if (!isNew) return;
+    try {
+      rmdirSync(path);
+    } catch {
+      // It holds files, and stays.
+    }
+  };
+  return { path, release };
+};
+
+/** The folder of `--out`, or a new one named after the data set. Refuses to overwrite a run, and to work where another process does. */
+export const claimRunFolder = (out: string | undefined, name: string, resume: boolean): RunFolder => {
+  if (out === undefined) return claim(newFolder(name), true);
+  if (!resume && existsSync(join(out, 'last.safetensors'))) {
+    fail(`${out} already holds a run. Add --resume to go on with it, or choose another folder with --out.`);
+  }
+  return claim(out, makeFolder(out, true));
+};

@@ -1,0 +1,60 @@
+/** The folder of a run: found, kept for one process, and left clean. */
+import t from 'tap';
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { claimRunFolder } from '../src/train/run-folder.js';
+import { call } from './support/command.js';
+
+/** Numbers of a process that runs, and of one that has ended. */
+const ALIVE = process.ppid;
+const { pid: ENDED } = spawnSync(process.execPath, ['--version']);
+
+t.test('each start without --out gets a folder of its own', async (t) => {
+  const before = process.cwd();
+  t.teardown(() => process.chdir(before));
+  process.chdir(t.testdir({ runs: { 'birds-2': {} } }));
+  const [first, second] = [claimRunFolder(undefined, 'birds', false), claimRunFolder(undefined, 'birds', false)];
+  t.same([first.path, second.path], [join('runs', 'birds-1'), join('runs', 'birds-3')]);
+  writeFileSync(join(second.path, 'config.json'), '{}');
+  first.release();
+  second.release();
+  t.same(readdirSync('runs').sort(), ['birds-2', 'birds-3'], 'one in which nothing was written disappears');
+  t.same(readdirSync(second.path), ['config.json']);
+});
+
+t.test('a folder in use is refused, one whose process has ended is taken over', async (t) => {
+  const out = join(t.testdir({}), 'a', 'b');
+  const held = join(out, 'running.pid');
+  claimRunFolder(out, '', false).release();
+  mkdirSync(out);
+  for (const left of [`${ENDED}\n`, `${process.pid}\n`, '']) {
+    writeFileSync(held, left);
+    const { release } = claimRunFolder(out, '', false);
+    t.equal(readFileSync(held, 'utf8'), `${process.pid}\n`);
+    release();
+    t.notOk(existsSync(held));
+  }
+  t.ok(existsSync(out), 'a folder that was there before stays');
+  writeFileSync(held, `${ALIVE}\n`);
+  t.throws(() => claimRunFolder(out, '', true), { name: 'UserError', message: new RegExp(`the folder .* is in use by process ${ALIVE}\\. Wait until it has ended; if that process is another program, delete .*running\\.pid`) });
+  t.ok(existsSync(held), 'and left to it');
+  writeFileSync(join(out, 'last.safetensors'), '');
+  t.throws(() => claimRunFolder(out, '', false), /already holds a run/);
+});
+
+t.test('temporary files of processes that were killed are removed', async (t) => {
+  const stay = [`.last.safetensors.${ALIVE}-0.tmp`, '.own.tmp', 'last.safetensors'];
+  const files = [`.last.safetensors.${ENDED}-3.tmp`, `.metrics.jsonl.${ENDED}-12.tmp`, ...stay];
+  const out = t.testdir(Object.fromEntries(files.map((name) => [name, ''])));
+  claimRunFolder(out, '', true).release();
+  t.same(readdirSync(out).sort(), [...stay].sort());
+});
+
+t.test('a start that fails on its data leaves no folder', async (t) => {
+  const folder = t.testdir({});
+  const out = join(folder, 'run');
+  const { code, errors } = await call('train', '--dataset', 'folder', '--data', join(folder, 'nothing'), '--out', out);
+  t.equal(code, 1, errors);
+  t.notOk(existsSync(out));
+});
