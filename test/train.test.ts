@@ -84,7 +84,7 @@ t.test('checkpoints: names as PyTorch has them, and clear refusals', async (t) =
   t.throws(() => readCheckpoint(foreign), { name: 'UserError' });
 });
 
-t.test('a checkpoint with a number that is not finite is not written', async (t) => {
+t.test('a checkpoint that nothing could go on from is not written', async (t) => {
   const out = t.testdir({});
   const path = join(out, 'last.safetensors');
   const { session } = fixedTraining(runtime, configOf(...TINY), 5);
@@ -93,6 +93,8 @@ t.test('a checkpoint with a number that is not finite is not written', async (t)
   await t.rejects(saveCheckpoint(path, session, {}, [], { ...START, step: 7 }), { message: new RegExp(`Training has diverged: ${name} holds Infinity at step 7\\. No checkpoint was written before`) });
   writeFileSync(path, 'an earlier one');
   await t.rejects(saveCheckpoint(path, session, {}, [], START), { name: 'UserError', message: /The last good checkpoint is .*last\.safetensors/ });
+  write(statistic, new Float32Array(statistic.size).fill(1e25));
+  await t.rejects(saveCheckpoint(path, session, {}, [], START), { message: new RegExp(`${name} holds 9\\.99\\d+e\\+24`) }, 'nor a finite one whose square overflows');
   t.equal(readFileSync(path, 'utf8'), 'an earlier one');
 });
 

@@ -44,10 +44,14 @@ export interface Checkpoint {
   readonly file: TensorFile;
 }
 
+/** Where squares overflow, so do variances and norms: the next step has no finite number any more, although the weights have. */
+const isUsable = (value: number): boolean => Math.fround(value * value) < Infinity;
+
 /** Refuses to replace a usable checkpoint by one that nothing can go on from. */
-const checkFinite = (path: string, tensors: ReadonlyMap<string, StoredTensor>, { step }: Position): void => {
+const checkUsable = (path: string, tensors: ReadonlyMap<string, StoredTensor>, { step }: Position): void => {
   for (const [name, { data }] of tensors) {
-    const odd = (data as Float32Array).find((value) => !Number.isFinite(value));
+    const fits = name.startsWith(OPTIMIZER) ? Number.isFinite : isUsable;
+    const odd = (data as Float32Array).find((value) => !fits(value));
     if (odd !== undefined) diverged(dirname(path), step, `${name} holds ${odd}`);
   }
 };
@@ -55,7 +59,7 @@ const checkFinite = (path: string, tensors: ReadonlyMap<string, StoredTensor>, {
 /**
  * Writes weights (PyTorch's names and layout), centers, optimiser and position, atomically.
  *
- * @throws UserError, with nothing written, when a number is not finite
+ * @throws UserError, with nothing written, when a number is not finite or beyond use
  */
 export const saveCheckpoint = async (path: string, model: ModelSession, options: Checkpoint['options'], classes: readonly string[], position: Position): Promise<void> => {
   const tensors = new Map<string, StoredTensor>();
@@ -64,7 +68,7 @@ export const saveCheckpoint = async (path: string, model: ModelSession, options:
   if (centers) tensors.set(CENTERS, stored(centers.table.shape, await centers.table.data()));
   const optimizer = await model.optimizer.stateDict();
   for (const [name, data] of optimizer.vectors) tensors.set(OPTIMIZER + name, stored([data.length], data));
-  checkFinite(path, tensors, position);
+  checkUsable(path, tensors, position);
   const meta: Meta = { format: FORMAT, options, classes, position, optimizerStep: optimizer.step, ...(model.scaler ? { scaler: await model.scaler.stateDict() } : {}) };
   writeSafetensors(path, tensors, { [META]: JSON.stringify(meta) });
 };
