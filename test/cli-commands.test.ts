@@ -70,6 +70,16 @@ t.test('gradcheck proves ops and writes their table', async (t) => {
   t.strictSame([unknown.code, unknown.errors.trim()], [1, '--ops: there is no op "matmull". Did you mean matmul?']);
 });
 
+t.test('a result that could not be written is refused before the work', async (t) => {
+  const place = join(folder, 'no-folder');
+  writeFileSync(place, '');
+  for (const args of [['gradcheck', '--ops', 'add', '--json'], ['gradcheck', '--ops', 'add', '--markdown'], ['backbones', '--markdown']] as [string, ...string[]][]) {
+    const { code, out, errors } = await call(...args, join(place, 'x'));
+    t.strictSame([code, out], [1, ''], args.join(' '));
+    t.match(errors, /^.*no-folder cannot be made: a file of that name exists\.\n$/);
+  }
+});
+
 t.test('bench times a checked op against the ceiling, and compares', async (t) => {
   const file = join(folder, 'bench.json');
   const { code, out, errors } = await call('bench', '--ops', 'signedSqrt', '--direction', 'forward', '--json', file);

@@ -1,9 +1,10 @@
 import t from 'tap';
-import { existsSync, mkdirSync, readdirSync, readFileSync, truncateSync, writeFileSync, appendFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, truncateSync, writeFileSync, appendFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { UserError } from '../src/errors.js';
 import { writeFileAtomic } from '../src/io/atomic.js';
 import { appendJsonLine, readJsonLines } from '../src/io/jsonl.js';
+import { checkWritable, makeFolder } from '../src/io/output.js';
 
 t.test('writeFileAtomic replaces a file and leaves nothing beside it', async (t) => {
   const folder = t.testdir({ 'a.txt': 'old' });
@@ -22,6 +23,33 @@ t.test('writeFileAtomic keeps the old file when it cannot write', async (t) => {
   t.throws(() => writeFileAtomic(join(folder, 'taken'), 'x'), UserError, 'a folder is not replaced');
   t.throws(() => writeFileAtomic(join(folder, 'file', 'a.txt'), 'x'), UserError);
   t.same(readdirSync(folder).sort(), ['file', 'taken'], 'no temporary file stays behind');
+});
+
+t.test('whatever the system refuses is said with the path', async (t) => {
+  const folder = t.testdir();
+  const refused = (action: () => void, message: RegExp) => t.throws(action, { name: 'UserError', message });
+  refused(() => writeFileAtomic(join(folder, 'x'.repeat(300)), 'x'), /xxx cannot be written: the name is too long; choose a shorter one\.$/);
+  refused(() => makeFolder(join(folder, 'x'.repeat(300))), /xxx cannot be made: the name is too long/);
+  t.throws(() => writeFileAtomic(join(folder, 'a'), (function* (): Generator<Uint8Array> { throw new TypeError('ours'); })()), TypeError, 'a fault of ours stays one');
+  if (process.platform === 'win32') return;
+  symlinkSync('loop', join(folder, 'loop'));
+  refused(() => writeFileAtomic(join(folder, 'loop', 'a'), 'x'), /loop.a cannot be written: a symbolic link in its path leads back to itself/);
+});
+
+t.test('folders for results', async (t) => {
+  const folder = t.testdir({ file: 'x', taken: {} });
+  const refused = (action: () => void, message: RegExp) => t.throws(action, { name: 'UserError', message });
+  makeFolder(join(folder, 'a', 'b', 'c'));
+  makeFolder(join(folder, 'a', 'b', 'c'));
+  t.ok(existsSync(join(folder, 'a', 'b', 'c')));
+  refused(() => makeFolder(join(folder, 'file')), /file cannot be made: a file of that name exists/);
+  refused(() => makeFolder(join(folder, 'file', 'x')), /x cannot be made: a part of its path is a file/);
+  if (process.platform === 'linux') refused(() => makeFolder('/proc/nope/x'), /\/proc\/nope\/x cannot be made: there is no place for it/);
+  checkWritable(join(folder, 'new', 'a.json'));
+  checkWritable(join(folder, 'file'));
+  t.same([readdirSync(join(folder, 'new')), readFileSync(join(folder, 'file'), 'utf8')], [[], 'x'], 'trying out leaves nothing and changes nothing');
+  refused(() => checkWritable(join(folder, 'taken')), /taken cannot be written: a folder of that name exists/);
+  refused(() => checkWritable(join(folder, 'file', 'a.json')), /file cannot be made: a file of that name exists/);
 });
 
 t.test('JSON lines: append, read, torn last line', async (t) => {

@@ -1,6 +1,5 @@
-import { mkdirSync } from 'node:fs';
-import { dirname } from 'node:path';
 import { writeFileAtomic } from '../io/atomic.js';
+import { checkWritable } from '../io/output.js';
 import { allBackboneFacts, backbonePage, backboneRows } from './backbone-table.js';
 import { openRuntime } from './open-runtime.js';
 import { parseOptions, text } from './options.js';
@@ -18,11 +17,11 @@ const spec = {
 
 const list = async (): Promise<void> => {
   const { values: { markdown, adapter } } = parseOptions(spec, process.argv.slice(2));
+  if (markdown) checkWritable(markdown);
   const runtime = await openRuntime(adapter);
   const facts = allBackboneFacts(runtime);
   console.log(backboneRows(facts).join('\n'));
   if (markdown) {
-    mkdirSync(dirname(markdown), { recursive: true });
     writeFileAtomic(markdown, backbonePage(facts));
     console.log(`Written: ${markdown}`);
   }

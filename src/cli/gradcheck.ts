@@ -1,8 +1,7 @@
-import { dirname } from 'node:path';
-import { mkdirSync } from 'node:fs';
 import { foresee, gradientMode, type Verdict, verifyForward, verifyGradient } from '../autograd/verify.js';
 import { fail, UserError } from '../errors.js';
 import { writeFileAtomic } from '../io/atomic.js';
+import { checkWritable } from '../io/output.js';
 import type { Runtime } from '../kernels/runtime.js';
 import { type OpCase, provingCases } from '../ops/cases.js';
 import type { Op } from '../ops/op.js';
@@ -80,7 +79,6 @@ const checkOp = async (runtime: Runtime, op: Op, onlyFailures: boolean): Promise
 };
 
 const writeText = (path: string, content: string): void => {
-  mkdirSync(dirname(path), { recursive: true });
   writeFileAtomic(path, content);
   console.log(`Written: ${path}`);
 };
@@ -92,6 +90,7 @@ const asJson = (checked: readonly CheckedOp[], adapter: string): string =>
 const gradcheck = async (): Promise<number> => {
   const { values } = parseOptions(spec, process.argv.slice(2));
   const chosen = chosenOps(values.ops);
+  for (const path of [values.json, values.markdown]) if (path) checkWritable(path);
   const start = performance.now();
   const runtime = await openRuntime(values.adapter);
   await compileAll(runtime, chosen);

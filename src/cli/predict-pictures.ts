@@ -1,7 +1,5 @@
 /** The files that `predict --pictures` writes: where the network looked, image by image. */
-import { mkdirSync } from 'node:fs';
 import { basename, extname, join } from 'node:path';
-import { fail } from '../errors.js';
 import type { DecodedImage } from '../data/types.js';
 import { writeFileAtomic } from '../io/atomic.js';
 import { attentionGrid, cropPicture, drawBox, dropPicture, encodePng, heatmapOverlay } from '../train/report/pictures.js';
@@ -9,14 +7,6 @@ import type { Box, ImageCase, Picture } from '../train/report/types.js';
 
 /** Blue-green: it stands out from skies, leaves and skin alike. */
 const BOX_COLOUR = [0, 200, 190] as const;
-
-export const preparePictureFolder = (folder: string): void => {
-  try {
-    mkdirSync(folder, { recursive: true });
-  } catch (error) {
-    fail(`--pictures: the folder ${folder} cannot be made: ${(error as Error).message}`);
-  }
-};
 
 /** `photos/heron.jpg` gives `heron`; a second heron gives `heron-2`. */
 export const pictureNames = (files: readonly string[]): string[] => {

@@ -1,5 +1,6 @@
 import { DecodePool } from '../data/decode-pool.js';
 import { fail } from '../errors.js';
+import { makeFolder } from '../io/output.js';
 import type { Runtime } from '../kernels/runtime.js';
 import { checkPrecision, type Method } from '../train/method.js';
 import { checkEvaluation, compilePlanned } from '../train/memory-plan.js';
@@ -9,7 +10,7 @@ import type { Guess } from '../train/report/types.js';
 import { openRuntime } from './open-runtime.js';
 import { flag, int, type OptionValues, parseOptions, text } from './options.js';
 import { type Failed, loadImages, type Prediction, predictBatch, type Request, toBatch } from './predict-images.js';
-import { pictureNames, preparePictureFolder, writePictures } from './predict-pictures.js';
+import { pictureNames, writePictures } from './predict-pictures.js';
 import { runCommand } from './run-command.js';
 import { buildSaved, checkpointOptions, describeSaved, readSavedModel, refinementOptions, type SavedModel } from './saved-model.js';
 
@@ -99,7 +100,7 @@ const predict = async (): Promise<number> => {
   const requests: Request[] = positional.map((path) => ({ name: path, source: { path } }));
   if (values.synthetic !== undefined) requests.push(...syntheticRequests(values.synthetic, saved));
   if (values.pictures && saved.config.method === 'plain') fail('--pictures: a plain classifier has no attention to show; leave the option out');
-  if (values.pictures) preparePictureFolder(values.pictures);
+  if (values.pictures) makeFolder(values.pictures);
   const runtime = await openRuntime(values.adapter, values.json);
   checkPrecision(runtime, saved.config);
   if (!values.json) console.log(describeSaved(saved));

@@ -35,7 +35,7 @@ const writeSynced = (path: string, parts: Iterable<Uint8Array>): void => {
   }
 };
 
-const temporaryFor = (path: string): string => join(dirname(path), `.${basename(path)}.${process.pid}-${serial++}.tmp`);
+export const temporaryFor = (path: string): string => join(dirname(path), `.${basename(path)}.${process.pid}-${serial++}.tmp`);
 
 const TEMPORARY = /^\..+\.(\d+)-\d+\.tmp$/;
 
@@ -53,25 +53,30 @@ const putInPlace = (temporary: string, path: string): void => {
   syncFolder(dirname(path));
 };
 
-/** Readable reasons for what commonly goes wrong when writing. */
-export const explainWriting = (path: string, error: unknown): never => {
+/** A readable reason for what the system refused; anything else is a fault of ours and is passed on. */
+export const explain = (what: string, path: string, error: unknown): never => {
+  const { code, errno } = error as NodeJS.ErrnoException;
   const reasons: Record<string, string> = {
     ENOENT: `the folder ${dirname(path)} does not exist; create it first`,
     EACCES: 'no permission to write there; choose another folder',
     EPERM: 'no permission to write there; choose another folder',
     EROFS: 'the file system is read-only; choose another folder',
     ENOSPC: 'the disk is full; free some space or choose another folder',
+    EDQUOT: 'your quota is used up; free some space or choose another folder',
     EISDIR: 'a folder of that name exists',
-    ENOTDIR: `${dirname(path)} is a file, not a folder`,
+    ENOTDIR: 'a part of its path is a file, not a folder',
+    ELOOP: 'a symbolic link in its path leads back to itself',
+    ENAMETOOLONG: 'the name is too long; choose a shorter one',
+    EFBIG: 'the file would be larger than this system allows; choose another folder',
+    EIO: 'the device failed; check the disk or choose another folder',
   };
-  const reason = reasons[(error as NodeJS.ErrnoException).code ?? ''];
-  if (!reason) throw error;
-  throw new UserError(`${path} cannot be written: ${reason}.`);
+  if (errno === undefined || code === undefined) throw error;
+  throw new UserError(`${path} cannot be ${what}: ${reasons[code] ?? `the system answers ${code}; choose another folder`}.`);
 };
 
 const giveUp = (temporary: string, path: string, error: unknown): never => {
   if (existsSync(temporary)) rmSync(temporary);
-  return explainWriting(path, error);
+  return explain('written', path, error);
 };
 
 /**

@@ -1,7 +1,7 @@
 /** JSON Lines: one object a line, appended so that a power cut costs at most the line being written. */
 import { closeSync, existsSync, fstatSync, fsyncSync, ftruncateSync, openSync, readFileSync, readSync, writeSync } from 'node:fs';
 import { UserError } from '../errors.js';
-import { explainWriting } from './atomic.js';
+import { explain } from './atomic.js';
 
 const NEWLINE = 10;
 const TAIL_CHUNK = 65536;
@@ -40,7 +40,7 @@ export const appendJsonLine = (path: string, value: object): void => {
   try {
     appendLine(path, Buffer.from(`${JSON.stringify(value)}\n`));
   } catch (error) {
-    explainWriting(path, error);
+    explain('written', path, error);
   }
 };
 

@@ -1,6 +1,6 @@
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { UserError } from '../errors.js';
-import { explainWriting } from './atomic.js';
+import { explain } from './atomic.js';
 import { hasEnded } from './has-ended.js';
 
 /** @returns whether the file was made; false where one is there already */
@@ -9,7 +9,7 @@ const create = (path: string): boolean => {
     writeFileSync(path, `${process.pid}\n`, { flag: 'wx' });
     return true;
   } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EEXIST' ? false : explainWriting(path, error);
+    return (error as NodeJS.ErrnoException).code === 'EEXIST' ? false : explain('written', path, error);
   }
 };
 

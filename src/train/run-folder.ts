@@ -1,8 +1,9 @@
-import { existsSync, mkdirSync, rmdirSync } from 'node:fs';
+import { existsSync, rmdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { fail } from '../errors.js';
 import { removeAbandoned } from '../io/atomic.js';
 import { lock } from '../io/lock.js';
+import { makeFolder, makeNewFolder } from '../io/output.js';
 
 /** A folder that this process alone trains in. */
 export interface RunFolder {
@@ -11,22 +12,12 @@ export interface RunFolder {
   release(): void;
 }
 
-/** @returns whether it is new; false where it was there already */
-const makeFolder = (path: string, recursive: boolean): boolean => {
-  try {
-    return mkdirSync(path, { recursive }) !== undefined || !recursive;
-  } catch (error) {
-    if (!recursive && (error as NodeJS.ErrnoException).code === 'EEXIST') return false;
-    return fail(`the folder ${path} cannot be made: ${(error as Error).message}; choose another one with --out`);
-  }
-};
-
 /** Makes the next unused `runs/NAME-N`; another start at the same moment gets the number after it. */
 const newFolder = (name: string): string => {
-  makeFolder('runs', true);
+  makeFolder('runs');
   for (let n = 1; ; n++) {
     const path = join('runs', `${name}-${n}`);
-    if (makeFolder(path, false)) return path;
+    if (makeNewFolder(path)) return path;
   }
 };
 
@@ -51,5 +42,5 @@ export const claimRunFolder = (out: string | undefined, name: string, resume: bo
   if (!resume && existsSync(join(out, 'last.safetensors'))) {
     fail(`${out} already holds a run. Add --resume to go on with it, or choose another folder with --out.`);
   }
-  return claim(out, makeFolder(out, true));
+  return claim(out, makeFolder(out));
 };

@@ -1,0 +1,67 @@
+/** Places for results, made and tried out before the work that fills them. */
+import { closeSync, existsSync, mkdirSync, openSync, rmSync, statSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
+import { fail } from '../errors.js';
+import { explain, temporaryFor } from './atomic.js';
+
+/** @returns false where the folder is there already: someone else may make it at the same moment */
+const makeOne = (folder: string): boolean => {
+  try {
+    mkdirSync(folder);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+    return false;
+  }
+};
+
+/**
+ * Makes a folder of its own for the caller, in one that is there.
+ *
+ * @returns false where there is one of that name
+ * @throws UserError naming the folder
+ */
+export const makeNewFolder = (folder: string): boolean => {
+  try {
+    return makeOne(folder);
+  } catch (error) {
+    return explain('made', folder, error);
+  }
+};
+
+/**
+ * Makes a folder and those above it, as far as they are missing. Node's own recursive way never returns where nothing can be
+ * made, such as in /proc.
+ *
+ * @returns whether it was missing
+ * @throws UserError naming the folder
+ */
+export const makeFolder = (folder: string): boolean => {
+  const missing: string[] = [];
+  for (let at = resolve(folder); !existsSync(at) && dirname(at) !== at; at = dirname(at)) missing.unshift(at);
+  try {
+    missing.forEach(makeOne);
+    if (!statSync(folder).isDirectory()) fail(`${folder} cannot be made: a file of that name exists.`);
+    return missing.length > 0;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') fail(`${folder} cannot be made: there is no place for it; choose another folder.`);
+    return explain('made', folder, error);
+  }
+};
+
+/**
+ * Makes the folder of a file, and refuses the file where it could not be written. What stands there stays as it is.
+ *
+ * @throws UserError naming the file or its folder
+ */
+export const checkWritable = (path: string): void => {
+  makeFolder(dirname(path));
+  if (existsSync(path) && statSync(path).isDirectory()) fail(`${path} cannot be written: a folder of that name exists.`);
+  const probe = temporaryFor(path);
+  try {
+    closeSync(openSync(probe, 'w'));
+    rmSync(probe);
+  } catch (error) {
+    explain('written', path, error);
+  }
+};
