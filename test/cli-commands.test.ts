@@ -231,6 +231,8 @@ t.test('predict refuses bad images and goes on with the others', async (t) => {
   const all = await call('predict', missing, '--out', run, '--json');
   t.equal(all.code, 1);
   t.match((JSON.parse(all.out) as Answer[])[0], { file: missing, error: /is not on disk/ });
+  const twoLines = await call('predict', join(folder, 'two\nlines.png'), '--out', run);
+  t.match(twoLines.errors, /two\\u000alines\.png is not on disk\n$/, 'a name of two lines stays on one');
   const none = await call('predict', '--out', run);
   t.strictSame([none.code, none.errors.trim()], [1, 'name at least one IMAGE, or try --synthetic 4 with a network trained on the embedded data set']);
 });

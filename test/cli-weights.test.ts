@@ -1,5 +1,6 @@
 /** Weights on the command line: inspect, convert, --weights, and what happens with files that do not fit. */
 import t, { type Test } from 'tap';
+import { execFileSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -54,6 +55,16 @@ t.test('inspect lists what is in a file', async (t) => {
   const { tensors, naming } = JSON.parse((await call('inspect', join(run, 'last.safetensors'), '--json')).out) as { naming: string; tensors: { name: string; dtype: string; shape: number[]; bytes: number }[] };
   t.equal(naming, 'pipit');
   t.same(tensors.find(({ name }) => name === 'features.conv1.weight'), { name: 'features.conv1.weight', dtype: 'F32', shape: [16, 3, 3, 3], bytes: 1728 });
+});
+
+t.test('inspect spells out what would move the cursor, and waits for no pipe', { skip: process.platform === 'win32' && 'pipes are made otherwise there' }, async (t) => {
+  writeSafetensors(file('escape.safetensors'), new Map([['a\u001b[2Jb\nc', { dtype: 'F32', shape: [1], data: Float32Array.of(1) }]]), { 'x\u009b': 'y\u0007' });
+  const { code, out } = await call('inspect', file('escape.safetensors'));
+  t.equal(code, 0);
+  t.match(out, /^a\\u001b\[2Jb\\u000ac +F32/m);
+  t.match(out, /^x\\u009b: y\\u0007$/m);
+  execFileSync('mkfifo', [file('pipe.safetensors')]);
+  await refused(t, /pipe\.safetensors is not a file\./, 'inspect', file('pipe.safetensors'));
 });
 
 t.test('there and back the weights are the same, to the bit', async (t) => {

@@ -5,6 +5,7 @@ import { byteCount, elementCount, type TensorFile } from '../io/tensor-file.js';
 import { namingTitles, recognise } from '../train/weights/naming.js';
 import { weightsIn } from '../train/weights/read-weights.js';
 import { flag, parseOptions } from './options.js';
+import { printable } from './printable.js';
 import { runCommand } from './run-command.js';
 
 const spec = {
@@ -30,18 +31,18 @@ const namesOf = (file: TensorFile): string => {
 };
 
 const lines = (file: TensorFile): string[] => {
-  const rows = [...file.tensors].map(([name, { dtype, shape }]) => [name, dtype, shapeText(shape), String(byteCount({ dtype, shape }))] as const);
+  const rows = [...file.tensors].map(([name, { dtype, shape }]) => [printable(name), dtype, shapeText(shape), String(byteCount({ dtype, shape }))] as const);
   const width = (column: number, title: string): number => Math.max(title.length, ...rows.map((row) => row[column]!.length));
   const [names, types, shapes, sizes] = [width(0, 'tensor'), width(1, 'type'), width(2, 'shape'), width(3, 'bytes')];
   const row = (name: string, type: string, shape: string, bytes: string): string => `${name.padEnd(names)}  ${type.padEnd(types)}  ${shape.padEnd(shapes)}  ${bytes.padStart(sizes)}`;
   const total = [...file.tensors.values()].reduce((sum, entry) => sum + byteCount(entry), 0);
   const numbers = [...file.tensors.values()].reduce((sum, { shape }) => sum + elementCount(shape), 0);
   return [
-    `${file.path}: ${file.format}, ${namesOf(file)}`,
+    `${printable(file.path)}: ${file.format}, ${namesOf(file)}`,
     row('tensor', 'type', 'shape', 'bytes'),
     ...rows.map((cells) => row(...cells)),
     `${file.tensors.size} tensors, ${numbers.toLocaleString('en')} numbers, ${readableBytes(total)}`,
-    ...[...file.facts].map(([name, value]) => `${name}: ${shortened(value)}`),
+    ...[...file.facts].map(([name, value]) => printable(`${name}: ${shortened(value)}`)),
   ];
 };
 

@@ -11,6 +11,7 @@ import { openRuntime } from './open-runtime.js';
 import { flag, int, type OptionValues, parseOptions, text } from './options.js';
 import { type Failed, loadImages, type Prediction, predictBatch, type Request, toBatch } from './predict-images.js';
 import { pictureNames, writePictures } from './predict-pictures.js';
+import { printable } from './printable.js';
 import { runCommand } from './run-command.js';
 import { buildSaved, checkpointOptions, describeSaved, readSavedModel, refinementOptions, type SavedModel } from './saved-model.js';
 
@@ -41,11 +42,11 @@ const syntheticRequests = (count: number, { config, classes }: SavedModel): Requ
   }));
 };
 
-const percent = ({ label, probability }: Guess): string => `${(100 * probability).toFixed(1).padStart(5)} %  ${label}`;
+const percent = ({ label, probability }: Guess): string => `${(100 * probability).toFixed(1).padStart(5)} %  ${printable(label)}`;
 
 /** Two lists side by side; the columns are as wide as the longest class. */
 const describe = ({ file, width, height, trueLabel, raw, refined, box, degenerate }: Prediction): string => {
-  const head = `${file}, ${width} × ${height} pixels${trueLabel ? `, truly ${trueLabel}` : ''}`;
+  const head = printable(`${file}, ${width} × ${height} pixels${trueLabel ? `, truly ${trueLabel}` : ''}`);
   if (!refined || !box) return [head, ...raw.map((guess) => `  ${percent(guess)}`)].join('\n');
   const across = Math.max(...raw.map((guess) => percent(guess).length), 'raw'.length) + 3;
   const [x0, y0, x1, y1] = [box.x0, box.y0, box.x1, box.y1].map(Math.round);
@@ -72,7 +73,7 @@ const predictAll = async (runtime: Runtime, method: Method, saved: SavedModel, r
     for (let from = 0; from < requests.length; from += evalBatchSize) {
       const part = requests.slice(from, from + evalBatchSize);
       const { loaded, failed } = await loadImages(pool, part);
-      for (const { error } of failed) console.error(error);
+      for (const { error } of failed) console.error(printable(error));
       outcome.failed.push(...failed);
       if (loaded.length === 0) continue;
       const results = await predictBatch(runtime, method, saved, loaded, values.top);

@@ -1,6 +1,6 @@
 /** Reading parts of a file, with messages a person understands. */
-import { closeSync, fstatSync, openSync, readSync, type Stats } from 'node:fs';
-import { UserError } from '../errors.js';
+import { closeSync, fstatSync, openSync, readSync, type Stats, statSync } from 'node:fs';
+import { fail, UserError } from '../errors.js';
 
 /** One read call takes at most this much: longer ones fail on some systems. */
 const LONGEST_READ = 1 << 30;
@@ -14,8 +14,11 @@ const reasons: Record<string, string> = {
 
 const openForReading = (path: string): number => {
   try {
+    // Opening a pipe would wait for somebody who writes to it.
+    if (!statSync(path).isFile()) fail(`${path} is not a file.`);
     return openSync(path, 'r');
   } catch (error) {
+    if (error instanceof UserError) throw error;
     const { code, message } = error as NodeJS.ErrnoException;
     throw new UserError(`${path} cannot be read: ${reasons[code ?? ''] ?? message}.`);
   }
@@ -53,9 +56,7 @@ export class FileReader {
   private withFile<T>(use: (file: number, info: Stats) => T): T {
     const file = openForReading(this.path);
     try {
-      const info = fstatSync(file);
-      if (!info.isFile()) throw new UserError(`${this.path} is not a file.`);
-      return use(file, info);
+      return use(file, fstatSync(file));
     } finally {
       closeSync(file);
     }

@@ -1,0 +1,6 @@
+/**
+ * Text from files and their names as it may stand in a line of a terminal: control characters, which could move the cursor or
+ * start a line of their own, are spelt out.
+ */
+export const printable = (text: string): string =>
+  text.replace(/[\p{Cc}\p{Zl}\p{Zp}]/gu, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`);
