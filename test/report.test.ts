@@ -2,11 +2,13 @@ import t from 'tap';
 import { Jimp } from 'jimp';
 import { readFileSync } from 'node:fs';
 import { Writable } from 'node:stream';
+import { runInNewContext } from 'node:vm';
+import { inputPicture } from '../src/train/report-cases.js';
 import { EpochProgress, formatSeconds, metricsText } from '../src/train/progress.js';
 import { heatColour, referenceColour } from '../src/train/report/colours.js';
 import { escapeHtml, scriptJson } from '../src/train/report/html.js';
 import {
-  attendedPicture, attentionGrid, cropPicture, drawBox, dropPicture, encodePng, heatmapOverlay, resizeMap, resizePicture,
+  attendedPicture, attentionGrid, cropPicture, drawBox, encodePng, heatmapOverlay, resizeMap, resizePicture,
 } from '../src/train/report/pictures.js';
 import { type ImageCase, type Picture, renderReport, type ReportData, writeReport } from '../src/train/report/write-report.js';
 
@@ -55,13 +57,11 @@ t.test('the overlay is the reference formula, normalised by picture', async (t) 
   }
 });
 
-t.test('crop, drop, resize, box and grid', async (t) => {
+t.test('crop, resize, box and grid', async (t) => {
   const image = picture(8, 6, (x, y) => [x * 30, y * 40, 7]);
   t.same([...cropPicture(image, { x0: 0, y0: 0, x1: 8, y1: 6 }).rgba], [...image.rgba], 'the whole picture is unchanged');
   t.same(at(cropPicture(image, { x0: 2, y0: 1, x1: 4, y1: 3 }, 2, 2), 1, 1), [90, 80, 7], 'a box at its own size is cut out');
   t.same(at(resizePicture(picture(2, 2, () => [9, 8, 7]), 5, 3), 4, 2), [9, 8, 7]);
-  const mask = { data: new Uint8Array(48).fill(1).fill(0, 8, 16) };
-  t.same([at(dropPicture(image, mask), 3, 0), at(dropPicture(image, mask), 3, 1)], [[90, 0, 7], [124, 116, 104]]);
   const boxed = drawBox(image, { x0: 2, y0: 1, x1: 6, y1: 5 }, [255, 0, 0]);
   t.same([at(boxed, 2, 1), at(boxed, 5, 4), at(image, 2, 1)], [[255, 0, 0], [255, 0, 0], [60, 40, 7]], 'drawn into a copy');
   const grid = attentionGrid(image, Array.from({ length: 8 }, () => map(2, 2, [1, 0, 0, 0])), { tile: 8, gap: 1 });
@@ -78,7 +78,7 @@ t.test('PNG files hold the same pixels', async (t) => {
 const example = (): ImageCase => ({
   image: picture(16, 16, (x, y) => [x * 16, y * 16, 0]), name: 'one.jpg', trueLabel: 'A <i>bird</i>', trueBox: { x0: 1, y0: 2, x1: 11, y1: 12 },
   parts: [{ x: 3, y: 4, name: 'bill' }], meanMap: map(2, 2, [0, 1, 2, 3]), maps: [map(2, 2, [1, 0, 0, 1])],
-  cropBox: { x0: 2, y0: 2, x1: 12, y1: 12 }, iou: 0.75, dropMask: { width: 16, height: 16, data: new Uint8Array(256) },
+  cropBox: { x0: 2, y0: 2, x1: 12, y1: 12 }, iou: 0.75, dropped: picture(16, 16, () => [0, 0, 0]),
   rawTop: [{ label: 'other', probability: 0.6 }, { label: 'A <i>bird</i>', probability: 0.4 }],
   refinedTop: [{ label: 'A <i>bird</i>', probability: 0.9 }],
 });
@@ -159,4 +159,25 @@ t.test('durations and metrics as text', async (t) => {
   t.same([0, 59.6, 75, 3700, Infinity].map(formatSeconds), ['00:00', '01:00', '01:15', '1:01:40', '--:--']);
   t.equal(metricsText({}), '');
   t.equal(metricsText({ loss: 1, drop: { top1: 1, top5: 2 } }), 'loss 1.0000, drop 1.00 (2.00)');
+});
+
+t.test('a curve of few points shows them: a line needs two', async (t) => {
+  const history = Array.from({ length: 5 }, (_, i) => ({ epoch: i + 1, trainLoss: 5 - i, ...(i === 4 ? { testLoss: 2 } : {}) }));
+  const script = /<script>(window\.pipitCurves = [\s\S]*?)<\/script>/.exec(await renderReport({ ...data(), history }))![1];
+  const drawn: { series: { label: string; points?: { show: boolean } }[] }[] = [];
+  const nothing = (): void => undefined;
+  runInNewContext(script, {
+    window: {}, document: { getElementById: () => ({ clientWidth: 400 }) }, getComputedStyle: () => ({ getPropertyValue: () => '#000' }),
+    addEventListener: nothing, matchMedia: () => ({ addEventListener: nothing }), uPlot: function (options: (typeof drawn)[0]) { drawn.push(options); },
+  });
+  const loss = drawn[0].series.filter(({ points }) => points);
+  t.same(loss.map(({ label, points }) => [label, points!.show]), [['training', false], ['test', true]]);
+});
+
+t.test('the picture that is dropped from has the colours the network saw', async (t) => {
+  const [mean, std] = [[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]] as [number, number, number][];
+  const black = mean.map((m, c) => -m / std[c]);
+  const seen = inputPicture(Float32Array.of(...black, 0, 0, 0, ...black, ...black, ...Array<number>(12).fill(0)), 0, 2, { mean, std });
+  t.same([at(seen, 0, 0), at(seen, 1, 0)], [[0, 0, 0], [124, 116, 104]], '--drop-fill black, and the mean');
+  t.same(at(inputPicture(new Float32Array(3), 0, 1, { mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5] }), 0, 0), [128, 128, 128], '--normalize inception');
 });

@@ -2,7 +2,7 @@
 import { basename, extname, join } from 'node:path';
 import type { DecodedImage } from '../data/types.js';
 import { writeFileAtomic } from '../io/atomic.js';
-import { attentionGrid, cropPicture, drawBox, dropPicture, encodePng, heatmapOverlay } from '../train/report/pictures.js';
+import { attentionGrid, cropPicture, drawBox, encodePng, heatmapOverlay } from '../train/report/pictures.js';
 import type { Box, ImageCase, Picture } from '../train/report/types.js';
 
 /** Blue-green: it stands out from skies, leaves and skin alike. */
@@ -49,7 +49,7 @@ export const writePictures = async (folder: string, name: string, decoded: Decod
     crop: closeUp(image, box),
     heat: heatmapOverlay(seen.image, seen.meanMap),
     maps: attentionGrid(seen.image, seen.maps),
-    ...(seen.dropMask ? { drop: dropPicture(seen.image, seen.dropMask) } : {}),
+    ...(seen.dropped ? { drop: seen.dropped } : {}),
   };
   const files: string[] = [];
   for (const [kind, picture] of Object.entries(pictures)) {

@@ -34,24 +34,13 @@ const toHost = async (images: Tensor, p: Prediction): Promise<HostPrediction> =>
   boxes: await p.boxes.data(), raw: await p.raw.data(), refined: await p.refined.data(), dropped: p.dropped ? await p.dropped.data() : null,
 });
 
-/** The network's input as a picture again. */
-const picture = ({ images, size }: HostPrediction, row: number, { mean, std }: TrainConfig['augment']): Picture => {
+/** A row of the network's input as a picture again. */
+export const inputPicture = (images: TypedArray, row: number, size: number, { mean, std }: Pick<TrainConfig['augment'], 'mean' | 'std'>): Picture => {
   const rgba = new Uint8Array(size * size * 4).fill(255);
   for (let i = 0; i < size * size; i++) {
     for (let c = 0; c < 3; c++) rgba[i * 4 + c] = Math.max(0, Math.min(255, Math.round(255 * (images[(row * size * size + i) * 3 + c]! * std[c]! + mean[c]!))));
   }
   return { width: size, height: size, rgba };
-};
-
-/** 1 where dropping left the pixel as it was. */
-const keepMask = ({ dropped, images, size }: HostPrediction, row: number): ImageCase['dropMask'] => {
-  if (!dropped) return undefined;
-  const data = new Uint8Array(size * size);
-  for (let i = 0; i < data.length; i++) {
-    const at = (row * size * size + i) * 3;
-    data[i] = [0, 1, 2].every((c) => dropped[at + c] === images[at + c]) ? 1 : 0;
-  }
-  return { width: size, height: size, data };
 };
 
 const mapOf = ({ maps: { shape, data } }: HostPrediction, row: number, map: number): AttentionMap => {
@@ -87,11 +76,10 @@ export const describeBatch = async (runtime: Runtime, method: Method, batch: Bat
     const cropBox = boxAt(host.boxes, row);
     const truth = batch.boxes[row];
     const trueBox = truth && visibleBox(truth, transforms[row]!, host.size);
-    const dropMask = keepMask(host, row);
     return {
-      name, image: picture(host, row, config.augment), trueLabel: classes[batch.labels[row]!] ?? '', cropBox, meanMap: meanMapOf(host, row), maps: strongestMaps(host, row),
+      name, image: inputPicture(host.images, row, host.size, config.augment), trueLabel: classes[batch.labels[row]!] ?? '', cropBox, meanMap: meanMapOf(host, row), maps: strongestMaps(host, row),
       rawTop: topGuesses(host.raw, row, classes), refinedTop: topGuesses(host.refined, row, classes),
-      ...(trueBox ? { trueBox, iou: intersectionOverUnion(cropBox, trueBox) } : {}), ...(dropMask ? { dropMask } : {}),
+      ...(trueBox ? { trueBox, iou: intersectionOverUnion(cropBox, trueBox) } : {}), ...(host.dropped ? { dropped: inputPicture(host.dropped, row, host.size, config.augment) } : {}),
     };
   });
 };

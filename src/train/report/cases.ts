@@ -1,6 +1,6 @@
 /** Test images with all that the network made of them: one card an image. */
 import { escapeHtml, percent } from './html.js';
-import { attentionGrid, cropPicture, dropPicture, heatmapOverlay, pngDataUri } from './pictures.js';
+import { attentionGrid, cropPicture, heatmapOverlay, pngDataUri } from './pictures.js';
 import type { Box, Guess, ImageCase, Part, Picture } from './types.js';
 
 /** Radius of a part's dot as a share of the picture's width. */
@@ -39,13 +39,13 @@ const isRight = (guesses: readonly Guess[], trueLabel: string): boolean => guess
 const mark = (right: boolean, what: string): string => `<span class="${right ? 'good' : 'bad'}">${right ? '✓' : '✗'} ${what}</span>`;
 
 const shots = async (example: ImageCase): Promise<string> => {
-  const { image: picture, meanMap, maps, cropBox, dropMask, iou } = example;
+  const { image: picture, meanMap, maps, cropBox, dropped, iou } = example;
   const figures = [
     figure(await image(picture, 'test image') + drawing(example), iou === undefined ? 'where it looked' : `where it looked, IoU ${iou.toFixed(2)}`),
     figure(await image(heatmapOverlay(picture, meanMap), 'heat map'), 'mean attention'),
     figure(await image(cropPicture(picture, cropBox), 'crop'), 'looked at again'),
   ];
-  if (dropMask) figures.push(figure(await image(dropPicture(picture, dropMask), 'dropped region'), 'attention dropped'));
+  if (dropped) figures.push(figure(await image(dropped, 'dropped region'), 'attention dropped'));
   if (maps.length > 0) figures.push(figure(await image(attentionGrid(picture, maps), 'attention maps'), `${maps.length} attention maps, one scale`, 'grid shot'));
   return `<div class="shots">${figures.join('')}</div>`;
 };

@@ -62,7 +62,7 @@ const DRAW = `
         axes: [axis({ incrs: [1, 2, 5, 10, 20, 50, 100], space: 44, size: 30 }), axis({ size: 44 })],
         series: [{ label: 'epoch', value: (plot, value) => value ?? '–' }].concat(series.map((s) => ({
           label: s.label, stroke: colour(s.colour), width: s.dashed ? 1.4 : 2.2, dash: s.dashed ? [5, 4] : undefined,
-          value: show(unit), spanGaps: true, points: { show: epochs.length < 3, size: 6, fill: colour(s.colour) },
+          value: show(unit), spanGaps: true, points: { show: s.values.filter((v) => v != null).length < 3, size: 6, fill: colour(s.colour) },
         }))),
       }, [epochs].concat(series.map((s) => s.values)), place);
     });

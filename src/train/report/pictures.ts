@@ -3,8 +3,6 @@ import { Jimp } from 'jimp';
 import { heatColour, referenceColour } from './colours.js';
 import type { AttentionMap, Box, Picture } from './types.js';
 
-/** Mean colour of ImageNet: a dropped pixel is 0 after normalisation, which is this colour. */
-const MEAN_COLOUR = [124, 116, 104] as const;
 const OPAQUE = 255;
 
 const emptyPicture = (width: number, height: number): Picture => ({ width, height, rgba: new Uint8Array(width * height * 4) });
@@ -112,13 +110,6 @@ export const cropPicture = (image: Picture, box: Box, width = image.width, heigh
 /** The whole picture at another size. */
 export const resizePicture = (image: Picture, width: number, height: number): Picture =>
   cropPicture(image, { x0: 0, y0: 0, x1: image.width, y1: image.height }, width, height);
-
-/** The picture as the drop branch sees it: dropped pixels take the mean colour. */
-export const dropPicture = (image: Picture, mask: { data: ArrayLike<number> }): Picture => {
-  const result = emptyPicture(image.width, image.height);
-  for (let i = 0; i < image.width * image.height; i++) setPixel(result, i, mask.data[i] > 0 ? pixel(image, i) : MEAN_COLOUR);
-  return result;
-};
 
 const greyed = (image: Picture): Picture => {
   const result = emptyPicture(image.width, image.height);

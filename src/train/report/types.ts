@@ -51,8 +51,8 @@ export interface ImageCase {
   cropBox: Box;
   /** Intersection over union of {@link cropBox} or the localised box with {@link trueBox}, 0 to 1. */
   iou?: number;
-  /** 1 where a pixel stays, 0 where it is dropped; size of the picture. */
-  dropMask?: { width: number; height: number; data: ArrayLike<number> };
+  /** The picture as the drop branch sees it. */
+  dropped?: Picture;
   /** Best guesses from the whole picture, most probable first. */
   rawTop: readonly Guess[];
   /** Best guesses after looking closer, most probable first. */
