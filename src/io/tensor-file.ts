@@ -1,5 +1,6 @@
 /** Tensors in files, whatever the format: their types, and reading one at a time. */
 import { UserError } from '../errors.js';
+import { fromHalf } from '../tensor/half.js';
 
 /** Number types by the names of safetensors. Half floats are kept as their bits. */
 const ARRAYS = {
@@ -56,20 +57,13 @@ export const numbersOf = (bytes: Uint8Array, dtype: Dtype): TensorData => {
 /** A tensor in memory as an entry. */
 export const entryOf = ({ dtype, shape, data }: StoredTensor): TensorEntry => ({ dtype, shape, read: () => data });
 
-/** IEEE half precision: 1 sign bit, 5 exponent bits (bias 15), 10 fraction bits. */
-const fromHalf = (bits: number): number => {
-  const [exponent, fraction] = [(bits >> 10) & 31, bits & 1023];
-  const size = exponent === 0 ? fraction * 2 ** -24 : exponent === 31 ? (fraction ? NaN : Infinity) : (1 + fraction / 1024) * 2 ** (exponent - 15);
-  return bits & 0x8000 ? -size : size;
-};
-
 /** bfloat16 is the upper half of a float32. */
 const fromBrain = (data: Uint16Array): Float32Array => new Float32Array(Uint32Array.from(data, (bits) => bits << 16).buffer);
 
 /** The numbers of any type as float32; those that are float32 already are not copied. */
 export const toFloat32 = (dtype: Dtype, data: TensorData): Float32Array => {
   if (dtype === 'F32') return data as Float32Array;
-  if (dtype === 'F16') return Float32Array.from(data as Uint16Array, fromHalf);
+  if (dtype === 'F16') return fromHalf(data as Uint16Array);
   if (dtype === 'BF16') return fromBrain(data as Uint16Array);
   return Float32Array.from(data as ArrayLike<number | bigint>, Number);
 };
