@@ -1,11 +1,12 @@
 /** How each op that networks use in evaluation is said in ONNX (opset 13). Everything with four axes is [N, C, H, W] there. */
 import { fail } from '../../errors.js';
 import type { AttributeValue } from '../../io/onnx.js';
+import type { ConvAttrs, Pair } from '../../ops/conv-shape.js';
+import type { Window } from '../../ops/pool2d-window.js';
+import type { Scalars } from '../../ops/unary.js';
 import { formatShape, type Shape } from '../../tensor/shape.js';
 import { type Emission, type Emitter, isImage, onnxAxis, TO_IMAGE } from './emission.js';
 import type { TracedCall, Value } from './trace.js';
-
-type Pair = readonly [number, number];
 
 const attrsOf = <A>(call: TracedCall): A => call.attrs as A;
 const first = (emission: Emission, { inputs }: TracedCall): string => emission.name(inputs[0]!);
@@ -16,11 +17,6 @@ const pads = ([y, x]: Pair): number[] => [y, x, y, x];
 
 /** Ops that ONNX has under another name. */
 const unary = (opType: string): Emitter => (emission, call) => emission.graph.add(opType, [first(emission, call)]);
-
-interface Scalars {
-  readonly a: number;
-  readonly b: number;
-}
 
 const affine: Emitter = (emission, call) => {
   const { graph } = emission;
@@ -56,14 +52,6 @@ const binary = (opType: string): Emitter => (emission, { inputs, output }) =>
   emission.graph.add(opType, inputs.map((value) => (isImage(output.shape) ? emission.besideImage(value) : emission.name(value))));
 
 // ---------------------------------------------------------------- convolution, normalisation, products
-
-interface ConvAttrs {
-  readonly stride: Pair;
-  readonly padding: Pair;
-  readonly dilation: Pair;
-  readonly groups: number;
-  readonly activation?: 'none' | 'relu';
-}
 
 /** [kh, kw, in, out] is [out, in, kh, kw] in ONNX. */
 const OIHW = [3, 2, 0, 1];
@@ -163,14 +151,6 @@ const attentionPool: Emitter = (emission, call) => {
 };
 
 // ---------------------------------------------------------------- pooling, resizing, reduction
-
-interface Window {
-  readonly kernel: Pair;
-  readonly stride: Pair;
-  readonly padding: Pair;
-  readonly ceilMode: boolean;
-  readonly countIncludePad: boolean;
-}
 
 /** ONNX's rounding up also counts windows that begin in the far padding; PyTorch's, and ours, does not. */
 const checkWindows = ([, height, width]: Shape, [, outHeight, outWidth]: Shape, { kernel, stride, padding }: Window): void => {
