@@ -1,6 +1,6 @@
 // The embedded data set: determinism, truth of the boxes, balance of the classes, errors.
 import t from 'tap';
-import { generateImage, syntheticDataset, SYNTHETIC_CLASSES, type SyntheticImage } from '../src/data/synthetic.js';
+import { generateImage, SYNTHETIC_CLASSES, type SyntheticImage } from '../src/data/synthetic.js';
 import { Canvas } from '../src/data/synthetic/raster.js';
 import { keyOf, Rng } from '../src/data/synthetic/rng.js';
 import { mix32 } from '../src/mix32.js';
@@ -118,19 +118,13 @@ t.test('species differ in at least two parts and no part tells a class', async (
   for (const part of parts) t.equal(SPECIES.filter((s) => s[part] === SPECIES[0][part]).length, 4, `${part} is balanced`);
 });
 
-t.test('a data set goes round the classes', async (t) => {
-  const data = syntheticDataset({ split: 'train', seed: 2, length: 20 });
-  t.equal(data.length, 20);
-  t.same(data.classes, SYNTHETIC_CLASSES);
-  for (let i = 0; i < 20; i++) t.equal(data.image(i).label, data.label(i));
-  t.equal(new Set(Array.from({ length: 8 }, (_, i) => data.label(i))).size, 8);
-  t.same(data.image(3), generateImage(2, 'train', 3));
+t.test('pictures go round the classes', async (t) => {
+  for (let i = 0; i < 20; i++) t.equal(generateImage(2, 'train', i).label, i % SYNTHETIC_CLASSES.length);
 });
 
 t.test('bad requests are explained', async (t) => {
   t.throws(() => generateImage(0, 'train', -1), { name: 'UserError', message: /index is -1/ });
   t.throws(() => generateImage(0, 'train', 0, { size: 16 }), { name: 'UserError', message: /at least 32 pixels/ });
   t.throws(() => generateImage(0, 'train', 0, { label: 8 }), { name: 'UserError', message: /label is 8/ });
-  t.throws(() => syntheticDataset({ split: 'test', length: 3 }), { name: 'UserError', message: /at least 8/ });
   t.ok(UserError);
 });

@@ -1,9 +1,9 @@
 /** The files that `predict --pictures` writes: where the network looked, image by image. */
 import { basename, extname, join } from 'node:path';
-import type { DecodedImage } from '../data/types.js';
+import type { Box, DecodedImage } from '../data/types.js';
 import { writeFileAtomic } from '../io/atomic.js';
 import { attentionGrid, cropPicture, drawBox, encodePng, heatmapOverlay } from '../train/report/pictures.js';
-import type { Box, ImageCase, Picture } from '../train/report/types.js';
+import type { ImageCase, Picture } from '../train/report/types.js';
 
 /** Blue-green: it stands out from skies, leaves and skin alike. */
 const BOX_COLOUR = [0, 200, 190] as const;

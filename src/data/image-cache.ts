@@ -1,4 +1,3 @@
-import { freemem } from 'node:os';
 import { fail } from '../errors.js';
 import type { DecodedImage } from './types.js';
 
@@ -40,13 +39,4 @@ export class ImageCache {
     this.images.clear();
     this.bytes = 0;
   }
-}
-
-const GIB = 2 ** 30;
-
-/** A budget that leaves room for everything else: a quarter of the free memory, 4 GiB at most. */
-export function defaultCacheBytes(): number {
-  // Inside a container the machine's free memory says too much.
-  const allowed = process.constrainedMemory() || Infinity;
-  return Math.floor(Math.min(4 * GIB, Math.min(freemem(), allowed) / 4));
 }

@@ -38,9 +38,6 @@ export interface LoaderOptions {
   skipBadImages?: boolean;
   /** Called once for each picture passed over. */
   onBad?: (sample: Sample, error: BadImageError) => void;
-  /** With `onSmall`: reports pictures with a side below this many pixels, once each. They are enlarged. */
-  smallSide?: number;
-  onSmall?: (sample: Sample, width: number, height: number) => void;
 }
 
 /** A picture of a batch, or why it is missing. */
@@ -145,17 +142,15 @@ export class Loader {
   }
 
   /** Throws what may not be passed over; reports the rest once. */
-  private inspect({ index, image, error }: Slot): void {
-    const { skipBadImages, onBad, onSmall, smallSide } = this.options;
+  private inspect({ index, error }: Slot): void {
+    if (error === undefined) return;
+    const { skipBadImages, onBad } = this.options;
     const sample = this.split.samples[index];
     if (error instanceof DecodeCancelled) throw new Error(`loading ${sample.id} was cancelled: the decode pool was closed during an epoch`);
-    if (error !== undefined && !(skipBadImages && error instanceof BadImageError)) throw error;
+    if (!(skipBadImages && error instanceof BadImageError)) throw error;
     if (this.reported.has(index)) return;
-    const small = image && smallSide !== undefined && Math.min(image.width, image.height) < smallSide;
-    if (!small && error === undefined) return;
     this.reported.add(index);
-    if (error instanceof BadImageError) onBad?.(sample, error);
-    else if (small) onSmall?.(sample, image.width, image.height);
+    onBad?.(sample, error);
   }
 }
 

@@ -17,13 +17,6 @@ export function hash(...keys: number[]): number {
   return state;
 }
 
-/** Hash of a text (FNV-1a over UTF-16 units, then mixed), to use as a key. */
-export function hashText(text: string): number {
-  let state = 0x811c9dc5;
-  for (let i = 0; i < text.length; i++) state = Math.imul(state ^ text.charCodeAt(i), 0x01000193);
-  return mix32(state);
-}
-
 /** Uniform number in [0, 1) that depends on the keys alone. */
 export function uniform(seed: number, ...keys: number[]): number {
   return hash(seed, ...keys) / 0x1_0000_0000;

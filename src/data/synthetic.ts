@@ -95,32 +95,3 @@ function develop(canvas: Canvas, key: number, rng: Rng): Uint8Array {
   }
   return bytes;
 }
-
-export interface SyntheticDatasetOptions extends Omit<SyntheticOptions, 'label'> {
-  split: Split;
-  /** Default 0. */
-  seed?: number;
-  /** Number of pictures. */
-  length: number;
-}
-
-export interface SyntheticDataset {
-  readonly length: number;
-  readonly classes: string[];
-  label(index: number): number;
-  image(index: number): SyntheticImage;
-}
-
-/** The first `length` pictures of a split. */
-export function syntheticDataset(options: SyntheticDatasetOptions): SyntheticDataset {
-  const { split, seed = 0, length, ...paint } = options;
-  if (!Number.isInteger(length) || length < SPECIES.length) {
-    fail(`synthetic data: ${length} pictures asked for, but at least ${SPECIES.length} are needed, one of each class.`);
-  }
-  return {
-    length,
-    classes: SYNTHETIC_CLASSES,
-    label: (index) => index % SPECIES.length,
-    image: (index) => generateImage(seed, split, index, paint),
-  };
-}

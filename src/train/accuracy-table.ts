@@ -1,4 +1,5 @@
-import type { Accuracy, Evaluation } from './evaluate.js';
+import type { Accuracy } from './accuracy.js';
+import type { Evaluation } from './evaluate.js';
 
 const branches = ['raw', 'crop', 'drop', 'refined'] as const;
 type Accuracies = { readonly raw: Accuracy } & { readonly [B in Exclude<(typeof branches)[number], 'raw'>]?: Accuracy };

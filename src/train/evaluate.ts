@@ -7,17 +7,12 @@ import { scope } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { MetricSums } from '../wsdan/metric-sums.js';
 import { correct } from '../wsdan/train-step.js';
+import type { Accuracy } from './accuracy.js';
 import type { TrainConfig } from './config.js';
 import { uploadBatch } from './image-batch.js';
 import { LocalisationScore } from './localisation.js';
 import type { Evaluated, Method } from './method.js';
 import { type DataSession, evalTransforms } from './session.js';
-
-/** Percent. */
-export interface Accuracy {
-  readonly top1: number;
-  readonly top5: number;
-}
 
 export interface Evaluation {
   readonly images: number;

@@ -1,4 +1,5 @@
-import type { Accuracy, Evaluation } from './evaluate.js';
+import type { Accuracy } from './accuracy.js';
+import type { Evaluation } from './evaluate.js';
 
 /** One epoch: a line of `metrics.jsonl`. */
 export interface EpochRecord {

@@ -3,19 +3,14 @@
  * then, so that a log file stays readable.
  */
 import { Presets, SingleBar } from 'cli-progress';
-
-/** Top-1 and top-5 accuracy in percent. */
-export interface TopAccuracy {
-  top1: number;
-  top5: number;
-}
+import type { Accuracy } from './accuracy.js';
 
 /** Means over the epoch so far; what is not known yet is left out. */
 export interface ProgressMetrics {
   loss?: number;
-  raw?: TopAccuracy;
-  crop?: TopAccuracy;
-  drop?: TopAccuracy;
+  raw?: Accuracy;
+  crop?: Accuracy;
+  drop?: Accuracy;
 }
 
 export interface ProgressOptions {
@@ -50,7 +45,7 @@ export const formatSeconds = (seconds: number): string => {
   return whole >= SECONDS_PER_HOUR ? `${Math.floor(whole / SECONDS_PER_HOUR)}:${rest}` : rest;
 };
 
-const accuracyText = (name: string, accuracy: TopAccuracy | undefined): string =>
+const accuracyText = (name: string, accuracy: Accuracy | undefined): string =>
   accuracy ? `${name} ${accuracy.top1.toFixed(2)} (${accuracy.top5.toFixed(2)})` : '';
 
 /** Loss, then top-1 (top-5) of the raw, crop and drop branches, as far as known. */

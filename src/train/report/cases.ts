@@ -1,10 +1,8 @@
 /** Test images with all that the network made of them: one card an image. */
+import type { Box } from '../../data/types.js';
 import { escapeHtml, percent } from './html.js';
 import { attentionGrid, cropPicture, heatmapOverlay, pngDataUri } from './pictures.js';
-import type { Box, Guess, ImageCase, Part, Picture } from './types.js';
-
-/** Radius of a part's dot as a share of the picture's width. */
-const DOT = 1 / 55;
+import type { Guess, ImageCase, Picture } from './types.js';
 
 const image = async (picture: Picture, alt: string): Promise<string> =>
   `<img src="${await pngDataUri(picture)}" width="${picture.width}" height="${picture.height}" alt="${escapeHtml(alt)}">`;
@@ -17,12 +15,9 @@ const rectangle = ({ x0, y0, x1, y1 }: Box, kind: string): string => {
   return `<rect class="box edge" ${place}/><rect class="box ${kind}" ${place}/>`;
 };
 
-const dot = ({ x, y, name }: Part, radius: number): string =>
-  `<circle class="part" cx="${x.toFixed(1)}" cy="${y.toFixed(1)}" r="${radius.toFixed(2)}">${name ? `<title>${escapeHtml(name)}</title>` : ''}</circle>`;
-
 /** Lines over the picture rather than in it, so that they stay sharp at any size. */
-const drawing = ({ image: { width, height }, trueBox, cropBox, parts = [] }: ImageCase): string =>
-  `<svg viewBox="0 0 ${width} ${height}" preserveAspectRatio="none">${trueBox ? rectangle(trueBox, 'true') : ''}${rectangle(cropBox, 'looked')}${parts.map((part) => dot(part, width * DOT)).join('')}</svg>`;
+const drawing = ({ image: { width, height }, trueBox, cropBox }: ImageCase): string =>
+  `<svg viewBox="0 0 ${width} ${height}" preserveAspectRatio="none">${trueBox ? rectangle(trueBox, 'true') : ''}${rectangle(cropBox, 'looked')}</svg>`;
 
 const guessLine = ({ label, probability }: Guess, trueLabel: string, colour: string): string => {
   const right = label === trueLabel;
@@ -60,8 +55,7 @@ const card = async (example: ImageCase): Promise<string> => {
 const legend = (cases: readonly ImageCase[]): string => {
   const line = (kind: string, text: string) => `<span><svg width="26" height="12"><line x1="1" y1="6" x2="25" y2="6" class="${kind}"/></svg>${text}</span>`;
   const known = cases.some(({ trueBox }) => trueBox) ? `<span><svg width="26" height="12"><line x1="1" y1="6" x2="25" y2="6" stroke="currentColor" stroke-width="2" stroke-dasharray="6 4"/></svg>true box</span>` : '';
-  const parts = cases.some((example) => example.parts?.length) ? '<span><svg width="12" height="12"><circle cx="6" cy="6" r="4" class="part"/></svg>true part positions</span>' : '';
-  return `<div class="legend">${line('looked', 'box the attention gives')}${known}${parts}</div>`;
+  return `<div class="legend">${line('looked', 'box the attention gives')}${known}</div>`;
 };
 
 /** The section of test images, or '' without any. */

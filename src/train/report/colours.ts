@@ -48,9 +48,3 @@ const HEAT: readonly Rgb[] = Array.from({ length: STEPS }, (_, i) => {
 
 /** The colour of an attention between 0 and 1, as red, green, blue from 0 to 255. Lightness rises throughout. */
 export const heatColour = (attention: number): Rgb => HEAT[Math.round(Math.min(1, Math.max(0, attention)) * (STEPS - 1))];
-
-/**
- * The colours of the reference's visualiser: red = a, blue = 1 - a, green = a below one half and 1 - a above.
- * Kept for comparison with its pictures.
- */
-export const referenceColour = (attention: number): Rgb => [255 * attention, 255 * Math.min(attention, 1 - attention), 255 * (1 - attention)];

@@ -1,7 +1,8 @@
 /** Pictures of what the network looked at: heat maps, grids of attention maps, crops, dropped regions, boxes. */
 import { Jimp } from 'jimp';
-import { heatColour, referenceColour } from './colours.js';
-import type { AttentionMap, Box, Picture } from './types.js';
+import type { Box } from '../../data/types.js';
+import { heatColour } from './colours.js';
+import type { AttentionMap, Picture } from './types.js';
 
 const OPAQUE = 255;
 
@@ -53,8 +54,6 @@ const normalised = (values: Float32Array, most: number): Float32Array =>
   values.map((value) => (most > 0 && value > 0 ? Math.sqrt(Math.min(1, value / most)) : 0));
 
 export interface OverlayOptions {
-  /** `heat` keeps equal steps equal for the eye; `reference` are the colours of the reference program. */
-  colours?: 'heat' | 'reference';
   /** Share of the heat map in the mixture. */
   share?: number;
   /** What counts as full attention; the map's own maximum by default, so that each picture uses the whole range. */
@@ -66,23 +65,14 @@ export interface OverlayOptions {
  * mixed half and half. Source: the reference's visualiser, normalised by picture and not by batch.
  */
 export const heatmapOverlay = (image: Picture, map: AttentionMap, options: OverlayOptions = {}): Picture => {
-  const { colours = 'heat', share = 0.5, maximum = largest(map.data) } = options;
-  const colour = colours === 'heat' ? heatColour : referenceColour;
+  const { share = 0.5, maximum = largest(map.data) } = options;
   const attention = normalised(resizeMap(map, image.width, image.height), maximum);
   const result = emptyPicture(image.width, image.height);
   attention.forEach((a, i) => {
-    const heat = colour(a);
+    const heat = heatColour(a);
     const [r, g, b] = pixel(image, i);
     setPixel(result, i, [r + share * (heat[0] - r), g + share * (heat[1] - g), b + share * (heat[2] - b)]);
   });
-  return result;
-};
-
-/** The picture seen through its attention: every pixel times a. The reference's second picture. */
-export const attendedPicture = (image: Picture, map: AttentionMap): Picture => {
-  const attention = normalised(resizeMap(map, image.width, image.height), largest(map.data));
-  const result = emptyPicture(image.width, image.height);
-  attention.forEach((a, i) => setPixel(result, i, pixel(image, i).map((channel) => channel * a)));
   return result;
 };
 
@@ -108,7 +98,7 @@ export const cropPicture = (image: Picture, box: Box, width = image.width, heigh
 };
 
 /** The whole picture at another size. */
-export const resizePicture = (image: Picture, width: number, height: number): Picture =>
+export const scaledPicture = (image: Picture, width: number, height: number): Picture =>
   cropPicture(image, { x0: 0, y0: 0, x1: image.width, y1: image.height }, width, height);
 
 const greyed = (image: Picture): Picture => {
@@ -146,7 +136,7 @@ export const attentionGrid = (image: Picture, maps: readonly AttentionMap[], { c
   const down = Math.ceil(maps.length / across);
   const height = Math.round((tile * image.height) / image.width);
   const result = emptyPicture(across * (tile + gap) - gap, Math.max(1, down * (height + gap) - gap));
-  const ground = resizePicture(greyed(image), tile, height);
+  const ground = scaledPicture(greyed(image), tile, height);
   const maximum = Math.max(...maps.map(({ data }) => largest(data)), 0);
   maps.forEach((map, i) => {
     paste(result, heatmapOverlay(ground, map, { share: 0.6, maximum }), (i % across) * (tile + gap), Math.floor(i / across) * (height + gap));

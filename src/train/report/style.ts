@@ -59,7 +59,6 @@ figcaption { font-size: 12px; margin-top: 5px; }
 .edge { stroke: rgba(0, 0, 0, .55); stroke-width: 4.5; }
 .true { stroke: #ffffff; stroke-width: 2; stroke-dasharray: 6 4; }
 .looked { stroke: #ff8a3d; stroke-width: 2.5; }
-.part { fill: #ffffff; stroke: rgba(0, 0, 0, .7); stroke-width: 1.2; vector-effect: non-scaling-stroke; }
 .guesses { display: grid; grid-template-columns: 1fr 1fr; gap: 8px 40px; margin-top: 16px; }
 .guesses h4 { font-size: 12.5px; font-weight: 560; color: var(--soft); margin: 0 0 5px; }
 .guess { display: grid; grid-template-columns: 18px minmax(0, 11em) 1fr 4.2em; gap: 8px; align-items: center; font-size: 13px; line-height: 1.7; }

@@ -1,4 +1,6 @@
 /** What a report is made of. Everything lies on the CPU; nothing here knows tensors. */
+import type { Box } from '../../data/types.js';
+import type { Accuracy } from '../accuracy.js';
 
 /** A picture, rows from the top, four bytes (red, green, blue, alpha) a pixel. */
 export interface Picture {
@@ -14,21 +16,6 @@ export interface AttentionMap {
   data: ArrayLike<number>;
 }
 
-/** Pixels of the picture, half-open: columns x0 to x1, rows y0 to y1; fractions are allowed. */
-export interface Box {
-  x0: number;
-  y0: number;
-  x1: number;
-  y1: number;
-}
-
-/** The centre of a part, in pixels of the picture. */
-export interface Part {
-  x: number;
-  y: number;
-  name?: string;
-}
-
 /** A class and its probability, 0 to 1. */
 export interface Guess {
   label: string;
@@ -42,7 +29,6 @@ export interface ImageCase {
   name?: string;
   trueLabel: string;
   trueBox?: Box;
-  parts?: readonly Part[];
   /** Mean of the attention maps. */
   meanMap: AttentionMap;
   /** The single maps, all or a choice of them. */
@@ -57,12 +43,6 @@ export interface ImageCase {
   rawTop: readonly Guess[];
   /** Best guesses after looking closer, most probable first. */
   refinedTop: readonly Guess[];
-}
-
-/** Percent. */
-export interface Accuracy {
-  top1: number;
-  top5: number;
 }
 
 /** One epoch of the curves; a value that was not measured is left out and leaves a gap. */
@@ -83,8 +63,6 @@ export interface EpochPoint {
 export interface ReportData {
   /** Such as `WS-DAN on embedded birds`. */
   title: string;
-  /** When the run ended; the report shows nothing when it is left out, so that equal runs give equal reports. */
-  finishedAt?: Date;
   adapter: string;
   dataset: { name: string; classes: number; trainImages: number; testImages: number };
   /** All options of the run. */

@@ -1,13 +1,14 @@
 /** Writes the report of a run: one HTML file that needs nothing else, not even a network. */
 import { join } from 'node:path';
 import { writeFileAtomic } from '../../io/atomic.js';
+import type { Accuracy } from '../accuracy.js';
 import { caseSection } from './cases.js';
 import { curves } from './charts.js';
 import { count, duration, escapeHtml, percent, points } from './html.js';
 import { STYLE } from './style.js';
-import type { Accuracy, ReportData } from './types.js';
+import type { ReportData } from './types.js';
 
-export type { Accuracy, AttentionMap, Box, EpochPoint, Guess, ImageCase, Part, Picture, ReportData } from './types.js';
+export type { AttentionMap, EpochPoint, Guess, ImageCase, Picture, ReportData } from './types.js';
 
 const keyFigure = (value: string, caption: string, kind = ''): string => `<div class="${kind}"><b>${value}</b><small>${caption}</small></div>`;
 
@@ -42,13 +43,12 @@ const localisationTable = ({ localisation }: ReportData): string => (localisatio
 
 const setting = (value: unknown): string => (typeof value === 'string' ? value : JSON.stringify(value) ?? '–');
 
-const facts = ({ adapter, dataset, seconds, steps, imagesPerSecond, weightsHash, finishedAt, config }: ReportData): string => {
+const facts = ({ adapter, dataset, seconds, steps, imagesPerSecond, weightsHash, config }: ReportData): string => {
   const run: [string, string][] = [
     ['Adapter', adapter],
     ['Dataset', `${dataset.name}: ${count(dataset.classes)} classes, ${count(dataset.trainImages)} training and ${count(dataset.testImages)} test images`],
     ['Steps', `${count(steps)} in ${duration(seconds)}, ${imagesPerSecond.toFixed(1)} images a second`],
     ['Weights hash', weightsHash],
-    ...(finishedAt ? [['Finished', finishedAt.toISOString().replace('T', ' ').slice(0, 16)] as [string, string]] : []),
   ];
   const list = (entries: [string, string][]) => `<dl>${entries.map(([name, value]) => `<dt>${escapeHtml(name)}</dt><dd><code>${escapeHtml(value)}</code></dd>`).join('')}</dl>`;
   return `<details open><summary>The run</summary>${list(run)}</details><details><summary>All options</summary>${list(Object.entries(config).map(([name, value]) => [name, setting(value)]))}</details>`;
