@@ -26,8 +26,6 @@ export interface DatasetOptions {
   /** Class-balanced subsets of at most so many pictures; drawn after the hold-out. */
   limitTrain?: number;
   limitTest?: number;
-  /** `folder` without train/ and test/: share of each class set aside for testing; default 0.2. */
-  testFraction?: number;
   /** Size of the embedded dataset. */
   synthetic?: EmbeddedOptions;
   /** Leaves out listed pictures that are not on disk instead of failing. */
@@ -93,7 +91,7 @@ function readListing(name: DatasetName, options: DatasetOptions): Listing {
     case 'dogs':
       return readDogs(options.dir);
     case 'folder':
-      return readFolder(options.dir, options.testFraction ?? 0.2, options.seed);
+      return readFolder(options.dir, options.seed);
     default:
       return fail(`unknown dataset "${String(name)}"; choose one of ${DATASET_NAMES.join(', ')}`);
   }

@@ -5,21 +5,23 @@ import { holdOut, type Entry, type Listing } from '../split.js';
 
 const DECODABLE = new Set(['.jpg', '.jpeg', '.jpe', '.png', '.bmp', '.gif', '.tif', '.tiff']);
 const OTHER_IMAGES = new Set(['.webp', '.avif', '.heic', '.heif', '.jp2', '.svg', '.jxl']);
+/** Of each class, where the folder has no split of its own. */
+const TEST_SHARE = 0.2;
 const TRAIN_NAMES = ['train', 'training'];
 const TEST_NAMES = ['test', 'testing'];
 const VAL_NAMES = ['val', 'valid', 'validation'];
 
 /**
  * Pictures sorted into one folder per class, ImageNet style: DIR/train/<class>/… with DIR/test/<class>/… and/or
- * DIR/val/<class>/…, or just DIR/<class>/…, of which `testFraction` of each class is then set aside for testing.
+ * DIR/val/<class>/…, or just DIR/<class>/…, of which a fifth of each class is then set aside for testing.
  * Classes are the folder names in code-unit order; pictures may lie in deeper folders.
  */
-export function readFolder(dir: string | undefined, testFraction: number, seed: number): Listing {
+export function readFolder(dir: string | undefined, seed: number): Listing {
   const root = findRoot(dir, [], ['.'], 'a folder of images');
   const part = (names: string[]) => names.map((name) => join(root, name)).find(isFolder);
   const trainDir = part(TRAIN_NAMES);
   const notes: string[] = [];
-  if (!trainDir) return splitByChance(root, testFraction, seed, notes);
+  if (!trainDir) return splitByChance(root, seed, notes);
   const classes = classFolders(trainDir);
   const valDir = part(VAL_NAMES);
   const testDir = part(TEST_NAMES) ?? valDir;
@@ -30,10 +32,9 @@ export function readFolder(dir: string | undefined, testFraction: number, seed: 
   return listing;
 }
 
-function splitByChance(root: string, testFraction: number, seed: number, notes: string[]): Listing {
-  if (!(testFraction > 0 && testFraction < 1)) fail(`the test fraction must lie between 0 and 1, got ${testFraction}`);
+function splitByChance(root: string, seed: number, notes: string[]): Listing {
   const classes = classFolders(root);
-  const { kept, held } = holdOut(readClasses(root, root, classes, notes), testFraction, seed);
+  const { kept, held } = holdOut(readClasses(root, root, classes, notes), TEST_SHARE, seed);
   notes.push(`${root} has no train folder: ${held.length} of ${held.length + kept.length} pictures were set aside for testing (seed ${seed})`);
   return { name: `folder ${root}`, classes, train: kept, test: held, notes };
 }
