@@ -23,7 +23,7 @@ export interface Request {
   readonly trueLabel?: string;
 }
 
-export interface Prediction {
+export interface ImagePrediction {
   readonly file: string;
   /** Of the original picture, pixels. */
   readonly width: number;
@@ -89,7 +89,7 @@ const scaled = ({ x0, y0, x1, y1 }: Box, [x, y]: DecodedImage['shrink']): Box =>
  * @param top how many classes to list
  * @returns for each picture its prediction, and the box in pixels of the decoded (perhaps shrunk) picture
  */
-export const predictBatch = (runtime: Runtime, method: Method, { config, classes }: SavedModel, loaded: readonly Loaded[], top: number): Promise<{ prediction: Prediction; decodedBox: Box | null }[]> =>
+export const predictBatch = (runtime: Runtime, method: Method, { config, classes }: SavedModel, loaded: readonly Loaded[], top: number): Promise<{ prediction: ImagePrediction; decodedBox: Box | null }[]> =>
   scope(async () => {
     const { augment } = config;
     const transforms = evalTransforms(augment, loaded.map(({ image }) => image));
@@ -99,7 +99,7 @@ export const predictBatch = (runtime: Runtime, method: Method, { config, classes
     return loaded.map(({ request, image }, row) => {
       const { shrink, width, height } = image;
       const decodedBox = boxes ? inside(boxToSource(boxAt(boxes, row), transforms[row]!, augment.imageSize), width, height) : null;
-      const prediction: Prediction = {
+      const prediction: ImagePrediction = {
         file: request.name, width: Math.round(width * shrink[0]), height: Math.round(height * shrink[1]), raw: topGuesses(raw, row, classes, top),
         ...(request.trueLabel === undefined ? {} : { trueLabel: request.trueLabel }),
         ...(refined ? { refined: topGuesses(refined, row, classes, top) } : {}),

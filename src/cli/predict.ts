@@ -9,7 +9,7 @@ import { decodeLimits } from '../train/session.js';
 import type { Guess } from '../train/report/types.js';
 import { openRuntime } from './open-runtime.js';
 import { flag, int, type OptionValues, parseOptions, text } from './options.js';
-import { type Failed, loadImages, type Prediction, predictBatch, type Request, toBatch } from './predict-images.js';
+import { type Failed, type ImagePrediction, loadImages, predictBatch, type Request, toBatch } from './predict-images.js';
 import { pictureNames, writePictures } from './predict-pictures.js';
 import { printable } from './printable.js';
 import { runCommand } from './run-command.js';
@@ -45,7 +45,7 @@ const syntheticRequests = (count: number, { config, classes }: SavedModel): Requ
 const percent = ({ label, probability }: Guess): string => `${(100 * probability).toFixed(1).padStart(5)} %  ${printable(label)}`;
 
 /** Two lists side by side; the columns are as wide as the longest class. */
-const describe = ({ file, width, height, trueLabel, raw, refined, box, degenerate }: Prediction): string => {
+const describe = ({ file, width, height, trueLabel, raw, refined, box, degenerate }: ImagePrediction): string => {
   const head = printable(`${file}, ${width} × ${height} pixels${trueLabel ? `, truly ${trueLabel}` : ''}`);
   if (!refined || !box) return [head, ...raw.map((guess) => `  ${percent(guess)}`)].join('\n');
   const across = Math.max(...raw.map((guess) => percent(guess).length), 'raw'.length) + 3;
@@ -59,7 +59,7 @@ const describe = ({ file, width, height, trueLabel, raw, refined, box, degenerat
 };
 
 interface Outcome {
-  readonly predictions: Prediction[];
+  readonly predictions: ImagePrediction[];
   readonly failed: Failed[];
 }
 

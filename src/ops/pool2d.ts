@@ -13,14 +13,14 @@ import { reshape } from './reshape.js';
 const shader = new Shader('pool2d', source);
 
 /** One number for both axes, or [vertical, horizontal]. */
-export type Pair = number | readonly [number, number];
+export type OneOrTwo = number | readonly [number, number];
 
 /** PyTorch's words and defaults. */
 export interface Pool2dOptions {
-  readonly kernelSize: Pair;
+  readonly kernelSize: OneOrTwo;
   /** Default: the kernel size. */
-  readonly stride?: Pair;
-  readonly padding?: Pair;
+  readonly stride?: OneOrTwo;
+  readonly padding?: OneOrTwo;
   /** Also windows that begin inside the image but end beyond its padding. */
   readonly ceilMode?: boolean;
 }
@@ -31,7 +31,7 @@ interface Adaptive {
 
 type Attrs = Window | Adaptive;
 
-const pair = (value: Pair): readonly [number, number] => (typeof value === 'number' ? [value, value] : value);
+const both = (value: OneOrTwo): readonly [number, number] => (typeof value === 'number' ? [value, value] : value);
 const AXES = ['height', 'width'] as const;
 
 const checkImage = (op: string, shape: Shape): void => {
@@ -39,7 +39,7 @@ const checkImage = (op: string, shape: Shape): void => {
 };
 
 /** Windows along one axis, by PyTorch's rule. */
-const windowCount = (op: string, shape: Shape, window: Window, axis: 0 | 1): number => {
+const windowsAlong = (op: string, shape: Shape, window: Window, axis: 0 | 1): number => {
   const [size, k, s, p] = [shape[axis + 1]!, window.kernel[axis], window.stride[axis], window.padding[axis]];
   if (![k, s].every((v) => Number.isInteger(v) && v > 0)) fail(`${op}: kernelSize ${k} and stride ${s} must be integers of at least 1 (${AXES[axis]})`);
   if (!Number.isInteger(p) || p < 0 || p > k / 2) fail(`${op}: padding ${p} must be between 0 and half of kernelSize ${k} (${AXES[axis]})`);
@@ -53,7 +53,7 @@ const windowCount = (op: string, shape: Shape, window: Window, axis: 0 | 1): num
 
 const inferWindow = (op: string) => ([shape]: readonly Shape[], window: Window): Shape => {
   checkImage(op, shape!);
-  return [shape![0]!, windowCount(op, shape!, window, 0), windowCount(op, shape!, window, 1), shape![3]!];
+  return [shape![0]!, windowsAlong(op, shape!, window, 0), windowsAlong(op, shape!, window, 1), shape![3]!];
 };
 
 const inferAdaptive = (op: string) => ([shape]: readonly Shape[], { output }: Adaptive): Shape => {
@@ -187,7 +187,7 @@ const cost: Op<Attrs>['cost'] = ([shape], attrs, out) => {
 };
 
 const windowOf = ({ kernelSize, stride = kernelSize, padding = 0, ceilMode = false }: Pool2dOptions, countIncludePad = true): Window =>
-  ({ kernel: pair(kernelSize), stride: pair(stride), padding: pair(padding), ceilMode, countIncludePad });
+  ({ kernel: both(kernelSize), stride: both(stride), padding: both(padding), ceilMode, countIncludePad });
 
 const windowRows: readonly (readonly [string, Shape, Pool2dOptions])[] = [
   ['2×2', [2, 4, 6, 15], { kernelSize: 2 }],
@@ -262,10 +262,10 @@ export const avgPool2d = (x: Tensor, { countIncludePad = true, ...options }: Poo
   run(avgPool2dOp, [x], windowOf(options, countIncludePad));
 
 /** Mean over oh × ow parts of each image; neighbouring parts overlap where sizes do not divide (PyTorch's rule). */
-export const adaptiveAvgPool2d = (x: Tensor, output: Pair): Tensor => run(adaptiveAvgPool2dOp, [x], { output: pair(output) });
+export const adaptiveAvgPool2d = (x: Tensor, output: OneOrTwo): Tensor => run(adaptiveAvgPool2dOp, [x], { output: both(output) });
 
 /** Maximum over oh × ow parts of each image; ties as in {@link maxPool2d}. */
-export const adaptiveMaxPool2d = (x: Tensor, output: Pair): Tensor => run(adaptiveMaxPool2dOp, [x], { output: pair(output) });
+export const adaptiveMaxPool2d = (x: Tensor, output: OneOrTwo): Tensor => run(adaptiveMaxPool2dOp, [x], { output: both(output) });
 
 /** Mean over all pixels: [n, h, w, c] becomes [n, c], float32 as all reductions. */
 export const globalAvgPool2d = (x: Tensor): Tensor => {
