@@ -63,8 +63,9 @@ for (const optimizer of ['sgd', 'adamw']) {
 t.test('checkpoints: names as PyTorch has them, and clear refusals', async (t) => {
   const path = join(folder, 'named.safetensors');
   const { session } = fixedTraining(runtime, configOf(...TINY), 5);
-  await saveCheckpoint(path, session, {}, [], START);
-  const { file: { tensors } } = readCheckpoint(path);
+  await saveCheckpoint(path, session, { seed: 2, convention: 'seed' }, [], START);
+  const { file: { tensors }, options } = readCheckpoint(path);
+  t.same(options, { seed: 2, convention: 'listing' }, 'the present name of what an earlier version called seed');
   t.same(tensors.get('features.conv1.weight')!.shape.slice(1), [3, 3, 3], '[out, in, kh, kw]');
   t.same(tensors.get('fc.weight')!.shape[0], 5);
   t.same(tensors.get('feature_center')!.shape[0], 5);

@@ -45,7 +45,7 @@ export const resultOptions = {
   attentionRim: int({ help: 'outermost rings of the maps set to 0, against maps that settle on the zero padding', min: 0, max: 16, default: defaultWsdan.attentionRim }),
   scale: number({ help: 'factor on the unit-norm features before the classifier', min: 0, aboveMin: true, default: defaultWsdan.scale }),
   classifierBias: flag({ help: 'bias in the classifier', default: defaultWsdan.classifierBias }),
-  convention: choice(['GuYuc', 'wvinzh', 'seed'], { help: 'corner, threshold and padding rules of crop and drop', default: defaultWsdan.convention }),
+  convention: choice(['GuYuc', 'wvinzh', 'listing'], { help: 'corner, threshold and padding rules of crop and drop, after GuYuc’s program, wvinzh’s, or a blog’s listing', default: defaultWsdan.convention }),
   duplicates: choice(['accumulate', 'last'], { help: 'center update when a class occurs twice in a batch', default: defaultWsdan.duplicates }),
   beta: number({ help: 'step of the center update', min: 0, max: 1, default: defaultWsdan.beta }),
   centerWeight: number({ help: 'weight of the center loss', min: 0, default: defaultWsdan.centerWeight }),

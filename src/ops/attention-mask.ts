@@ -15,9 +15,9 @@ const shader = new Shader('attention-mask', source);
 /**
  * Whose details to follow: `GuYuc` upsamples with aligned corners, takes the threshold from the low-resolution map and
  * pads by an exact share of the image; `wvinzh` upsamples by pixel centres, takes it from the upsampled map and pads by
- * whole pixels; `seed` is wvinzh with aligned corners for boxes.
+ * whole pixels; `listing`, of a blog's listing, is wvinzh with aligned corners for boxes.
  */
-export type MaskConvention = 'GuYuc' | 'wvinzh' | 'seed';
+export type MaskConvention = 'GuYuc' | 'wvinzh' | 'listing';
 
 interface Details {
   readonly alignCorners: boolean;
@@ -28,9 +28,9 @@ interface Details {
 const BOX_DETAILS: Readonly<Record<MaskConvention, Details>> = {
   GuYuc: { alignCorners: true, thresholdOn: 'lowres', paddingMode: 'float' },
   wvinzh: { alignCorners: false, thresholdOn: 'upsampled', paddingMode: 'pixels' },
-  seed: { alignCorners: true, thresholdOn: 'upsampled', paddingMode: 'pixels' },
+  listing: { alignCorners: true, thresholdOn: 'upsampled', paddingMode: 'pixels' },
 };
-const MASK_DETAILS: Readonly<Record<MaskConvention, Details>> = { ...BOX_DETAILS, seed: BOX_DETAILS.wvinzh };
+const MASK_DETAILS: Readonly<Record<MaskConvention, Details>> = { ...BOX_DETAILS, listing: BOX_DETAILS.wvinzh };
 
 /** All that fixes a mask or box. `theta` is null where a tensor gives one threshold per image. */
 export interface MaskAttrs extends Details {
@@ -136,7 +136,7 @@ const attrsOf = (options: AttentionMaskOptions, details: Details, padding = 0): 
 });
 const inputsOf = (maps: Tensor, { theta }: AttentionMaskOptions): Tensor[] => (theta instanceof Tensor ? [maps, theta] : [maps]);
 
-const CONVENTIONS: readonly MaskConvention[] = ['GuYuc', 'wvinzh', 'seed'];
+const CONVENTIONS: readonly MaskConvention[] = ['GuYuc', 'wvinzh', 'listing'];
 const SIZES: readonly (readonly [Shape, ImageSize])[] = [
   [[2, 3, 4, 1], [9, 14]], [[3, 5, 5, 1], [32, 31]], [[1, 7, 6, 1], [7, 6]], [[5, 2, 2, 1], [4, 5]],
   [[1, 40, 3, 1], [3, 70]], [[2, 1, 9, 1], [5, 2]], [[1, 3, 2, 1], [1030, 3]],

@@ -110,10 +110,14 @@ const readMeta = (path: string, text: Fact | undefined): Meta => {
   return meta as unknown as Meta;
 };
 
+/** Earlier versions called a value of an option otherwise. */
+const underPresentNames = (options: Checkpoint['options']): Checkpoint['options'] =>
+  (options.convention === 'seed' ? { ...options, convention: 'listing' } : options);
+
 /** What a run wrote about itself into an opened file. */
 export const checkpointIn = (file: TensorFile): Checkpoint => {
   const { options, classes, position, optimizerStep, scaler } = readMeta(file.path, file.facts.get(META));
-  return { options, classes, position, optimizerStep, scaler, file };
+  return { options: underPresentNames(options), classes, position, optimizerStep, scaler, file };
 };
 
 /** Opens a checkpoint; the weights go to a model with {@link restore}. */

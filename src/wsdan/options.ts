@@ -15,8 +15,8 @@ export interface WsdanOptions {
   readonly scale: number;
   /** GuYuc's classifier has no bias; wvinzh's and the authors' have one. */
   readonly classifierBias: boolean;
-  /** Corner alignment, threshold and padding rules of crop and drop: those of GuYuc, wvinzh, or the blog listing. */
-  readonly convention: 'GuYuc' | 'wvinzh' | 'seed';
+  /** Corner alignment, threshold and padding rules of crop and drop: those of GuYuc, wvinzh, or a blog's listing. */
+  readonly convention: 'GuYuc' | 'wvinzh' | 'listing';
   /** A class that occurs twice in a batch: all occurrences move its center (authors), or the last one (GuYuc on CPU). */
   readonly duplicates: 'accumulate' | 'last';
   /** Step of the center update, paper's β. */
