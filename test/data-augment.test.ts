@@ -3,7 +3,6 @@ import {
   boxToOutput,
   boxToSource,
   checkAugment,
-  defaultAugment,
   drawTrainTransform,
   evalTransform,
   JITTER_ORDERS,
@@ -13,7 +12,7 @@ import {
 } from '../src/data/augment.js';
 import { hash, permutation, uniform, uniformInt } from '../src/data/random.js';
 import { mix32 } from '../src/mix32.js';
-import { fixtureJson, userMessage } from './data-helpers.js';
+import { defaultAugment, fixtureJson, userMessage } from './data-helpers.js';
 import { referenceTransform } from './reference-image.js';
 
 t.test('mix32 is the published 32-bit finaliser', async (t) => {

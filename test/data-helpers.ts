@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { deflateSync } from 'node:zlib';
+import { type AugmentOptions, IMAGENET_MEAN, IMAGENET_STD } from '../src/data/augment.js';
 import { UserError } from '../src/errors.js';
 import { uniformInt } from '../src/data/random.js';
 
@@ -95,4 +96,18 @@ export async function userMessage(action: () => unknown): Promise<string> {
     throw error;
   }
   throw new Error('expected a UserError, but nothing was thrown');
+}
+
+/** The augmentation of the published PyTorch WS-DAN recipe: jitter .126 / 0 / .5, flip ½, resize ratio .875. */
+export function defaultAugment(imageSize: number): AugmentOptions {
+  return {
+    imageSize,
+    resizeRatio: 0.875,
+    flip: 0.5,
+    brightness: 0.126,
+    contrast: 0,
+    saturation: 0.5,
+    mean: [...IMAGENET_MEAN],
+    std: [...IMAGENET_STD],
+  };
 }

@@ -1,12 +1,12 @@
 /** The fused image kernel against the float64 reference of the data layer, with drawn transforms, and against PIL. */
 import t from 'tap';
 import { worstError } from '../src/autograd/verify.js';
-import { defaultAugment, drawTrainTransform, evalTransform, JITTER_ORDERS, resizedSide } from '../src/data/augment.js';
+import { drawTrainTransform, evalTransform, JITTER_ORDERS, resizedSide } from '../src/data/augment.js';
 import { CaseRandom } from '../src/ops/cases.js';
 import { type ImageRow, imageTransform } from '../src/ops/image-transform.js';
 import { tensor } from '../src/tensor/create.js';
 import { scope } from '../src/tensor/scope.js';
-import { fixtureJson } from './data-helpers.js';
+import { defaultAugment, fixtureJson } from './data-helpers.js';
 import { referenceTransform, type ReferenceSource } from './reference-image.js';
 import { openRuntime } from './support/runtime.js';
 

@@ -62,20 +62,6 @@ export const JITTER_ORDERS: readonly (readonly JitterOp[])[] = [
 export const IMAGENET_MEAN: [number, number, number] = [0.485, 0.456, 0.406];
 export const IMAGENET_STD: [number, number, number] = [0.229, 0.224, 0.225];
 
-/** The augmentation of the published PyTorch WS-DAN recipe: jitter .126 / 0 / .5, flip ½, resize ratio .875. */
-export function defaultAugment(imageSize: number): AugmentOptions {
-  return {
-    imageSize,
-    resizeRatio: 0.875,
-    flip: 0.5,
-    brightness: 0.126,
-    contrast: 0,
-    saturation: 0.5,
-    mean: [...IMAGENET_MEAN],
-    std: [...IMAGENET_STD],
-  };
-}
-
 // One constant per draw keeps the draws of an image independent of each other.
 enum Draw {
   CropX = 1,
