@@ -19,7 +19,7 @@ const NODE_PLACES = ['src/device/node.ts', 'src/device/vulkan-env.mjs', 'src/io/
 const NODE_MODULES = new Set(builtinModules);
 
 /** Files right under src/ that every layer may import; the others there (index) may import everything. */
-const SHARED_FILES = ['errors', 'mix32'];
+const SHARED_FILES = ['errors', 'float16', 'mix32'];
 
 const listFiles = (folder, pattern) =>
   !existsSync(folder) ? [] : readdirSync(folder, { recursive: true }).map((name) => join(folder, String(name)))

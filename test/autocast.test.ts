@@ -11,7 +11,7 @@ import {
 } from '../src/ops/index.js';
 import { ops } from '../src/ops/registry.js';
 import { tensor, write } from '../src/tensor/create.js';
-import { fromHalf, roundToHalf, toHalf } from '../src/tensor/half.js';
+import { fromHalf, roundToHalf, toHalf } from '../src/float16.js';
 import { scope } from '../src/tensor/scope.js';
 import { type DType, Tensor } from '../src/tensor/tensor.js';
 import { openRuntime } from './support/runtime.js';

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { withHalfBindings } from '../src/kernels/half.js';
 import { resolveIncludes } from '../src/kernels/preprocess.js';
 import { CaseRandom } from '../src/ops/cases.js';
-import { fromHalf, fromHalfBits, roundToHalf, toHalf, toHalfBits } from '../src/tensor/half.js';
+import { fromHalf, fromHalfBits, roundToHalf, toHalf, toHalfBits } from '../src/float16.js';
 
 /** By the definition: the multiple of the last place's value that is nearest, the even one of two. All steps are exact in float64. */
 const nearest = (value: number): number => {

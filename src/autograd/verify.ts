@@ -4,7 +4,7 @@ import { caseInputs, CaseRandom, type OpCase } from '../ops/cases.js';
 import type { Nd } from '../ops/nd.js';
 import { type Op, run } from '../ops/op.js';
 import { tensor } from '../tensor/create.js';
-import { roundToHalf } from '../tensor/half.js';
+import { roundToHalf } from '../float16.js';
 import { scope } from '../tensor/scope.js';
 import { formatShape, numel, sameShape, type Shape } from '../tensor/shape.js';
 import { type DType, isFloat, Tensor } from '../tensor/tensor.js';

@@ -1,6 +1,7 @@
 import type { Dataset, Split } from '../data/dataset.js';
 import { fail } from '../errors.js';
 import { writeFileAtomic } from '../io/atomic.js';
+import { checkWritable } from '../io/output.js';
 import { accuracies, accuracyTable } from '../train/accuracy-table.js';
 import { checkClasses } from '../train/check-classes.js';
 import { type Evaluation, evaluate } from '../train/evaluate.js';
@@ -51,6 +52,7 @@ const evaluateCommand = async (): Promise<void> => {
   const skip = source.skipBadImages === 'default' ? {} : { skipBadImages: values.skipBadImages };
   const saved = await readSavedModel(values, { data: folder, testTheta, testPadding, average, precision, evalBatchSize: batchSize, limitTest, limitTrain, ...skip });
   if (folder) checkFolder(saved.config);
+  if (values.json) checkWritable(values.json);
   const runtime = await openRuntime(values.adapter);
   checkPrecision(runtime, saved.config);
   console.log(describeSaved(saved));

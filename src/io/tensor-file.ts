@@ -1,6 +1,6 @@
 /** Tensors in files, whatever the format: their types, and reading one at a time. */
 import { UserError } from '../errors.js';
-import { fromHalf } from '../tensor/half.js';
+import { fromHalf } from '../float16.js';
 
 /** Number types by the names of safetensors. Half floats are kept as their bits. */
 const ARRAYS = {

@@ -1,5 +1,5 @@
 import { numel, type Shape } from '../tensor/shape.js';
-import { roundToHalf } from '../tensor/half.js';
+import { roundToHalf } from '../float16.js';
 import type { DType } from '../tensor/tensor.js';
 import { type Nd, nd } from './nd.js';
 

@@ -1,7 +1,7 @@
 import { fail } from '../errors.js';
 import type { BufferRange } from '../kernels/recorder.js';
 import type { Runtime } from '../kernels/runtime.js';
-import { fromHalf, toHalf } from './half.js';
+import { fromHalf, toHalf } from '../float16.js';
 import { type Scoped, track, untrack } from './scope.js';
 import { formatShape, numel, quadsPerRow, rowCount, rowWidth, type Shape, storageBytes } from './shape.js';
 import { Storage } from './storage.js';
