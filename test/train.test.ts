@@ -11,6 +11,8 @@ import { trainMetrics, selectionScore } from '../src/train/history.js';
 import { checkData, checkEpochs, resumeNotes } from '../src/train/resume.js';
 import { intersectionOverUnion, LocalisationScore } from '../src/train/localisation.js';
 import { fromFileLayout, toFileLayout } from '../src/train/state-layout.js';
+import { runTraining } from '../src/train/run.js';
+import { claimRunFolder } from '../src/train/run-folder.js';
 import { START } from '../src/train/trainer.js';
 import { weightsHash } from '../src/train/weights-hash.js';
 import { write } from '../src/tensor/create.js';
@@ -119,6 +121,18 @@ t.test('what a resumed run must agree on with its checkpoint', async (t) => {
   t.same(resumeNotes(checkpoint, config('--epochs', '9', '--schedule', 'cosine')), []);
   t.same(resumeNotes(checkpoint, config('--epochs', '12', '--schedule', 'step')), [], 'the same run, only longer');
   t.match(resumeNotes(checkpoint, config('--epochs', '12', '--schedule', 'cosine')), [/over 12 epochs instead of 9/]);
+});
+
+t.test('what is saved between the batches of an epoch can always be resumed', async (t) => {
+  const out = join(folder, 'saved-often');
+  const { release } = claimRunFolder(out, 'synthetic', false);
+  const config = configOf(...TINY, '--train-images', '16', '--test-images', '16', '--batch-size', '4', '--epochs', '1');
+  const often = { options: {}, out, logEvery: 100, saveEveryMinutes: 0, workers: 0, cacheMegabytes: 16, memoryBudgetMegabytes: 0, checkpointing: false, reportImages: 0, debugNan: false };
+  await t.rejects(runTraining(runtime, config, often, null, (trainer) => {
+    trainer['model'].method.evaluate = () => { throw new Error('ended between the last batch and the epoch'); };
+  }), /ended between/);
+  release();
+  t.equal(readCheckpoint(join(out, 'last.safetensors')).position.batch, 3, 'three of four batches');
 });
 
 t.test('the weights hash sees every bit', async (t) => {

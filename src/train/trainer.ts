@@ -101,7 +101,8 @@ export class Trainer {
         await this.save('last', this.epoch, done);
         return false;
       }
-      if (performance.now() - this.lastSave > this.run.saveEveryMinutes * 60_000) await this.save('last', this.epoch, done);
+      // The last batch is saved with the epoch: a position behind it would be one that --resume refuses.
+      if (done < total && performance.now() - this.lastSave > this.run.saveEveryMinutes * 60_000) await this.save('last', this.epoch, done);
     }
     if (done < total) fail(`epoch ${this.epoch + 1} delivered ${done} of ${total} batches: too many images were unreadable`);
     await this.finishEpoch(progress, clock, total);
