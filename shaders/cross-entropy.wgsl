@@ -47,8 +47,7 @@ fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
     part += withinRow(exp4(v), 0.0, q, P.width);
     below += withinRow(v, 0.0, q, P.width);
   }
-  let total = rowSum(part, lane);
-  let logTotal = select(log(total), total, isNan(total));
+  let logTotal = logOf(rowSum(part, lane));
   var meanBelow = 0.0;
   if (P.smoothing != 0.0) { meanBelow = rowSum(below, lane) / f32(P.width); }
   if (row >= P.padded || !isWriter(lane)) { return; }

@@ -36,7 +36,7 @@ fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
   }
   let total = rowSum(part, lane);
   if (!inside) { return; }
-  let logTotal = select(log(total), total, isNan(total));
+  let logTotal = logOf(total);
   for (var q = firstQuad(lane); q < P.quads; q += quadStep()) {
     let v = x[base + q] - highest;
     if (LOGARITHM) { y[base + q] = maskTail(v - logTotal, q, P.width); }

@@ -20,7 +20,10 @@ const LOWEST = -3.4028234663852886e38;
 fn infinity(one: u32) -> f32 {
   return bitcast<f32>(0x7f800000u * one);
 }
-// On some drivers the exponential of NaN is a number.
+// On some drivers exponential and logarithm of NaN are numbers.
 fn exp4(v: vec4f) -> vec4f {
   return select(exp(v), v, isNan4(v));
+}
+fn logOf(v: f32) -> f32 {
+  return select(log(v), v, isNan(v));
 }

@@ -1,6 +1,6 @@
-import { fail } from '../errors.js';
 import { checkpoint } from '../autograd/checkpoint.js';
 import { isGradEnabled, isRecomputing } from '../autograd/tape.js';
+import { fail } from '../errors.js';
 import { add, avgPool2d, batchNorm2d, conv2d, convBatchNorm2d, dropout, type FrozenNorm, globalAvgPool2d, linear, maxPool2d, relu } from '../ops/index.js';
 import type { Pair } from '../ops/conv-shape.js';
 import { Tensor } from '../tensor/tensor.js';

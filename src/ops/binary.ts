@@ -45,8 +45,6 @@ interface Row {
   readonly keeps?: Op['keeps'];
   readonly dtype?: DType;
   readonly fill?: readonly (Fill | undefined)[];
-  /** Comparisons take integers, too. */
-  readonly integers?: boolean;
 }
 
 const shapePairs: readonly (readonly [Shape, Shape])[] = [
@@ -59,10 +57,11 @@ const casesFor = (fill?: Row['fill']): OpCase<None>[] => [
   { name: '2×26×26×768', shapes: [[2, 26, 26, 768], [2, 26, 26, 768]], attrs: {}, bench: true, ...(fill ? { fill } : {}) },
 ];
 
-/** −1 would be NaN as a float, and small numbers would be zero. */
+/** Rows of the same numbers, to be compared with each of them. −1 would be NaN as a float, and small numbers would be zero. */
+const everyPair = (dtype: DType): number[][] => new Array<number[]>(5).fill([0, 1, 2, 2 ** 30, dtype === 'int32' ? -1 : 2 ** 31]);
 const integerCases: OpCase<None>[] = (['int32', 'uint32'] as const).map((dtype) => ({
   name: dtype, shapes: [[5, 5], [5, 1]], attrs: {}, dtypes: [dtype, dtype], gradient: 'none',
-  fill: [[0, 1, 2, 2 ** 30, dtype === 'int32' ? -1 : 2 ** 31]].flatMap((some) => [literal([...some, ...some, ...some, ...some, ...some]), literal(some)]),
+  fill: [literal(everyPair(dtype).flat()), literal(everyPair(dtype)[0]!)],
 }));
 
 /** Constants of the shader for operands that hold integers; refuses two types. */
@@ -71,16 +70,16 @@ const kindOfIntegers = (name: Name, a: Tensor, b: Tensor): Constants => {
   return a.dtype === 'int32' || a.dtype === 'uint32' ? { INTEGERS: 1, UNSIGNED: a.dtype === 'uint32' ? 1 : 0 } : {};
 };
 
+/** Ops without gradient are comparisons, which take integers, too. */
 const binaryOp = (name: Name, row: Row): Op<None> => ({
   name,
-  group: row.backward ? 'Arithmetic' : 'Comparison',
+  ...(row.backward ? { group: 'Arithmetic' } : { group: 'Comparison', takes: ['any'] }),
   precision: 'any',
   infer: ([a, b]) => broadcastShapes(name, a!, b!),
   ...(row.dtype ? { dtype: row.dtype } : {}),
-  ...(row.integers ? { takes: ['any'] } : {}),
   forward: ({ runtime, inputs: [a, b], shape }: Call<None>) => {
     const y = allocate(runtime, shape, name, row.dtype ?? floatOf(a!, b!));
-    launch('forward', name, shape, { a: a!, b: b! }, { y }, row.integers ? kindOfIntegers(name, a!, b!) : {});
+    launch('forward', name, shape, { a: a!, b: b! }, { y }, row.backward ? {} : kindOfIntegers(name, a!, b!));
     return y;
   },
   ...(row.keeps ? { keeps: row.keeps } : {}),
@@ -93,7 +92,7 @@ const binaryOp = (name: Name, row: Row): Op<None> => ({
     return out;
   },
   cost: ([a, b], _, shape) => ({ flops: 0, bytes: bytesOf(a!, b!, shape) }),
-  cases: [...casesFor(row.fill), ...(row.integers ? integerCases : [])],
+  cases: [...casesFor(row.fill), ...(row.backward ? [] : integerCases)],
 });
 
 export const addOp = binaryOp('add', {
@@ -115,7 +114,7 @@ export const minimumOp = binaryOp('minimum', { formula: Math.min, keeps: { input
 
 const few: Fill = (random, count) => Array.from({ length: count }, () => Math.floor(random.next() * 3));
 const comparison = (name: Name, holds: (a: number, b: number) => boolean): Op<None> =>
-  binaryOp(name, { formula: (a, b) => (holds(a, b) ? 1 : 0), backward: null, dtype: 'bool', fill: [few, few], integers: true });
+  binaryOp(name, { formula: (a, b) => (holds(a, b) ? 1 : 0), backward: null, dtype: 'bool', fill: [few, few] });
 
 export const eqOp = comparison('eq', (a, b) => a === b);
 export const neOp = comparison('ne', (a, b) => a !== b);
