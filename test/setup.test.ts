@@ -178,7 +178,7 @@ const NVIDIA = '/usr/local/nvidia/share/vulkan/icd.d/nvidia_icd.json';
 
 /** A machine with these files; a lavapipe manifest announces the Vulkan version given. */
 const machine = (files: string[], { env = {}, lavapipeVersion = '1.4.305', platform = 'linux' }: { env?: Record<string, string>; lavapipeVersion?: string; platform?: string } = {}): Machine => ({
-  env, platform, temporaryFolder: '/tmp',
+  env, platform, homeFolder: '/home/me', temporaryFolder: '/tmp',
   exists: (path) => files.includes(path),
   list: (folder) => files.filter((file) => file.startsWith(`${folder}/`)).map((file) => file.slice(folder.length + 1)),
   read: () => JSON.stringify({ ICD: { api_version: lavapipeVersion } }),
@@ -205,4 +205,13 @@ t.test('the rest of the environment', async (t) => {
   t.match(vulkanEnvironment('', machine([])), { XDG_RUNTIME_DIR: '/tmp', MESA_SHADER_CACHE_DISABLE: 'false' });
   t.same(vulkanEnvironment('', machine([], { env: { XDG_RUNTIME_DIR: '/run/user/1', MESA_SHADER_CACHE_DISABLE: 'true' } })), {}, 'what is set stays');
   t.same(vulkanEnvironment('lavapipe', machine([SWIFTSHADER], { platform: 'darwin' })), {});
+});
+
+t.test('another vector width of lavapipe has a cache of its own', async (t) => {
+  const cache = (env: Record<string, string>) => vulkanEnvironment('', machine([], { env })).MESA_SHADER_CACHE_DIR;
+  t.equal(cache({}), undefined);
+  t.equal(cache({ LP_NATIVE_VECTOR_WIDTH: '512' }), '/home/me/.cache/mesa-512-bits');
+  t.equal(cache({ LP_NATIVE_VECTOR_WIDTH: '128', XDG_CACHE_HOME: '/cache' }), '/cache/mesa-128-bits');
+  t.equal(cache({ LP_NATIVE_VECTOR_WIDTH: '512', MESA_SHADER_CACHE_DIR: '/mine' }), undefined, 'the user\'s own choice stays');
+  t.equal(cache({ LP_NATIVE_VECTOR_WIDTH: '../x' }), undefined);
 });

@@ -2,6 +2,7 @@
 export interface Machine {
   env: Record<string, string | undefined>;
   platform: string;
+  homeFolder: string;
   temporaryFolder: string;
   exists(path: string): boolean;
   list(folder: string): string[];

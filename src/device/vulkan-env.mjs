@@ -1,7 +1,8 @@
 // Which Vulkan drivers the loader sees. Plain JavaScript, because the set-up script needs it before
 // anything is built; its types stand in vulkan-env.d.mts. The only copy of this knowledge.
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { homedir, tmpdir } from 'node:os';
+import { join } from 'node:path';
 
 /** Where Debian's and other packages of Chromium keep SwiftShader's driver manifest. */
 const SWIFTSHADER = [
@@ -23,6 +24,7 @@ const MODERN_LAVAPIPE = 270;
 const realMachine = () => ({
   env: process.env,
   platform: process.platform,
+  homeFolder: homedir(),
   temporaryFolder: tmpdir(),
   exists: existsSync,
   list: (folder) => (existsSync(folder) ? readdirSync(folder) : []),
@@ -60,6 +62,16 @@ const automatic = (machine) => {
 };
 
 /**
+ * Mesa's cache does not tell lavapipe's vector widths apart: with a width that somebody chose, kernels compiled for another
+ * would be run, and compute nonsense. Such a width gets a cache of its own.
+ */
+const cacheOfWidth = ({ env, homeFolder }) => {
+  const width = env.LP_NATIVE_VECTOR_WIDTH ?? '';
+  if (!/^\d+$/.test(width) || env.MESA_SHADER_CACHE_DIR) return {};
+  return { MESA_SHADER_CACHE_DIR: join(env.XDG_CACHE_HOME || join(homeFolder, '.cache'), `mesa-${width}-bits`) };
+};
+
+/**
  * The environment variables that make the Vulkan loader offer the wanted adapter.
  *
  * @param {string} wanted `lavapipe`, `swiftshader`, part of an adapter's name, or '' for the best there is
@@ -75,6 +87,7 @@ export function vulkanEnvironment(wanted, machine = realMachine()) {
     : automatic(machine);
   // Mesa keeps compiled shaders on disk unless told otherwise; on a software adapter that saves most of the second start.
   if (!machine.env.MESA_SHADER_CACHE_DISABLE) variables.MESA_SHADER_CACHE_DISABLE = 'false';
+  Object.assign(variables, cacheOfWidth(machine));
   if (!machine.env.XDG_RUNTIME_DIR) variables.XDG_RUNTIME_DIR = machine.temporaryFolder;
   return variables;
 }
