@@ -23,4 +23,8 @@ const shared = {
 rmSync('dist', { recursive: true, force: true });
 // Split, so that what is imported on demand (image codecs, the report) is loaded on demand.
 await build({ ...shared, splitting: true, entryPoints: [...commands(), 'src/index.ts', 'bench/bench.ts', 'src/data/decode-worker.ts'].filter((f) => existsSync(f)), outdir: 'dist', outbase: 'src', entryNames: '[name]' });
+// For browsers everything comes in one file; a module of Node's in it would stop the build.
+const page = { ...shared, platform: 'browser', target: 'es2022', packages: 'bundle' };
+await build({ ...page, entryPoints: ['src/browser.ts'], outdir: 'dist' });
+await build({ ...page, entryPoints: list('test/browser', '.ts'), outdir: 'dist/test/browser' });
 await build({ ...shared, entryPoints: list('test', '.test.ts'), outdir: 'dist/test', outbase: 'test' });

@@ -34,20 +34,12 @@
  * the optimiser's state belong to their objects. Nothing needs to be closed for the process to end.
  */
 import { openDevice } from './device/node.js';
-import type { TuningTable } from './kernels/gemm-family.js';
-import { Runtime } from './kernels/runtime.js';
-import { defaultRuntime, setDefaultRuntime } from './tensor/create.js';
-import { memoryReport as reportOf, type MemoryReport } from './tensor/storage.js';
+import type { Runtime } from './kernels/runtime.js';
+import { openOn, type RuntimeOptions } from './library.js';
 
-export interface OpenRuntimeOptions {
+export interface OpenRuntimeOptions extends RuntimeOptions {
   /** `lavapipe`, `swiftshader`, or a part of the adapter's name; default: environment `PIPIT_ADAPTER`, else the best. */
   adapter?: string;
-  /** Matrix kernels: `broadcast` (software adapters), `tile` (GPUs), `plain` (anywhere); default: what suits the adapter. */
-  gemm?: 'broadcast' | 'tile' | 'plain';
-  /** Winograd's algorithm for convolutions without stride: `on` wherever possible, `off`; default: where it is faster. */
-  winograd?: 'on' | 'off';
-  /** What `node dist/bench.js --tune` wrote, parsed. */
-  tuning?: TuningTable;
 }
 
 /**
@@ -55,50 +47,7 @@ export interface OpenRuntimeOptions {
  *
  * @throws UserError when there is no adapter, or not the wanted one; the message says what to do
  */
-export const open = async (options: OpenRuntimeOptions = {}): Promise<Runtime> => {
-  const device = await openDevice(options.adapter === undefined ? {} : { adapter: options.adapter });
-  const runtime = new Runtime(device, options);
-  setDefaultRuntime(runtime);
-  return runtime;
-};
+export const open = async ({ adapter, ...options }: OpenRuntimeOptions = {}): Promise<Runtime> =>
+  openOn(await openDevice(adapter === undefined ? {} : { adapter }), options);
 
-/** Where the adapter's memory is, by owner: parameters, gradients, optimiser, activations … */
-export const memoryReport = (runtime: Runtime = defaultRuntime()): MemoryReport => reportOf(runtime);
-
-export { UserError } from './errors.js';
-export { Runtime } from './kernels/runtime.js';
-export { defaultRuntime, setDefaultRuntime, tensor, type TensorOptions, write } from './tensor/create.js';
-export { keep, scope } from './tensor/scope.js';
-export { type DType, Tensor, type TypedArray } from './tensor/tensor.js';
-export type { Shape } from './tensor/shape.js';
-export type { MemoryReport } from './tensor/storage.js';
-
-export * from './ops/index.js';
-export { type Op, run } from './ops/op.js';
-export { ops } from './ops/registry.js';
-
-export { backward, retainGrad } from './autograd/backward.js';
-export { Captured } from './autograd/captured.js';
-export { checkpoint } from './autograd/checkpoint.js';
-export { enableGrad, isGradEnabled, isRecomputing, noGrad } from './autograd/tape.js';
-export { gradcheck, type GradcheckInput, type GradcheckOptions, type GradcheckReport } from './autograd/gradcheck.js';
-
-export { buffer, Module, type ModuleHook, parameter, type StateDict, withModuleHook } from './nn/module.js';
-export { AvgPool2d, BatchNorm2d, Conv2d, type Conv2dLayerOptions, Dropout, freezeBatchNorm, GlobalAvgPool2d, Linear, MaxPool2d, ReLU, Sequential } from './nn/layers.js';
-export { defaultUniform, kaimingNormal, seedInit, truncatedNormal, withoutInit } from './nn/init.js';
-export { GradScaler, type GradScalerOptions, type GradScalerState } from './nn/grad-scaler.js';
-export { AdamW, type AdamWOptions, Optimizer, SGD, type SgdOptions } from './nn/optimizer.js';
-export { learningRate, type ScheduleOptions } from './nn/schedule.js';
-export type { Backbone, BackboneOptions } from './nn/models/backbone.js';
-export { backboneNames, createBackbone } from './nn/models/index.js';
-export { BasicBlock, Bottleneck, ResNet, type ResNetOptions } from './nn/models/resnet.js';
-
-export { attentionCrop, attentionDrop, chooseAttentionMaps } from './wsdan/augment.js';
-export { FeatureCenters } from './wsdan/centers.js';
-export { localiseAndRefine, type Prediction } from './wsdan/localise.js';
-export { MetricSums } from './wsdan/metric-sums.js';
-export { PlainClassifier, WSDAN, type WsdanOutput } from './wsdan/model.js';
-export { defaultWsdan, type WsdanOptions } from './wsdan/options.js';
-export { bilinearAttentionPooling } from './wsdan/pooling.js';
-export { batchOf, type BatchSource } from './wsdan/micro-batches.js';
-export { type StepMetric, stepMetrics, trainMicroBatches, trainStep } from './wsdan/train-step.js';
+export * from './library.js';

@@ -1,61 +1,21 @@
 /** Ten complete WS-DAN training steps against PyTorch in float64: test/reference/wsdan_step_torch.py. */
 import t from 'tap';
 import { worstError } from '../src/autograd/verify.js';
-import { readSafetensors } from '../src/io/safetensors.js';
-import { BasicBlock, ResNet, type ResNetOptions } from '../src/nn/models/resnet.js';
-import { SGD } from '../src/nn/optimizer.js';
-import { tensor } from '../src/tensor/create.js';
-import { scope } from '../src/tensor/scope.js';
 import { toFileLayout } from '../src/train/state-layout.js';
-import { FeatureCenters } from '../src/wsdan/centers.js';
-import { MetricSums } from '../src/wsdan/metric-sums.js';
-import { WSDAN } from '../src/wsdan/model.js';
-import { defaultWsdan } from '../src/wsdan/options.js';
-import { type Draws, stepMetrics, trainStep } from '../src/wsdan/train-step.js';
-import { fillPortable, portableImages, summarise } from './support/portable.js';
+import { summarise } from './support/portable.js';
 import { openRuntime } from './support/runtime.js';
+import { readStepFixture } from './support/step-fixture.js';
+import { StepTraining } from './support/step-training.js';
 
 const runtime = await openRuntime();
-const file = readSafetensors('test/fixtures/wsdan-step-torch.safetensors');
-const meta = <T>(name: string): T => JSON.parse(file.metadata[name]!) as T;
-const numbers = (name: string): Float64Array => Float64Array.from(file.tensors.get(name)!.data as Float64Array, Number);
-
-const [size, batch, classes, attentions] = ['size', 'batch', 'classes', 'maps'].map((name) => meta<number>(name)) as [number, number, number, number];
-const { lr, momentum, weight_decay: weightDecay } = meta<{ lr: number; momentum: number; weight_decay: number }>('sgd');
-const options = { ...defaultWsdan, attentions };
-
-const backbone = new ResNet({ block: BasicBlock, ...meta<Omit<ResNetOptions, 'block'>>('backbone') });
-const model = new WSDAN(backbone, classes, options).nameAll();
-fillPortable(model, meta<string[]>('order'));
-const optimizer = new SGD(model.parameters(), { lr, momentum, weightDecay });
-const centers = new FeatureCenters(runtime, classes, model.featureSize, options);
-const metrics = new MetricSums(runtime, stepMetrics);
-
-/** The map numbers and thresholds that the reference chose. */
-const drawsOf = (step: number): Draws => {
-  const maps = Int32Array.from(numbers('numbers').subarray(step * batch * 2, (step + 1) * batch * 2));
-  const theta = (which: number) => () => tensor(Float32Array.from(numbers('thetas').subarray((2 * step + which) * batch, (2 * step + which + 1) * batch)), [batch]);
-  return { maps: () => tensor(maps, [batch, 2]), cropTheta: theta(0), dropTheta: theta(1) };
-};
-
-const runStep = async (step: number, look: (result: ReturnType<typeof trainStep>) => Promise<void> = async () => {}): Promise<number[]> => {
-  metrics.reset();
-  await scope(async () => {
-    const images = tensor(portableImages(batch, size, 2), [batch, size, size, 3]);
-    const labels = tensor(Int32Array.from(meta<number[]>('labels')), [batch]);
-    optimizer.zeroGrad();
-    const result = trainStep(model, centers, images, labels, options, metrics, { draws: drawsOf(step) });
-    await look(result);
-    optimizer.step();
-  });
-  const sums = await metrics.read();
-  return [sums.lossRaw, sums.lossCrop, sums.lossDrop, sums.lossCenter].map((total) => total / batch);
-};
+const { file, meta, numbers, recipe } = readStepFixture();
+const training = new StepTraining(runtime, recipe);
+const { model, centers } = training;
 
 const relative = (actual: ArrayLike<number>, expected: ArrayLike<number>): number => worstError(actual, expected).error;
 
 t.test('the first step: logits, boxes, losses, gradients, centers, statistics', async (t) => {
-  const terms = await runStep(0, async ({ logits, boxes }) => {
+  const terms = await training.step(0, async ({ logits, boxes }) => {
     for (const name of ['raw', 'crop', 'drop'] as const) {
       const error = relative(await logits[name].data(), numbers(`logits.${name}`));
       // Five convolutions and batch norms, each with a rounding of some 1e-7.
@@ -106,7 +66,7 @@ const bandOf = (step: number): number => Math.min(3e-5, 4 * Math.max(...meta<{ t
 t.test('ten steps of SGD', async (t) => {
   const expected = numbers('terms');
   for (let step = 1; step < 10; step++) {
-    const terms = await runStep(step);
+    const terms = await training.step(step);
     const error = relative(terms, expected.subarray(4 * step, 4 * step + 4));
     t.ok(error < bandOf(step), `step ${step + 1}: ${terms.map((v) => v.toFixed(5)).join(' ')} (${error.toExponential(1)} of ${bandOf(step).toExponential(1)})`);
   }

@@ -77,7 +77,8 @@ export class Device {
   async wait<T>(promise: Promise<T>): Promise<T> {
     let result: T;
     try {
-      result = await (this.report.software ? this.napping(promise) : promise);
+      const { nap } = this.platform;
+      result = await (this.report.software && nap ? napping(promise, nap) : promise);
     } catch (error) {
       // What is found out about the adapter, perhaps a moment later, says more than a promise that fails because of it.
       await nextTick();
@@ -91,18 +92,6 @@ export class Device {
   private async checkAll(): Promise<void> {
     await Promise.all(this.diagnoses);
     this.check();
-  }
-
-  private async napping<T>(promise: Promise<T>): Promise<T> {
-    const start = performance.now();
-    let pending = true;
-    const settled = promise.finally(() => { pending = false; });
-    settled.catch(() => {});
-    while (pending) {
-      this.platform.nap(napAfter(performance.now() - start));
-      await nextTick();
-    }
-    return settled;
   }
 
   /** Resolves when everything submitted so far has been executed. */
@@ -134,6 +123,18 @@ export class Device {
 /** Each look takes some 30 µs of a core from a software adapter's threads; who has waited long may learn of the end a little later. */
 const NAP = { leastMs: 0.3, mostMs: 3, share: 1 / 20 };
 const napAfter = (waitedMs: number): number => Math.min(NAP.mostMs, Math.max(NAP.leastMs, NAP.share * waitedMs));
+
+const napping = async <T>(promise: Promise<T>, nap: (ms: number) => void): Promise<T> => {
+  const start = performance.now();
+  let pending = true;
+  const settled = promise.finally(() => { pending = false; });
+  settled.catch(() => {});
+  while (pending) {
+    nap(napAfter(performance.now() - start));
+    await nextTick();
+  }
+  return settled;
+};
 
 const nextTick = (): Promise<void> =>
   new Promise((resolve) => (typeof setImmediate === 'function' ? setImmediate(resolve) : setTimeout(resolve, 0)));

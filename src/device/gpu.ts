@@ -1,16 +1,14 @@
 /**
- * What the rest of Pipit knows of the platform. `node.ts` provides it on Node; a browser twin
- * provides the same from `navigator.gpu`.
+ * What the rest of Pipit knows of the platform. `node.ts` provides it on Node, `browser.ts` from `navigator.gpu`.
  */
 export interface GpuPlatform {
   readonly adapter: GPUAdapter;
   readonly device: GPUDevice;
   /**
-   * Lets the calling thread sleep for so many milliseconds, or does nothing where that is impossible.
-   * While a promise of Dawn is pending, Node would otherwise spin at 100 % and take a core
-   * from a software adapter.
+   * Lets the calling thread sleep for so many milliseconds. While a promise of Dawn is pending, Node would otherwise
+   * spin at 100 % and take a core from a software adapter; browsers do not.
    */
-  nap(ms: number): void;
+  nap?(ms: number): void;
   /** The object the adapter came from. It must stay alive as long as the device. */
   readonly gpu: GPU;
   /** How many threads the machine runs at the same time. */

@@ -1,0 +1,27 @@
+/**
+ * Pipit in a browser: everything that `index.ts` offers, on the browser's own WebGPU.
+ *
+ * ```html
+ * <script type="module">
+ *   import { open, tensor, matmul } from './dist/browser.js';
+ *
+ *   const runtime = await open();
+ *   const a = tensor([[1, 2], [3, 4]]);
+ *   document.body.textContent = `${runtime.device.report.name}: ${await matmul(a, a).data()}`;
+ * </script>
+ * ```
+ */
+import { type BrowserOptions, openDevice } from './device/browser.js';
+import type { Runtime } from './kernels/runtime.js';
+import { openOn, type RuntimeOptions } from './library.js';
+
+export interface OpenRuntimeOptions extends RuntimeOptions, BrowserOptions {}
+
+/**
+ * Opens the browser's adapter and makes it the one on which tensors are created from now on.
+ *
+ * @throws UserError when the browser has no WebGPU or no adapter; the message says what to do
+ */
+export const open = async ({ software = false, ...options }: OpenRuntimeOptions = {}): Promise<Runtime> => openOn(await openDevice({ software }), options);
+
+export * from './library.js';

@@ -1,0 +1,35 @@
+/** WebGPU as browsers have it. Their adapters clamp every index, and no flag of Dawn's is at hand. */
+import { UserError } from '../errors.js';
+import { Device } from './device.js';
+import { type GpuPlatform, limitsOf, wantedFeatures } from './gpu.js';
+
+export interface BrowserOptions {
+  /** Whether to take the browser's software adapter although there may be a faster one; default false. */
+  software?: boolean;
+}
+
+const requestAdapter = async (software: boolean): Promise<GPUAdapter> => {
+  // TypeScript's types promise it; older browsers, and pages without a secure context, break the promise.
+  const gpu = navigator.gpu as GPU | undefined;
+  if (!gpu) throw new UserError('This page has no WebGPU. Open it over https:// or from localhost, in a current Chrome, Edge, Safari or Firefox.');
+  const best = software ? null : await gpu.requestAdapter({ powerPreference: 'high-performance' });
+  const adapter = best ?? await gpu.requestAdapter({ forceFallbackAdapter: true });
+  if (!adapter) {
+    throw new UserError(`This browser offers no ${software ? 'software adapter' : 'WebGPU adapter'}. Its page about the GPU (chrome://gpu, about:support) says why; ` +
+      'Chrome\'s software adapter needs --enable-unsafe-webgpu --use-webgpu-adapter=swiftshader.');
+  }
+  return adapter;
+};
+
+const openPlatform = async (software: boolean): Promise<GpuPlatform> => {
+  const adapter = await requestAdapter(software);
+  const device = await adapter.requestDevice({ requiredFeatures: wantedFeatures(adapter), requiredLimits: { ...limitsOf(adapter) } });
+  return { adapter, device, gpu: navigator.gpu, threads: navigator.hardwareConcurrency, reopen: () => openPlatform(software) };
+};
+
+/**
+ * Opens the browser's adapter and returns its {@link Device}.
+ *
+ * @throws UserError when there is no WebGPU or no adapter
+ */
+export const openDevice = async ({ software = false }: BrowserOptions = {}): Promise<Device> => new Device(await openPlatform(software));

@@ -1,0 +1,64 @@
+/** What Pipit offers on every platform; `index.ts` (Node) and `browser.ts` add how an adapter is opened there. */
+import type { Device } from './device/device.js';
+import type { TuningTable } from './kernels/gemm-family.js';
+import { Runtime } from './kernels/runtime.js';
+import { defaultRuntime, setDefaultRuntime } from './tensor/create.js';
+import { memoryReport as reportOf, type MemoryReport } from './tensor/storage.js';
+
+/** Choices among kernels. */
+export interface RuntimeOptions {
+  /** Matrix kernels: `broadcast` (software adapters), `tile` (GPUs), `plain` (anywhere); default: what suits the adapter. */
+  gemm?: 'broadcast' | 'tile' | 'plain';
+  /** Winograd's algorithm for convolutions without stride: `on` wherever possible, `off`; default: where it is faster. */
+  winograd?: 'on' | 'off';
+  /** What `node dist/bench.js --tune` wrote, parsed. */
+  tuning?: TuningTable;
+}
+
+/** Makes an adapter the one on which tensors are created from now on. */
+export const openOn = (device: Device, options: RuntimeOptions): Runtime => {
+  const runtime = new Runtime(device, options);
+  setDefaultRuntime(runtime);
+  return runtime;
+};
+
+/** Where the adapter's memory is, by owner: parameters, gradients, optimiser, activations … */
+export const memoryReport = (runtime: Runtime = defaultRuntime()): MemoryReport => reportOf(runtime);
+
+export { UserError } from './errors.js';
+export { Runtime } from './kernels/runtime.js';
+export { defaultRuntime, setDefaultRuntime, tensor, type TensorOptions, write } from './tensor/create.js';
+export { keep, scope } from './tensor/scope.js';
+export { type DType, Tensor, type TypedArray } from './tensor/tensor.js';
+export type { Shape } from './tensor/shape.js';
+export type { MemoryReport } from './tensor/storage.js';
+
+export * from './ops/index.js';
+export { type Op, run } from './ops/op.js';
+export { ops } from './ops/registry.js';
+
+export { backward, retainGrad } from './autograd/backward.js';
+export { Captured } from './autograd/captured.js';
+export { checkpoint } from './autograd/checkpoint.js';
+export { enableGrad, isGradEnabled, isRecomputing, noGrad } from './autograd/tape.js';
+export { gradcheck, type GradcheckInput, type GradcheckOptions, type GradcheckReport } from './autograd/gradcheck.js';
+
+export { buffer, Module, type ModuleHook, parameter, type StateDict, withModuleHook } from './nn/module.js';
+export { AvgPool2d, BatchNorm2d, Conv2d, type Conv2dLayerOptions, Dropout, freezeBatchNorm, GlobalAvgPool2d, Linear, MaxPool2d, ReLU, Sequential } from './nn/layers.js';
+export { defaultUniform, kaimingNormal, seedInit, truncatedNormal, withoutInit } from './nn/init.js';
+export { GradScaler, type GradScalerOptions, type GradScalerState } from './nn/grad-scaler.js';
+export { AdamW, type AdamWOptions, Optimizer, SGD, type SgdOptions } from './nn/optimizer.js';
+export { learningRate, type ScheduleOptions } from './nn/schedule.js';
+export type { Backbone, BackboneOptions } from './nn/models/backbone.js';
+export { backboneNames, createBackbone } from './nn/models/index.js';
+export { BasicBlock, Bottleneck, ResNet, type ResNetOptions } from './nn/models/resnet.js';
+
+export { attentionCrop, attentionDrop, chooseAttentionMaps } from './wsdan/augment.js';
+export { FeatureCenters } from './wsdan/centers.js';
+export { localiseAndRefine, type Prediction } from './wsdan/localise.js';
+export { MetricSums } from './wsdan/metric-sums.js';
+export { PlainClassifier, WSDAN, type WsdanOutput } from './wsdan/model.js';
+export { defaultWsdan, type WsdanOptions } from './wsdan/options.js';
+export { bilinearAttentionPooling } from './wsdan/pooling.js';
+export { batchOf, type BatchSource } from './wsdan/micro-batches.js';
+export { type StepMetric, stepMetrics, trainMicroBatches, trainStep } from './wsdan/train-step.js';
