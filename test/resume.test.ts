@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { readJsonLines } from '../src/io/jsonl.js';
-import { openSafetensors, readSafetensors } from '../src/io/safetensors.js';
+import { openSafetensors, readSafetensors, writeSafetensors } from '../src/io/safetensors.js';
 import type { EpochRecord } from '../src/train/history.js';
 
 const TRAIN = join(dirname(fileURLToPath(import.meta.url)), '..', 'train.js');
@@ -54,7 +54,7 @@ const hasReached = (out: string, epoch: number): boolean => {
 const numbersOf = (out: string): unknown[] =>
   (readJsonLines(join(out, 'metrics.jsonl')) as EpochRecord[]).map(({ epoch, step, lr, train, eval: evaluation }) => ({ epoch, step, lr, train, evaluation }));
 
-const root = t.testdir({});
+const root = t.testdir({ odd: {} });
 const whole = join(root, 'whole');
 const reference = await train([...SMALL, '--out', whole, '--workers', '0']);
 
@@ -131,6 +131,10 @@ t.test('what cannot be meant is refused in a sentence', async (t) => {
   await refused(t, ['--out', whole, '--resume', '--data', root], /--data .*: the data set synthetic is made by Pipit itself and reads no folder; add --dataset folder/);
   await refused(t, ['--out', join(root, 'nothing'), '--resume'], /nothing.*there is no such checkpoint; train first/);
   t.ok(before.equals(readFileSync(join(whole, 'last.safetensors'))), 'the run is untouched');
+  const { tensors, metadata } = readSafetensors(join(whole, 'last.safetensors'));
+  const meta = JSON.parse(metadata.pipit!) as { options: Record<string, unknown> };
+  writeSafetensors(join(root, 'odd', 'last.safetensors'), tensors, { pipit: JSON.stringify({ ...meta, options: { ...meta.options, imageSize: -5 } }) });
+  await refused(t, ['--out', join(root, 'odd'), '--resume'], /odd.last\.safetensors: "imageSize": -5 is not allowed/);
   const broken = join(root, 'broken');
   writeFileSync(broken, 'a file');
   await refused(t, [...SMALL, '--out', broken], /broken cannot be made|broken.*choose another/);

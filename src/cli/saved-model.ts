@@ -11,8 +11,9 @@ import { createMethod, type Method } from '../train/method.js';
 import { inputNotes, loadWeights } from '../train/weights/load-weights.js';
 import { namingTitles } from '../train/weights/naming.js';
 import { interpret, type Weights } from '../train/weights/read-weights.js';
-import { choice, flag, int, number, type OptionValues, parseConfig, parseConfigFile, text } from './options.js';
-import { type ResultOptions, resultOptions, toTrainConfig, trainOptions, withPreset } from './train-options.js';
+import { choice, flag, int, number, type OptionValues, parseConfigFile, text } from './options.js';
+import { savedOptions } from './saved-options.js';
+import { type ResultOptions, toTrainConfig, trainOptions, withPreset } from './train-options.js';
 
 /** What another program's weights do not tell about their network. */
 export const networkOptions = {
@@ -60,25 +61,14 @@ const checkpointPath = ({ checkpoint, out, best }: Values): string => {
   return checkpoint ?? join(out ?? fail('name the weights: --checkpoint FILE, --out DIR for the folder of a run, or --weights FILE for those of another program'), `${best ? 'best' : 'last'}.safetensors`);
 };
 
-/** What describes the network and has no default of its own: every checkpoint must tell it. */
-const NEEDED = ['model', 'imageSize', 'batchSize', 'attentions'] as const;
-
-/** A checkpoint of an earlier version lacks later options; their defaults are what it was trained with. */
-const complete = (path: string, saved: Checkpoint['options']): ResultOptions => {
-  const { values } = parseConfig(resultOptions, path, Object.fromEntries(Object.keys(resultOptions).map((name) => [name, saved[name] ?? null])));
-  const missing = NEEDED.find((name) => values[name] === undefined);
-  if (missing) fail(`${path}: the metadata does not tell the option "${missing}" of training; use another checkpoint`);
-  return values;
-};
-
 type Replaced = Readonly<Partial<ResultOptions>>;
 
 const withReplaced = (options: object, replaced: Replaced): ResultOptions =>
   ({ ...options, ...Object.fromEntries(Object.entries(replaced).filter(([, value]) => value !== undefined)) }) as unknown as ResultOptions;
 
 const ofRun = (path: string, checkpoint: Checkpoint, replaced: Replaced): SavedModel => {
-  const { classes, options, position: { epoch, step }, file } = checkpoint;
-  return { path, weights: interpret(file), config: toTrainConfig(withReplaced(complete(path, options), replaced)), classes, classesKnown: true, epochs: epoch, steps: step };
+  const { classes, position: { epoch, step }, file } = checkpoint;
+  return { path, weights: interpret(file), config: toTrainConfig(withReplaced(savedOptions(checkpoint), replaced)), classes, classesKnown: true, epochs: epoch, steps: step };
 };
 
 const readLines = (path: string): string[] => {

@@ -6,6 +6,7 @@ import { claimRunFolder } from '../train/run-folder.js';
 import { openRuntime } from './open-runtime.js';
 import { kebab, type Parsed, parseOptions, toConfig } from './options.js';
 import { onInterrupt, runCommand } from './run-command.js';
+import { savedOptions } from './saved-options.js';
 import { checkFolder, resultOptions, toTrainConfig, trainOptions, type TrainOptions, withPreset } from './train-options.js';
 
 const spec = {
@@ -26,15 +27,15 @@ const spec = {
 const CHANGEABLE = ['data', 'weights', 'weightsIgnore', 'epochs', 'lr', 'clipGradNorm'];
 
 /** A resumed run takes the options it was saved with; others that were given must agree. */
-const resumedOptions = (parsed: Parsed<typeof trainOptions>, saved: Checkpoint['options']): TrainOptions => {
+const resumedOptions = (parsed: Parsed<typeof trainOptions>, checkpoint: Checkpoint): TrainOptions => {
+  const saved: Readonly<Record<string, unknown>> = savedOptions(checkpoint);
   const values: Record<string, unknown> = { ...parsed.values };
   for (const name of Object.keys(resultOptions)) {
     const given = (parsed.source as Record<string, string>)[name] !== 'default';
     if (given && !CHANGEABLE.includes(name) && JSON.stringify(values[name]) !== JSON.stringify(saved[name])) {
       fail(`--resume: the run was started with --${kebab(name)} ${JSON.stringify(saved[name] ?? 'unset')}, not ${JSON.stringify(values[name])}; leave the option out, or start a new run with another --out`);
     }
-    // A checkpoint of an earlier version lacks later options; their defaults are what it was trained with.
-    if (!given || !CHANGEABLE.includes(name)) values[name] = saved[name] ?? values[name];
+    if (!given || !CHANGEABLE.includes(name)) values[name] = saved[name];
   }
   if (parsed.values.data) checkFolder(values as TrainOptions);
   return values as TrainOptions;
@@ -45,7 +46,7 @@ const train = async (): Promise<number> => {
   const { resume, out: given, dataset } = parsed.values;
   if (resume && !given) fail('--resume needs the folder of the run: add --out DIR');
   const checkpoint = resume ? lastCheckpoint(given!) : null;
-  const options = checkpoint ? resumedOptions(parsed, checkpoint.options) : withPreset(parsed);
+  const options = checkpoint ? resumedOptions(parsed, checkpoint) : withPreset(parsed);
   if (options.debugNan && options.precision === 'mixed') fail('--debug-nan stops at the first infinity, and with --precision mixed the loss scaling meets some on purpose; use it with --precision float32');
   const config = toTrainConfig(options);
   const { path: out, release } = claimRunFolder(given, dataset, resume);
