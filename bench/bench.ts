@@ -8,6 +8,7 @@ import { fail } from '../src/errors.js';
 import type { Runtime } from '../src/kernels/runtime.js';
 import { checkPrecision } from '../src/train/method.js';
 import { barLines, barsOf } from './bars.js';
+import { Canary } from './canary.js';
 import { measureCeiling } from './ceiling.js';
 import { countsDriverTime } from './clock.js';
 import { differences, missingRows, readBenchFile } from './earlier.js';
@@ -15,7 +16,7 @@ import { asJson, checkOutputs, writeFiles } from './files.js';
 import { benchPage } from './html.js';
 import { benchSubject, casesOf, nothingFound, type Settings } from './kernels.js';
 import { describeMachine, loadPerCore, machineLines } from './machine.js';
-import { benchMarkdown, disturbance } from './markdown.js';
+import { benchMarkdown, disturbance, NOISE } from './markdown.js';
 import { type BenchOptions, modeOf, spec, wants } from './options.js';
 import { exactTimestamps } from './pass-timer.js';
 import { profileMarkdown, profileText, type ProfileFile } from './profile-table.js';
@@ -31,9 +32,9 @@ const introduce = ({ machine, ceiling, figure }: BenchFile, repeats: number): st
   ...machineLines(machine),
   `Ceiling of this adapter, measured now: ${ceiling.gflops.toFixed(1)} GFLOP/s of multiply-adds (${ceiling.arithmetic}), ${ceiling.gbs.toFixed(1)} GB/s read and written by a copy (${ceiling.copy}).`,
   figure === 'driver'
-    ? '"driver ms" is the processor time of the driver\'s threads divided by their number, which other work on this machine hardly changes; rates and shares follow from it. "wall ms" is the time by the clock.'
+    ? '"driver ms" is the processor time of the driver\'s threads divided by their number, rates and shares follow from it. "wall ms" is the time by the clock.'
     : '"ms" is the time by the clock.',
-  `Each figure is the median of ${repeats} submits of many runs, after a warm-up, waited for to the end. Every result is compared with a float64 reference before it is timed, GFLOP/s of a convolution count the direct algorithm's operations.`,
+  `Each figure is the median of ${repeats} submits of many runs, after a warm-up, waited for to the end.${figure === 'driver' ? ` ${NOISE}` : ''} Every result is compared with a float64 reference before it is timed, GFLOP/s of a convolution count the direct algorithm's operations.`,
   'Shares above 100 % of memory mean that data stayed in a cache, or that more is read than written: a copy does as much of both.',
 ].join('\n');
 
@@ -54,7 +55,7 @@ const writeBench = ({ json, html, markdown }: BenchOptions, file: BenchFile): vo
 /** Times the subjects one by one; where that ends early, the files hold the rows so far. */
 const timeAll = async (runtime: Runtime, options: BenchOptions, subjects: readonly Subject[], start: BenchFile, before: BenchFile | null): Promise<BenchFile> => {
   const found = nothingFound();
-  const settings: Settings = { parts: options.case ?? [], wanted: wants(options.direction), repeats: options.repeats, ceiling: start.ceiling, before, print: console.log };
+  const settings: Settings = { parts: options.case ?? [], wanted: wants(options.direction), repeats: options.repeats, ceiling: start.ceiling, watch: await Canary.open(runtime), before, print: console.log };
   const saveRows = (): void => {
     console.log(`\nEnded early, after ${found.results.length} rows.`);
     if (found.results.length) writeBench(options, { ...start, ...found, interrupted: true });

@@ -38,6 +38,14 @@ const COPIES: readonly Copy[] = [
 const WORDS = { adjacent: 'side by side', apart: 'a workgroup apart', loop: 'in a loop' } as const;
 const NO_COPY = { QUADS: 1, WORKGROUP, ADJACENT: 0 };
 
+/** Records the copy of x [n, 4] to y. */
+export const recordCopy = (x: Tensor, y: Tensor, { quads: perInvocation, workgroup, how }: Copy): void => {
+  const quads = x.shape[0]!;
+  const constants = { ACCUMULATORS: 1, STEPS: 1, WORKGROUP: workgroup, ADJACENT: how === 'adjacent' ? 1 : 0 };
+  const kernel = how === 'loop' ? shader.kernel('copyLoop', { ...constants, QUADS: 1 }) : shader.kernel('copy', { ...constants, QUADS: perInvocation });
+  dispatch(x.runtime, kernel, { x, y }, { quads, steps: perInvocation, loops: 0, factor: 0, shift: 0 }, linearGrid(Math.ceil(quads / (workgroup * perInvocation))));
+};
+
 /** Enough work for a few milliseconds: a GPU needs thousands of workgroups to be full, a software driver a few. */
 const sizes = (software: boolean) => (software ? { groups: 32, loops: 256, copyBytes: 32 * 2 ** 20 } : { groups: 8192, loops: 256, copyBytes: 256 * 2 ** 20 });
 
@@ -48,7 +56,7 @@ const arithmeticCeiling = async (runtime: Runtime, rounds: number): Promise<Pick
   for (const [accumulators, steps] of VARIANTS) {
     const y = Tensor.allocate(runtime, [quads, 4], 'float32', 'ceiling');
     const kernel = shader.kernel('multiplyAdd', { ACCUMULATORS: accumulators, STEPS: steps, ...NO_COPY });
-    const timing = await measure(runtime, () => dispatch(runtime, kernel, { y }, { quads, steps: 0, loops, factor: 0.999, shift: 0.001 }, linearGrid(groups)), rounds, fastest);
+    const timing = await measure(runtime, () => dispatch(runtime, kernel, { y }, { quads, steps: 0, loops, factor: 0.999, shift: 0.001 }, linearGrid(groups)), rounds, { choose: fastest });
     const gflops = (2 * 4 * quads * loops * accumulators * steps) / figureOf(timing!) / 1e6;
     if (gflops > best.gflops) best = { gflops, arithmetic: `${accumulators} vec4 accumulators, ${steps} steps a loop` };
     y.release();
@@ -63,10 +71,7 @@ const copyCeiling = async (runtime: Runtime, rounds: number): Promise<Pick<Ceili
   const y = Tensor.allocate(runtime, [quads, 4], 'float32', 'ceiling');
   let best = { gbs: 0, copy: '' };
   for (const { quads: perInvocation, workgroup, how } of COPIES) {
-    const constants = { ACCUMULATORS: 1, STEPS: 1, WORKGROUP: workgroup, ADJACENT: how === 'adjacent' ? 1 : 0 };
-    const kernel = how === 'loop' ? shader.kernel('copyLoop', { ...constants, QUADS: 1 }) : shader.kernel('copy', { ...constants, QUADS: perInvocation });
-    const grid = linearGrid(Math.ceil(quads / (workgroup * perInvocation)));
-    const timing = await measure(runtime, () => dispatch(runtime, kernel, { x, y }, { quads, steps: perInvocation, loops: 0, factor: 0, shift: 0 }, grid), rounds, fastest);
+    const timing = await measure(runtime, () => recordCopy(x, y, { quads: perInvocation, workgroup, how }), rounds, { choose: fastest });
     const gbs = (2 * 16 * quads) / figureOf(timing!) / 1e6;
     if (gbs > best.gbs) best = { gbs, copy: `${perInvocation} vec4 an invocation, ${WORDS[how]}, workgroups of ${workgroup}, ${Math.round(bytes / 2 ** 20)} MiB` };
   }

@@ -14,7 +14,20 @@ export interface Timing {
   /** Runs in one submit, and how often that was timed. */
   readonly repeats: number;
   readonly rounds: number;
+  /** The most that a copy beside the rounds took, over its best; 1 where nothing watched. */
+  readonly noise: number;
 }
+
+/** Looks how quiet the machine is; see bench/canary.ts. */
+export interface Watch {
+  /** How many times as long as in the best moment so far a copy takes just now. */
+  noise(): Promise<number>;
+  /** Waits a little for a better moment, or is out of patience. @param tries how often that was done for the same work */
+  waits(tries: number): Promise<boolean>;
+}
+
+/** What a copy beside a quiet round takes at most, over its best: where it takes longer, caches or memory are shared with other work. */
+export const QUIET = 1.1;
 
 /** Long enough for the clock and for one thread's wake-up not to matter. */
 const TARGET_MS = 60;
@@ -61,7 +74,13 @@ export const scriptTime = (): number | null => {
   return existsSync(file) ? Number(readFileSync(file, 'utf8').split(' ')[0]) / 1e6 : null;
 };
 
-const timeOnce = async (runtime: Runtime, work: () => void, repeats: number, countThreads: boolean): Promise<{ wall: number; driver: number }> => {
+interface Round {
+  readonly wall: number;
+  readonly driver: number;
+}
+
+/** Milliseconds of one run, `repeats` of which are submitted and waited for. */
+export const timeOnce = async (runtime: Runtime, work: () => void, repeats: number, countThreads: boolean): Promise<Round> => {
   const before = countThreads ? threadTimes() : new Map<string, number>();
   const { submits } = runtime.recorder.statistics;
   const recording = performance.now();
@@ -87,13 +106,28 @@ const warmUp = async (runtime: Runtime, work: () => void, repeats: number): Prom
   while (performance.now() - start < GPU_WARM_UP_MS) await timeOnce(runtime, work, repeats, false);
 };
 
+/** So many rounds, the quietest of those that the watch's patience allows. */
+const quietRounds = async (time: () => Promise<Round>, rounds: number, watch: Watch | null): Promise<(Round & { readonly noise: number })[]> => {
+  const all: (Round & { readonly noise: number })[] = [];
+  const isQuiet = (): boolean => all.filter(({ noise }) => noise <= QUIET).length >= rounds;
+  const look = async (): Promise<number> => (watch ? await watch.noise() : 1);
+  let before = await look();
+  do {
+    const round = await time();
+    const after = await look();
+    all.push({ ...round, noise: Math.max(before, after) });
+    before = after;
+  } while (all.length < rounds || (watch && !isQuiet() && await watch.waits(all.length - rounds)));
+  return all.sort((a, b) => a.noise - b.noise).slice(0, rounds);
+};
+
 /**
  * Times `work`, which records dispatches: the first run compiles and is thrown away, a second one decides how many
- * go into one submit, then `rounds` submits are timed until they are finished.
+ * go into one submit, then `rounds` submits are timed until they are finished; more where `watch` says that the machine was busy.
  *
  * @returns null when the work consists of no dispatch at all, as where a backward hands its gradient through
  */
-export const measure = async (runtime: Runtime, work: () => void, rounds: number, choose: Choice = median): Promise<Timing | null> => {
+export const measure = async (runtime: Runtime, work: () => void, rounds: number, { choose = median, watch = null }: { choose?: Choice; watch?: Watch | null } = {}): Promise<Timing | null> => {
   const countThreads = countsDriverTime(runtime);
   await runtime.idle();
   await timeOnce(runtime, work, 1, false);
@@ -104,14 +138,9 @@ export const measure = async (runtime: Runtime, work: () => void, rounds: number
   const estimate = Math.max(0.002, countThreads ? second.driver : second.wall);
   const repeats = Math.max(1, Math.min(Math.floor(TARGET_MS / estimate), Math.floor(MOST_DISPATCHES / perRun)));
   if (!runtime.device.report.software) await warmUp(runtime, work, repeats);
-  const walls: number[] = [];
-  const drivers: number[] = [];
-  for (let round = 0; round < rounds; round++) {
-    const { wall, driver } = await timeOnce(runtime, work, repeats, countThreads);
-    walls.push(wall);
-    drivers.push(driver);
-  }
-  return { wallMs: choose(walls), driverMs: countThreads ? choose(drivers) : null, repeats, rounds };
+  const timed = await quietRounds(() => timeOnce(runtime, work, repeats, countThreads), rounds, watch);
+  const chosen = (which: keyof Round): number => choose(timed.map((round) => round[which]));
+  return { wallMs: chosen('wall'), driverMs: countThreads ? chosen('driver') : null, repeats, rounds, noise: Math.max(...timed.map(({ noise }) => noise)) };
 };
 
 /** The figure to judge by: the driver's time where it is known, since shared machines make the clock's meaningless. */

@@ -3,7 +3,7 @@ import { UserError } from '../src/errors.js';
 import type { Runtime } from '../src/kernels/runtime.js';
 import { scope } from '../src/tensor/scope.js';
 import type { Ceiling } from './ceiling.js';
-import { measure } from './clock.js';
+import { measure, type Watch } from './clock.js';
 import { type BenchFile, type Direction, type Result, sameWork, type SmallChecks, toResult } from './results.js';
 import type { Subject } from './subjects.js';
 import { emptyRow, row, wrongRow } from './table.js';
@@ -15,6 +15,7 @@ export interface Settings {
   readonly wanted: (direction: Direction) => boolean;
   readonly repeats: number;
   readonly ceiling: Ceiling;
+  readonly watch: Watch | null;
   /** Earlier figures to compare with. */
   readonly before: BenchFile | null;
   readonly print: (line: string) => void;
@@ -29,14 +30,14 @@ export interface Findings extends Pick<BenchFile, 'checks' | 'wrong' | 'results'
 
 export const nothingFound = (): Findings => ({ checks: [], wrong: [], results: [] });
 
-const timeWork = async (runtime: Runtime, work: Work, name: Pick<Result, 'op' | 'case' | 'direction'>, { repeats, ceiling, before, print }: Settings, found: Findings): Promise<void> => {
+const timeWork = async (runtime: Runtime, work: Work, name: Pick<Result, 'op' | 'case' | 'direction'>, { repeats, ceiling, watch, before, print }: Settings, found: Findings): Promise<void> => {
   const check = await work.check();
   if (check && !(check.error <= check.tolerance)) {
     print(wrongRow(name, check));
     found.wrong.push(`${name.op}, ${name.case}, ${name.direction}`);
     return;
   }
-  const timing = await measure(runtime, work.record, repeats);
+  const timing = await measure(runtime, work.record, repeats, { watch });
   if (!timing) {
     print(emptyRow(name));
     return;

@@ -1,9 +1,9 @@
 /** The figures of a run as Markdown tables. */
 import { type Bar, barsOf, percent, verdict } from './bars.js';
-import { figureOf } from './clock.js';
+import { figureOf, QUIET } from './clock.js';
 import { machineLines } from './machine.js';
 import type { BenchFile, Direction, Result } from './results.js';
-import { milliseconds } from './table.js';
+import { milliseconds, noiseMark } from './table.js';
 
 const table = (head: readonly string[], rows: readonly (readonly string[])[], words = 1): string => [
   `| ${head.join(' | ')} |`, `| ${head.map((_, i) => (i < words ? '---' : '--:')).join(' | ')} |`, ...rows.map((row) => `| ${row.join(' | ')} |`),
@@ -20,17 +20,20 @@ const productTable = ({ results, ceiling }: BenchFile): string => {
   const names = [...new Set(rows.map((r) => `${r.op} ${r.case}`))];
   const cell = (name: string, direction: Direction): string => {
     const found = rows.find((r) => `${r.op} ${r.case}` === name && r.direction === direction);
-    return found ? `${found.gflops.toFixed(1)} (${percent(found.gflops / ceiling.gflops)})` : '–';
+    return found ? `${found.gflops.toFixed(1)} (${percent(found.gflops / ceiling.gflops)})${noiseMark(found)}` : '–';
   };
   return table(['GFLOP/s (share of the multiply-add peak)', 'forward', 'gradInput', 'gradWeight'],
     names.map((name) => [name, cell(name, 'forward'), cell(name, 'gradInput'), cell(name, 'gradWeight')]));
 };
 
 const otherTable = ({ results }: BenchFile): string => table(['kernel', '', 'ms', 'GFLOP/s', 'GB/s', 'of the nearer ceiling'], results.filter((r) => !isProduct(r)).map((r) =>
-  [`${r.op} ${r.case}`, r.direction, milliseconds(figureOf(r)), r.flops ? r.gflops.toFixed(1) : '–', r.gbs.toFixed(1), `${percent(r.share)} of ${r.bound}`]), 2);
+  [`${r.op} ${r.case}`, r.direction, milliseconds(figureOf(r)), r.flops ? r.gflops.toFixed(1) : '–', r.gbs.toFixed(1), `${percent(r.share)} of ${r.bound}${noiseMark(r)}`]), 2);
+
+/** How busy moments of a shared machine are kept out. */
+export const NOISE = `Submits count around which a small copy takes at most ${QUIET} times its best, since other work on the machine takes caches and memory; "~" where no such moment came.`;
 
 const FIGURES = {
-  driver: 'Times are the processor time of the driver\'s threads divided by their number, medians of several submits.',
+  driver: `Times are the processor time of the driver's threads divided by their number, medians of several submits. ${NOISE}`,
   wall: 'Times are by the clock, medians of several submits.',
 };
 

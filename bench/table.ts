@@ -1,4 +1,5 @@
 /** The table as it appears line by line in the terminal. */
+import { QUIET } from './clock.js';
 import { type BenchFile, type Check, type Result, speedUp } from './results.js';
 
 const COLUMNS = [18, 44, 10] as const;
@@ -15,9 +16,12 @@ export const header = (figure: BenchFile['figure'], compared: boolean): string =
 
 export const milliseconds = (ms: number): string => ms.toFixed(ms < 10 ? 3 : 1);
 
+/** Of a figure for which no quiet moment was found. */
+export const noiseMark = ({ noise }: Pick<Result, 'noise'>): string => (noise > QUIET ? ' ~' : '');
+
 /** One line of the table; `before` is the same work in an earlier file, `new` where that has none. */
 export const row = (result: Result, before?: Result | 'new'): string => {
-  const share = `${(100 * result.share).toFixed(0)} % of ${result.bound}`;
+  const share = `${(100 * result.share).toFixed(0)} % of ${result.bound}${noiseMark(result)}`;
   const times = result.driverMs === null ? [milliseconds(result.wallMs)] : [milliseconds(result.driverMs), milliseconds(result.wallMs)];
   const rates = [result.flops ? result.gflops.toFixed(1) : '–', result.gbs.toFixed(1), share];
   return cells([result.op, result.case, result.direction], [...times, ...rates], before === 'new' ? before : before ? change(result, before) : '');

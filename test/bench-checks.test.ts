@@ -2,12 +2,14 @@
 import t from 'tap';
 import { optimizerSubjects } from '../bench/optimizer-work.js';
 import type { Ceiling } from '../bench/ceiling.js';
+import { measure, type Watch } from '../bench/clock.js';
 import { products, sampleIndices } from '../bench/elements.js';
 import { benchSubject, type Settings } from '../bench/kernels.js';
 import { opSubject } from '../bench/subjects.js';
+import { row } from '../bench/table.js';
 import { caseInputs, CaseRandom, inHalf, type OpCase } from '../src/ops/cases.js';
 import { convert } from '../src/ops/convert.js';
-import { affine, conv2dOp, matmulOp, reluOp } from '../src/ops/index.js';
+import { affine, conv2dOp, matmulOp, ones, reluOp } from '../src/ops/index.js';
 import { inceptionLayers } from '../src/ops/inception-shapes.js';
 import { type Nd, nd } from '../src/ops/nd.js';
 import type { Op } from '../src/ops/op.js';
@@ -21,7 +23,7 @@ t.teardown(() => runtime.device.close());
 
 const ceiling: Ceiling = { gflops: 100, arithmetic: '', gbs: 10, copy: '' };
 const lines: string[] = [];
-const settings: Settings = { parts: [], wanted: () => true, repeats: 5, ceiling, before: null, print: (line) => void lines.push(line) };
+const settings: Settings = { parts: [], wanted: () => true, repeats: 5, ceiling, watch: null, before: null, print: (line) => void lines.push(line) };
 
 const flat = ({ shape, data }: Nd, index: readonly number[]): number => data[index.reduce((offset, i, axis) => offset * shape[axis]! + i, 0)]!;
 
@@ -144,6 +146,31 @@ t.test('an op whose small cases fail is not timed at all', async (t) => {
   const { results, wrong } = await benchSubject(runtime, opSubject({ ...matmul, reference, cases: [small, matmulCase] }), settings);
   t.strictSame([results.length, wrong], [0, ['matmul']]);
   t.match(lines[0], /matmul, small: error .* It is not timed; see "node dist\/gradcheck\.js --ops matmul"/);
+});
+
+t.test('what is timed while the machine is busy is timed again, as long as patience lasts', async (t) => {
+  /** Tells the given noises, the last one for ever. */
+  const watching = (noises: number[], patience: number): Watch & { waited: number } => ({
+    waited: 0,
+    noise: () => Promise.resolve(noises.length > 1 ? noises.shift()! : noises[0]!),
+    waits(tries) {
+      this.waited++;
+      return Promise.resolve(tries < patience);
+    },
+  });
+  const timed = (watch: Watch | null) => scope(() => {
+    const x = ones([64], { runtime });
+    return measure(runtime, () => void affine(x, 2, 1), 5, { watch });
+  });
+  const passing = watching([1, 1.05, 3, 3, 1.2, 1], 10);
+  const quiet = (await timed(passing))!;
+  // Rounds lie between two looks each: 1.05, 3, 3, 3, 1.2 at first, then four quiet ones.
+  t.strictSame([quiet.noise, quiet.rounds, passing.waited], [1.05, 5, 4]);
+  const lasting = watching([2], 3);
+  t.strictSame([(await timed(lasting))!.noise, lasting.waited], [2, 4]);
+  t.equal((await timed(null))!.noise, 1);
+  const result = { op: 'relu', case: 'small', direction: 'forward', ...quiet, flops: 0, bytes: 1, gflops: 0, gbs: 1, bound: 'memory', share: 0.5, check: null } as const;
+  t.match([row({ ...result, noise: 2 }), row(result)], [/50 % of memory ~$/, /50 % of memory$/]);
 });
 
 t.test('the optimiser\'s kernels follow their formulas at the default model\'s size', async (t) => {

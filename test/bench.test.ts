@@ -32,7 +32,7 @@ t.teardown(() => runtime.device.close());
 
 const ceiling: Ceiling = { gflops: 100, arithmetic: 'fast', gbs: 10, copy: 'wide' };
 const work = (op: string, name: string, direction: Direction) => ({ op, case: name, direction, check: { how: 'all elements', error: 1e-7, tolerance: 1e-6 } });
-const timing = (ms: number, driverMs: number | null = ms) => ({ wallMs: 2 * ms, driverMs, repeats: 3, rounds: 5 });
+const timing = (ms: number, driverMs: number | null = ms) => ({ wallMs: 2 * ms, driverMs, repeats: 3, rounds: 5, noise: 1 });
 
 /** Work of so many GFLOP and no bytes worth mentioning that took one second. */
 const product = (name: string, direction: Direction, gflop: number): Result => toResult(work('conv2d', name, direction), { flops: gflop * 1e9, bytes: 1e6 }, timing(1000), ceiling);
