@@ -15,7 +15,7 @@ const COPY = { quads: 32, workgroup: 64, how: 'loop' } as const;
 /** To learn what the best is: copies over some seconds, since busy moments last as long. */
 const [LOOKS, BETWEEN_MS] = [40, 50];
 /** Rounds beyond those asked for: of one work, and of a whole run, which a machine that is always busy must not make endless. */
-const [TRIES, TRIES_IN_ALL, PAUSE_MS] = [20, 800, 100];
+const [TRIES, TRIES_IN_ALL, PAUSE_MS] = [40, 1000, 100];
 
 export class Canary implements Watch {
   private best = Infinity;
