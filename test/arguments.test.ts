@@ -5,7 +5,7 @@ import { UserError } from '../src/errors.js';
 import { Conv2d, Linear } from '../src/nn/layers.js';
 import { SGD } from '../src/nn/optimizer.js';
 import {
-  add, argmax, attentionPool, batchNorm2d, cast, conv2d, convBatchNorm2d, cropResize, eq, gatherRows, interpolate, lt, mean, mul, ones, reshape, slice, sum, topKCorrect, zeros,
+  add, argmax, attentionPool, avgPool2d, batchNorm2d, cast, conv2d, convBatchNorm2d, cropResize, eq, gatherRows, interpolate, lt, matmul, mean, mul, ones, pow, reshape, slice, sum, topKCorrect, zeros,
 } from '../src/ops/index.js';
 import { tensor } from '../src/tensor/create.js';
 import { scope } from '../src/tensor/scope.js';
@@ -35,6 +35,15 @@ t.test('what is no float is refused where floats are read, and the other way rou
   for (const fn of [() => add(counts, 1), () => mul(counts, counts), () => sum(counts), () => argmax(counts, 0)]) refused(t, fn, /operand 1 must be float32, but .* is int32; cast\(x, 'float32'\)/);
   refused(t, () => gatherRows(ones([3, 2]), tensor([0, 1])), /gatherRows: operand 2 must be int32/);
   refused(t, () => topKCorrect(ones([2, 3]), tensor([0, 1])), /topKCorrect: operand 2 must be int32/);
+}));
+
+t.test('what is no tensor or no number, and a window without a size', (t) => scope(async () => {
+  const x = ones([1, 4, 4, 3]);
+  refused(t, () => mul(x, undefined as unknown as Tensor), /mul: operand 2 must be a tensor, got undefined/);
+  refused(t, () => matmul(x, [1, 2] as unknown as Tensor), /matmul: operand 2 must be a tensor, got object; tensor\(\.\.\.\) makes one of numbers/);
+  refused(t, () => eq(x, undefined as unknown as Tensor), /eq: operand 2 must be a tensor, got undefined/);
+  refused(t, () => pow(x, undefined as unknown as number), /pow: a number is wanted, got undefined/);
+  refused(t, () => avgPool2d(x, { kernel: 3 } as unknown as { kernelSize: number }), /pooling: kernelSize must say how large a window is/);
 }));
 
 t.test('casts to and from bool', (t) => scope(async () => {

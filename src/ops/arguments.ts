@@ -1,6 +1,20 @@
 import { fail } from '../errors.js';
+import { Tensor } from '../tensor/tensor.js';
 
-/** Refuses a word that is none of an option's. JavaScript's callers have no compiler to tell them. */
+// JavaScript's callers have no compiler to tell them.
+
+/** Refuses what is no tensor. */
+export const checkTensors = (op: string, operands: readonly Tensor[]): void => {
+  const wrong = operands.findIndex((operand) => !(operand instanceof Tensor));
+  if (wrong >= 0) fail(`${op}: operand ${wrong + 1} must be a tensor, got ${typeof operands[wrong]}; tensor(...) makes one of numbers`);
+};
+
+/** Refuses what is no number. */
+export const checkNumbers = (op: string, values: readonly number[]): void => {
+  for (const value of values) if (typeof value !== 'number') fail(`${op}: a number is wanted, got ${typeof value}`);
+};
+
+/** Refuses a word that is none of an option's. */
 export const checkChoice = (op: string, option: string, value: string, choices: readonly string[]): void => {
   if (!choices.includes(value)) fail(`${op}: ${option} must be ${choices.map((choice) => `"${choice}"`).join(' or ')}, got "${value}"`);
 };

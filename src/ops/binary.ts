@@ -2,7 +2,7 @@ import source from '../../shaders/binary.wgsl';
 import type { Constants } from '../kernels/shader.js';
 import { Shader } from '../kernels/shader.js';
 import { broadcastShapes, quadCount, type Shape } from '../tensor/shape.js';
-import { type DType, Tensor } from '../tensor/tensor.js';
+import type { DType, Tensor } from '../tensor/tensor.js';
 import { broadcastDispatch, withoutWalk } from './broadcast.js';
 import { awayFrom, type Fill, literal, type OpCase, uniform } from './cases.js';
 import { checkTypes } from './convert.js';
@@ -127,13 +127,13 @@ type Operand = Tensor | number;
 const apply = (op: Op<None>, a: Tensor, b: Tensor): Tensor => run(op, [a, b], {});
 
 /** a + b with broadcasting; b may be a number. */
-export const add = (a: Tensor, b: Operand): Tensor => (b instanceof Tensor ? apply(addOp, a, b) : affine(a, 1, b));
+export const add = (a: Tensor, b: Operand): Tensor => (typeof b === 'number' ? affine(a, 1, b) : apply(addOp, a, b));
 /** a − b with broadcasting; b may be a number. */
-export const sub = (a: Tensor, b: Operand): Tensor => (b instanceof Tensor ? apply(subOp, a, b) : affine(a, 1, -b));
+export const sub = (a: Tensor, b: Operand): Tensor => (typeof b === 'number' ? affine(a, 1, -b) : apply(subOp, a, b));
 /** a · b with broadcasting; b may be a number. */
-export const mul = (a: Tensor, b: Operand): Tensor => (b instanceof Tensor ? apply(mulOp, a, b) : affine(a, b));
+export const mul = (a: Tensor, b: Operand): Tensor => (typeof b === 'number' ? affine(a, b) : apply(mulOp, a, b));
 /** a / b with broadcasting; b may be a number. */
-export const div = (a: Tensor, b: Operand): Tensor => (b instanceof Tensor ? apply(divOp, a, b) : affine(a, 1 / b));
+export const div = (a: Tensor, b: Operand): Tensor => (typeof b === 'number' ? affine(a, 1 / b) : apply(divOp, a, b));
 /** Element-wise maximum; NaN of either side stays NaN, a tie halves the gradient. */
 export const maximum = (a: Tensor, b: Tensor): Tensor => apply(maximumOp, a, b);
 /** Element-wise minimum; NaN of either side stays NaN, a tie halves the gradient. */

@@ -106,7 +106,7 @@ export const maskedFillOp: Op<FillAttrs> = {
 /** a where the condition is not 0, else b, with broadcasting; a or b may be numbers (PyTorch's `where`). */
 export const where = (condition: Tensor, a: Tensor | number, b: Tensor | number): Tensor => {
   const dtype = a instanceof Tensor ? a.dtype : b instanceof Tensor ? b.dtype : 'float32';
-  const asTensor = (x: Tensor | number): Tensor => (x instanceof Tensor ? x : full([], x, { runtime: condition.runtime, dtype }));
+  const asTensor = (x: Tensor | number): Tensor => (typeof x === 'number' ? full([], x, { runtime: condition.runtime, dtype }) : x);
   const [ifTrue, ifFalse] = [asTensor(a), asTensor(b)];
   checkTypes('where', [ifTrue, ifFalse]);
   return run(whereOp, [condition, ifTrue, ifFalse], {});

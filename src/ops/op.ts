@@ -121,8 +121,8 @@ export const inspectOutput: OutputHook = (op, output) => inspect?.(op, output);
 
 /** Runs an op: types, shape rule, forward, and, where an input wants gradients, the tape. */
 export const run = <A>(op: Op<A>, inputs: readonly Tensor[], attrs: A): Tensor => {
-  const runtime = inputs[0]!.runtime;
   checkTaken(op.name, inputs, op.takes);
+  const { runtime } = inputs[0]!;
   const shape = op.infer(inputs.map((t) => t.shape), attrs);
   // Within another op's forward everything is in the precision of that op.
   const precise = inPrecision(depth > 0 && op.precision === 'half' ? 'any' : op.precision ?? 'float32', inputs);

@@ -186,8 +186,10 @@ const cost: Op<Attrs>['cost'] = ([shape], attrs, out) => {
   return { flops: numel(out) * taps, bytes: bytesOf(shape!, out) };
 };
 
-const windowOf = ({ kernelSize, stride = kernelSize, padding = 0, ceilMode = false }: Pool2dOptions, countIncludePad = true): Window =>
-  ({ kernel: both(kernelSize), stride: both(stride), padding: both(padding), ceilMode, countIncludePad });
+const windowOf = ({ kernelSize, stride = kernelSize, padding = 0, ceilMode = false }: Pool2dOptions, countIncludePad = true): Window => {
+  if (kernelSize === undefined) fail('pooling: kernelSize must say how large a window is: a number, or [rows, columns]');
+  return { kernel: both(kernelSize), stride: both(stride), padding: both(padding), ceilMode, countIncludePad };
+};
 
 const windowRows: readonly (readonly [string, Shape, Pool2dOptions])[] = [
   ['2×2', [2, 4, 6, 15], { kernelSize: 2 }],

@@ -1,6 +1,7 @@
 import { fail } from '../errors.js';
 import { formatShape } from '../tensor/shape.js';
 import { type DType, isFloat, type Tensor } from '../tensor/tensor.js';
+import { checkTensors } from './arguments.js';
 
 /** What an op reads an operand as: floats (bool among them), integers of one type, or bits that it passes on. */
 export type Taken = 'float' | 'int32' | 'uint32' | 'any';
@@ -12,6 +13,7 @@ const fits = (taken: Taken, dtype: DType): boolean =>
 
 /** Refuses operands that the kernel would misread. The last entry holds for all further operands. */
 export const checkTaken = (op: string, operands: readonly Tensor[], taken = FLOATS): void => {
+  checkTensors(op, operands);
   for (let i = 0; i < operands.length; i++) {
     const [wanted, { dtype, label, shape }] = [taken[Math.min(i, taken.length - 1)]!, operands[i]!];
     if (fits(wanted, dtype)) continue;

@@ -2,6 +2,7 @@ import source from '../../shaders/unary.wgsl';
 import { Shader } from '../kernels/shader.js';
 import { quadCount, quadsPerRow, rowWidth, type Shape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
+import { checkNumbers } from './arguments.js';
 import { awayFrom, type Fill, uniform } from './cases.js';
 import { mapNd } from './nd.js';
 import { allocate, bytesOf, dispatch, floatOf, isRagged, type Op, run, stretchesFor } from './op.js';
@@ -112,7 +113,11 @@ export const signedSqrtOp = unaryOp('signedSqrt', {
 });
 export const affineOp = unaryOp('affine', { code: 13, formula: (x, { a, b }) => a * x + b, from: 'nothing', scalars: { a: 1.5, b: -0.25 } });
 
-const apply = (op: Op<Scalars>, x: Tensor, a = 0, b = 0): Tensor => run(op, [x], { a, b });
+const apply = (op: Op<Scalars>, x: Tensor, ...numbers: number[]): Tensor => {
+  checkNumbers(op.name, numbers);
+  const [a = 0, b = 0] = numbers;
+  return run(op, [x], { a, b });
+};
 
 /** −x. */
 export const neg = (x: Tensor): Tensor => apply(negOp, x);
