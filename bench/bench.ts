@@ -16,14 +16,14 @@ import { asJson, checkOutputs, writeFiles } from './files.js';
 import { benchPage } from './html.js';
 import { benchSubject, casesOf, nothingFound, type Settings } from './kernels.js';
 import { describeMachine, loadPerCore, machineLines } from './machine.js';
-import { benchMarkdown, disturbance, NOISE } from './markdown.js';
+import { benchMarkdown, disturbance } from './markdown.js';
 import { type BenchOptions, modeOf, spec, wants } from './options.js';
 import { exactTimestamps } from './pass-timer.js';
 import { profileMarkdown, profileText, type ProfileFile } from './profile-table.js';
 import { profileStep } from './profile.js';
 import type { BenchFile } from './results.js';
 import { chosenSubjects, mixedSubjects, type Subject, withDirection } from './subjects.js';
-import { header } from './table.js';
+import { header, NOISE } from './table.js';
 import { prepareTraining, trainArguments } from './training.js';
 import { tuneToFile } from './tune.js';
 import { measureWarmUp, warmUpLines } from './warm-up.js';
@@ -32,7 +32,7 @@ const introduce = ({ machine, ceiling, figure }: BenchFile, repeats: number): st
   ...machineLines(machine),
   `Ceiling of this adapter, measured now: ${ceiling.gflops.toFixed(1)} GFLOP/s of multiply-adds (${ceiling.arithmetic}), ${ceiling.gbs.toFixed(1)} GB/s read and written by a copy (${ceiling.copy}).`,
   figure === 'driver'
-    ? '"driver ms" is the processor time of the driver\'s threads divided by their number, rates and shares follow from it. "wall ms" is the time by the clock.'
+    ? '"driver ms" is the processor time of the driver\'s threads divided by their number; rates and shares follow from it. "wall ms" is the time by the clock.'
     : '"ms" is the time by the clock.',
   `Each figure is the median of ${repeats} submits of many runs, after a warm-up, waited for to the end.${figure === 'driver' ? ` ${NOISE}` : ''} Every result is compared with a float64 reference before it is timed, GFLOP/s of a convolution count the direct algorithm's operations.`,
   'Shares above 100 % of memory mean that data stayed in a cache, or that more is read than written: a copy does as much of both.',

@@ -5,7 +5,7 @@ import { type Bar, barsOf, percent, verdict } from './bars.js';
 import { machineLines } from './machine.js';
 import type { BenchFile, Result } from './results.js';
 import { roofline } from './roofline.js';
-import { milliseconds } from './table.js';
+import { milliseconds, NOISE, noiseMark } from './table.js';
 
 const numbers = (cells: readonly string[]): string => cells.map((cell) => `<td class="n">${cell}</td>`).join('');
 const heads = (words: readonly string[], numeric: readonly string[]): string =>
@@ -22,7 +22,7 @@ ${bars.map(barRow).join('\n')}
 const checked = ({ check }: Result): string => (check ? `${check.how}, error ${check.error.toExponential(1)}` : 'small cases');
 
 const resultRow = (r: Result): string => `<tr><td>${escapeHtml(r.op)}</td><td>${escapeHtml(r.case)}</td><td>${r.direction}</td><td class="soft">${checked(r)}</td>` +
-  `${numbers([...(r.driverMs === null ? [] : [milliseconds(r.driverMs)]), milliseconds(r.wallMs), r.flops ? r.gflops.toFixed(1) : '–', r.gbs.toFixed(1), `${percent(r.share)} of ${r.bound}`])}</tr>`;
+  `${numbers([...(r.driverMs === null ? [] : [milliseconds(r.driverMs)]), milliseconds(r.wallMs), r.flops ? r.gflops.toFixed(1) : '–', r.gbs.toFixed(1), `${percent(r.share)} of ${r.bound}${noiseMark(r)}`])}</tr>`;
 
 const resultTable = ({ results, figure }: BenchFile): string => `<h2>All kernels</h2><table>
 ${heads(['op', 'case', '', 'checked'], [...(figure === 'driver' ? ['driver ms', 'wall ms'] : ['ms']), 'GFLOP/s', 'GB/s', 'of the nearer ceiling'])}
@@ -30,7 +30,7 @@ ${results.map(resultRow).join('\n')}
 </table>`;
 
 const FIGURES = {
-  driver: 'Rates and shares follow from the processor time of the driver’s threads divided by their number (driver ms), which other work on the machine hardly changes; wall ms is the time by the clock.',
+  driver: `Rates and shares follow from the processor time of the driver’s threads divided by their number (driver ms); wall ms is the time by the clock. ${NOISE}`,
   wall: 'Rates and shares follow from the time by the clock.',
 };
 

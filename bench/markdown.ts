@@ -1,9 +1,9 @@
 /** The figures of a run as Markdown tables. */
 import { type Bar, barsOf, percent, verdict } from './bars.js';
-import { figureOf, QUIET } from './clock.js';
+import { figureOf } from './clock.js';
 import { machineLines } from './machine.js';
 import type { BenchFile, Direction, Result } from './results.js';
-import { milliseconds, noiseMark } from './table.js';
+import { milliseconds, NOISE, noiseMark } from './table.js';
 
 const table = (head: readonly string[], rows: readonly (readonly string[])[], words = 1): string => [
   `| ${head.join(' | ')} |`, `| ${head.map((_, i) => (i < words ? '---' : '--:')).join(' | ')} |`, ...rows.map((row) => `| ${row.join(' | ')} |`),
@@ -28,9 +28,6 @@ const productTable = ({ results, ceiling }: BenchFile): string => {
 
 const otherTable = ({ results }: BenchFile): string => table(['kernel', '', 'ms', 'GFLOP/s', 'GB/s', 'of the nearer ceiling'], results.filter((r) => !isProduct(r)).map((r) =>
   [`${r.op} ${r.case}`, r.direction, milliseconds(figureOf(r)), r.flops ? r.gflops.toFixed(1) : '–', r.gbs.toFixed(1), `${percent(r.share)} of ${r.bound}${noiseMark(r)}`]), 2);
-
-/** How busy moments of a shared machine are kept out. */
-export const NOISE = `Submits count around which a small copy takes at most ${QUIET} times its best, since other work on the machine takes caches and memory; "~" where no such moment came.`;
 
 const FIGURES = {
   driver: `Times are the processor time of the driver's threads divided by their number, medians of several submits. ${NOISE}`,

@@ -16,6 +16,9 @@ export const header = (figure: BenchFile['figure'], compared: boolean): string =
 
 export const milliseconds = (ms: number): string => ms.toFixed(ms < 10 ? 3 : 1);
 
+/** How busy moments of a shared machine are kept out. */
+export const NOISE = `Submits count around which a small copy takes at most ${QUIET} times its best, since other work on the machine takes caches and memory; "~" where no such moment came.`;
+
 /** Of a figure for which no quiet moment was found. */
 export const noiseMark = ({ noise }: Pick<Result, 'noise'>): string => (noise > QUIET ? ' ~' : '');
 

@@ -13,7 +13,7 @@
  */
 import { type BrowserOptions, openDevice } from './device/browser.js';
 import type { Runtime } from './kernels/runtime.js';
-import { openOn, type RuntimeOptions } from './library.js';
+import { openOn, type RuntimeOptions } from './open-on.js';
 
 export interface OpenRuntimeOptions extends RuntimeOptions, BrowserOptions {}
 

@@ -1,26 +1,7 @@
 /** What Pipit offers on every platform; `index.ts` (Node) and `browser.ts` add how an adapter is opened there. */
-import type { Device } from './device/device.js';
-import type { TuningTable } from './kernels/gemm-family.js';
-import { Runtime } from './kernels/runtime.js';
-import { defaultRuntime, setDefaultRuntime } from './tensor/create.js';
+import type { Runtime } from './kernels/runtime.js';
+import { defaultRuntime } from './tensor/create.js';
 import { memoryReport as reportOf, type MemoryReport } from './tensor/storage.js';
-
-/** Choices among kernels. */
-export interface RuntimeOptions {
-  /** Matrix kernels: `broadcast` (software adapters), `tile` (GPUs), `plain` (anywhere); default: what suits the adapter. */
-  gemm?: 'broadcast' | 'tile' | 'plain';
-  /** Winograd's algorithm for convolutions without stride: `on` wherever possible, `off`; default: where it is faster. */
-  winograd?: 'on' | 'off';
-  /** What `node dist/bench.js --tune` wrote, parsed. */
-  tuning?: TuningTable;
-}
-
-/** Makes an adapter the one on which tensors are created from now on. */
-export const openOn = (device: Device, options: RuntimeOptions): Runtime => {
-  const runtime = new Runtime(device, options);
-  setDefaultRuntime(runtime);
-  return runtime;
-};
 
 /** Where the adapter's memory is, by owner: parameters, gradients, optimiser, activations … */
 export const memoryReport = (runtime: Runtime = defaultRuntime()): MemoryReport => reportOf(runtime);

@@ -1,0 +1,21 @@
+import type { Device } from './device/device.js';
+import type { TuningTable } from './kernels/gemm-family.js';
+import { Runtime } from './kernels/runtime.js';
+import { setDefaultRuntime } from './tensor/create.js';
+
+/** Choices among kernels. */
+export interface RuntimeOptions {
+  /** Matrix kernels: `broadcast` (software adapters), `tile` (GPUs), `plain` (anywhere); default: what suits the adapter. */
+  gemm?: 'broadcast' | 'tile' | 'plain';
+  /** Winograd's algorithm for convolutions without stride: `on` wherever possible, `off`; default: where it is faster. */
+  winograd?: 'on' | 'off';
+  /** What `node dist/bench.js --tune` wrote, parsed. */
+  tuning?: TuningTable;
+}
+
+/** Makes an adapter the one on which tensors are created from now on. */
+export const openOn = (device: Device, options: RuntimeOptions): Runtime => {
+  const runtime = new Runtime(device, options);
+  setDefaultRuntime(runtime);
+  return runtime;
+};
