@@ -13,7 +13,7 @@
  */
 import { type BrowserOptions, openDevice } from './device/browser.js';
 import type { Runtime } from './kernels/runtime.js';
-import { openOn, type RuntimeOptions } from './open-on.js';
+import { openOn, type RuntimeOptions } from './tensor/open-on.js';
 
 export interface OpenRuntimeOptions extends RuntimeOptions, BrowserOptions {}
 

@@ -35,7 +35,7 @@
  */
 import { openDevice } from './device/node.js';
 import type { Runtime } from './kernels/runtime.js';
-import { openOn, type RuntimeOptions } from './open-on.js';
+import { openOn, type RuntimeOptions } from './tensor/open-on.js';
 
 export interface OpenRuntimeOptions extends RuntimeOptions {
   /** `lavapipe`, `swiftshader`, or a part of the adapter's name; default: environment `PIPIT_ADAPTER`, else the best. */

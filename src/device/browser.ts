@@ -1,7 +1,7 @@
 /** WebGPU as browsers have it. Their adapters clamp every index, and no flag of Dawn's is at hand. */
 import { UserError } from '../errors.js';
 import { Device } from './device.js';
-import { type GpuPlatform, limitsOf, wantedFeatures } from './gpu.js';
+import { findAdapter, type GpuPlatform, openAdapter } from './gpu.js';
 
 export interface BrowserOptions {
   /** Whether to take the browser's software adapter although there may be a faster one; default false. */
@@ -12,8 +12,7 @@ const requestAdapter = async (software: boolean): Promise<GPUAdapter> => {
   // TypeScript's types promise it; older browsers, and pages without a secure context, break the promise.
   const gpu = navigator.gpu as GPU | undefined;
   if (!gpu) throw new UserError('This page has no WebGPU. Open it over https:// or from localhost, in a current Chrome, Edge, Safari or Firefox.');
-  const best = software ? null : await gpu.requestAdapter({ powerPreference: 'high-performance' });
-  const adapter = best ?? await gpu.requestAdapter({ forceFallbackAdapter: true });
+  const adapter = await findAdapter(gpu, software);
   if (!adapter) {
     throw new UserError(`This browser offers no ${software ? 'software adapter' : 'WebGPU adapter'}. Its page about the GPU (chrome://gpu, about:support) says why; ` +
       'Chrome\'s software adapter needs --enable-unsafe-webgpu --use-webgpu-adapter=swiftshader.');
@@ -23,8 +22,7 @@ const requestAdapter = async (software: boolean): Promise<GPUAdapter> => {
 
 const openPlatform = async (software: boolean): Promise<GpuPlatform> => {
   const adapter = await requestAdapter(software);
-  const device = await adapter.requestDevice({ requiredFeatures: wantedFeatures(adapter), requiredLimits: { ...limitsOf(adapter) } });
-  return { adapter, device, gpu: navigator.gpu, threads: navigator.hardwareConcurrency, reopen: () => openPlatform(software) };
+  return { adapter, device: await openAdapter(adapter), gpu: navigator.gpu, threads: navigator.hardwareConcurrency, reopen: () => openPlatform(software) };
 };
 
 /**

@@ -95,5 +95,13 @@ export type DeviceLimits = Readonly<Record<(typeof LIMITS)[number], number>>;
 export const limitsOf = ({ limits }: { readonly limits: GPUSupportedLimits }): DeviceLimits =>
   Object.fromEntries(LIMITS.map((name) => [name, limits[name]])) as DeviceLimits;
 
-export const wantedFeatures = (adapter: GPUAdapter): GPUFeatureName[] =>
+const wantedFeatures = (adapter: GPUAdapter): GPUFeatureName[] =>
   (['subgroups', 'shader-f16', 'timestamp-query', MATRICES] as GPUFeatureName[]).filter((f) => adapter.features.has(f));
+
+/** The fastest adapter there is, a software one only where there is no other, or where it is asked for. */
+export const findAdapter = async (gpu: GPU, software = false): Promise<GPUAdapter | null> =>
+  (software ? null : await gpu.requestAdapter({ powerPreference: 'high-performance' })) ?? gpu.requestAdapter({ forceFallbackAdapter: true });
+
+/** Opens an adapter with all that Pipit can use of it, and every limit at its maximum: WebGPU's defaults are far below what training needs. */
+export const openAdapter = (adapter: GPUAdapter): Promise<GPUDevice> =>
+  adapter.requestDevice({ requiredFeatures: wantedFeatures(adapter), requiredLimits: { ...limitsOf(adapter) } });

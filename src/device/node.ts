@@ -3,7 +3,7 @@ import { createRequire } from 'node:module';
 import { availableParallelism } from 'node:os';
 import { UserError } from '../errors.js';
 import { Device } from './device.js';
-import { describeAdapter, type GpuPlatform, limitsOf, type OpenOptions, wantedFeatures } from './gpu.js';
+import { describeAdapter, findAdapter, type GpuPlatform, openAdapter, type OpenOptions } from './gpu.js';
 import { prepareVulkanEnvironment } from './vulkan-env.mjs';
 
 /** When the object `create()` returned is collected while its device lives, Node crashes: it stays here for good. */
@@ -19,9 +19,9 @@ const loadDawn = async (): Promise<{ create(flags: string[]): GPU; globals: obje
   }
 };
 
-/** The fastest adapter there is, a software one only where there is no other; refused unless it is the wanted one. */
+/** The adapter that is found; refused unless it is the wanted one. */
 const requestAdapter = async (gpu: GPU, wanted: string): Promise<GPUAdapter> => {
-  const adapter = await gpu.requestAdapter({ powerPreference: 'high-performance' }) ?? await gpu.requestAdapter({ forceFallbackAdapter: true });
+  const adapter = await findAdapter(gpu);
   if (!adapter) {
     throw new UserError('No WebGPU adapter was found: there is neither a GPU with a Vulkan driver nor a software driver.\n' +
       'Run "node scripts/setup.mjs" (as root on Debian it installs a software driver; otherwise it prints the command to run).');
@@ -56,8 +56,7 @@ const dawnFlags = (): string[] => {
 
 const openPlatform = async (gpu: GPU, wanted: string): Promise<GpuPlatform> => {
   const adapter = await requestAdapter(gpu, wanted);
-  // Every limit at its maximum: WebGPU's defaults are far below what training needs.
-  const device = await adapter.requestDevice({ requiredFeatures: wantedFeatures(adapter), requiredLimits: { ...limitsOf(adapter) } });
+  const device = await openAdapter(adapter);
   const platform: GpuPlatform =
     { adapter, device, nap: (ms) => void Atomics.wait(napCell, 0, 0, ms), gpu, threads: availableParallelism(), reopen: () => openPlatform(gpu, wanted) };
   keptAlive.push(platform);

@@ -1,12 +1,12 @@
-import type { Device } from './device/device.js';
-import type { TuningTable } from './kernels/gemm-family.js';
-import { Runtime } from './kernels/runtime.js';
-import { setDefaultRuntime } from './tensor/create.js';
+import type { Device } from '../device/device.js';
+import type { GemmKind, GemmOptions, TuningTable } from '../kernels/gemm-family.js';
+import { Runtime } from '../kernels/runtime.js';
+import { setDefaultRuntime } from './create.js';
 
 /** Choices among kernels. */
 export interface RuntimeOptions {
   /** Matrix kernels: `broadcast` (software adapters), `tile` (GPUs), `plain` (anywhere); default: what suits the adapter. */
-  gemm?: 'broadcast' | 'tile' | 'plain';
+  gemm?: GemmKind;
   /** Winograd's algorithm for convolutions without stride: `on` wherever possible, `off`; default: where it is faster. */
   winograd?: 'on' | 'off';
   /** What `node dist/bench.js --tune` wrote, parsed. */
@@ -14,7 +14,7 @@ export interface RuntimeOptions {
 }
 
 /** Makes an adapter the one on which tensors are created from now on. */
-export const openOn = (device: Device, options: RuntimeOptions): Runtime => {
+export const openOn = (device: Device, options: GemmOptions): Runtime => {
   const runtime = new Runtime(device, options);
   setDefaultRuntime(runtime);
   return runtime;
