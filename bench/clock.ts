@@ -106,9 +106,13 @@ const warmUp = async (runtime: Runtime, work: () => void, repeats: number): Prom
   while (performance.now() - start < GPU_WARM_UP_MS) await timeOnce(runtime, work, repeats, false);
 };
 
+interface WatchedRound extends Round {
+  readonly noise: number;
+}
+
 /** So many rounds, the quietest of those that the watch's patience allows. */
-const quietRounds = async (time: () => Promise<Round>, rounds: number, watch: Watch | null): Promise<(Round & { readonly noise: number })[]> => {
-  const all: (Round & { readonly noise: number })[] = [];
+const quietRounds = async (time: () => Promise<Round>, rounds: number, watch: Watch | null): Promise<WatchedRound[]> => {
+  const all: WatchedRound[] = [];
   const isQuiet = (): boolean => all.filter(({ noise }) => noise <= QUIET).length >= rounds;
   const look = async (): Promise<number> => (watch ? await watch.noise() : 1);
   let before = await look();

@@ -3,10 +3,9 @@ import { Tensor } from '../tensor/tensor.js';
 
 // JavaScript's callers have no compiler to tell them.
 
-/** Refuses what is no tensor. */
-export const checkTensors = (op: string, operands: readonly Tensor[]): void => {
-  const wrong = operands.findIndex((operand) => !(operand instanceof Tensor));
-  if (wrong >= 0) fail(`${op}: operand ${wrong + 1} must be a tensor, got ${typeof operands[wrong]}; tensor(...) makes one of numbers`);
+/** Refuses what is no tensor. @param index of the operand, from 0 */
+export const checkTensor = (op: string, operand: Tensor, index: number): void => {
+  if (!(operand instanceof Tensor)) fail(`${op}: operand ${index + 1} must be a tensor, got ${typeof operand}; tensor(...) makes one of numbers`);
 };
 
 /** Refuses what is no number. */

@@ -3,7 +3,7 @@ import { fail } from '../errors.js';
 import { Shader } from '../kernels/shader.js';
 import { quadCount } from '../tensor/shape.js';
 import { type DType, isFloat, type Tensor } from '../tensor/tensor.js';
-import { checkTensors } from './arguments.js';
+import { checkTensor } from './arguments.js';
 import { allocate, dispatch, floatOf, stretchesFor } from './launch.js';
 
 const shader = new Shader('cast', source);
@@ -32,7 +32,7 @@ export const commonType = (tensors: readonly Tensor[]): DType => (isFloat(tensor
 
 /** Refuses tensors of different types to be brought together; bool and float16 go with float32. */
 export const checkTypes = (op: string, tensors: readonly Tensor[]): void => {
-  checkTensors(op, tensors);
+  tensors.forEach((x, i) => checkTensor(op, x, i));
   const kind = ({ dtype }: Tensor): DType => (dtype === 'bool' || dtype === 'float16' ? 'float32' : dtype);
   const other = tensors.find((x) => kind(x) !== kind(tensors[0]!));
   if (other) fail(`${op}: all tensors must have one type; "${tensors[0]!.label}" is ${tensors[0]!.dtype}, "${other.label}" is ${other.dtype}`);
