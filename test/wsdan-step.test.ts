@@ -8,7 +8,7 @@ import { readStepFixture } from './support/step-fixture.js';
 import { StepTraining } from './support/step-training.js';
 
 const runtime = await openRuntime();
-const { file, meta, numbers, recipe } = readStepFixture();
+const { file, meta, numbers, recipe, bandOf } = readStepFixture();
 const training = new StepTraining(runtime, recipe);
 const { model, centers } = training;
 
@@ -55,13 +55,6 @@ const checkSummaries = async (t: Tap, which: 'gradients' | 'weights', tolerance:
 };
 type Tap = { ok(value: boolean, text: string): boolean; equal(a: number, b: number): boolean };
 const checkAllGradients = (t: Tap): Promise<void> => checkSummaries(t, 'gradients', 1e-5);
-
-/**
- * Each step feeds its rounding back through weights, momentum and batch norm, so that errors grow. How fast, PyTorch's own float32
- * run of the same steps tells: four times its largest error so far is allowed, since one run is one draw of the roundings, and never more than 3e-5. A
- * pixel that changes sides of its threshold moves a box by whole pixels and a loss by about 1e-2, which this does not forgive.
- */
-const bandOf = (step: number): number => Math.min(3e-5, 4 * Math.max(...meta<{ terms: number[] }>('float32').terms.slice(0, step + 1)));
 
 t.test('ten steps of SGD', async (t) => {
   const expected = numbers('terms');

@@ -1,8 +1,9 @@
+import type { GemmKind } from '../../src/kernels/gemm-family.js';
 import type { StepRecipe } from './step-training.js';
 
 /** What a page shall do; see test/browser/page.ts. */
 export interface PageTask {
-  readonly gemm?: 'broadcast' | 'tile' | 'plain';
+  readonly gemm?: GemmKind;
   /** Names of the ops to prove; default all. */
   readonly only?: readonly string[];
   /** Whose steps to train, and how many of them. */
