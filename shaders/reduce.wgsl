@@ -10,7 +10,7 @@ struct Params {
   outer: u32,         // rows before the reduced axes
   length: u32,        // reduced: rows (columns kernel) or elements of a row (rows kernel)
   quads: u32,         // vec4f behind the reduced axes (columns kernel), or of a row
-  splits: u32,        // the reduced rows are cut into this many partial results
+  splits: u32,        // the reduced rows (columns kernel), or a row (rows kernel), are cut into this many partial results
   width: u32,         // logical row length
   scale: f32,
   accumulate: u32,    // columns kernel: 1 adds to y instead of replacing it
@@ -56,6 +56,23 @@ fn inColumn(v: vec4f, quad: u32) -> vec4f {
   return maskTail(v, quad % ((P.width + 3u) / 4u), P.width);
 }
 
+// Rows that are summed by themselves first: many numbers one after the other would lose digits.
+const BLOCK = 128u;
+
+// The rows first to end of a column; a whole block starts from its first row, as nothing is as neutral as a value.
+fn block(base: u32, first: u32, end: u32) -> vec4f {
+  var total = x[base + first * P.quads];
+  var r = first + 1u;
+  // Several rows a turn: a turn costs as much as a load.
+  for (; r + 3u < end; r += 4u) {
+    let at = base + r * P.quads;
+    let pair = combine(x[at], x[at + P.quads]);
+    total = combine(total, combine(pair, combine(x[at + 2u * P.quads], x[at + 3u * P.quads])));
+  }
+  for (; r < end; r++) { total = combine(total, x[base + r * P.quads]); }
+  return total;
+}
+
 @compute @workgroup_size(64)
 fn columns(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
   let lane = local.x;
@@ -63,18 +80,7 @@ fn columns(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
   let mine = columnOf(i);
   if (mine.outer >= P.outer) { return; }
   var total = start();
-  var r = mine.first;
-  if (r < mine.end) {
-    total = x[mine.base + r * P.quads];
-    r++;
-  }
-  // Several rows a turn: a turn costs as much as a load.
-  for (; r + 3u < mine.end; r += 4u) {
-    let at = mine.base + r * P.quads;
-    let pair = combine(x[at], x[at + P.quads]);
-    total = combine(total, combine(pair, combine(x[at + 2u * P.quads], x[at + 3u * P.quads])));
-  }
-  for (; r < mine.end; r++) { total = combine(total, x[mine.base + r * P.quads]); }
+  for (var first = mine.first; first < mine.end; first += BLOCK) { total = combine(total, block(mine.base, first, min(first + BLOCK, mine.end))); }
   var result = inColumn(total * P.scale, mine.quad);
   if (P.accumulate == 1u) { result += y[i]; }
   y[i] = result;
@@ -95,15 +101,19 @@ fn ties(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 
 var<workgroup> lanes: array<vec4f, 64>;
 
-// [outer, width] -> [outer, 1]: a workgroup reduces one row.
+// [outer, width] -> [outer, splits, 1]: a workgroup reduces a part of a row.
 @compute @workgroup_size(64)
 fn rows(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
   let lane = local.x;
-  let row = linearWorkgroup(group, groups);
+  let i = linearWorkgroup(group, groups);
+  let mine = cellOf(i, P.splits);
+  let row = mine.row;
   let inside = row < P.outer;
   var total = start();
   if (inside) {
-    for (var q = lane; q < P.quads; q += 64u) {
+    let per = (P.quads + P.splits - 1u) / P.splits;
+    let end = min((mine.column + 1u) * per, P.quads);
+    for (var q = mine.column * per + lane; q < end; q += 64u) {
       let element = vec4u(q * 4u) + vec4u(0u, 1u, 2u, 3u);
       total = combine(total, select(start(), x[row * P.quads + q], element < vec4u(P.width)));
     }
@@ -117,7 +127,7 @@ fn rows(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   if (inside && lane == 0u) {
     let v = lanes[0];
     let pair = combine(vec4f(v.x, v.y, 0.0, 0.0), vec4f(v.z, v.w, 0.0, 0.0));
-    y[row] = vec4f(combine(pair, pair.yxzw).x * P.scale, 0.0, 0.0, 0.0);
+    y[i] = vec4f(combine(pair, pair.yxzw).x * P.scale, 0.0, 0.0, 0.0);
   }
 }
 

@@ -147,6 +147,8 @@ export const einsumOp: Op<Attrs> = {
     const sizes = sizesOf(equation, parse(equation), shapes);
     return { flops: 2 * numel([...sizes.values()]), bytes: bytesOf(...shapes, out) };
   },
+  // Each operand's gradient is a sum of as many products.
+  backwardCost: (shapes, { equation }) => ({ flops: 4 * numel([...sizesOf(equation, parse(equation), shapes).values()]) }),
   cases: [...CASES.map((c) => caseOf(c)), caseOf(['ijkm,ijkn->imn', [12, 26, 26, 32], [12, 26, 26, 768]], true), caseOf(['imjk,injk->imn', [12, 32, 26, 26], [12, 768, 26, 26]], true)],
 };
 

@@ -5,6 +5,7 @@ import { Shader } from '../kernels/shader.js';
 import { formatShape, numel, quadCount, quadsPerRow, rowWidth, type Shape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { closeBy, distinct, type OpCase } from './cases.js';
+import { convert } from './convert.js';
 import { type Nd, nd } from './nd.js';
 import { allocate, type BackwardCall, bytesOf, type Call, dispatch, floatOf, gridFor, type Op, run } from './op.js';
 import { mean } from './reduce.js';
@@ -129,6 +130,9 @@ const adaptive = <F, B>(forward: (call: Call<Attrs>) => F, backward: (call: Back
   backward: (call: BackwardCall<Adaptive>): B => backward({ ...call, attrs: asWindows(call.shapes[0]!, call.attrs) }),
 });
 
+const adaptiveAverage = adaptive(averageForward, averageBackward);
+const isWhole = ({ output: [oh, ow] }: Adaptive): boolean => oh === 1 && ow === 1;
+
 interface Span {
   /** Positions of one axis inside the image, and the window's length as it counts with padding. */
   readonly inside: readonly number[];
@@ -220,7 +224,7 @@ const bench = <A>(name: string, shape: Shape, attrs: A): OpCase<A> => ({ name, s
 
 const adaptiveCases = (max: boolean): OpCase<Adaptive>[] => {
   const rows: [string, Shape, [number, number]][] = [
-    ['even parts', [2, 4, 6, 15], [2, 3]], ['ragged parts', [1, 7, 5, 5], [3, 2]], ['to 1×1', [2, 5, 3, 6], [1, 1]],
+    ['even parts', [2, 4, 6, 15], [2, 3]], ['ragged parts', [1, 7, 5, 5], [3, 2]], ['to 1×1', [2, 5, 3, 6], [1, 1]], ['large, to 1×1', [2, 31, 33, 6], [1, 1]],
     ['to more pixels', [1, 2, 3, 2], [5, 4]], ['size 1', [1, 1, 1, 1], [1, 1]], ['many channels', [2, 9, 8, 33], [4, 5]],
   ];
   return [
@@ -244,7 +248,9 @@ export const adaptiveMaxPool2dOp: Op<Adaptive> = {
   reference: reference(inferAdaptive('adaptiveMaxPool2d'), 'max'), cost, cases: adaptiveCases(true),
 };
 export const adaptiveAvgPool2dOp: Op<Adaptive> = {
-  name: 'adaptiveAvgPool2d', group: 'Pooling', precision: 'any', infer: inferAdaptive('adaptiveAvgPool2d'), ...adaptive(averageForward, averageBackward),
+  name: 'adaptiveAvgPool2d', group: 'Pooling', precision: 'any', infer: inferAdaptive('adaptiveAvgPool2d'), ...adaptiveAverage,
+  // Over a whole image it is a reduction, whose sums are shared out and keep their digits.
+  forward: (call) => (isWhole(call.attrs) ? convert(mean(call.inputs[0]!, [1, 2], true), floatOf(call.inputs[0]!)) : adaptiveAverage.forward(call)),
   reference: reference(inferAdaptive('adaptiveAvgPool2d'), 'average'), cost, cases: adaptiveCases(false),
 };
 

@@ -24,6 +24,8 @@ interface Attrs {
 /** With one item per invocation, work for a device; beyond it splitting the reduced axis costs more than it gives. */
 const TARGET_INVOCATIONS = 4096;
 const ROWS_PER_SPLIT = 32;
+/** vec4f of a row for one workgroup: one that adds more loses digits, and leaves the rest of the device idle. */
+const QUADS_PER_PART = 4096;
 
 const withAxes = (shape: Shape, axes: readonly number[], keepdim: boolean): Shape =>
   keepdim ? shape.map((size, i) => (axes.includes(i) ? 1 : size)) : shape.filter((_, i) => !axes.includes(i));
@@ -67,11 +69,11 @@ const reduceColumns = (kind: Kind, x: Tensor, from: number, to: number, scale: n
 
 const reduceRows = (kind: Kind, x: Tensor, scale: number): Tensor => {
   const { shape, runtime } = x;
-  const y = allocate(runtime, [...shape.slice(0, -1), 1], kind);
-  const outer = quadCount(shape) / quadsPerRow(shape);
-  dispatch(runtime, shader.kernel('rows', { OP: CODES[kind] }), { x, y },
-    { outer, length: rowWidth(shape), quads: quadsPerRow(shape), splits: 1, width: rowWidth(shape), scale, accumulate: 0 }, linearGrid(outer));
-  return y;
+  const [outer, quads, width] = [quadCount(shape) / quadsPerRow(shape), quadsPerRow(shape), rowWidth(shape)];
+  const splits = Math.ceil(quads / QUADS_PER_PART);
+  const parts = allocate(runtime, [outer, splits, 1], kind);
+  dispatch(runtime, shader.kernel('rows', { OP: CODES[kind] }), { x, y: parts }, { outer, length: width, quads, splits, width, scale, accumulate: 0 }, linearGrid(outer * splits));
+  return reshape(splits === 1 ? parts : reduceColumns(kind, parts, 1, 2, 1), [...shape.slice(0, -1), 1]);
 };
 
 /** Reduces groups of neighbouring axes one after the other, keeping the dimensions. */
@@ -119,7 +121,7 @@ const cases = (kind: 'linear' | 'extremum'): OpCase<Attrs>[] => {
   const rows: [string, Shape, number[], boolean][] = [
     ['all', [3, 4, 5], [0, 1, 2], false], ['last', [3, 4, 5], [2], false], ['last kept', [3, 6], [1], true], ['first', [7, 3], [0], false],
     ['middle', [2, 3, 2, 5], [1, 2], false], ['first and last', [3, 2, 5], [0, 2], false], ['spread apart', [2, 3, 2, 3], [0, 2], true],
-    ['size-1 axes', [1, 4, 1], [0, 2], false], ['many rows', [300, 6], [0], false], ['long row', [3, 517], [1], false],
+    ['size-1 axes', [1, 4, 1], [0, 2], false], ['many rows', [300, 6], [0], false], ['rows in blocks', [300, 4, 1000], [0], false], ['long row', [3, 517], [1], false], ['row in parts', [2, 40_003], [1], false],
   ];
   return [
     ...rows.map(([name, shape, axes, keepdim]) => ({ name, shapes: [shape], attrs: { axes, keepdim }, ...filled(distinct()) })),
