@@ -2,10 +2,11 @@
 import t from 'tap';
 import { backward } from '../src/autograd/backward.js';
 import { UserError } from '../src/errors.js';
-import { Conv2d, Linear } from '../src/nn/layers.js';
-import { SGD } from '../src/nn/optimizer.js';
+import { BatchNorm2d, Conv2d, Linear } from '../src/nn/layers.js';
+import { AdamW, SGD } from '../src/nn/optimizer.js';
 import {
-  add, argmax, attentionPool, avgPool2d, batchNorm2d, cast, conv2d, convBatchNorm2d, cropResize, eq, gatherRows, interpolate, lt, matmul, mean, mul, ones, pow, reshape, slice, sum, topKCorrect, zeros,
+  adaptiveAvgPool2d, add, argmax, attentionPool, avgPool2d, batchNorm2d, cast, cat, conv2d, convBatchNorm2d, cropResize, eq, expand, gatherRows, interpolate, lt, matmul, maxPool2d, mean, mul, ones, permute, pow,
+  reshape, slice, sum, topKCorrect, zeros,
 } from '../src/ops/index.js';
 import { tensor } from '../src/tensor/create.js';
 import { scope } from '../src/tensor/scope.js';
@@ -43,7 +44,38 @@ t.test('what is no tensor or no number, and a window without a size', (t) => sco
   refused(t, () => matmul(x, [1, 2] as unknown as Tensor), /matmul: operand 2 must be a tensor, got object; tensor\(\.\.\.\) makes one of numbers/);
   refused(t, () => eq(x, undefined as unknown as Tensor), /eq: operand 2 must be a tensor, got undefined/);
   refused(t, () => pow(x, undefined as unknown as number), /pow: a number is wanted, got undefined/);
-  refused(t, () => avgPool2d(x, { kernel: 3 } as unknown as { kernelSize: number }), /pooling: kernelSize must say how large a window is/);
+  refused(t, () => avgPool2d(x, { kernel: 3 } as unknown as { kernelSize: number }), /pooling: the options must say kernelSize, as in \{ kernelSize: … \}/);
+}));
+
+t.test('what JavaScript lets out or puts in the wrong place', (t) => scope(async () => {
+  const [x, w] = [ones([1, 4, 4, 3]), ones([1, 1, 3, 2])];
+  const missing = undefined as never;
+  refused(t, () => interpolate(x, missing), /interpolate: the options must say size/);
+  refused(t, () => cropResize(x, ones([1, 4]), missing), /cropResize: the options must say size/);
+  refused(t, () => maxPool2d(x, missing), /pooling: the options must say kernelSize/);
+  refused(t, () => adaptiveAvgPool2d(x, missing), /adaptiveAvgPool2d: output size undefined must hold integers of at least 1/);
+  refused(t, () => batchNorm2d(x, ones([3]), ones([3]), ones([3]), zeros([3]), missing), /batchNorm2d: the options must say training/);
+  refused(t, () => new SGD([ones([2]).requiresGrad_()], { learningRate: 1 } as never), /SGD: the options must say lr/);
+  refused(t, () => new AdamW([ones([2]).requiresGrad_()], missing), /optimizer: the options must say lr/);
+  refused(t, () => conv2d(x, missing), /conv2d: operand 2 must be a tensor, got undefined/);
+  refused(t, () => conv2d(x, w, { stride: 2 } as never), /conv2d: operand 3 must be a tensor, got object/);
+  refused(t, () => reshape(x, missing), /reshape: the shape must be a list such as \[2, 3\], got undefined/);
+  refused(t, () => reshape(x, 48 as never), /reshape: the shape must be a list such as \[2, 3\], got 48/);
+  refused(t, () => expand(x, 4 as never), /expand: the shape must be a list/);
+  refused(t, () => permute(x, missing), /permute: the axes must be a list/);
+  refused(t, () => slice(x, 1 as never), /slice: the starts must be a list/);
+  refused(t, () => zeros(3 as never), /full: the shape must be a list such as \[2, 3\], got 3/);
+  refused(t, () => sum(x, { dim: 1 } as never), /sum: axes must be a list such as \[2, 3\], got object/);
+  refused(t, () => cat(x as never), /cat: the tensors must be a list/);
+  refused(t, () => new Linear(3, missing), /Linear: features \[3, \] must hold integers of at least 1/);
+  refused(t, () => new Conv2d(3, 4, missing), /Conv2d: kernelSize undefined must hold integers of at least 1/);
+  refused(t, () => new BatchNorm2d(2.5), /BatchNorm2d: channels \[2.5\] must hold integers of at least 1/);
+}));
+
+t.test('one number for both sides of an image', (t) => scope(async () => {
+  const x = ones([1, 4, 4, 3]);
+  t.same(interpolate(x, { size: 7 }).shape, [1, 7, 7, 3]);
+  t.same(cropResize(x, tensor([[0, 0, 2, 3]]), { size: 5 }).shape, [1, 5, 5, 3]);
 }));
 
 t.test('casts to and from bool', (t) => scope(async () => {

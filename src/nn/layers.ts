@@ -2,7 +2,8 @@ import { checkpoint } from '../autograd/checkpoint.js';
 import { isGradEnabled, isRecomputing } from '../autograd/tape.js';
 import { fail } from '../errors.js';
 import { add, avgPool2d, batchNorm2d, conv2d, convBatchNorm2d, dropout, type FrozenNorm, globalAvgPool2d, linear, maxPool2d, relu } from '../ops/index.js';
-import type { Pair } from '../ops/conv-shape.js';
+import { checkIntegers } from '../ops/arguments.js';
+import { type Pair, pair } from '../ops/conv-shape.js';
 import { Tensor } from '../tensor/tensor.js';
 import { constant, defaultUniform } from './init.js';
 import { type AnyModule, buffer, isObserved, Module, type Named, parameter } from './module.js';
@@ -32,7 +33,10 @@ export class Conv2d extends Module<[Tensor, Behind?]> {
 
   constructor(inChannels: number, outChannels: number, kernelSize: number | Pair, readonly options: Conv2dLayerOptions = {}) {
     super();
-    const [kh, kw] = typeof kernelSize === 'number' ? [kernelSize, kernelSize] : kernelSize;
+    checkIntegers('Conv2d', 'channels', [inChannels, outChannels], 1);
+    const kernel = pair(kernelSize);
+    checkIntegers('Conv2d', 'kernelSize', kernel, 1);
+    const [kh, kw] = kernel;
     const { groups = 1 } = options;
     if (inChannels % groups !== 0 || outChannels % groups !== 0) fail(`Conv2d: ${inChannels} input and ${outChannels} output channels must both be multiples of ${groups} groups`);
     const shape = [kh, kw, inChannels / groups, outChannels];
@@ -53,6 +57,7 @@ export class Linear extends Module {
 
   constructor(inFeatures: number, outFeatures: number, options: { bias?: boolean } = {}) {
     super();
+    checkIntegers('Linear', 'features', [inFeatures, outFeatures], 1);
     this.weight = parameter([inFeatures, outFeatures], defaultUniform([inFeatures, outFeatures]));
     this.bias = options.bias === false ? null : parameter([outFeatures], defaultUniform([outFeatures], inFeatures));
   }
@@ -75,6 +80,7 @@ export class BatchNorm2d extends Module<[Tensor, Behind?]> {
 
   constructor(channels: number, private readonly options: { eps?: number; momentum?: number; activation?: 'none' | 'relu' } = {}) {
     super();
+    checkIntegers('BatchNorm2d', 'channels', [channels], 1);
     this.activation = options.activation ?? 'none';
     this.weight = parameter([channels], constant([channels], 1));
     this.bias = parameter([channels], constant([channels], 0));

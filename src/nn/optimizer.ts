@@ -2,6 +2,7 @@ import { fail } from '../errors.js';
 import { repeated } from '../kernels/capture.js';
 import { liveNumber } from '../kernels/params.js';
 import { adamWStep, clearAutocastCache, clipScale, fill_, globalNorm, sgdStep } from '../ops/index.js';
+import { given } from '../ops/arguments.js';
 import type { Clipping } from '../ops/grad-scaler.js';
 import { keep, scope } from '../tensor/scope.js';
 import { withOwner } from '../tensor/storage.js';
@@ -43,6 +44,7 @@ export abstract class Optimizer {
   /** @param stateNames vectors of the parameters' size that the optimiser keeps */
   protected constructor(parameters: readonly Tensor[], protected readonly common: CommonOptions, stateNames: readonly string[]) {
     if (parameters.length === 0) fail('optimizer: there are no parameters to train');
+    given('optimizer', common, 'lr');
     if (!(common.lr > 0)) fail(`optimizer: lr must be above 0, got ${common.lr}`);
     this.lr = common.lr;
     this.buffers = flatten(parameters.filter((p) => p.requiresGrad));
@@ -102,7 +104,7 @@ export interface SgdOptions extends CommonOptions {
 /** Stochastic gradient descent with PyTorch's semantics: g += wd·w; v = μ·v + g; w −= lr·v. */
 export class SGD extends Optimizer {
   constructor(parameters: readonly Tensor[], private readonly options: SgdOptions) {
-    super(parameters, options, options.momentum ? ['momentum'] : []);
+    super(parameters, given('SGD', options, 'lr'), options.momentum ? ['momentum'] : []);
   }
 
   protected override update({ weights, gradients }: FlatBuffer, vector: (name: string) => Tensor, gradScale: Tensor | undefined): void {

@@ -1,4 +1,5 @@
 import { fail } from '../errors.js';
+import { formatShape } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
 
 // JavaScript's callers have no compiler to tell them.
@@ -13,12 +14,20 @@ export const checkNumbers = (op: string, values: readonly number[]): void => {
   for (const value of values) if (typeof value !== 'number') fail(`${op}: a number is wanted, got ${typeof value}`);
 };
 
+/** Options, refused where they lack what has no default. */
+export const given = <T extends object>(op: string, options: T, ...needed: readonly (keyof T & string)[]): T => {
+  const missing = needed.find((name) => ((options as T | null | undefined)?.[name] ?? null) === null);
+  if (missing) fail(`${op}: the options must say ${missing}, as in { ${missing}: … }`);
+  return options;
+};
+
 /** Refuses a word that is none of an option's. */
 export const checkChoice = (op: string, option: string, value: string, choices: readonly string[]): void => {
   if (!choices.includes(value)) fail(`${op}: ${option} must be ${choices.map((choice) => `"${choice}"`).join(' or ')}, got "${value}"`);
 };
 
-/** Refuses numbers that are no integers of at least `least`. */
+/** Refuses a list whose numbers are no integers of at least `least`. */
 export const checkIntegers = (op: string, option: string, values: readonly number[], least: number): void => {
-  if (!values.every((value) => Number.isInteger(value) && value >= least)) fail(`${op}: ${option} [${values.join(', ')}] must hold integers of at least ${least}`);
+  const listed = Array.isArray(values);
+  if (!listed || !values.every((value) => Number.isInteger(value) && value >= least)) fail(`${op}: ${option} ${listed ? formatShape(values) : String(values)} must hold integers of at least ${least}`);
 };

@@ -1,7 +1,7 @@
 import { fail } from '../errors.js';
 import { formatShape, sameShape, type Shape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { checkChoice, checkIntegers } from './arguments.js';
+import { checkChoice, checkIntegers, checkTensor } from './arguments.js';
 
 export type Pair = readonly [number, number];
 
@@ -31,6 +31,8 @@ const checkAttrs = ({ stride, padding, dilation, groups, activation = 'none' }: 
 
 /** Refuses a bias that is no line and a residual that is no image: the ops tell the two apart by that. */
 export const checkAdded = (op: string, bias: Tensor | null | undefined, residual: Tensor | null | undefined): void => {
+  if (bias) checkTensor(op, bias, 2);
+  if (residual) checkTensor(op, residual, 3);
   if (bias && bias.rank !== 1) fail(`${op}: bias ${formatShape(bias.shape)} must have one dimension, the output channels`);
   if (residual && residual.rank !== 4) fail(`${op}: the residual ${formatShape(residual.shape)} must have the shape of the result, [N, H, W, C]`);
 };

@@ -240,7 +240,7 @@ export interface Conv2dOptions {
 export const conv2d = (x: Tensor, weight: Tensor, bias: Tensor | null = null, options: Conv2dOptions = {}): Tensor => {
   const { stride = 1, padding = 0, dilation = 1, groups = 1, activation = 'none', residual } = options;
   checkAdded('conv2d', bias, residual);
-  const inputs = [x, weight, bias, residual].filter((t): t is Tensor => t instanceof Tensor);
+  const inputs = [x, weight, ...[bias, residual].filter((t): t is Tensor => t instanceof Tensor)];
   return run(conv2dOp, inputs, { stride: pair(stride), padding: pair(padding), dilation: pair(dilation), groups, activation });
 };
 

@@ -3,8 +3,9 @@ import { fail } from '../errors.js';
 import { Shader } from '../kernels/shader.js';
 import { formatShape, quadsPerRow, type Shape } from '../tensor/shape.js';
 import type { DType, Tensor } from '../tensor/tensor.js';
-import { checkIntegers } from './arguments.js';
+import { checkIntegers, given } from './arguments.js';
 import { literal, type OpCase } from './cases.js';
+import { pair } from './conv-shape.js';
 import { nd } from './nd.js';
 import { allocate, bytesOf, dispatch, floatOf, forAdapter, gridFor, type Op, run, runsOf } from './op.js';
 import { bilinearTaps, type ImageSize } from './resample.js';
@@ -163,5 +164,7 @@ export const cropResizeOp: Op<Attrs> = {
  *
  * @throws UserError when the boxes' shape does not fit the images'
  */
-export const cropResize = (images: Tensor, boxes: Tensor, options: { size: ImageSize; alignCorners?: boolean }): Tensor =>
-  run(cropResizeOp, [images, boxes], { size: options.size, alignCorners: options.alignCorners ?? true });
+export const cropResize = (images: Tensor, boxes: Tensor, options: { size: number | ImageSize; alignCorners?: boolean }): Tensor => {
+  const { size, alignCorners = true } = given('cropResize', options, 'size');
+  return run(cropResizeOp, [images, boxes], { size: pair(size), alignCorners });
+};

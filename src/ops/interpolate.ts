@@ -2,8 +2,9 @@ import { fail } from '../errors.js';
 import { formatShape, sameShape, type Shape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { antialias as antialiased, antialiasBackward } from './antialias.js';
-import { checkChoice } from './arguments.js';
+import { checkChoice, given } from './arguments.js';
 import type { OpCase } from './cases.js';
+import { pair } from './conv-shape.js';
 import { resample, resampleBackward } from './crop-resize.js';
 import { nd } from './nd.js';
 import { bytesOf, type Op, run } from './op.js';
@@ -99,8 +100,8 @@ export const interpolateOp: Op<Attrs> = {
 };
 
 export interface InterpolateOptions {
-  /** Height and width of the result. */
-  readonly size: ImageSize;
+  /** Height and width of the result; a number for both. */
+  readonly size: number | ImageSize;
   readonly mode?: 'bilinear' | 'nearest';
   /** Bilinear: whether the corner pixels of both images coincide, or (PyTorch's default) pixel centres scale. */
   readonly alignCorners?: boolean;
@@ -115,7 +116,7 @@ export interface InterpolateOptions {
  * @throws UserError for options that exclude each other
  */
 export const interpolate = (images: Tensor, options: InterpolateOptions): Tensor => {
-  const { size, mode = 'bilinear', alignCorners = false, antialias = false } = options;
+  const { size, mode = 'bilinear', alignCorners = false, antialias = false } = given('interpolate', options, 'size');
   checkChoice('interpolate', 'mode', mode, ['bilinear', 'nearest']);
-  return run(interpolateOp, [images], { size, mode, alignCorners, antialias });
+  return run(interpolateOp, [images], { size: pair(size), mode, alignCorners, antialias });
 };

@@ -2,7 +2,7 @@ import source from '../../shaders/join.wgsl';
 import { fail } from '../errors.js';
 import { linearGrid } from '../kernels/grid.js';
 import { Shader } from '../kernels/shader.js';
-import { formatShape, normalizeAxis, numel, quadCount, quadsPerRow, rowCount, rowWidth, sameShape, type Shape } from '../tensor/shape.js';
+import { checkList, formatShape, normalizeAxis, numel, quadCount, quadsPerRow, rowCount, rowWidth, sameShape, type Shape } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
 import { integers } from './cases.js';
 import { checkTypes, commonType } from './convert.js';
@@ -134,6 +134,7 @@ export const catOp: Op<CatAttrs> = {
  * @throws UserError for an empty list, or shapes or types that disagree
  */
 export const cat = (tensors: readonly Tensor[], axis = 0): Tensor => {
+  checkList('cat', 'the tensors', tensors);
   if (tensors.length === 0) fail('cat: the list of tensors is empty');
   checkTypes('cat', tensors);
   return run(catOp, tensors, { axis: normalizeAxis('cat', axis, tensors[0]!.rank) });
@@ -141,6 +142,7 @@ export const cat = (tensors: readonly Tensor[], axis = 0): Tensor => {
 
 /** Tensors of one shape joined along a new axis (PyTorch's `stack`). */
 export const stack = (tensors: readonly Tensor[], axis = 0): Tensor => {
+  checkList('stack', 'the tensors', tensors);
   if (tensors.length === 0) fail('stack: the list of tensors is empty');
   const at = normalizeAxis('stack', axis, tensors[0]!.rank + 1);
   const other = tensors.find((x) => !sameShape(x.shape, tensors[0]!.shape));

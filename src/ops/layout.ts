@@ -1,5 +1,5 @@
 import { fail } from '../errors.js';
-import { checkShape, formatShape, normalizeAxes, normalizeAxis, numel, type Shape } from '../tensor/shape.js';
+import { checkList, checkShape, formatShape, normalizeAxes, normalizeAxis, numel, type Shape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { integers, type OpCase } from './cases.js';
 import { broadcastOffset, forEachIndex, type Nd, nd, strides } from './nd.js';
@@ -160,6 +160,7 @@ export const flipOp: Op<FlipAttrs> = {
 
 /** Axes in another order, as a copy: output axis i is input axis `axes[i]` (PyTorch's `permute`). */
 export const permute = (x: Tensor, axes: readonly number[]): Tensor => {
+  checkList('permute', 'the axes', axes);
   const list = axes.map((axis) => normalizeAxis('permute', axis, x.rank));
   normalizeAxes('permute', list, x.rank);
   return run(permuteOp, [x], { axes: list });
@@ -179,6 +180,7 @@ export const transpose = (x: Tensor, a: number, b: number): Tensor => {
  * @throws UserError when nothing is selected or a limit lies outside
  */
 export const slice = (x: Tensor, starts: readonly number[], ends: readonly number[] = []): Tensor => {
+  checkList('slice', 'the starts', starts);
   if (starts.length > x.rank || ends.length > x.rank) fail(`slice: ${starts.length} starts and ${ends.length} ends for a tensor of ${x.rank} dimensions ${formatShape(x.shape)}`);
   const fromEnd = (at: number, size: number): number => (at < 0 ? at + size : at);
   return run(sliceOp, [x], {
@@ -194,8 +196,10 @@ export const narrow = (x: Tensor, axis: number, start: number, length: number): 
 };
 
 /** x repeated along axes of size 1, and along new leading axes, as a copy; −1 keeps a size (PyTorch's `expand`). */
-export const expand = (x: Tensor, shape: Shape): Tensor =>
-  run(expandOp, [x], { to: shape.map((size, i) => (size === -1 ? (x.shape[i - shape.length + x.rank] ?? -1) : size)) });
+export const expand = (x: Tensor, shape: Shape): Tensor => {
+  checkList('expand', 'the shape', shape);
+  return run(expandOp, [x], { to: shape.map((size, i) => (size === -1 ? (x.shape[i - shape.length + x.rank] ?? -1) : size)) });
+};
 
 /** Reversed along the given axes. */
 export const flip = (x: Tensor, axes: number | readonly number[]): Tensor => run(flipOp, [x], { axes: normalizeAxes('flip', axes, x.rank) });

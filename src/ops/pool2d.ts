@@ -4,7 +4,9 @@ import { fail } from '../errors.js';
 import { Shader } from '../kernels/shader.js';
 import { formatShape, numel, quadCount, quadsPerRow, rowWidth, type Shape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
+import { checkIntegers, given } from './arguments.js';
 import { closeBy, distinct, type OpCase } from './cases.js';
+import { type Pair, pair } from './conv-shape.js';
 import { convert } from './convert.js';
 import { type Nd, nd } from './nd.js';
 import { allocate, type BackwardCall, bytesOf, type Call, dispatch, floatOf, gridFor, type Op, run } from './op.js';
@@ -13,15 +15,12 @@ import { reshape } from './reshape.js';
 
 const shader = new Shader('pool2d', source);
 
-/** One number for both axes, or [vertical, horizontal]. */
-export type OneOrTwo = number | readonly [number, number];
-
 /** PyTorch's words and defaults. */
 export interface Pool2dOptions {
-  readonly kernelSize: OneOrTwo;
+  readonly kernelSize: number | Pair;
   /** Default: the kernel size. */
-  readonly stride?: OneOrTwo;
-  readonly padding?: OneOrTwo;
+  readonly stride?: number | Pair;
+  readonly padding?: number | Pair;
   /** Also windows that begin inside the image but end beyond its padding. */
   readonly ceilMode?: boolean;
 }
@@ -32,7 +31,6 @@ interface Adaptive {
 
 type Attrs = Window | Adaptive;
 
-const both = (value: OneOrTwo): readonly [number, number] => (typeof value === 'number' ? [value, value] : value);
 const AXES = ['height', 'width'] as const;
 
 const checkImage = (op: string, shape: Shape): void => {
@@ -59,7 +57,7 @@ const inferWindow = (op: string) => ([shape]: readonly Shape[], window: Window):
 
 const inferAdaptive = (op: string) => ([shape]: readonly Shape[], { output }: Adaptive): Shape => {
   checkImage(op, shape!);
-  if (!output.every((v) => Number.isInteger(v) && v > 0)) fail(`${op}: output size ${formatShape(output)} must hold integers of at least 1`);
+  checkIntegers(op, 'output size', output, 1);
   return [shape![0]!, ...output, shape![3]!];
 };
 
@@ -190,9 +188,9 @@ const cost: Op<Attrs>['cost'] = ([shape], attrs, out) => {
   return { flops: numel(out) * taps, bytes: bytesOf(shape!, out) };
 };
 
-const windowOf = ({ kernelSize, stride = kernelSize, padding = 0, ceilMode = false }: Pool2dOptions, countIncludePad = true): Window => {
-  if (kernelSize === undefined) fail('pooling: kernelSize must say how large a window is: a number, or [rows, columns]');
-  return { kernel: both(kernelSize), stride: both(stride), padding: both(padding), ceilMode, countIncludePad };
+const windowOf = (options: Pool2dOptions, countIncludePad = true): Window => {
+  const { kernelSize, stride = kernelSize, padding = 0, ceilMode = false } = given('pooling', options, 'kernelSize');
+  return { kernel: pair(kernelSize), stride: pair(stride), padding: pair(padding), ceilMode, countIncludePad };
 };
 
 const windowRows: readonly (readonly [string, Shape, Pool2dOptions])[] = [
@@ -270,10 +268,10 @@ export const avgPool2d = (x: Tensor, { countIncludePad = true, ...options }: Poo
   run(avgPool2dOp, [x], windowOf(options, countIncludePad));
 
 /** Mean over oh × ow parts of each image; neighbouring parts overlap where sizes do not divide (PyTorch's rule). */
-export const adaptiveAvgPool2d = (x: Tensor, output: OneOrTwo): Tensor => run(adaptiveAvgPool2dOp, [x], { output: both(output) });
+export const adaptiveAvgPool2d = (x: Tensor, output: number | Pair): Tensor => run(adaptiveAvgPool2dOp, [x], { output: pair(output) });
 
 /** Maximum over oh × ow parts of each image; ties as in {@link maxPool2d}. */
-export const adaptiveMaxPool2d = (x: Tensor, output: OneOrTwo): Tensor => run(adaptiveMaxPool2dOp, [x], { output: both(output) });
+export const adaptiveMaxPool2d = (x: Tensor, output: number | Pair): Tensor => run(adaptiveMaxPool2dOp, [x], { output: pair(output) });
 
 /** Mean over all pixels: [n, h, w, c] becomes [n, c], float32 as all reductions. */
 export const globalAvgPool2d = (x: Tensor): Tensor => {

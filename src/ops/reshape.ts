@@ -1,7 +1,7 @@
 import source from '../../shaders/reshape.wgsl';
 import { fail } from '../errors.js';
 import { Shader } from '../kernels/shader.js';
-import { checkShape, formatShape, numel, quadCount, quadsPerRow, rowWidth, type Shape } from '../tensor/shape.js';
+import { checkList, checkShape, formatShape, numel, quadCount, quadsPerRow, rowWidth, type Shape } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
 import { nd } from './nd.js';
 import { bytesOf, dispatch, type Op, run, stretchesFor } from './op.js';
@@ -56,6 +56,7 @@ export const reshapeOp: Op<Attrs> = {
  * Shares memory where rows allow it, else copies.
  */
 export const reshape = (x: Tensor, shape: Shape): Tensor => {
+  checkList('reshape', 'the shape', shape);
   const known = shape.reduce((product, size) => (size === -1 ? product : product * size), 1);
   const unknown = shape.filter((size) => size === -1).length;
   if (unknown > 1) fail(`reshape: ${formatShape(shape)} leaves ${unknown} sizes open; only one can be inferred`);

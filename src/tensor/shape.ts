@@ -44,14 +44,21 @@ export const normalizeAxis = (op: string, axis: number, rank: number): number =>
   return at;
 };
 
+/** Refuses what is no list: JavaScript's callers have no compiler to tell them. */
+export const checkList = (op: string, what: string, list: unknown): void => {
+  if (!Array.isArray(list)) fail(`${op}: ${what} must be a list such as [2, 3], got ${typeof list === 'number' ? list : typeof list}`);
+};
+
 /** Axes normalised, sorted and checked for duplicates; `undefined` means all. */
 export const normalizeAxes = (op: string, axes: number | readonly number[] | undefined, rank: number): number[] => {
   if (axes === undefined) return Array.from({ length: rank }, (_, i) => i);
+  if (typeof axes !== 'number') checkList(op, 'axes', axes);
   const list = (typeof axes === 'number' ? [axes] : axes).map((a) => normalizeAxis(op, a, rank));
   if (new Set(list).size !== list.length) fail(`${op}: axes ${formatShape(axes as number[])} name one axis twice`);
   return list.sort((a, b) => a - b);
 };
 
 export const checkShape = (op: string, shape: Shape): void => {
+  checkList(op, 'the shape', shape);
   if (shape.some((size) => !Number.isInteger(size) || size < 1)) fail(`${op}: shape ${formatShape(shape)} must hold integers of at least 1`);
 };
