@@ -1,9 +1,11 @@
 // Bilinear attention pooling by the maximum: maps [B, pixels, M] with features [B, pixels, C] to [B, M, C]. By the mean
-// it is a product of matrices (src/ops/attention-pool.ts).
+// it is a product of matrices (src/ops/attention-pool.ts). Features are x, maps are w.
 //# include divide
 //# include float
 //# include grid
 //# include tail
+//# include w
+//# include x
 
 struct Params {
   batch: u32,
@@ -13,8 +15,6 @@ struct Params {
   mapQuads: u32,
   channelQuads: u32,
 }
-@group(0) @binding(0) var<storage, read> features: array<vec4f>;
-@group(0) @binding(1) var<storage, read> maps: array<vec4f>;
 @group(0) @binding(2) var<storage, read_write> pooled: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> firsts: array<vec4i>;     // pixel of the first maximum
 @group(0) @binding(4) var<storage, read> gradient: array<vec4f>;
@@ -23,40 +23,94 @@ struct Params {
 @group(0) @binding(7) var<storage, read> values: array<f32>;             // what the gradient is multiplied by
 @group(1) @binding(0) var<uniform> P: Params;
 
-// Maximum over the pixels, and where it first occurs, of 4 maps and 4 channels; a NaN wins over all numbers.
-@compute @workgroup_size(64)
+// An invocation's tile: MAPS vec4f of maps by CHANNELS vec4f of channels.
+const MAPS = u32($MAPS);
+const CHANNELS = u32($CHANNELS);
+const TILE = MAPS * 4u * CHANNELS;
+
+struct Maximum {
+  best: vec4f,
+  first: vec4i,       // pixel
+}
+
+// One map's maximum where an operand is not finite: a NaN wins over all numbers.
+fn maximumWithNan(mapAt: u32, component: u32, featureAt: u32) -> Maximum {
+  var result = Maximum(loadW(mapAt)[component] * loadX(featureAt), vec4i(0));
+  for (var p = 1u; p < P.pixels; p++) {
+    let v = loadW(mapAt + p * P.mapQuads)[component] * loadX(featureAt + p * P.channelQuads);
+    let better = ((v > result.best) | isNan4(v)) & !isNan4(result.best);
+    result.best = select(result.best, v, better);
+    result.first = select(result.first, vec4i(i32(p)), better);
+  }
+  return result;
+}
+
+// Maximum over the pixels, and where it first occurs, for a tile of maps and channels. Finite numbers have no product that
+// is NaN, so that the loop need not test for it; whether all are finite it finds out on the way.
+@compute @workgroup_size($GROUP)
 fn maximum(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
   let lane = local.x;
-  let i = linearWorkgroup(group, groups) * 64u + lane;
-  let row = cellOf(i, P.channelQuads);
-  let channel = row.column;
-  let block = cellOf(row.row, P.mapQuads);
-  let map = block.column;
-  let image = block.row;
+  let i = linearWorkgroup(group, groups) * u32($GROUP) + lane;
+  let across = cellOf(i, (P.channelQuads + CHANNELS - 1u) / CHANNELS);
+  let down = cellOf(across.row, (P.mapQuads + MAPS - 1u) / MAPS);
+  let image = down.row;
   if (image >= P.batch) { return; }
-  let featureAt = image * P.pixels * P.channelQuads + channel;
-  let mapAt = image * P.pixels * P.mapQuads + map;
-  //# for k in 0..4
-  var best$k = maps[mapAt][$k] * features[featureAt];
-  var first$k = vec4i(0);
+  // Beyond the last of them stands the last again.
+  //# for c in 0..$CHANNELS
+  let featureAt$c = image * P.pixels * P.channelQuads + min(across.column * CHANNELS + u32($c), P.channelQuads - 1u);
   //# end
-  for (var p = 1u; p < P.pixels; p++) {
-    let f = features[featureAt + p * P.channelQuads];
-    let a = maps[mapAt + p * P.mapQuads];
+  //# for m in 0..$MAPS
+  let mapAt$m = image * P.pixels * P.mapQuads + min(down.column * MAPS + u32($m), P.mapQuads - 1u);
+  //# end
+  var best: array<vec4f, TILE>;
+  var first: array<vec4i, TILE>;
+  for (var t = 0u; t < TILE; t++) { best[t] = vec4f(-infinity(min(P.pixels, 1u))); }
+  var magnitude = vec4u(0u);
+  for (var turn = 0u; turn < P.pixels; turn += u32($PIXELS)) {
+    //# for u in 0..$PIXELS
+    let p$u = min(turn + u32($u), P.pixels - 1u);
+    //# for c in 0..$CHANNELS
+    let f$u$c = loadX(featureAt$c + p$u * P.channelQuads);
+    magnitude = max(magnitude, bitcast<vec4u>(f$u$c) & vec4u(0x7fffffffu));
+    //# end
+    //# for m in 0..$MAPS
+    let a$u$m = loadW(mapAt$m + p$u * P.mapQuads);
+    magnitude = max(magnitude, bitcast<vec4u>(a$u$m) & vec4u(0x7fffffffu));
+    //# end
+    //# end
+    //# for m in 0..$MAPS
     //# for k in 0..4
-    let v$k = a[$k] * f;
-    let better$k = ((v$k > best$k) | isNan4(v$k)) & !isNan4(best$k);
-    best$k = select(best$k, v$k, better$k);
-    first$k = select(first$k, vec4i(i32(p)), better$k);
+    //# for c in 0..$CHANNELS
+    {
+      let t = (u32($m) * 4u + $k) * CHANNELS + $c;
+      var largest = best[t];
+      var at = first[t];
+      //# for u in 0..$PIXELS
+      {
+        let v = a$u$m[$k] * f$u$c;
+        let better = v > largest;
+        largest = select(largest, v, better);
+        at = select(at, vec4i(i32(p$u)), better);
+      }
+      //# end
+      best[t] = largest;
+      first[t] = at;
+    }
+    //# end
+    //# end
     //# end
   }
-  //# for k in 0..4
-  if (map * 4u + $k < P.maps) {
-    let row = (image * P.maps + map * 4u + $k) * P.channelQuads + channel;
-    pooled[row] = maskTail(best$k, channel, P.channels);
-    firsts[row] = first$k;
+  let finite = all(magnitude < vec4u(0x7f800000u));
+  for (var t = 0u; t < TILE; t++) {
+    let map = down.column * MAPS * 4u + t / CHANNELS;
+    let channel = across.column * CHANNELS + t % CHANNELS;
+    if (map >= P.maps || channel >= P.channelQuads) { continue; }
+    var found = Maximum(best[t], first[t]);
+    if (!finite) { found = maximumWithNan(image * P.pixels * P.mapQuads + map / 4u, map % 4u, image * P.pixels * P.channelQuads + channel); }
+    let row = (image * P.maps + map) * P.channelQuads + channel;
+    pooled[row] = maskTail(found.best, channel, P.channels);
+    firsts[row] = found.first;
   }
-  //# end
 }
 
 // Gradients go to the pixels of the maxima alone: they are added to what `result` holds, by invocations that own their part of it.

@@ -5,7 +5,7 @@ import { NanTracer } from '../src/autograd/nan-tracer.js';
 import { Linear, Sequential } from '../src/nn/layers.js';
 import { Module } from '../src/nn/module.js';
 import {
-  add, argmax, batchNorm2d, clamp, conv2d, crossEntropy, eq, globalAvgPool2d, interpolate, l2Normalize, log, logSoftmax, matmul, max, maxPool2d, maximum, mean, min, minimum, ne, ones,
+  add, argmax, attentionPool, batchNorm2d, clamp, conv2d, crossEntropy, eq, globalAvgPool2d, interpolate, l2Normalize, log, logSoftmax, matmul, max, maxPool2d, maximum, mean, min, minimum, ne, ones,
   pow, relu, softmax, sum, zeros,
 } from '../src/ops/index.js';
 import { tensor } from '../src/tensor/create.js';
@@ -47,6 +47,24 @@ t.test('a long reduction that runs in several parts', (t) => scope(async () => {
     t.same(await nansIn(max(x, 0)), [at % 4], `max, NaN at ${at}`);
     t.same(await nansIn(sum(x, 0)), [at % 4], `sum, NaN at ${at}`);
   }
+}));
+
+t.test('the maximum of map times feature', (t) => scope(async () => {
+  const [pixels, channels, maps] = [9, 11, 6];
+  const at = (pixel: number, channel: number): number => pixel * channels + channel;
+  for (const [pixel, channel] of [[0, 0], [4, 7], [8, 10]] as const) {
+    const features = tensor(broken(pixels * channels, at(pixel, channel)), [1, 3, 3, channels]);
+    const pooled = attentionPool(features, ones([1, 3, 3, maps]), { pool: 'GMP' });
+    t.same(await nansIn(pooled), Array.from({ length: maps }, (_, m) => m * channels + channel), `NaN in a feature of pixel ${pixel}: its channel, of every map`);
+  }
+  const attention = tensor(broken(pixels * maps, 4 * maps + 5), [1, 3, 3, maps]);
+  t.same(await nansIn(attentionPool(ones([1, 3, 3, channels]), attention, { pool: 'GMP' })), Array.from({ length: channels }, (_, c) => 5 * channels + c), 'NaN in a map');
+
+  const values = broken(pixels * channels, at(4, 7), -Infinity);
+  values[at(2, 3)] = Infinity;
+  const weights = Float32Array.from({ length: pixels * maps }, (_, i) => (i % maps === 0 ? 0 : 1));
+  const results = [...(await attentionPool(tensor(values, [1, 3, 3, channels]), tensor(weights, [1, 3, 3, maps]), { pool: 'GMP' }).data())];
+  t.same(results.map((v, i) => (Number.isFinite(v) ? [] : [i, v])).flat(), [3, NaN, 7, NaN, ...[1, 2, 3, 4, 5].flatMap((m) => [m * channels + 3, Infinity])], '0 · ∞ is NaN, −∞ loses');
 }));
 
 t.test('infinities keep their sign', (t) => scope(async () => {

@@ -7,10 +7,15 @@ import { checkChoice } from './arguments.js';
 import { distinct, type OpCase, uniform } from './cases.js';
 import { fill_ } from './fill.js';
 import { type Extents, gemmRows, gemmWeights, rowsGeometry } from './gemm.js';
+import { readsImages } from './gemm-tiling.js';
 import { nd } from './nd.js';
 import { allocate, type BackwardCall, bytesOf, dispatch, gridFor, type Op, run } from './op.js';
 
-const shader = new Shader('attention-pool', source);
+/** What maps (w) and features (x) come as, and the tile of an invocation in vec4f, its pixels a turn, and the size of a workgroup: with loads that cost little, larger tiles pay. */
+const VARIANTS = {
+  buffers: { shader: new Shader('attention-pool', source, { x: 'x-buffer', w: 'w-buffer' }), constants: { MAPS: 1, CHANNELS: 1, PIXELS: 1, GROUP: 64 } },
+  images: { shader: new Shader('attention-pool images', source, { x: 'x-image', w: 'w-image' }), constants: { MAPS: 2, CHANNELS: 2, PIXELS: 4, GROUP: 8 } },
+} as const;
 
 /** `GAP`: mean over the pixels of map · feature, as published recipes use it. `GMP`: the maximum. */
 export type PoolMode = 'GAP' | 'GMP';
@@ -84,8 +89,9 @@ const poolMaxima = (features: Tensor, maps: Tensor): { output: Tensor; saved: { 
   const shape = infer([features.shape, maps.shape]);
   const pooled = allocate(runtime, shape, 'attentionPool');
   const firsts = allocate(runtime, shape, 'attentionPool maxima', 'int32');
-  const items = sizes.batch * sizes.mapQuads * sizes.channelQuads;
-  dispatch(runtime, shader.kernel('maximum'), { features, maps, pooled, firsts }, { ...sizes }, gridFor(items));
+  const { shader, constants } = VARIANTS[readsImages(runtime, features, maps) ? 'images' : 'buffers'];
+  const items = sizes.batch * Math.ceil(sizes.mapQuads / constants.MAPS) * Math.ceil(sizes.channelQuads / constants.CHANNELS);
+  dispatch(runtime, shader.kernel('maximum', constants), { x: features, w: maps, pooled, firsts }, { ...sizes }, gridFor(items, constants.GROUP));
   return { output: pooled, saved: { firsts } };
 };
 
@@ -95,10 +101,11 @@ const FEW = 8;
 /** Gradients of features and maps at the pixels of the maxima, added to those in `into` that are float32: a float16 would be rounded with each of many terms. */
 const maximumGradients = ({ runtime, grad, shapes, needs, inputs: [features, maps], saved, into = [] }: BackwardCall<Attrs>): (Tensor | null)[] => {
   const sizes = sizesOf(shapes);
+  const { shader, constants } = VARIANTS.buffers;
   const scatter = (i: 0 | 1, entry: string, values: Tensor, items: number): Tensor | null => {
     const sum = into[i]?.dtype === 'float32' ? into[i] : null;
     const result = sum ?? fill_(allocate(runtime, shapes[i]!, 'attentionPool gradient'), 0);
-    dispatch(runtime, shader.kernel(entry), { values, gradient: grad, winners: saved.firsts!, result }, { ...sizes }, gridFor(items, FEW));
+    dispatch(runtime, shader.kernel(entry, constants), { values, gradient: grad, winners: saved.firsts!, result }, { ...sizes }, gridFor(items, FEW));
     return sum ? null : result;
   };
   return [

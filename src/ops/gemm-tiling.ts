@@ -253,12 +253,15 @@ export const kernelOf = (shader: Shader, tiling: Tiling, form: Form, { transpose
   return (found[place] ??= shader.kernel(form, { ...tiling.constants, TRANSPOSED, PLAIN, SCATTER }));
 };
 
-/** The shader for a product of these operands. Images hold float32. @param sparesX see {@link Tiling} */
-export const shaderFor = ({ gemm, device }: Runtime, x: Tensor, w: Tensor, sparesX = false): Shader => {
+/** Whether the adapter reads images faster than buffers, and these operands can be copied to some: they hold float32. */
+export const readsImages = ({ gemm, device }: Runtime, ...operands: readonly Tensor[]): boolean =>
+  gemm.images && operands.every(({ dtype, range }) => dtype === 'float32' && range.bytes <= OperandImages.capacity(device.limits));
+
+/** The shader for a product of these operands. @param sparesX see {@link Tiling} */
+export const shaderFor = (runtime: Runtime, x: Tensor, w: Tensor, sparesX = false): Shader => {
+  const { gemm } = runtime;
   if (multipliesMatrices(gemm, x, w)) return shaders.matrices;
   if (gemm.kind !== 'broadcast') return shaders[gemm.kind];
-  const floats = x.dtype === 'float32' && w.dtype === 'float32';
-  const fits = Math.max(x.range.bytes, w.range.bytes) <= OperandImages.capacity(device.limits);
-  if (!gemm.images || !floats || !fits) return shaders.broadcast;
+  if (!readsImages(runtime, x, w)) return shaders.broadcast;
   return sparesX ? shaders.imageOfW : shaders.images;
 };
