@@ -50,4 +50,5 @@ export interface OpenRuntimeOptions extends RuntimeOptions {
 export const open = async ({ adapter, ...options }: OpenRuntimeOptions = {}): Promise<Runtime> =>
   openOn(await openDevice(adapter === undefined ? {} : { adapter }), options);
 
+export { loadFile, saveFile } from './train/state-file.js';
 export * from './library.js';

@@ -34,6 +34,8 @@ export type { Backbone, BackboneOptions } from './nn/models/backbone.js';
 export { backboneNames, createBackbone } from './nn/models/index.js';
 export { BasicBlock, Bottleneck, ResNet, type ResNetOptions } from './nn/models/resnet.js';
 
+export { load, save } from './train/state-bytes.js';
+
 export { attentionCrop, attentionDrop, chooseAttentionMaps } from './wsdan/augment.js';
 export { FeatureCenters } from './wsdan/centers.js';
 export { localiseAndRefine, type Prediction } from './wsdan/localise.js';

@@ -2,7 +2,7 @@
 import t from 'tap';
 import { backward } from '../src/autograd/backward.js';
 import { UserError } from '../src/errors.js';
-import { BatchNorm2d, Conv2d, Linear } from '../src/nn/layers.js';
+import { BatchNorm2d, Conv2d, Linear, Sequential } from '../src/nn/layers.js';
 import { AdamW, SGD } from '../src/nn/optimizer.js';
 import {
   adaptiveAvgPool2d, add, argmax, attentionPool, avgPool2d, batchNorm2d, cast, cat, conv2d, convBatchNorm2d, cropResize, eq, expand, gatherRows, interpolate, lt, matmul, maxPool2d, mean, mul, ones, permute, pow,
@@ -59,14 +59,15 @@ t.test('what JavaScript lets out or puts in the wrong place', (t) => scope(async
   refused(t, () => new AdamW([ones([2]).requiresGrad_()], missing), /optimizer: the options must say lr/);
   refused(t, () => conv2d(x, missing), /conv2d: operand 2 must be a tensor, got undefined/);
   refused(t, () => conv2d(x, w, { stride: 2 } as never), /conv2d: operand 3 must be a tensor, got object/);
-  refused(t, () => reshape(x, missing), /reshape: the shape must be a list such as \[2, 3\], got undefined/);
-  refused(t, () => reshape(x, 48 as never), /reshape: the shape must be a list such as \[2, 3\], got 48/);
+  refused(t, () => reshape(x, missing), /reshape: the shape must be a list, as in \[a, b\], got undefined/);
+  refused(t, () => reshape(x, 48 as never), /reshape: the shape must be a list, as in \[a, b\], got 48/);
   refused(t, () => expand(x, 4 as never), /expand: the shape must be a list/);
   refused(t, () => permute(x, missing), /permute: the axes must be a list/);
   refused(t, () => slice(x, 1 as never), /slice: the starts must be a list/);
-  refused(t, () => zeros(3 as never), /full: the shape must be a list such as \[2, 3\], got 3/);
-  refused(t, () => sum(x, { dim: 1 } as never), /sum: axes must be a list such as \[2, 3\], got object/);
+  refused(t, () => zeros(3 as never), /full: the shape must be a list, as in \[a, b\], got 3/);
+  refused(t, () => sum(x, { dim: 1 } as never), /sum: axes must be a list, as in \[a, b\], got object/);
   refused(t, () => cat(x as never), /cat: the tensors must be a list/);
+  refused(t, () => new Sequential(new BatchNorm2d(3) as never), /Sequential: the layers must be a list, as in \[a, b\], got object/);
   refused(t, () => new Linear(3, missing), /Linear: features \[3, \] must hold integers of at least 1/);
   refused(t, () => new Conv2d(3, 4, missing), /Conv2d: kernelSize undefined must hold integers of at least 1/);
   refused(t, () => new BatchNorm2d(2.5), /BatchNorm2d: channels \[2.5\] must hold integers of at least 1/);

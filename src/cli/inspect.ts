@@ -3,7 +3,7 @@ import { fail } from '../errors.js';
 import { openTensorFile } from '../io/open-tensor-file.js';
 import { byteCount, elementCount, type TensorFile } from '../io/tensor-file.js';
 import { namingTitles, recognise } from '../train/weights/naming.js';
-import { weightsIn } from '../train/weights/read-weights.js';
+import { weightsIn } from '../train/weights/weights.js';
 import { flag, parseOptions } from './options.js';
 import { printable } from './printable.js';
 import { runCommand } from './run-command.js';

@@ -10,7 +10,7 @@ import type { TrainConfig } from '../train/config.js';
 import { createMethod, type Method } from '../train/method.js';
 import { inputNotes, loadWeights } from '../train/weights/load-weights.js';
 import { namingTitles } from '../train/weights/naming.js';
-import { interpret, type Weights } from '../train/weights/read-weights.js';
+import { interpret, type Weights } from '../train/weights/weights.js';
 import { choice, flag, int, number, type OptionValues, parseConfigFile, text } from './options.js';
 import { savedOptions } from './saved-options.js';
 import { type ResultOptions, toTrainConfig, trainOptions, withPreset } from './train-options.js';

@@ -4,6 +4,7 @@ import { fail } from '../errors.js';
 import { add, avgPool2d, batchNorm2d, conv2d, convBatchNorm2d, dropout, type FrozenNorm, globalAvgPool2d, linear, maxPool2d, relu } from '../ops/index.js';
 import { checkIntegers } from '../ops/arguments.js';
 import { type Pair, pair } from '../ops/conv-shape.js';
+import { checkList } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
 import { constant, defaultUniform } from './init.js';
 import { type AnyModule, buffer, isObserved, Module, type Named, parameter } from './module.js';
@@ -203,6 +204,7 @@ export class Sequential extends Module {
   /** @param endsSegment which layers are the last of a segment; default: each is a segment of its own */
   constructor(layers: readonly (AnyModule | Named<AnyModule>)[], private readonly endsSegment: (name: string, layer: AnyModule) => boolean = () => true) {
     super();
+    checkList('Sequential', 'the layers', layers);
     this.layers = layers.map((layer, i) => (layer instanceof Module ? [String(i), layer] : layer));
   }
 

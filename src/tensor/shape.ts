@@ -46,7 +46,7 @@ export const normalizeAxis = (op: string, axis: number, rank: number): number =>
 
 /** Refuses what is no list: JavaScript's callers have no compiler to tell them. */
 export const checkList = (op: string, what: string, list: unknown): void => {
-  if (!Array.isArray(list)) fail(`${op}: ${what} must be a list such as [2, 3], got ${typeof list === 'number' ? list : typeof list}`);
+  if (!Array.isArray(list)) fail(`${op}: ${what} must be a list, as in [a, b], got ${typeof list === 'number' ? list : typeof list}`);
 };
 
 /** Axes normalised, sorted and checked for duplicates; `undefined` means all. */

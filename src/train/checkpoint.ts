@@ -9,7 +9,7 @@ import type { EpochRecord } from './history.js';
 import type { ModelSession } from './session.js';
 import { stateToFile } from './state-layout.js';
 import { loadWeights, type Target } from './weights/load-weights.js';
-import { CENTERS, interpret, OPTIMIZER } from './weights/read-weights.js';
+import { CENTERS, interpret, OPTIMIZER } from './weights/weights.js';
 
 const FORMAT = 1;
 /** Where a checkpoint keeps what is no tensor. */

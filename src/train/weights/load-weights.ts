@@ -8,7 +8,7 @@ import type { Tensor } from '../../tensor/tensor.js';
 import type { TrainConfig } from '../config.js';
 import { fromFileLayout, toFileShape } from '../state-layout.js';
 import { BACKBONE, namingTitles, type Recognised, stageOf } from './naming.js';
-import { CENTERS, type Weights } from './read-weights.js';
+import { CENTERS, type Weights } from './weights.js';
 
 /** A network that takes weights. */
 export interface Target {

@@ -6,7 +6,7 @@ import { entryOf, type TensorEntry, type TensorFile } from '../../io/tensor-file
 import { checkpointIn, META } from '../checkpoint.js';
 import type { EpochRecord } from '../history.js';
 import { BACKBONE, counterOf, fromPipit, type Naming, type Recognised } from './naming.js';
-import { CENTERS, type Weights } from './read-weights.js';
+import { CENTERS, type Weights } from './weights.js';
 
 export const weightFormats = ['.safetensors', '.ckpt', '.pth', '.pt'] as const;
 

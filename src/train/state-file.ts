@@ -1,0 +1,19 @@
+/** A module's weights in files. */
+import { openTensorFile } from '../io/open-tensor-file.js';
+import { writeSafetensors } from '../io/safetensors.js';
+import type { StateDict } from '../nn/module.js';
+import { fromStored, toStored } from './state-bytes.js';
+
+/**
+ * Writes weights, those of `await module.stateDict()`, to a safetensors file, atomically; see `save` for what is in it.
+ *
+ * @throws UserError when the file cannot be written
+ */
+export const saveFile = (state: StateDict, path: string): void => writeSafetensors(path, toStored(state));
+
+/**
+ * Weights from a file, for `module.loadStateDict(…)`: of `saveFile`, of a checkpoint that training wrote, or of PyTorch (.safetensors, .pth, .pt, .ckpt).
+ *
+ * @throws UserError when the file is missing, something else, or damaged
+ */
+export const loadFile = async (path: string): Promise<StateDict> => fromStored(await openTensorFile(path));

@@ -1,0 +1,91 @@
+import { fail } from '../../errors.js';
+import { elementCount, type TensorData, type TensorEntry, type TensorFile, toFloat32 } from '../../io/tensor-file.js';
+import type { NameTable } from '../../nn/models/names.js';
+import { HEAD, isClassifier, isCounter, type Recognised, recognise, toPipit, withoutParallel } from './naming.js';
+
+/** Weights of a network by Pipit's names, in PyTorch's layouts, whoever wrote them. */
+export interface Weights {
+  readonly file: TensorFile;
+  /** Whose names the file has; null: nobody's that Pipit knows. */
+  readonly recognised: Recognised | null;
+  readonly tensors: ReadonlyMap<string, TensorEntry>;
+  /** Feature centers [classes, maps · channels], where the file has them. */
+  readonly centers: TensorEntry | null;
+  /** Names of weights that no network here has a place for, such as torchvision's classifiers. */
+  readonly surplus: readonly string[];
+}
+
+/** Where programs keep the weights in their checkpoints. */
+const CONTAINERS = ['state_dict.', 'model_state_dict.', 'model.', 'net.'];
+export const CENTERS = 'feature_center';
+const CENTERS_NAMES = [CENTERS, 'center'];
+export const OPTIMIZER = 'optimizer.';
+
+/** The weights in a checkpoint, apart from what else it holds. */
+export const weightsIn = ({ tensors }: TensorFile): Map<string, TensorEntry> => {
+  const container = CONTAINERS.find((prefix) => [...tensors.keys()].some((name) => name.startsWith(prefix)));
+  const inside = [...tensors].filter(([name]) => (container ? name.startsWith(container) : !name.startsWith(OPTIMIZER) && !CENTERS_NAMES.includes(name)));
+  return new Map(inside.map(([name, entry]) => [name.slice(container?.length ?? 0), entry]));
+};
+
+const derived = (shape: readonly number[], numbers: () => Float32Array): TensorEntry => ({ dtype: 'F32', shape, read: numbers });
+const float = ({ dtype, read }: TensorEntry): Float32Array => toFloat32(dtype, read());
+
+/** A bias in front of batch norm moves the mean and nothing else: norm(x + b) with mean m is norm(x) with mean m − b. */
+const foldBiases = (tensors: Map<string, TensorEntry>): void => {
+  for (const [name, bias] of [...tensors]) {
+    const [, block, number] = /^(features\..+)\.conv(\d)\.bias$/.exec(name) ?? [];
+    const meanName = `${block}.bn${number}.running_mean`;
+    const mean = tensors.get(meanName);
+    if (!mean || elementCount(mean.shape) !== elementCount(bias.shape)) continue;
+    tensors.set(meanName, derived(mean.shape, () => {
+      const shift = float(bias);
+      return float(mean).map((value, i) => value - shift[i]!);
+    }));
+    tensors.delete(name);
+  }
+};
+
+const firstRows = ({ dtype, shape, read }: TensorEntry, rows: number): TensorEntry => ({
+  dtype, shape: [rows, ...shape.slice(1)], read: (): TensorData => read().slice(0, rows * elementCount(shape.slice(1))),
+});
+
+/**
+ * WS_DAN_PyTorch's maps are the first channels of a unit behind the features; as a head they are its first filters. That unit's stage and
+ * those behind it serve nothing else.
+ *
+ * @returns the names taken away
+ */
+const takeAttentionHead = (tensors: Map<string, TensorEntry>, { attentionUnit: unit, stages }: NameTable): string[] => {
+  const channels = tensors.get(`features.${unit}.conv.weight`)?.shape[1];
+  const columns = tensors.get('fc.weight')?.shape[1];
+  const maps = channels && columns ? columns / channels : NaN;
+  if (!Number.isInteger(maps)) return [];
+  const behind = stages.slice(stages.findIndex(([stage]) => unit!.startsWith(`${stage}.`))).map(([stage]) => `features.${stage}.`);
+  const taken: string[] = [];
+  for (const [name, entry] of [...tensors]) {
+    if (name.startsWith(`features.${unit}.`) && entry.shape[0]! >= maps) tensors.set(HEAD + name.slice(`features.${unit}.`.length), firstRows(entry, maps));
+    else if (behind.some((stage) => name.startsWith(stage))) taken.push(name);
+  }
+  for (const name of tensors.keys()) if (behind.some((stage) => name.startsWith(stage))) tensors.delete(name);
+  return taken;
+};
+
+/** Gives the tensors of a file Pipit's names. */
+export const interpret = (file: TensorFile): Weights => {
+  const { path } = file;
+  const found = weightsIn(file);
+  if (found.size === 0) fail(`${path}: there are no tensors in it that could be weights (${file.tensors.size} tensors in all); "node dist/inspect.js ${path}" lists them`);
+  const recognised = recognise(found.keys());
+  const tensors = new Map<string, TensorEntry>();
+  const surplus: string[] = [];
+  for (const [name, entry] of found) {
+    if (isCounter(name)) continue;
+    if (recognised && isClassifier(name, recognised)) surplus.push(withoutParallel(name));
+    else tensors.set(recognised ? toPipit(name, recognised) : withoutParallel(name), entry);
+  }
+  if (recognised?.naming === 'reference' && recognised.table.blockBiases) foldBiases(tensors);
+  if (recognised?.naming === 'wvinzh' && recognised.table.attentionUnit) surplus.push(...takeAttentionHead(tensors, recognised.table));
+  const centers = CENTERS_NAMES.flatMap((name) => file.tensors.get(name) ?? [])[0] ?? null;
+  return { file, recognised, tensors, centers, surplus };
+};
