@@ -1,6 +1,6 @@
 /** The command line of the benchmark. */
 import { choice, flag, int, kebab, type OptionValues, type Parsed, text, texts } from '../src/cli/options.js';
-import { DATASET_NAMES } from '../src/data/dataset.js';
+import { DATASET_NAMES } from '../src/data/types.js';
 import { fail } from '../src/errors.js';
 import { backboneNames } from '../src/nn/models/index.js';
 import { DIRECTIONS, type Direction } from './results.js';

@@ -1,6 +1,6 @@
 /** Everything the benchmark can time: ops with bench cases, and the optimiser's kernels. */
 import { foresee, verifyCase } from '../src/autograd/verify.js';
-import { nearest } from '../src/cli/nearest.js';
+import { nearest } from '../src/train/options/nearest.js';
 import { fail } from '../src/errors.js';
 import type { Runtime } from '../src/kernels/runtime.js';
 import { inHalf, type OpCase, provingCases } from '../src/ops/cases.js';

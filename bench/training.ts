@@ -1,6 +1,6 @@
 /** A training step as the command makes it, on pictures of noise: what the profile looks at. */
 import { parseOptions } from '../src/cli/options.js';
-import { toTrainConfig, trainOptions, withPreset } from '../src/cli/train-options.js';
+import { toTrainConfig, trainOptions, withPreset } from '../src/train/options/train-options.js';
 import { drawTrainTransform, resizedSide } from '../src/data/augment.js';
 import type { Batch } from '../src/data/loader.js';
 import type { Runtime } from '../src/kernels/runtime.js';

@@ -34,7 +34,9 @@ export type { Backbone, BackboneOptions } from './nn/models/backbone.js';
 export { backboneNames, createBackbone } from './nn/models/index.js';
 export { BasicBlock, Bottleneck, ResNet, type ResNetOptions } from './nn/models/resnet.js';
 
+export type { Predicted } from './train/predict.js';
 export { load, save } from './train/state-bytes.js';
+export { openTrained, type Picture, TrainedModel } from './train/trained-model.js';
 
 export { attentionCrop, attentionDrop, chooseAttentionMaps } from './wsdan/augment.js';
 export { FeatureCenters } from './wsdan/centers.js';

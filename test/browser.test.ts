@@ -2,18 +2,37 @@
  * Every op record, and ten steps of WS-DAN beside PyTorch's, in a browser: without Dawn's flags, with its own clamping of indices.
  * `PIPIT_BROWSER` names another Chromium than the one that is installed.
  */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { Jimp } from 'jimp';
 import t from 'tap';
 import { worstError } from '../src/autograd/verify.js';
 import { findBrowser, runPage } from './support/browser.js';
 import { checkLearning, documentedExample } from './support/example.js';
 import { LIBRARY, type PageTask, type Report } from './support/page-task.js';
+import { trainedBytes } from './support/default-training.js';
+import { patternPicture } from './support/pictures.js';
+import { openRuntime } from './support/runtime.js';
 import { readStepFixture } from './support/step-fixture.js';
+import type { Predicted } from '../src/train/predict.js';
+import { openTrained, type Picture } from '../src/train/trained-model.js';
 
 const browser = findBrowser();
 /** The longest single case takes a few seconds, most of them its compilation, on an idle machine. */
 const PATIENCE_MS = 120_000;
 
 const select = <K extends Report['kind']>(reports: readonly Report[], kind: K) => reports.filter((r): r is Extract<Report, { kind: K }> => r.kind === kind);
+
+/** A page's module that prints what a checkpoint's network sees in a picture. */
+const lookingModule = (checkpoint: Uint8Array, { width, height, data }: Picture): string => `
+  import { open, openTrained } from '${LIBRARY}';
+  const bytesOf = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  await open();
+  const model = openTrained(bytesOf('${Buffer.from(checkpoint).toString('base64')}'));
+  const picture = new ImageData(new Uint8ClampedArray(bytesOf('${Buffer.from(data).toString('base64')}')), ${width}, ${height});
+  console.log(JSON.stringify((await model.predict([picture]))[0]));
+`;
 
 const runs: [string, PageTask][] = [
   ['all ops with the kernels that the adapter gets', {}],
@@ -53,6 +72,41 @@ await t.test('the example of the documentation runs', { skip }, async (t) => {
   const { text } = select(reports, 'said')[0]!;
   t.match(text, /^Training on google swiftshader/);
   checkLearning(t, text);
+});
+
+await t.test('a network that was trained in Node', { skip }, async (t) => {
+  const runtime = await openRuntime();
+  const picture = patternPicture(80, 60, 1);
+  const bytes = await trainedBytes(runtime, join(t.testdir({}), 'last.safetensors'), ['wagtail', 'pipit', 'lark'], 3, '--image-size', '32', '--batch-size', '4', '--attentions', '4');
+  const [expected] = await openTrained(bytes).predict([picture]) as [Predicted];
+  runtime.device.close();
+
+  await t.test('sees the same in a page', async (t) => {
+    const reports = await runPage(browser, { example: lookingModule(bytes, picture) }, PATIENCE_MS);
+    t.equal(select(reports, 'end')[0]!.failure, undefined);
+    const seen = JSON.parse(select(reports, 'said')[0]!.text) as Predicted;
+    for (const kind of ['raw', 'refined'] as const) {
+      t.same(seen[kind]!.map(({ label }) => label), expected[kind]!.map(({ label }) => label));
+      // Logits are sums over features of norm 100; adapters order those sums differently.
+      seen[kind]!.forEach(({ probability }, i) => t.ok(Math.abs(probability - expected[kind]![i]!.probability) < 1e-4, `${kind} ${i}: ${probability}`));
+    }
+    t.same(seen.box, expected.box, 'pixels beyond the threshold are the same');
+  });
+
+  await t.test('shows it in the page that looks at pictures', async (t) => {
+    const png = await new Jimp({ width: picture.width, height: picture.height, data: Buffer.from(picture.data) }).getBuffer('image/png');
+    const file = (path: string): Buffer => readFileSync(fileURLToPath(new URL(`../../${path}`, import.meta.url)));
+    const files = { '/docs/look.html': file('docs/look.html'), '/dist/browser.js': file('dist/browser.js'), '/last.safetensors': bytes, '/a.png': png };
+
+    const reports = await runPage(browser, { files, page: '/docs/look.html?checkpoint=/last.safetensors&picture=/a.png&picture=/a.png' }, PATIENCE_MS);
+    const { text } = select(reports, 'said')[0]!;
+    t.match(text, /Looked at 2 pictures\./);
+    const percent = ({ label, probability }: { label: string; probability: number }): string => `${(100 * probability).toFixed(1)} % ${label}`;
+    for (const guess of [...expected.raw, ...expected.refined!]) t.equal(text.split(percent(guess)).length, 3, `${percent(guess)} beside both pictures`);
+
+    const failed = await runPage(browser, { files, page: '/docs/look.html?checkpoint=/a.png' }, PATIENCE_MS);
+    t.match(select(failed, 'said')[0]!.text, /the checkpoint is not a safetensors file or is damaged/);
+  });
 });
 
 await t.test('a browser without an adapter says what to do', { skip }, async (t) => {

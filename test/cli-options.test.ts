@@ -4,7 +4,7 @@ import { build } from 'esbuild';
 import { join } from 'node:path';
 import { UserError } from '../src/errors.js';
 import { choice, configFile, flag, int, number, numbers, parseOptions, text, toConfig } from '../src/cli/options.js';
-import { nearest } from '../src/cli/nearest.js';
+import { nearest } from '../src/train/options/nearest.js';
 import { errorReport } from '../src/cli/run-command.js';
 
 const options = {

@@ -3,7 +3,7 @@ import t from 'tap';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { presets } from '../src/train/presets.js';
-import { trainOptions } from '../src/cli/train-options.js';
+import { trainOptions } from '../src/train/options/train-options.js';
 import type { Dataset } from '../src/data/dataset.js';
 import { writeSafetensors } from '../src/io/safetensors.js';
 import { readCheckpoint, restore, restoreWeights, saveCheckpoint } from '../src/train/checkpoint.js';

@@ -7,10 +7,11 @@ import { namingTitles } from '../train/weights/naming.js';
 import { readWeights } from '../train/weights/read-weights.js';
 import type { Weights } from '../train/weights/weights.js';
 import { weightFormats, type WriteReport, writeWeights } from '../train/weights/write-weights.js';
+import { buildTrained } from '../train/trained-model.js';
 import { openRuntime } from './open-runtime.js';
 import { choice, int, type OptionValues, parseOptions, text } from './options.js';
 import { runCommand } from './run-command.js';
-import { buildSaved, networkOptions, readSavedModel } from './saved-model.js';
+import { networkOptions, readSavedModel } from './saved-model.js';
 
 const ONNX = '.onnx';
 
@@ -54,7 +55,7 @@ const convertToOnnx = async (from: string, to: string, values: Values): Promise<
   try {
     const { augment, method, model } = saved.config;
     const metadata = { classes: JSON.stringify(saved.classes), mean: JSON.stringify(augment.mean), std: JSON.stringify(augment.std), model, method };
-    const bytes = await writeOnnx(to, runtime, buildSaved(runtime, saved), augment.imageSize, metadata);
+    const bytes = await writeOnnx(to, runtime, buildTrained(runtime, saved), augment.imageSize, metadata);
     console.log(`Wrote ${to}: ONNX, input images [batch, 3, ${augment.imageSize}, ${augment.imageSize}], ${method === 'wsdan' ? 'results logits, map, features' : 'result logits'}, ${readableBytes(bytes)}`);
   } finally {
     runtime.device.close();

@@ -11,8 +11,9 @@ import { openData } from '../train/session.js';
 import { openRuntime } from './open-runtime.js';
 import { choice, flag, int, parseOptions, text } from './options.js';
 import { runCommand } from './run-command.js';
-import { buildSaved, checkpointOptions, describeSaved, readSavedModel, refinementOptions } from './saved-model.js';
-import { checkFolder } from './train-options.js';
+import { checkpointOptions, describeSaved, readSavedModel, refinementOptions } from './saved-model.js';
+import { checkFolder } from '../train/options/train-options.js';
+import { buildTrained } from '../train/trained-model.js';
 
 const spec = {
   name: 'eval',
@@ -63,7 +64,7 @@ const evaluateCommand = async (): Promise<void> => {
     checkClasses(saved, dataset.classes);
     console.log(`Data: ${dataset.name}, ${split.samples.length} ${titles[values.split].toLowerCase()} images`);
     for (const note of dataset.notes) console.log(`Note: ${note}`);
-    const method = buildSaved(runtime, saved);
+    const method = buildTrained(runtime, saved);
     checkEvaluation(runtime, method, saved.config, '--batch-size');
     await compilePlanned(runtime, console.log);
     const start = performance.now();

@@ -8,7 +8,7 @@ import type { Op } from '../ops/op.js';
 import { ops } from '../ops/registry.js';
 import { compilePlanned } from '../train/memory-plan.js';
 import { type CheckedOp, featureTable } from './feature-table.js';
-import { nearest } from './nearest.js';
+import { nearest } from '../train/options/nearest.js';
 import { openRuntime } from './open-runtime.js';
 import { flag, parseOptions, text } from './options.js';
 import { runCommand } from './run-command.js';

@@ -9,11 +9,12 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError, Option } from 'commander';
 import { UserError } from '../errors.js';
-import { nearest } from './nearest.js';
-import type { OptionSpec, OptionSpecs, OptionValues } from './option-specs.js';
+import { camel, configValues, kebab, merge, parseConfig, type Parsed, readValue, suggestion } from '../train/options/config-values.js';
+import type { OptionSpec, OptionSpecs } from '../train/options/specs.js';
 
-export { choice, configFile, flag, int, number, numbers, text, texts } from './option-specs.js';
-export type { OptionSpec, OptionSpecs, OptionValues } from './option-specs.js';
+export { kebab, type Parsed, toConfig } from '../train/options/config-values.js';
+export { choice, configFile, flag, int, number, numbers, text, texts } from '../train/options/specs.js';
+export type { OptionSpec, OptionSpecs, OptionValues } from '../train/options/specs.js';
 
 export interface CommandSpec<S extends OptionSpecs> {
   /** `train` is called as `node dist/train.js`. */
@@ -30,22 +31,10 @@ export interface CommandSpec<S extends OptionSpecs> {
 /** Where no terminal sets the width, every option keeps to one line. */
 const WIDE = 200;
 
-export type Source = 'default' | 'config' | 'command line';
-
-export interface Parsed<S extends OptionSpecs> {
-  values: OptionValues<S>;
-  /** Where each value came from, so that a preset may replace defaults but nothing that was asked for. */
-  source: Record<keyof S & string, Source>;
-  positional: string[];
-}
-
 /** Thrown after the help has been printed; the command ends without an error. */
 export class HelpShown extends Error {
   override readonly name: string = 'HelpShown';
 }
-
-/** `imageSize` is `image-size` on the command line. */
-export const kebab = (name: string): string => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 
 const call = (name: string): string => `node dist/${name}.js`;
 
@@ -82,11 +71,6 @@ const buildCommand = <S extends OptionSpecs>(spec: CommandSpec<S>, print: (text:
   return command;
 };
 
-const suggestion = (wrong: string, known: readonly string[], decorate: (name: string) => string): string => {
-  const near = nearest(wrong, known);
-  return near ? ` Did you mean ${decorate(near)}?` : '';
-};
-
 const seeHelp = (name: string): string => `"${call(name)} --help" lists all options.`;
 
 /** Turns Commander's complaint into ours; anything else is passed on. */
@@ -110,15 +94,6 @@ const explain = <S extends OptionSpecs>(error: unknown, spec: CommandSpec<S>): n
   }
 };
 
-const readValue = (where: string, spec: OptionSpec<unknown>, value: unknown): unknown => {
-  const read = spec.read(value);
-  if (read !== undefined) return read;
-  const hint = spec.hint?.(value);
-  throw new UserError(`${where}: ${JSON.stringify(value)} is not allowed.${hint ? ` ${hint}` : ''} Allowed: ${spec.allowed}.`);
-};
-
-const camel = (name: string): string => name.replace(/-([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
-
 const readConfig = (path: string, option: string): Record<string, unknown> => {
   let content: unknown;
   try {
@@ -132,22 +107,6 @@ const readConfig = (path: string, option: string): Record<string, unknown> => {
   }
   return content as Record<string, unknown>;
 };
-
-/** Values by camelCase name, each read as its option says; null stands for "not set". `path` names the file they come from. */
-const configValues = <S extends OptionSpecs>(path: string, content: Record<string, unknown>, options: S): Record<string, unknown> => {
-  const known = Object.keys(options).filter((name) => options[name].kind !== 'config');
-  const values: Record<string, unknown> = {};
-  for (const [key, value] of Object.entries(content)) {
-    const name = camel(key);
-    if (!known.includes(name)) throw new UserError(`${path}: there is no option "${key}".${suggestion(name, known, (near) => `"${near}"`)}`);
-    if (value !== null) values[name] = readValue(`${path}: "${key}"`, options[name], value);
-  }
-  return values;
-};
-
-/** Options as a file has them, over defaults; read and refused as those of `--config`. */
-export const parseConfig = <S extends OptionSpecs>(options: S, path: string, content: Record<string, unknown>): Parsed<S> =>
-  ({ ...merge(options, configValues(path, content, options), {}), positional: [] });
 
 /** As {@link parseConfig}, of a JSON file that `option` names. */
 export const parseConfigFile = <S extends OptionSpecs>(options: S, path: string, option: string): Parsed<S> =>
@@ -185,17 +144,3 @@ export const parseOptions = <S extends OptionSpecs>(
   const config = configPath ? configValues(configPath, readConfig(configPath, `--${kebab(configName)}`), spec.options) : {};
   return { ...merge(spec.options, config, explicit), positional: command.args };
 };
-
-const merge = <S extends OptionSpecs>(options: S, config: Record<string, unknown>, explicit: Record<string, unknown>): Pick<Parsed<S>, 'values' | 'source'> => {
-  const values: Record<string, unknown> = {};
-  const source: Record<string, Source> = {};
-  for (const [name, spec] of Object.entries(options)) {
-    source[name] = name in explicit ? 'command line' : name in config ? 'config' : 'default';
-    values[name] = explicit[name] ?? config[name] ?? spec.default;
-  }
-  return { values: values as OptionValues<S>, source: source as Parsed<S>['source'] };
-};
-
-/** The object to write as `config.json`: `--config` reads it back to the same values. */
-export const toConfig = <S extends OptionSpecs>(options: S, values: OptionValues<S>): Record<string, unknown> =>
-  Object.fromEntries(Object.keys(options).filter((name) => options[name].kind !== 'config' && values[name] !== undefined).map((name) => [name, values[name]]));

@@ -1,5 +1,4 @@
 /** From files to predictions: decoding, one forward, boxes in pixels of the original picture. */
-import { boxToSource } from '../data/augment.js';
 import type { Batch } from '../data/loader.js';
 import { BadImageError } from '../data/decode.js';
 import type { DecodePool } from '../data/decode-pool.js';
@@ -7,14 +6,7 @@ import type { ImageSource } from '../data/produce-image.js';
 import type { Box, DecodedImage } from '../data/types.js';
 import { UserError } from '../errors.js';
 import type { Runtime } from '../kernels/runtime.js';
-import { scope } from '../tensor/scope.js';
-import { boxAt } from '../train/evaluate.js';
-import { uploadBatch } from '../train/image-batch.js';
-import type { Method } from '../train/method.js';
-import { topGuesses } from '../train/report-cases.js';
-import type { Guess } from '../train/report/types.js';
-import { evalTransforms } from '../train/session.js';
-import type { SavedModel } from './saved-model.js';
+import { type Predicted, predictPixels, type Predictor } from '../train/predict.js';
 
 /** What is to be predicted; the true class is known of embedded pictures only. */
 export interface Request {
@@ -23,20 +15,13 @@ export interface Request {
   readonly trueLabel?: string;
 }
 
-export interface ImagePrediction {
+/** With the box in pixels of the original picture. */
+export interface ImagePrediction extends Predicted {
   readonly file: string;
   /** Of the original picture, pixels. */
   readonly width: number;
   readonly height: number;
   readonly trueLabel?: string;
-  /** Most probable first. */
-  readonly raw: readonly Guess[];
-  /** After looking closer; a plain classifier has none, nor a box. */
-  readonly refined?: readonly Guess[];
-  /** Where it looked a second time, in pixels of the original picture. */
-  readonly box?: Box;
-  /** The attention map was unusable, so the whole picture was taken. */
-  readonly degenerate?: boolean;
 }
 
 /** A picture that could be decoded, and the request it belongs to. */
@@ -76,11 +61,6 @@ export const toBatch = (loaded: readonly Loaded[]): Batch => ({
   boxes: loaded.map(() => undefined), ids: loaded.map(({ request }) => request.name),
 });
 
-/** Keeps a box within its picture: the evaluation window may end a fraction of a pixel outside. */
-const inside = (box: Box, width: number, height: number): Box => ({
-  x0: Math.max(0, box.x0), y0: Math.max(0, box.y0), x1: Math.min(width, box.x1), y1: Math.min(height, box.y1),
-});
-
 const scaled = ({ x0, y0, x1, y1 }: Box, [x, y]: DecodedImage['shrink']): Box => ({ x0: x0 * x, y0: y0 * y, x1: x1 * x, y1: y1 * y });
 
 /**
@@ -89,22 +69,14 @@ const scaled = ({ x0, y0, x1, y1 }: Box, [x, y]: DecodedImage['shrink']): Box =>
  * @param top how many classes to list
  * @returns for each picture its prediction, and the box in pixels of the decoded (perhaps shrunk) picture
  */
-export const predictBatch = (runtime: Runtime, method: Method, { config, classes }: SavedModel, loaded: readonly Loaded[], top: number): Promise<{ prediction: ImagePrediction; decodedBox: Box | null }[]> =>
-  scope(async () => {
-    const { augment } = config;
-    const transforms = evalTransforms(augment, loaded.map(({ image }) => image));
-    const { images } = uploadBatch(runtime, toBatch(loaded), transforms, augment);
-    const result = method.evaluate(images, false);
-    const [raw, refined, boxes, degenerate] = [await result.raw.data(), await result.refined?.data(), await result.boxes?.data(), await result.degenerate?.data()];
-    return loaded.map(({ request, image }, row) => {
-      const { shrink, width, height } = image;
-      const decodedBox = boxes ? inside(boxToSource(boxAt(boxes, row), transforms[row]!, augment.imageSize), width, height) : null;
-      const prediction: ImagePrediction = {
-        file: request.name, width: Math.round(width * shrink[0]), height: Math.round(height * shrink[1]), raw: topGuesses(raw, row, classes, top),
-        ...(request.trueLabel === undefined ? {} : { trueLabel: request.trueLabel }),
-        ...(refined ? { refined: topGuesses(refined, row, classes, top) } : {}),
-        ...(decodedBox ? { box: scaled(decodedBox, shrink), degenerate: degenerate?.[row] === 1 } : {}),
-      };
-      return { prediction, decodedBox };
-    });
+export const predictBatch = async (runtime: Runtime, predictor: Predictor, loaded: readonly Loaded[], top: number): Promise<{ prediction: ImagePrediction; decodedBox: Box | null }[]> => {
+  const predicted = await predictPixels(runtime, predictor, loaded.map(({ image }) => image), top);
+  return predicted.map((seen, i) => {
+    const { request: { name, trueLabel }, image: { shrink, width, height } } = loaded[i]!;
+    const prediction: ImagePrediction = {
+      file: name, width: Math.round(width * shrink[0]), height: Math.round(height * shrink[1]), ...seen,
+      ...(trueLabel === undefined ? {} : { trueLabel }), ...(seen.box ? { box: scaled(seen.box, shrink) } : {}),
+    };
+    return { prediction, decodedBox: seen.box ?? null };
   });
+};

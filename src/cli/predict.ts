@@ -7,13 +7,14 @@ import { checkEvaluation, compilePlanned } from '../train/memory-plan.js';
 import { describeBatch } from '../train/report-cases.js';
 import { decodeLimits } from '../train/session.js';
 import type { Guess } from '../train/report/types.js';
+import { buildTrained } from '../train/trained-model.js';
 import { openRuntime } from './open-runtime.js';
 import { flag, int, type OptionValues, parseOptions, text } from './options.js';
 import { type Failed, type ImagePrediction, loadImages, predictBatch, type Request, toBatch } from './predict-images.js';
 import { pictureNames, writePictures } from './predict-pictures.js';
 import { printable } from './printable.js';
 import { runCommand } from './run-command.js';
-import { buildSaved, checkpointOptions, describeSaved, readSavedModel, refinementOptions, type SavedModel } from './saved-model.js';
+import { checkpointOptions, describeSaved, readSavedModel, refinementOptions, type SavedModel } from './saved-model.js';
 
 const spec = {
   name: 'predict',
@@ -76,7 +77,7 @@ const predictAll = async (runtime: Runtime, method: Method, saved: SavedModel, r
       for (const { error } of failed) console.error(printable(error));
       outcome.failed.push(...failed);
       if (loaded.length === 0) continue;
-      const results = await predictBatch(runtime, method, saved, loaded, values.top);
+      const results = await predictBatch(runtime, { ...saved, method }, loaded, values.top);
       const seen = values.pictures ? await describeBatch(runtime, method, toBatch(loaded), saved.config, saved.classes) : [];
       for (const [i, { prediction, decodedBox }] of results.entries()) {
         outcome.predictions.push(prediction);
@@ -106,7 +107,7 @@ const predict = async (): Promise<number> => {
   checkPrecision(runtime, saved.config);
   if (!values.json) console.log(describeSaved(saved));
   try {
-    const method = buildSaved(runtime, saved);
+    const method = buildTrained(runtime, saved);
     checkEvaluation(runtime, method, { ...saved.config, evalBatchSize: Math.min(saved.config.evalBatchSize, requests.length) }, '--batch-size');
     await compilePlanned(runtime, values.json ? () => {} : console.log);
     const { predictions, failed } = await predictAll(runtime, method, saved, requests, values);

@@ -3,17 +3,15 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fail } from '../errors.js';
 import { openTensorFile } from '../io/open-tensor-file.js';
-import type { Runtime } from '../kernels/runtime.js';
-import { withoutInit } from '../nn/init.js';
-import { type Checkpoint, checkpointIn, META, readCheckpoint } from '../train/checkpoint.js';
+import { readCheckpoint } from '../train/checkpoint.js';
+import { type Checkpoint, checkpointIn, META } from '../train/checkpoint-meta.js';
 import type { TrainConfig } from '../train/config.js';
-import { createMethod, type Method } from '../train/method.js';
-import { inputNotes, loadWeights } from '../train/weights/load-weights.js';
+import { inputNotes } from '../train/weights/load-weights.js';
 import { namingTitles } from '../train/weights/naming.js';
 import { interpret, type Weights } from '../train/weights/weights.js';
 import { choice, flag, int, number, type OptionValues, parseConfigFile, text } from './options.js';
-import { savedOptions } from './saved-options.js';
-import { type ResultOptions, toTrainConfig, trainOptions, withPreset } from './train-options.js';
+import { savedOptions } from '../train/options/saved-options.js';
+import { type ResultOptions, toTrainConfig, trainOptions, withPreset } from '../train/options/train-options.js';
 
 /** What another program's weights do not tell about their network. */
 export const networkOptions = {
@@ -111,14 +109,6 @@ export const readSavedModel = async (values: Values, replaced: Replaced = {}): P
   if (weights) return ofOthers(weights, values, replaced);
   const path = checkpointPath(values);
   return ofRun(path, readCheckpoint(path), replaced);
-};
-
-/** Builds the network with its weights, in evaluation mode. */
-export const buildSaved = (runtime: Runtime, { weights, config, classes }: SavedModel): Method => {
-  const method = withoutInit(() => createMethod(runtime, config, classes.length));
-  loadWeights(method, weights);
-  method.module.eval();
-  return method;
 };
 
 /** A line about the weights, and what to know about them. */

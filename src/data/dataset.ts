@@ -6,13 +6,11 @@ import { readDogs } from './layouts/dogs.js';
 import { readEmbedded, type EmbeddedOptions } from './layouts/embedded.js';
 import { readFolder } from './layouts/folder.js';
 import { balancedSubset, checkListing, checkSplits, firstFew, holdOut, missingFiles, type Entry, type Listing } from './split.js';
-import type { Sample, Split } from './types.js';
+import { DATASET_NAMES, type DatasetName, type Sample, type Split } from './types.js';
 
-export type { Box, DecodedImage, Sample, Split, SyntheticSource } from './types.js';
+export type { Box, DatasetName, DecodedImage, Sample, Split, SyntheticSource } from './types.js';
 export type { AircraftLevel, EmbeddedOptions };
 
-export const DATASET_NAMES = ['synthetic', 'aircraft', 'cub', 'cars', 'dogs', 'folder'] as const;
-export type DatasetName = (typeof DATASET_NAMES)[number];
 
 export interface DatasetOptions {
   /** The dataset's folder; not for `synthetic`. */

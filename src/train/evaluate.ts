@@ -9,10 +9,10 @@ import { MetricSums } from '../wsdan/metric-sums.js';
 import { correct } from '../wsdan/train-step.js';
 import type { Accuracy } from './accuracy.js';
 import type { TrainConfig } from './config.js';
-import { uploadBatch } from './image-batch.js';
-import { LocalisationScore } from './localisation.js';
+import { evalTransforms, uploadBatch } from './image-batch.js';
+import { boxAt, LocalisationScore } from './localisation.js';
 import type { Evaluated, Method } from './method.js';
-import { type DataSession, evalTransforms } from './session.js';
+import type { DataSession } from './session.js';
 
 export interface Evaluation {
   readonly images: number;
@@ -84,10 +84,6 @@ const addCounts = (sums: MetricSums<string>, result: Evaluated, labels: Tensor, 
   }
   sums.add(values);
 };
-
-/** Row b of boxes holds y0, x0, y1, x1 in pixels of the network's input. */
-export const boxAt = (boxes: ArrayLike<number>, row: number): Box =>
-  ({ y0: boxes[row * 4]!, x0: boxes[row * 4 + 1]!, y1: boxes[row * 4 + 2]!, x1: boxes[row * 4 + 3]! });
 
 /** The part of a true box that the centre crop shows to the network, in pixels of its input: what it can localise at all. */
 export const visibleBox = (truth: Box, transform: ImageTransform, size: number): Box => {

@@ -1,5 +1,5 @@
-import type { AugmentOptions, ImageTransform } from '../data/augment.js';
-import type { Batch } from '../data/loader.js';
+import { type AugmentOptions, evalTransform, type ImageTransform } from '../data/augment.js';
+import type { DecodedImage } from '../data/types.js';
 import type { Runtime } from '../kernels/runtime.js';
 import { cat, imageTransform, type ImageRow } from '../ops/index.js';
 import { tensor } from '../tensor/create.js';
@@ -7,7 +7,14 @@ import { scope } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { BatchSource } from '../wsdan/micro-batches.js';
 
-type Pixels = Batch['images'][number];
+/** What of a decoded picture the device gets. */
+export type Pixels = Pick<DecodedImage, 'rgba' | 'width' | 'height'>;
+
+/** Pictures and their labels. */
+interface Labelled {
+  readonly images: readonly Pixels[];
+  readonly labels: Int32Array;
+}
 
 /** Pixels are uploaded in parts of at most this many bytes, so that large photographs fit the adapter's limits. */
 const UPLOAD_BYTES = 64 * 1024 * 1024;
@@ -47,7 +54,7 @@ const pack = (images: readonly Pixels[]): { words: Uint32Array; offsets: number[
  *
  * @returns images [B, S, S, 3] and labels int32 [B]
  */
-export const uploadBatch = (runtime: Runtime, batch: Pick<Batch, 'images' | 'labels'>, transforms: readonly ImageTransform[], augment: AugmentOptions): { images: Tensor; labels: Tensor } =>
+export const uploadBatch = (runtime: Runtime, batch: Labelled, transforms: readonly ImageTransform[], augment: AugmentOptions): { images: Tensor; labels: Tensor } =>
   scope(() => {
     const limit = Math.min(UPLOAD_BYTES, runtime.device.limits.maxStorageBufferBindingSize);
     const parts = groupsOf(batch.images, limit).map(([from, to]) => {
@@ -61,7 +68,11 @@ export const uploadBatch = (runtime: Runtime, batch: Pick<Batch, 'images' | 'lab
   });
 
 /** A batch that is uploaded part by part, as a step asks for it. */
-export const batchSource = (runtime: Runtime, { images, labels }: Pick<Batch, 'images' | 'labels'>, transforms: readonly ImageTransform[], augment: AugmentOptions): BatchSource => ({
+export const batchSource = (runtime: Runtime, { images, labels }: Labelled, transforms: readonly ImageTransform[], augment: AugmentOptions): BatchSource => ({
   size: labels.length,
   rows: ({ from, to }) => uploadBatch(runtime, { images: images.slice(from, to), labels: labels.subarray(from, to) }, transforms.slice(from, to), augment),
 });
+
+/** The transform of evaluation for pictures of a batch. */
+export const evalTransforms = (augment: AugmentOptions, images: readonly { width: number; height: number }[]): ImageTransform[] =>
+  images.map(({ width, height }) => evalTransform(augment, width, height));

@@ -1,4 +1,4 @@
-import type { Box } from '../data/dataset.js';
+import type { Box } from '../data/types.js';
 
 /** Intersection over union of two half-open boxes in the same pixels; 0 for boxes without overlap. */
 export const intersectionOverUnion = (a: Box, b: Box): number => {
@@ -10,6 +10,10 @@ export const intersectionOverUnion = (a: Box, b: Box): number => {
 };
 
 const area = (box: Box): number => (box.x1 - box.x0) * (box.y1 - box.y0);
+
+/** Row b of boxes holds y0, x0, y1, x1 in pixels of the network's input. */
+export const boxAt = (boxes: ArrayLike<number>, row: number): Box =>
+  ({ y0: boxes[row * 4]!, x0: boxes[row * 4 + 1]!, y1: boxes[row * 4 + 2]!, x1: boxes[row * 4 + 3]! });
 
 /** Mean overlap of localised with true boxes, and the share of images where it reaches one half. */
 export class LocalisationScore {

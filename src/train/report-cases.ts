@@ -6,12 +6,13 @@ import { scope } from '../tensor/scope.js';
 import type { Tensor, TypedArray } from '../tensor/tensor.js';
 import type { Prediction } from '../wsdan/localise.js';
 import type { TrainConfig } from './config.js';
-import { boxAt, visibleBox } from './evaluate.js';
-import { uploadBatch } from './image-batch.js';
-import { intersectionOverUnion } from './localisation.js';
+import { visibleBox } from './evaluate.js';
+import { evalTransforms, uploadBatch } from './image-batch.js';
+import { boxAt, intersectionOverUnion } from './localisation.js';
 import type { Evaluated, Method } from './method.js';
-import type { AttentionMap, Guess, ImageCase, Picture } from './report/types.js';
-import { type DataSession, evalTransforms } from './session.js';
+import type { AttentionMap, ImageCase, Picture } from './report/types.js';
+import { topGuesses } from './predict.js';
+import type { DataSession } from './session.js';
 
 const SHOWN_MAPS = 8;
 
@@ -52,10 +53,6 @@ const meanMapOf = ({ mean, maps: { shape } }: HostPrediction, row: number): Atte
   const [, height, width] = shape as [number, number, number, number];
   return { height, width, data: mean.subarray(row * height * width, (row + 1) * height * width) };
 };
-
-/** The classes with the largest probabilities of a row. */
-export const topGuesses = (probabilities: TypedArray, row: number, classes: readonly string[], count = 5): Guess[] =>
-  classes.map((label, i) => ({ label, probability: probabilities[row * classes.length + i]! })).sort((a, b) => b.probability - a.probability).slice(0, count);
 
 /** The maps with the most mass in a row: dead maps show nothing. */
 const strongestMaps = (host: HostPrediction, row: number): AttentionMap[] => {

@@ -3,7 +3,8 @@ import { join } from 'node:path';
 import type { Dataset } from '../data/dataset.js';
 import { fail } from '../errors.js';
 import { checkClasses } from './check-classes.js';
-import { type Checkpoint, readCheckpoint } from './checkpoint.js';
+import { readCheckpoint } from './checkpoint.js';
+import type { Checkpoint } from './checkpoint-meta.js';
 import type { TrainConfig } from './config.js';
 
 /** The checkpoint a resumed run starts from. */

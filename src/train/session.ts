@@ -1,4 +1,4 @@
-import { type AugmentOptions, evalTransform, resizedSide } from '../data/augment.js';
+import { type AugmentOptions, resizedSide } from '../data/augment.js';
 import { type Dataset, openDataset, type Sample, type Split } from '../data/dataset.js';
 import { DecodePool } from '../data/decode-pool.js';
 import { ImageCache } from '../data/image-cache.js';
@@ -87,7 +87,3 @@ export const checkBatchSize = (split: Split, batchSize: number): void => {
     fail(`the training split has ${split.samples.length} images, fewer than one batch of ${batchSize}; use --batch-size ${Math.max(2, split.samples.length)} or less, or more data`);
   }
 };
-
-/** The transform of evaluation for pictures of a batch. */
-export const evalTransforms = (augment: AugmentOptions, images: readonly { width: number; height: number }[]) =>
-  images.map(({ width, height }) => evalTransform(augment, width, height));

@@ -21,10 +21,27 @@ const FLAGS = ['--headless=new', '--no-sandbox', '--disable-dev-shm-usage', '--n
 /** WebGPU on Chromium's own software adapter, which it does not offer otherwise. */
 export const SOFTWARE_WEBGPU = ['--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader'];
 
+/** Put behind a page that is opened: reports its text when it is ready. */
+const REPORTER = `<script type="module">
+  const tell = (report) => fetch('/report', { method: 'POST', body: JSON.stringify(report) });
+  const ready = () => document.body.dataset.ready === 'true';
+  while (!ready()) await new Promise((resolve) => setTimeout(resolve, 50));
+  await tell({ kind: 'said', text: document.body.innerText });
+  await tell({ kind: 'end' });
+</script>`;
+
+const typeOf = (path: string): string => (path.endsWith('.html') ? 'text/html' : path.endsWith('.js') ? 'text/javascript' : 'application/octet-stream');
+
+/** A file of the task; a page gets the reporter. */
+const fileOf = (path: string, content: Uint8Array): [type: string, body: string | Uint8Array] =>
+  [typeOf(path), path.endsWith('.html') ? Buffer.from(content).toString() + REPORTER : content];
+
 const answer = async (request: IncomingMessage, response: ServerResponse, task: PageTask, take: (report: Report) => void): Promise<void> => {
   if (request.url === '/report') take(JSON.parse(await text(request)) as Report);
+  const path = request.url!.replace(/\?.*/, '');
   const [type, body] =
-    request.url === '/task' ? ['application/json', JSON.stringify(task)]
+    task.files?.[path] !== undefined ? fileOf(path, task.files[path])
+    : request.url === '/task' ? ['application/json', JSON.stringify(task)]
     : request.url === '/page.js' ? ['text/javascript', built('browser/page.js')]
     : request.url === EXAMPLE ? ['text/javascript', task.example ?? '']
     : request.url === LIBRARY ? ['text/javascript', built('../browser.js')]
@@ -49,7 +66,7 @@ export const runPage = async (browser: string, task: PageTask, patienceMs: numbe
     if (report.kind === 'end') finish();
   })).listen(0, 'localhost');
   await new Promise((resolve) => server.once('listening', resolve));
-  const child = spawn(browser, [...FLAGS, ...flags, `--user-data-dir=${profile}`, `http://localhost:${(server.address() as AddressInfo).port}/`], { stdio: ['ignore', 'ignore', 'pipe'] });
+  const child = spawn(browser, [...FLAGS, ...flags, `--user-data-dir=${profile}`, `http://localhost:${(server.address() as AddressInfo).port}${task.page ?? '/'}`], { stdio: ['ignore', 'ignore', 'pipe'] });
   child.stderr.setEncoding('utf8').on('data', (piece: string) => { said = `${said}${piece}`.slice(-4000); });
   const ended = new Promise<void>((resolve) => { child.once('close', () => resolve()); });
   child.once('error', (error) => { said += error.message; });

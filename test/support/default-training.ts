@@ -1,16 +1,30 @@
-import { parseOptions } from '../../src/cli/options.js';
-import { toTrainConfig, trainOptions, withPreset } from '../../src/cli/train-options.js';
+import { readFileSync } from 'node:fs';
+import { parseOptions, toConfig } from '../../src/cli/options.js';
+import { resultOptions, toTrainConfig, trainOptions, type TrainOptions, withPreset } from '../../src/train/options/train-options.js';
 import type { Runtime } from '../../src/kernels/runtime.js';
 import { setRandomStep } from '../../src/ops/index.js';
 import { tensor } from '../../src/tensor/create.js';
 import { keep, scope } from '../../src/tensor/scope.js';
+import { saveCheckpoint } from '../../src/train/checkpoint.js';
 import type { TrainConfig } from '../../src/train/config.js';
 import { createModel, type ModelSession, updateParameters } from '../../src/train/session.js';
+import { START } from '../../src/train/trainer.js';
 import { batchOf } from '../../src/wsdan/micro-batches.js';
 import { portableImages, portableUniform } from './portable.js';
 
+const optionsOf = (args: string[]): TrainOptions => withPreset(parseOptions({ name: 'train', summary: '', options: trainOptions }, args));
+
 /** The config of `node dist/train.js` with these options. */
-export const configOf = (...args: string[]): TrainConfig => toTrainConfig(withPreset(parseOptions({ name: 'train', summary: '', options: trainOptions }, args)));
+export const configOf = (...args: string[]): TrainConfig => toTrainConfig(optionsOf(args));
+
+/** The bytes of the checkpoint that the command would save, of a network trained for some steps on fixed noise. */
+export const trainedBytes = async (runtime: Runtime, path: string, classes: readonly string[], steps: number, ...args: string[]): Promise<Uint8Array> => {
+  const options = optionsOf(args);
+  const training = fixedTraining(runtime, toTrainConfig(options), classes.length);
+  for (let number = 0; number < steps; number++) await training.step(number);
+  await saveCheckpoint(path, training.session, toConfig(resultOptions, options), classes, { ...START, step: steps });
+  return readFileSync(path);
+};
 
 export interface FixedTraining {
   readonly session: ModelSession;

@@ -3,7 +3,7 @@ import { fail } from '../../errors.js';
 import { checkTorchDtypes, type Picklable, PicklableTensor, writeTorch } from '../../io/pytorch/write.js';
 import { writeSafetensors } from '../../io/safetensors.js';
 import { entryOf, type TensorEntry, type TensorFile } from '../../io/tensor-file.js';
-import { checkpointIn, META } from '../checkpoint.js';
+import { checkpointIn, META } from '../checkpoint-meta.js';
 import type { EpochRecord } from '../history.js';
 import { BACKBONE, counterOf, fromPipit, type Naming, type Recognised } from './naming.js';
 import { CENTERS, type Weights } from './weights.js';

@@ -1,6 +1,6 @@
-import { fail } from '../errors.js';
-import type { Checkpoint } from '../train/checkpoint.js';
-import { parseConfig } from './options.js';
+import { fail } from '../../errors.js';
+import type { Checkpoint } from '../checkpoint-meta.js';
+import { parseConfig } from './config-values.js';
 import { type ResultOptions, resultOptions } from './train-options.js';
 
 /** What describes the network and has no default of its own: every checkpoint must tell it. */

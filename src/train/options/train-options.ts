@@ -1,11 +1,12 @@
-import { fail } from '../errors.js';
-import { DATASET_NAMES } from '../data/dataset.js';
-import { IMAGENET_MEAN, IMAGENET_STD } from '../data/augment.js';
-import { backboneNames, backboneRecord } from '../nn/models/index.js';
-import type { TrainConfig } from '../train/config.js';
-import { presets } from '../train/presets.js';
-import { defaultWsdan } from '../wsdan/options.js';
-import { choice, configFile, flag, int, number, numbers, type OptionValues, type Parsed, text, texts } from './options.js';
+import { fail } from '../../errors.js';
+import { DATASET_NAMES } from '../../data/types.js';
+import { IMAGENET_MEAN, IMAGENET_STD } from '../../data/augment.js';
+import { backboneNames, backboneRecord } from '../../nn/models/index.js';
+import type { TrainConfig } from '../config.js';
+import { presets } from '../presets.js';
+import { defaultWsdan } from '../../wsdan/options.js';
+import type { Parsed } from './config-values.js';
+import { choice, configFile, flag, int, number, numbers, type OptionValues, text, texts } from './specs.js';
 
 const preset = 'preset of the data set';
 

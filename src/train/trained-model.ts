@@ -1,0 +1,99 @@
+/** A network that training saved, ready to look at pictures: what `predict` is on the command line, for programs and pages. */
+import { fail } from '../errors.js';
+import { parseSafetensors, sourceOf } from '../io/safetensors-format.js';
+import type { Runtime } from '../kernels/runtime.js';
+import { withoutInit } from '../nn/init.js';
+import { checkIntegers, checkNumbers } from '../ops/arguments.js';
+import { defaultRuntime } from '../tensor/create.js';
+import { checkList } from '../tensor/shape.js';
+import { checkpointIn } from './checkpoint-meta.js';
+import { createMethod, type Method } from './method.js';
+import { savedOptions } from './options/saved-options.js';
+import { toTrainConfig } from './options/train-options.js';
+import type { TrainConfig } from './config.js';
+import type { Pixels } from './image-batch.js';
+import { type Predicted, predictPixels, type Predictor } from './predict.js';
+import { loadWeights } from './weights/load-weights.js';
+import { interpret, type Weights } from './weights/weights.js';
+
+/** A picture as a canvas's `getImageData` gives it: red, green, blue and alpha (not read) of each pixel, rows from the top. */
+export interface Picture {
+  readonly width: number;
+  readonly height: number;
+  readonly data: Uint8Array | Uint8ClampedArray;
+}
+
+const toPixels = (picture: Picture, i: number): Pixels => {
+  const { width, height, data } = picture;
+  checkIntegers('predict', `width and height of picture ${i + 1}`, [width, height], 1);
+  if (!ArrayBuffer.isView(data) || data.byteLength !== 4 * width * height) fail(`predict: picture ${i + 1} of ${width} × ${height} pixels needs ${4 * width * height} bytes of data: red, green, blue and alpha of each`);
+  return { width, height, rgba: new Uint8Array(data.buffer, data.byteOffset, data.byteLength) };
+};
+
+/** Builds a network with its weights, in evaluation mode. */
+export const buildTrained = (runtime: Runtime, { weights, config, classes }: { readonly weights: Weights; readonly config: TrainConfig; readonly classes: readonly string[] }): Method => {
+  const method = withoutInit(() => createMethod(runtime, config, classes.length));
+  loadWeights(method, weights);
+  method.module.eval();
+  return method;
+};
+
+/** A trained network; {@link openTrained} makes one. */
+export class TrainedModel {
+  /** The network itself: a `WSDAN` or a `PlainClassifier`. */
+  readonly module: Method['module'];
+
+  /** Names of what it tells apart. */
+  readonly classes: readonly string[];
+
+  constructor(private readonly runtime: Runtime, private readonly predictor: Predictor) {
+    this.module = predictor.method.module;
+    this.classes = predictor.classes;
+  }
+
+  /** Side of the network's input, pixels. */
+  get imageSize(): number {
+    return this.predictor.config.augment.imageSize;
+  }
+
+  /**
+   * Tells what pictures of any size show: resized and cut as in evaluation, the most probable classes of the whole picture (`raw`), the box that the
+   * attention maps point to, in pixels of the picture, and the classes after looking closer there (`refined`; Algorithm 1 of the paper).
+   *
+   * @param top how many classes to list
+   * @returns as many answers as there are pictures
+   * @throws UserError when a picture's numbers disagree
+   */
+  async predict(pictures: readonly Picture[], { top = 5 }: { top?: number } = {}): Promise<Predicted[]> {
+    checkList('predict', 'the pictures', pictures);
+    checkNumbers('predict', [top]);
+    const pixels = pictures.map(toPixels);
+    const found: Predicted[] = [];
+    const { evalBatchSize } = this.predictor.config;
+    for (let from = 0; from < pixels.length; from += evalBatchSize) {
+      found.push(...await predictPixels(this.runtime, this.predictor, pixels.slice(from, from + evalBatchSize), top));
+    }
+    return found;
+  }
+}
+
+/**
+ * A trained network from the bytes of a checkpoint that `node dist/train.js` wrote (`best.safetensors`, `last.safetensors`):
+ *
+ * ```js
+ * const model = openTrained(new Uint8Array(await (await fetch('best.safetensors')).arrayBuffer()));
+ * const [seen] = await model.predict([canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height)]);
+ * console.log(seen.refined[0].label, seen.box);
+ * ```
+ *
+ * A network of mixed precision is opened in float32 where the adapter has no float16.
+ *
+ * @throws UserError when the bytes are no such checkpoint, or damaged
+ */
+export const openTrained = (bytes: Uint8Array, runtime: Runtime = defaultRuntime()): TrainedModel => {
+  const checkpoint = checkpointIn(parseSafetensors(sourceOf(bytes, 'the checkpoint')));
+  const { classes, file } = checkpoint;
+  const options = savedOptions(checkpoint);
+  const config = toTrainConfig(runtime.device.report.half ? options : { ...options, precision: 'float32' });
+  return new TrainedModel(runtime, { method: buildTrained(runtime, { weights: interpret(file), config, classes }), config, classes });
+};
