@@ -35,6 +35,7 @@ export { backboneNames, createBackbone } from './nn/models/index.js';
 export { BasicBlock, Bottleneck, ResNet, type ResNetOptions } from './nn/models/resnet.js';
 
 export type { Predicted } from './train/predict.js';
+export type { Guess } from './train/report/types.js';
 export { load, save } from './train/state-bytes.js';
 export { openTrained, type Picture, TrainedModel } from './train/trained-model.js';
 
