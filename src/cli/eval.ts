@@ -7,13 +7,13 @@ import { checkClasses } from '../train/check-classes.js';
 import { type Evaluation, evaluate } from '../train/evaluate.js';
 import { checkEvaluation, compilePlanned } from '../train/memory-plan.js';
 import { checkPrecision } from '../train/method.js';
+import { checkFolder } from '../train/options/train-options.js';
 import { openData } from '../train/session.js';
+import { buildTrained } from '../train/trained-model.js';
 import { openRuntime } from './open-runtime.js';
 import { choice, flag, int, parseOptions, text } from './options.js';
 import { runCommand } from './run-command.js';
 import { checkpointOptions, describeSaved, readSavedModel, refinementOptions } from './saved-model.js';
-import { checkFolder } from '../train/options/train-options.js';
-import { buildTrained } from '../train/trained-model.js';
 
 const spec = {
   name: 'eval',

@@ -3,15 +3,15 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fail } from '../errors.js';
 import { openTensorFile } from '../io/open-tensor-file.js';
-import { readCheckpoint } from '../train/checkpoint.js';
 import { type Checkpoint, checkpointIn, META } from '../train/checkpoint-meta.js';
+import { readCheckpoint } from '../train/checkpoint.js';
 import type { TrainConfig } from '../train/config.js';
+import { savedOptions } from '../train/options/saved-options.js';
+import { type ResultOptions, toTrainConfig, trainOptions, withPreset } from '../train/options/train-options.js';
 import { inputNotes } from '../train/weights/load-weights.js';
 import { namingTitles } from '../train/weights/naming.js';
 import { interpret, type Weights } from '../train/weights/weights.js';
 import { choice, flag, int, number, type OptionValues, parseConfigFile, text } from './options.js';
-import { savedOptions } from '../train/options/saved-options.js';
-import { type ResultOptions, toTrainConfig, trainOptions, withPreset } from '../train/options/train-options.js';
 
 /** What another program's weights do not tell about their network. */
 export const networkOptions = {

@@ -1,13 +1,13 @@
 import { fail } from '../errors.js';
 import type { Checkpoint } from '../train/checkpoint-meta.js';
+import { savedOptions } from '../train/options/saved-options.js';
+import { checkFolder, resultOptions, toTrainConfig, trainOptions, type TrainOptions, withPreset } from '../train/options/train-options.js';
 import { lastCheckpoint } from '../train/resume.js';
-import { runTraining } from '../train/run.js';
 import { claimRunFolder } from '../train/run-folder.js';
+import { runTraining } from '../train/run.js';
 import { openRuntime } from './open-runtime.js';
 import { kebab, type Parsed, parseOptions, toConfig } from './options.js';
 import { onInterrupt, runCommand } from './run-command.js';
-import { savedOptions } from '../train/options/saved-options.js';
-import { checkFolder, resultOptions, toTrainConfig, trainOptions, type TrainOptions, withPreset } from '../train/options/train-options.js';
 
 const spec = {
   name: 'train',

@@ -11,7 +11,6 @@ import { DATASET_NAMES, type DatasetName, type Sample, type Split } from './type
 export type { Box, DatasetName, DecodedImage, Sample, Split, SyntheticSource } from './types.js';
 export type { AircraftLevel, EmbeddedOptions };
 
-
 export interface DatasetOptions {
   /** The dataset's folder; not for `synthetic`. */
   dir?: string;

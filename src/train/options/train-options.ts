@@ -1,10 +1,10 @@
-import { fail } from '../../errors.js';
-import { DATASET_NAMES } from '../../data/types.js';
 import { IMAGENET_MEAN, IMAGENET_STD } from '../../data/augment.js';
+import { DATASET_NAMES } from '../../data/types.js';
+import { fail } from '../../errors.js';
 import { backboneNames, backboneRecord } from '../../nn/models/index.js';
+import { defaultWsdan } from '../../wsdan/options.js';
 import type { TrainConfig } from '../config.js';
 import { presets } from '../presets.js';
-import { defaultWsdan } from '../../wsdan/options.js';
 import type { Parsed } from './config-values.js';
 import { choice, configFile, flag, int, number, numbers, type OptionValues, text, texts } from './specs.js';
 
