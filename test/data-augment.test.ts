@@ -27,7 +27,7 @@ t.test('uniform draws are flat, uncorrelated and depend on every key', async (t)
   let product = 0;
   for (let i = 0; i < n; i++) {
     const u = uniform(1, 2, i);
-    bins[Math.floor(u * 10)]++;
+    bins[Math.floor(u * 10)]!++;
     product += (u - 0.5) * (uniform(1, 2, i + 1) - 0.5);
   }
   // Five standard deviations of a binomial count with p = 0.1.
@@ -73,7 +73,7 @@ t.test('training draws stay in their ranges, reach their ends and depend on (see
   t.ok(draws.every((d) => Number.isInteger(d.x0)));
   for (const [key, spread] of [['brightness', 0.126], ['contrast', 0.2], ['saturation', 0.5]] as const) {
     const [low, high] = range((d) => d[key]);
-    t.ok(low >= 1 - spread && low < 1 - 0.98 * spread && high <= 1 + spread && high > 1 + 0.98 * spread, `${key} ${low}…${high}`);
+    t.ok(low! >= 1 - spread && low! < 1 - 0.98 * spread && high! <= 1 + spread && high! > 1 + 0.98 * spread, `${key} ${low}…${high}`);
   }
   const flips = draws.filter((d) => d.flip).length;
   t.ok(Math.abs(flips - 1000) < 112, `five standard deviations: ${flips} flips`);
@@ -110,7 +110,7 @@ t.test('the reference agrees with PIL', async (t) => {
   }
   const { width, height, rgb, cases } = fixtureJson<{ width: number; height: number; rgb: string; cases: Case[] }>('pil-resize.json');
   const source = Buffer.from(rgb, 'base64');
-  const rgba = new Uint8Array(4 * width * height).map((_, i) => (i % 4 === 3 ? 255 : source[3 * (i >> 2) + (i % 4)]));
+  const rgba = new Uint8Array(4 * width * height).map((_, i) => (i % 4 === 3 ? 255 : source[3 * (i >> 2) + (i % 4)]!));
   for (const { size, side, ox, oy, flip, steps, rgb } of cases) {
     const options = { ...defaultAugment(size), mean: [0, 0, 0] as [number, number, number], std: [1, 1, 1] as [number, number, number] };
     t.equal(resizedSide(options), side);
@@ -119,7 +119,7 @@ t.test('the reference agrees with PIL', async (t) => {
     const window = { x0: (ox * width) / side, y0: (oy * height) / side, scaleX: width / side, scaleY: height / side };
     const actual = referenceTransform({ rgba, width, height }, { ...window, flip, ...factors, order }, options);
     const expected = Buffer.from(rgb, 'base64');
-    const worst = expected.reduce((most, value, i) => Math.max(most, Math.abs(value - 255 * actual[i])), 0);
+    const worst = expected.reduce((most, value, i) => Math.max(most, Math.abs(value - 255 * actual[i]!)), 0);
     // PIL rounds to 8 bits after each of the two passes (½ each) and cuts off after each jitter step (1 each, times
     // the factors that follow; contrast and saturation also round their grey).
     const tolerance = 1.01 + 2 * steps.length;
@@ -131,7 +131,7 @@ t.test('normalisation and box mapping', async (t) => {
   const options = defaultAugment(4);
   const grey = { rgba: new Uint8Array(4 * 64).fill(128), width: 8, height: 8 };
   const values = referenceTransform(grey, evalTransform(options, 8, 8), options);
-  for (let c = 0; c < 3; c++) t.ok(Math.abs(values[c] - (128 / 255 - options.mean[c]) / options.std[c]) < 1e-12, 'float64 rounding only');
+  for (let c = 0; c < 3; c++) t.ok(Math.abs(values[c]! - (128 / 255 - options.mean[c]!) / options.std[c]!) < 1e-12, 'float64 rounding only');
   const box = { x0: 20, y0: 30, x1: 60, y1: 50 };
   const transform = { ...evalTransform(defaultAugment(448), 1024, 512), flip: true };
   t.same(boxToOutput(box, transform, 448), { x0: 450, x1: 470, y0: -2, y1: 18 }, 'window starts at (64, 32), scales (2, 1)');

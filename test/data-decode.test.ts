@@ -18,7 +18,7 @@ async function distance(name: string, expected: Expected): Promise<number> {
   const { rgba, width, height } = await decodeFile(fixture('images', name));
   if (width !== expected.width || height !== expected.height) throw new Error(`${name} decoded to ${width}×${height}`);
   const rgb = Buffer.from(expected.rgb, 'base64');
-  return rgb.reduce((most, value, i) => Math.max(most, Math.abs(value - rgba[4 * Math.floor(i / 3) + (i % 3)])), 0);
+  return rgb.reduce((most, value, i) => Math.max(most, Math.abs(value - rgba[4 * Math.floor(i / 3) + (i % 3)]!)), 0);
 }
 
 t.test('unusual pictures decode to upright 8-bit RGB, as PIL decodes them', async (t) => {
@@ -47,9 +47,9 @@ t.test('every EXIF orientation is applied', async (t) => {
     bytes[tag + (bigEndian ? 9 : 8)] = orientation;
     const { rgba, width, height } = await decodeFile(write(join(dir, `${orientation}.jpg`), bytes));
     t.same([width, height], orientation > 4 ? [16, 24] : [24, 16], `orientation ${orientation}`);
-    const [right, lower] = corner[orientation];
+    const [right, lower] = corner[orientation]!;
     const at = 4 * (lower * (height - 1) * width + right * (width - 1));
-    t.ok(rgba[at] + rgba[at + 1] + rgba[at + 2] < 30, `orientation ${orientation}: the dark corner is where it belongs`);
+    t.ok(rgba[at]! + rgba[at + 1]! + rgba[at + 2]! < 30, `orientation ${orientation}: the dark corner is where it belongs`);
   }
 });
 
@@ -99,10 +99,10 @@ function tiff(width: number, height: number, ...next: number[]): Buffer {
     const bytes = Buffer.alloc(30);
     bytes.writeUInt16LE(2, 0);
     for (const [i, [tag, value]] of [[256, width], [257, height]].entries()) {
-      bytes.writeUInt16LE(tag, 2 + 12 * i);
+      bytes.writeUInt16LE(tag!, 2 + 12 * i);
       bytes.writeUInt16LE(4, 4 + 12 * i);
       bytes.writeUInt32LE(1, 6 + 12 * i);
-      bytes.writeUInt32LE(value, 10 + 12 * i);
+      bytes.writeUInt32LE(value!, 10 + 12 * i);
     }
     bytes.writeUInt32LE(following, 26);
     return bytes;
@@ -146,8 +146,8 @@ t.test('shrinking averages whole blocks', async (t) => {
   t.match(small, { width: 3, height: 2, shrink: [2, 2] });
   const value = (x: number, y: number, c: number) => rgba[4 * (y * 7 + x) + c];
   for (const [x, y, c] of [[0, 0, 0], [2, 1, 2]]) {
-    const mean = (value(2 * x, 2 * y, c) + value(2 * x + 1, 2 * y, c) + value(2 * x, 2 * y + 1, c) + value(2 * x + 1, 2 * y + 1, c)) / 4;
-    t.equal(small.rgba[4 * (y * 3 + x) + c], Math.round(mean));
+    const mean = (value(2 * x!, 2 * y!, c!)! + value(2 * x! + 1, 2 * y!, c!)! + value(2 * x!, 2 * y! + 1, c!)! + value(2 * x! + 1, 2 * y! + 1, c!)!) / 4;
+    t.equal(small.rgba[4 * (y! * 3 + x!) + c!], Math.round(mean));
   }
   t.ok(small.rgba.every((v, i) => i % 4 !== 3 || v === 255));
 });

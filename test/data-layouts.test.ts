@@ -38,15 +38,15 @@ t.test('FGVC-Aircraft: names with blanks and slashes, levels, boxes, both roots'
     t.same(set.classes, ['Boeing 737-300', 'F/A-18']);
     t.same([ids(set.train), labels(set.train)], [['0000001', '0000002', '0000003'], [0, 1, 0]]);
     t.same([ids(set.test), labels(set.test)], [['0000004', '0000005'], [1, 0]]);
-    t.same(set.train.samples[0].box, { x0: 0, y0: 1, x1: 12, y1: 8 }, '1-based inclusive corners become half-open');
-    t.equal(set.train.samples[1].box, undefined);
-    t.ok(existsSync(set.test.samples[0].path!));
-    t.notOk('where' in set.train.samples[0]);
+    t.same(set.train.samples[0]!.box, { x0: 0, y0: 1, x1: 12, y1: 8 }, '1-based inclusive corners become half-open');
+    t.equal(set.train.samples[1]!.box, undefined);
+    t.ok(existsSync(set.test.samples[0]!.path!));
+    t.notOk('where' in set.train.samples[0]!);
   }
   t.same((await open('aircraft', dir, { level: 'family' })).classes, ['Boeing 737', 'F/A-18'], 'CR LF line ends');
   t.same((await open('aircraft', dir, { level: 'manufacturer' })).classes[1], 'McDonnell Douglas');
   rmSync(join(dir, 'data', 'images_box.txt'));
-  t.equal((await open('aircraft', dir)).train.samples[0].box, undefined, 'the box list is optional');
+  t.equal((await open('aircraft', dir)).train.samples[0]!.box, undefined, 'the box list is optional');
 });
 
 t.test('FGVC-Aircraft: bad lists', async (t) => {
@@ -110,7 +110,7 @@ t.test('CUB-200-2011', async (t) => {
   const set = await open('cub', dir);
   t.same(set.classes, ['001.Black_footed_Albatross', '002.Laysan_Albatross'], 'named by folder without classes.txt');
   t.same([ids(set.train), labels(set.train), ids(set.test), labels(set.test)], [['1', '3'], [0, 1], ['2', '4'], [0, 1]]);
-  t.same([set.train.samples[0].box, set.train.samples[1].box], [{ x0: 1, y0: 2, x1: 7, y1: 6 }, undefined]);
+  t.same([set.train.samples[0]!.box, set.train.samples[1]!.box], [{ x0: 1, y0: 2, x1: 7, y1: 6 }, undefined]);
   const root = join(dir, 'CUB_200_2011');
   write(join(root, 'classes.txt'), '1 Albatross one\n2 Albatross two\n');
   t.same((await open('cub', root)).classes, ['Albatross one', 'Albatross two']);
@@ -140,8 +140,8 @@ t.test('Stanford Cars: both annotation layouts', async (t) => {
   const set = await open('cars', separate);
   t.same(set.classes, ['AM General Hummer SUV 2000', 'Acura RL Sedan 2012']);
   t.same([labels(set.train), labels(set.test)], [[1, 0, 1], [0, 1]]);
-  t.same(set.train.samples[0].box, { x0: 2, y0: 1, x1: 22, y1: 14 });
-  t.equal(set.test.samples[0].box!.x1, 300);
+  t.same(set.train.samples[0]!.box, { x0: 2, y0: 1, x1: 22, y1: 14 });
+  t.equal(set.test.samples[0]!.box!.x1, 300);
   rmSync(join(separate, 'devkit', 'cars_meta.mat'));
   t.same((await open('cars', separate)).classes, ['class 1', 'class 2'], 'works without the class names');
 
@@ -150,7 +150,7 @@ t.test('Stanford Cars: both annotation layouts', async (t) => {
   for (let i = 1; i <= 3; i++) writePng(join(merged, 'car_ims', `00000${i}.jpg`), i);
   const one = await open('cars', merged);
   t.same([one.classes[1], labels(one.train), labels(one.test), ids(one.test)], ['Acura RL Sedan 2012', [1, 0], [1], ['000003.jpg']]);
-  t.same(one.test.samples[0].box, { x0: 4, y0: 3, x1: 20, y1: 10 });
+  t.same(one.test.samples[0]!.box, { x0: 4, y0: 3, x1: 20, y1: 10 });
 
   const path = join(merged, 'cars_annos.mat');
   const whole = readFileSync(path);
@@ -265,9 +265,9 @@ t.test('embedded pictures come with pixels and box', async (t) => {
   const pool = new DecodePool({ workers: 0 });
   t.teardown(() => pool.close());
   const sample = set.test.samples[3];
-  const image = await pool.decode(sample);
+  const image = await pool.decode(sample!);
   const expected = generateImage(11, 'test', 3, { size: 48 });
-  t.same([image.width, image.height, image.box, sample.label], [48, 48, expected.box, expected.label]);
+  t.same([image.width, image.height, image.box, sample!.label], [48, 48, expected.box, expected.label]);
   t.ok(image.rgba.every((value, i) => value === (i % 4 === 3 ? 255 : expected.pixels[3 * (i >> 2) + (i % 4)])));
 });
 
@@ -280,6 +280,6 @@ t.test('a real set of pictures', { skip: pictures ? false : 'PIPIT_TEST_DATA nam
   const sample = set.train.samples[0];
   const pool = new DecodePool({ workers: 0 });
   t.teardown(() => pool.close());
-  const { width, height } = await pool.decode(sample);
-  t.ok(!sample.box || (sample.box.x1 <= width && sample.box.y1 <= height && sample.box.x0 >= 0));
+  const { width, height } = await pool.decode(sample!);
+  t.ok(!sample!.box || (sample!.box.x1 <= width && sample!.box.y1 <= height && sample!.box.x0 >= 0));
 });

@@ -43,8 +43,8 @@ const digest = (batch: Batch) => ({
 
 t.test('0, 1 and 3 workers, cached or not, deliver the same batches', async (t) => {
   const split = pictures(t, 22);
-  split.samples[5].path = write(split.samples[5].path!.replace('5.png', 'bad.png'), 'not a picture');
-  split.samples[6].box = { x0: 1, y0: 2, x1: 3, y1: 4 };
+  split.samples[5]!.path = write(split.samples[5]!.path!.replace('5.png', 'bad.png'), 'not a picture');
+  split.samples[6]!.box = { x0: 1, y0: 2, x1: 3, y1: 4 };
   const runs = [];
   for (const workers of [0, 1, 3]) {
     const pool = poolFor(t, { workers });
@@ -61,10 +61,10 @@ t.test('0, 1 and 3 workers, cached or not, deliver the same batches', async (t) 
     }
   }
   for (const run of runs) t.same(run, runs[0]);
-  t.equal(runs[0].batches.length, 12);
-  t.equal(runs[0].bad.length, 1, 'told once, not each epoch');
-  t.match(runs[0].bad[0], /^p5 is not an image/);
-  const boxes = runs[0].batches.flatMap(({ ids, boxes }) => ids.flatMap((id, i) => (boxes[i] ? [id] : [])));
+  t.equal(runs[0]!.batches.length, 12);
+  t.equal(runs[0]!.bad.length, 1, 'told once, not each epoch');
+  t.match(runs[0]!.bad[0], /^p5 is not an image/);
+  const boxes = runs[0]!.batches.flatMap(({ ids, boxes }) => ids.flatMap((id, i) => (boxes[i] ? [id] : [])));
   t.ok(boxes.length >= 2 && boxes.every((id) => id === 'p6'));
 });
 
@@ -76,7 +76,7 @@ t.test('an epoch is a new order of everything; resuming in the middle continues 
   t.same(whole.flatMap((b) => b.indices).sort((a, b) => a - b), Array.from({ length: 10 }, (_, i) => i));
   t.same((await collect(loader.epoch(3, 1))).map(digest), whole.slice(1).map(digest));
   t.notSame((await collect(loader.epoch(4))).flatMap((b) => b.indices), whole.flatMap((b) => b.indices));
-  for (const batch of whole) t.same([...batch.labels], batch.indices.map((i) => split.samples[i].label));
+  for (const batch of whole) t.same([...batch.labels], batch.indices.map((i) => split.samples[i]!.label));
   const dropping = loaderOf(split, poolFor(t, { workers: 0 }), { dropLast: true });
   t.equal(dropping.batchesPerEpoch, 2);
   t.same((await collect(dropping.epoch(3))).map(digest), whole.slice(0, 2).map(digest));
@@ -86,7 +86,7 @@ t.test('an epoch is a new order of everything; resuming in the middle continues 
 
 t.test('bad pictures: an error at their batch, replaced in training, left out in evaluation', async (t) => {
   const split = pictures(t, 9);
-  for (const i of [1, 4, 5, 6, 7]) split.samples[i].path = write(split.samples[i].path!.replace('.png', '-bad.png'), '');
+  for (const i of [1, 4, 5, 6, 7]) split.samples[i]!.path = write(split.samples[i]!.path!.replace('.png', '-bad.png'), '');
   const pool = poolFor(t, { workers: 2 });
   const strict = loaderOf(split, pool, { shuffle: false });
   t.match(await userMessage(() => collect(strict.epoch(0))), /1-bad\.png is empty \(0 bytes\).*--skip-bad-images/, 'the first bad one in order, whichever worker is first');
@@ -100,7 +100,7 @@ t.test('bad pictures: an error at their batch, replaced in training, left out in
     const expected = order.map((i, at) => (good.includes(i) ? i : [...order.slice(at), ...order].find((j) => good.includes(j))));
     t.same(batch.indices, expected, 'the next good picture of the batch takes the place');
   }
-  const hopeless = { samples: [1, 4].map((i) => split.samples[i]) };
+  const hopeless = { samples: [1, 4].map((i) => split.samples[i]!) };
   t.match(await userMessage(() => collect(loaderOf(hopeless, pool, { skipBadImages: true }).epoch(0))), /not one image of the split/);
 });
 
@@ -150,8 +150,8 @@ t.test('a worker that dies: an error naming the file, and the rest goes on', asy
   const names = ['a', 'exit-1', 'b', 'c', 'throw-1', 'd', 'e', 'exit-2', 'f', 'hang-1', 'g', 'h'];
   const results = await Promise.allSettled(names.map((path) => pool.decode({ path })));
   for (const [i, result] of results.entries()) {
-    const doomed = names[i].includes('-');
-    t.equal(result.status, doomed ? 'rejected' : 'fulfilled', names[i]);
+    const doomed = names[i]!.includes('-');
+    t.equal(result.status, doomed ? 'rejected' : 'fulfilled', names[i]!);
     if (result.status === 'rejected') t.match(result.reason.message, new RegExp(`decoding ${names[i]} ended its worker \\((exit code 7|out of luck|it took longer than 0.5 s)\\)`));
   }
   const split = { samples: ['a', 'exit-1', 'b'].map((path, i) => ({ id: path, label: i, path })) };
@@ -167,7 +167,7 @@ t.test('closing the pool ends what is waiting; a process with an open idle pool 
   const results = await settled;
   t.ok(results.every((r) => r.status === 'fulfilled' || r.reason instanceof DecodeCancelled));
   t.ok(results.some((r) => r.status === 'rejected'));
-  await t.rejects(pool.decode(split.samples[0]), /closed/);
+  await t.rejects(pool.decode(split.samples[0]!), /closed/);
   const script = fileURLToPath(new URL('data-open-pool.test.js', import.meta.url));
   const child = spawnSync(process.execPath, [script], { encoding: 'utf8', timeout: 20000 });
   t.equal(child.status, 0, child.stderr || String(child.error));
@@ -196,17 +196,17 @@ t.test('a second epoch comes from the cache', async (t) => {
   const first = await collect(loader.epoch(1));
   const second = await collect(loader.epoch(2));
   t.match(cache.report, { images: 8, hits: 8, misses: 8 });
-  const image = (batches: Batch[], index: number) => batches.flatMap((b) => b.images)[batches.flatMap((b) => b.indices).indexOf(index)].rgba;
+  const image = (batches: Batch[], index: number) => batches.flatMap((b) => b.images)[batches.flatMap((b) => b.indices).indexOf(index)]!.rgba;
   t.equal(image(first, 3), image(second, 3), 'the very same pixels, not a copy');
 });
 
 t.test('shrunk pictures take their boxes with them', async (t) => {
   const split = pictures(t, 6, 40);
-  split.samples[2].box = { x0: 5, y0: 6, x1: 42, y1: 40 };
+  split.samples[2]!.box = { x0: 5, y0: 6, x1: 42, y1: 40 };
   const pool = poolFor(t, { workers: 1, maxSide: 16 });
   const loader = loaderOf(split, pool, { shuffle: false });
   const [batch] = await collect(loader.epoch(0));
-  t.same([batch.images[2].width, batch.images[2].height, batch.boxes[2]], [21, 20, { x0: 2, y0: 3, x1: 21, y1: 20 }], '42×40 halved');
+  t.same([batch!.images[2]!.width, batch!.images[2]!.height, batch!.boxes[2]], [21, 20, { x0: 2, y0: 3, x1: 21, y1: 20 }], '42×40 halved');
 });
 
 t.test('impossible settings are refused', async (t) => {

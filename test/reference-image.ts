@@ -14,10 +14,10 @@ export interface ReferenceSource {
 export function referenceTransform(image: ReferenceSource, transform: ImageTransform, options: AugmentOptions): Float64Array {
   const size = options.imageSize;
   const pixels = resample(image, transform, size);
-  for (const op of JITTER_ORDERS[transform.order]) jitter(pixels, op, transform[op]);
+  for (const op of JITTER_ORDERS[transform.order]!) jitter(pixels, op, transform[op]);
   for (let i = 0; i < pixels.length; i++) {
     const channel = i % 3;
-    pixels[i] = (pixels[i] - options.mean[channel]) / options.std[channel];
+    pixels[i] = (pixels[i]! - options.mean[channel]!) / options.std[channel]!;
   }
   return pixels;
 }
@@ -35,7 +35,7 @@ export function resample(image: ReferenceSource, transform: ImageTransform, size
         for (const column of columns) {
           const source = 4 * (row.at * width + column.at);
           const weight = (row.weight * column.weight) / 255;
-          for (let c = 0; c < 3; c++) output[3 * (y * size + x) + c] += weight * rgba[source + c];
+          for (let c = 0; c < 3; c++) output[3 * (y * size + x) + c]! += weight * rgba[source + c]!;
         }
       }
     }
@@ -60,7 +60,7 @@ function taps(centre: number, scale: number, length: number): { at: number; weig
 
 function jitter(pixels: Float64Array, op: 'brightness' | 'contrast' | 'saturation', factor: number): void {
   if (factor === 1) return;
-  const grey = (i: number) => 0.299 * pixels[i] + 0.587 * pixels[i + 1] + 0.114 * pixels[i + 2];
+  const grey = (i: number) => 0.299 * pixels[i]! + 0.587 * pixels[i + 1]! + 0.114 * pixels[i + 2]!;
   let mean = 0;
   if (op === 'contrast') {
     for (let i = 0; i < pixels.length; i += 3) mean += grey(i);
@@ -68,6 +68,6 @@ function jitter(pixels: Float64Array, op: 'brightness' | 'contrast' | 'saturatio
   }
   for (let i = 0; i < pixels.length; i += 3) {
     const pivot = op === 'brightness' ? 0 : op === 'contrast' ? mean : grey(i);
-    for (let c = i; c < i + 3; c++) pixels[c] = Math.min(1, Math.max(0, pivot + factor * (pixels[c] - pivot)));
+    for (let c = i; c < i + 3; c++) pixels[c] = Math.min(1, Math.max(0, pivot + factor * (pixels[c]! - pivot)));
   }
 }

@@ -23,13 +23,13 @@ const at = ({ width, rgba }: Picture, x: number, y: number): number[] => [...rgb
 const map = (width: number, height: number, data: number[]) => ({ width, height, data });
 const near = (t: { ok(value: boolean, what: string): void }, got: readonly number[], wanted: readonly number[], what: string) =>
   // Rounding to whole bytes may differ by one.
-  t.ok(got.every((value, i) => Math.abs(value - wanted[i]) <= 1), `${what}: ${got.join(',')} against ${wanted.join(',')}`);
+  t.ok(got.every((value, i) => Math.abs(value - wanted[i]!) <= 1), `${what}: ${got.join(',')} against ${wanted.join(',')}`);
 
 t.test('heat colours: lightness rises throughout', async (t) => {
-  const luminance = (a: number) => heatColour(a).map((value, i) => [0.2126, 0.7152, 0.0722][i] * (value / 255) ** 2.2).reduce((sum, x) => sum + x);
+  const luminance = (a: number) => heatColour(a).map((value, i) => [0.2126, 0.7152, 0.0722][i]! * (value / 255) ** 2.2).reduce((sum, x) => sum + x);
   const steps = Array.from({ length: 101 }, (_, i) => luminance(i / 100));
-  t.ok(steps.every((value, i) => i === 0 || value >= steps[i - 1]), 'monotonic');
-  t.ok(steps[0] < 0.02 && steps[100] > 0.8, 'from nearly black to nearly white');
+  t.ok(steps.every((value, i) => i === 0 || value >= steps[i - 1]!), 'monotonic');
+  t.ok(steps[0]! < 0.02 && steps[100]! > 0.8, 'from nearly black to nearly white');
   t.same(heatColour(-1), heatColour(0));
   t.same(heatColour(2), heatColour(1));
 });
@@ -38,7 +38,7 @@ t.test('maps are enlarged with aligned corners', async (t) => {
   const enlarged = resizeMap(map(2, 2, [0, 3, 6, 9]), 4, 3);
   // By hand: columns 0, 1/3, 2/3, 1; rows 0, 1/2, 1.
   const wanted = [0, 1, 2, 3, 3, 4, 5, 6, 6, 7, 8, 9];
-  t.ok([...enlarged].every((value, i) => Math.abs(value - wanted[i]) < 1e-6), [...enlarged].join(','));
+  t.ok([...enlarged].every((value, i) => Math.abs(value - wanted[i]!) < 1e-6), [...enlarged].join(','));
   t.same([...resizeMap(map(1, 1, [5]), 2, 1)], [5, 5]);
 });
 
@@ -46,8 +46,8 @@ t.test('the overlay is the reference formula, normalised by picture', async (t) 
   const image = picture(2, 1, (x) => (x ? [200, 100, 50] : [10, 20, 30]));
   // a = sqrt(1 / 4) = 0.5 and sqrt(4 / 4) = 1; mixed half and half.
   const overlay = heatmapOverlay(image, map(2, 1, [1, 4]));
-  near(t, at(overlay, 0, 0), [10, 20, 30].map((value, k) => (value + heatColour(0.5)[k]) / 2), 'a = 0.5');
-  near(t, at(overlay, 1, 0), [200, 100, 50].map((value, k) => (value + heatColour(1)[k]) / 2), 'a = 1');
+  near(t, at(overlay, 0, 0), [10, 20, 30].map((value, k) => (value + heatColour(0.5)[k]!) / 2), 'a = 0.5');
+  near(t, at(overlay, 1, 0), [200, 100, 50].map((value, k) => (value + heatColour(1)[k]!) / 2), 'a = 1');
   t.same([...heatmapOverlay(image, map(2, 1, [10, 40])).rgba], [...heatmapOverlay(image, map(2, 1, [1, 4])).rgba], 'scale does not matter');
   for (const bad of [[0, 0], [NaN, NaN], [-1, -1]]) {
     t.same([...heatmapOverlay(image, map(2, 1, bad), { share: 0 }).rgba], [...image.rgba], `map ${bad.join()} gives no NaN pixels`);
@@ -107,7 +107,7 @@ t.test('the report is one file without any address', async (t) => {
 
 t.test('curves: gaps, missing series and scripts', async (t) => {
   const html = await renderReport(data());
-  const curves = JSON.parse(/window\.pipitCurves = (\{.*?\});\n/s.exec(html)![1]);
+  const curves = JSON.parse(/window\.pipitCurves = (\{.*?\});\n/s.exec(html)![1]!);
   t.same(curves.epochs, [1, 2]);
   t.same(curves.charts[0].series.map((s: { values: unknown }) => s.values), [[2, null]], 'NaN becomes a gap');
   t.same(curves.charts[1].series.map((s: { label: string }) => s.label), ['test refined', 'test raw', 'training raw']);
@@ -163,17 +163,17 @@ t.test('a curve of few points shows them: a line needs two', async (t) => {
   const script = /<script>(window\.pipitCurves = [\s\S]*?)<\/script>/.exec(await renderReport({ ...data(), history }))![1];
   const drawn: { series: { label: string; points?: { show: boolean } }[] }[] = [];
   const nothing = (): void => undefined;
-  runInNewContext(script, {
+  runInNewContext(script!, {
     window: {}, document: { getElementById: () => ({ clientWidth: 400 }) }, getComputedStyle: () => ({ getPropertyValue: () => '#000' }),
     addEventListener: nothing, matchMedia: () => ({ addEventListener: nothing }), uPlot: function (options: (typeof drawn)[0]) { drawn.push(options); },
   });
-  const loss = drawn[0].series.filter(({ points }) => points);
+  const loss = drawn[0]!.series.filter(({ points }) => points);
   t.same(loss.map(({ label, points }) => [label, points!.show]), [['training', false], ['test', true]]);
 });
 
 t.test('the picture that is dropped from has the colours the network saw', async (t) => {
-  const [mean, std] = [[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]] as [number, number, number][];
-  const black = mean.map((m, c) => -m / std[c]);
+  const [mean, std] = [[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]] as [[number, number, number], [number, number, number]];
+  const black = mean.map((m, c) => -m / std[c]!);
   const seen = inputPicture(Float32Array.of(...black, 0, 0, 0, ...black, ...black, ...Array<number>(12).fill(0)), 0, 2, { mean, std });
   t.same([at(seen, 0, 0), at(seen, 1, 0)], [[0, 0, 0], [124, 116, 104]], '--drop-fill black, and the mean');
   t.same(at(inputPicture(new Float32Array(3), 0, 1, { mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5] }), 0, 0), [128, 128, 128], '--normalize inception');

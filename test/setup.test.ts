@@ -64,7 +64,7 @@ t.test('apt sources in both formats', async (t) => {
     uris: [MIRROR], suites: ['bookworm'], components: ['main', 'non-free-firmware'],
     options: { Architectures: 'amd64 arm64', 'Signed-By': '/usr/share/keyrings/a.gpg', Trusted: 'yes' },
   });
-  t.notOk(oneLine.some((s) => s.uris[0].includes('commented')));
+  t.notOk(oneLine.some((s) => s.uris[0]!.includes('commented')));
 });
 
 t.test('the backports entry keeps mirror, keyring and options of the release', async (t) => {
@@ -82,7 +82,7 @@ t.test('a key inside the source file survives as a whole', async (t) => {
   const sources = parseAptSources([{ name: 'd.sources', text: `Types: deb\nURIs: ${MIRROR}\nSuites: bookworm\nComponents: main\n${key}\n` }]);
   const made = backportsSource(sources, 'bookworm');
   t.ok(made.includes('\n -----BEGIN PGP PUBLIC KEY BLOCK-----\n .\n mQINBF\n -----END PGP PUBLIC KEY BLOCK-----\n'));
-  t.same(parseAptSources([{ name: 'made.sources', text: made }])[0].options, sources[0].options, 'and reads back the same');
+  t.same(parseAptSources([{ name: 'made.sources', text: made }])[0]!.options, sources[0]!.options, 'and reads back the same');
 });
 
 t.test('apt-cache policy', async (t) => {

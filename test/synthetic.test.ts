@@ -28,7 +28,7 @@ t.test('the hash is the published MurmurHash3 finaliser', async (t) => {
 t.test('random numbers cover [0, 1) evenly', async (t) => {
   const rng = new Rng(7);
   const bins = new Array<number>(10).fill(0);
-  for (let i = 0; i < 10000; i++) bins[Math.floor(rng.next() * 10)]++;
+  for (let i = 0; i < 10000; i++) bins[Math.floor(rng.next() * 10)]!++;
   // Binomial(10000, 0.1) has standard deviation 30; five of them are exceeded about once in a million.
   for (const count of bins) t.ok(Math.abs(count - 1000) < 150, `bin holds ${count}`);
 });
@@ -38,7 +38,7 @@ t.test('polygon coverage is exact', async (t) => {
   canvas.fill([at(3.25, 4.5), at(10.75, 4.5), at(10.75, 9.25), at(3.25, 9.25)], [1, 1, 1]);
   // Float32 accumulation over a few dozen terms: 1e-4 is ample.
   t.ok(Math.abs(area(canvas) - 7.5 * 4.75) < 1e-4, 'a rectangle between pixels');
-  t.ok(Math.abs(canvas.pixels[(4 * 32 + 3) * 3] - 0.75 * 0.5) < 1e-6, 'its corner pixel');
+  t.ok(Math.abs(canvas.pixels[(4 * 32 + 3) * 3]! - 0.75 * 0.5) < 1e-6, 'its corner pixel');
   const tilted = new Canvas(32);
   tilted.fill(bar(at(5, 6), at(22, 19), 3), [1, 1, 1]);
   t.ok(Math.abs(area(tilted) - 3 * Math.sqrt(17 * 17 + 13 * 13)) < 1e-3, 'a tilted bar');
@@ -115,7 +115,7 @@ t.test('species differ in at least two parts and no part tells a class', async (
       t.ok(parts.filter((part) => a[part] !== b[part]).length >= 2, `${a.name} and ${b.name}`);
     }
   }
-  for (const part of parts) t.equal(SPECIES.filter((s) => s[part] === SPECIES[0][part]).length, 4, `${part} is balanced`);
+  for (const part of parts) t.equal(SPECIES.filter((s) => s[part] === SPECIES[0]![part]).length, 4, `${part} is balanced`);
 });
 
 t.test('pictures go round the classes', async (t) => {

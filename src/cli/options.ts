@@ -77,7 +77,7 @@ const seeHelp = (name: string): string => `"${call(name)} --help" lists all opti
 const explain = <S extends OptionSpecs>(error: unknown, spec: CommandSpec<S>): never => {
   if (!(error instanceof CommanderError)) throw error;
   const named = /'([^']*)'/.exec(error.message)?.[1] ?? '';
-  const option = named.split(/[ =]/)[0];
+  const option = named.split(/[ =]/)[0]!;
   const flags = Object.entries(spec.options).map(([name, { kind, default: usual }]) => (kind === 'flag' && usual === true ? `no-${kebab(name)}` : kebab(name)));
   switch (error.code) {
     case 'commander.helpDisplayed':
@@ -139,7 +139,7 @@ export const parseOptions = <S extends OptionSpecs>(
   if (!spec.positional && command.args.length > 0) {
     throw new UserError(`"${command.args[0]}" was not expected: ${call(spec.name)} takes only options, each beginning with "--". ${seeHelp(spec.name)}`);
   }
-  const configName = Object.keys(spec.options).find((name) => spec.options[name].kind === 'config');
+  const configName = Object.keys(spec.options).find((name) => spec.options[name]!.kind === 'config');
   const configPath = configName && (explicit[configName] as string | undefined);
   const config = configPath ? configValues(configPath, readConfig(configPath, `--${kebab(configName)}`), spec.options) : {};
   return { ...merge(spec.options, config, explicit), positional: command.args };

@@ -103,7 +103,7 @@ function dropMissing(listing: Listing, skip: boolean): string[] {
   if (!skip) {
     const [first] = missing;
     fail(
-      `${missing.size} of ${entries.length} listed images are not on disk: ${firstFew(paths)} (${first.where}). ` +
+      `${missing.size} of ${entries.length} listed images are not on disk: ${firstFew(paths)} (${first!.where}). ` +
         'Unpack the dataset completely, or pass over missing images with --skip-bad-images',
     );
   }

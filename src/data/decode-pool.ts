@@ -156,7 +156,7 @@ export class DecodePool {
   private settle(thread: Thread, reply: DecodeReply): void {
     const index = thread.running.findIndex((job) => job.number === reply.job);
     if (index < 0) return;
-    const [job] = thread.running.splice(index, 1);
+    const job = thread.running.splice(index, 1)[0]!;
     if (reply.image) job.resolve(reply.image);
     else job.reject(fromFailure(reply.failure!));
     if (thread.running.length === 0) thread.worker.unref();

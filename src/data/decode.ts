@@ -84,7 +84,7 @@ function checkSize(bytes: Buffer, path: string): void {
   }
   const pixels = pages.reduce((sum, { width, height }) => sum + width * height, 0);
   if (pixels <= MOST_MEGAPIXELS * 1e6) return;
-  const [{ width, height }] = pages;
+  const { width, height } = pages[0]!;
   throw new BadImageError(path, `claims ${width}×${height} pixels${pages.length > 1 ? ` on the first of ${pages.length} pages` : ''}; at most ${MOST_MEGAPIXELS} million are decoded`);
 }
 
@@ -137,7 +137,7 @@ function averageBlocks(image: DecodedImage, factor: number): DecodedImage {
 function blockSum({ rgba, width }: DecodedImage, left: number, top: number, channel: number, side: number): number {
   let sum = 0;
   for (let y = top; y < top + side; y++) {
-    for (let x = left; x < left + side; x++) sum += rgba[4 * (y * width + x) + channel];
+    for (let x = left; x < left + side; x++) sum += rgba[4 * (y * width + x) + channel]!;
   }
   return sum;
 }

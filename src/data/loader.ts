@@ -112,7 +112,7 @@ export class Loader {
 
   private async loadOne(index: number, signal: AbortSignal): Promise<Slot> {
     const { pool, cache } = this.options;
-    const sample = this.split.samples[index];
+    const sample = this.split.samples[index]!;
     const key = sourceName(sample);
     const cached = cache?.get(key);
     if (cached) return { index, image: cached };
@@ -130,13 +130,13 @@ export class Loader {
     const good = slots.filter((slot) => slot.image);
     if (good.length === 0) return undefined;
     const chosen = this.options.shuffle ? slots.map((slot, at) => (slot.image ? slot : nextGood(slots, at))) : good;
-    const samples = chosen.map((slot) => this.split.samples[slot.index]);
+    const samples = chosen.map((slot) => this.split.samples[slot.index]!);
     return {
       number,
       indices: chosen.map((slot) => slot.index),
       labels: Int32Array.from(samples, (sample) => sample.label),
       images: chosen.map((slot) => slot.image!),
-      boxes: chosen.map((slot, i) => shrinkBox(slot.image!.box ?? samples[i].box, slot.image!)),
+      boxes: chosen.map((slot, i) => shrinkBox(slot.image!.box ?? samples[i]!.box, slot.image!)),
       ids: samples.map((sample) => sample.id),
     };
   }
@@ -145,7 +145,7 @@ export class Loader {
   private inspect({ index, error }: Slot): void {
     if (error === undefined) return;
     const { skipBadImages, onBad } = this.options;
-    const sample = this.split.samples[index];
+    const sample = this.split.samples[index]!;
     if (error instanceof DecodeCancelled) throw new Error(`loading ${sample.id} was cancelled: the decode pool was closed during an epoch`);
     if (!(skipBadImages && error instanceof BadImageError)) throw error;
     if (this.reported.has(index)) return;
@@ -156,7 +156,7 @@ export class Loader {
 
 function nextGood(slots: Slot[], at: number): Slot {
   for (let step = 1; ; step++) {
-    const slot = slots[(at + step) % slots.length];
+    const slot = slots[(at + step) % slots.length]!;
     if (slot.image) return slot;
   }
 }

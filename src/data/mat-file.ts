@@ -96,7 +96,7 @@ class MatReader {
   /** One array: flags, dimensions, name, then the content by class. An empty element is an empty array. */
   matrix(bytes: Buffer): { name: string; value: MatValue } {
     if (bytes.length === 0) return { name: '', value: { kind: 'number', dims: [0, 0], data: [] } };
-    const [flags, dimensions, name, ...content] = this.elements(bytes);
+    const [flags, dimensions, name, ...content] = [...this.elements(bytes)] as [Element, Element, Element, ...Element[]];
     const arrayClass = this.uint32(flags.data, 0) & 0xff;
     const dims = this.numbers(dimensions);
     return { name: name.data.toString('latin1'), value: this.content(arrayClass, dims, content) };
@@ -110,8 +110,9 @@ class MatReader {
     return { kind: 'other', dims };
   }
 
-  private struct(dims: number[], [nameLength, names, ...values]: Element[]): MatValue {
-    const width = this.numbers(nameLength)[0];
+  private struct(dims: number[], content: Element[]): MatValue {
+    const [nameLength, names, ...values] = content as [Element, Element, ...Element[]];
+    const width = this.numbers(nameLength)[0]!;
     if (!(width >= 1)) throw new Error(`its field names are ${width} bytes long`);
     const fields: string[] = [];
     for (let at = 0; at + width <= names.data.length; at += width) {
@@ -119,7 +120,7 @@ class MatReader {
     }
     const records: Record<string, MatValue>[] = [];
     for (let at = 0; at + fields.length <= values.length && fields.length > 0; at += fields.length) {
-      records.push(Object.fromEntries(fields.map((field, i) => [field, this.matrix(values[at + i].data).value])));
+      records.push(Object.fromEntries(fields.map((field, i) => [field, this.matrix(values[at + i]!.data).value])));
     }
     return { kind: 'struct', dims, records };
   }
@@ -194,6 +195,6 @@ export function matText(value: MatValue | undefined, where: string): string {
 
 /** A single number. */
 export function matNumber(value: MatValue | undefined, where: string): number {
-  if (value?.kind === 'number' && value.data.length === 1) return value.data[0];
+  if (value?.kind === 'number' && value.data.length === 1) return value.data[0]!;
   throw new UserError(`${where} is not a number; is it the right file?`);
 }

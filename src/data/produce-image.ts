@@ -24,9 +24,9 @@ function drawSynthetic({ seed, split, index, options }: SyntheticSource): Decode
   const { pixels, width, height, box } = generateImage(seed, split, index, options);
   const rgba = new Uint8Array(4 * width * height);
   for (let from = 0, to = 0; from < pixels.length; from += 3, to += 4) {
-    rgba[to] = pixels[from];
-    rgba[to + 1] = pixels[from + 1];
-    rgba[to + 2] = pixels[from + 2];
+    rgba[to] = pixels[from]!;
+    rgba[to + 1] = pixels[from + 1]!;
+    rgba[to + 2] = pixels[from + 2]!;
     rgba[to + 3] = 255;
   }
   return { rgba, width, height, shrink: [1, 1], box };

@@ -33,8 +33,8 @@ export function permutation(count: number, seed: number, ...keys: number[]): Int
   const stream = hash(seed, ...keys);
   for (let i = count - 1; i > 0; i--) {
     const j = uniformInt(i + 1, stream, i);
-    const held = order[i];
-    order[i] = order[j];
+    const held = order[i]!;
+    order[i] = order[j]!;
     order[j] = held;
   }
   return order;

@@ -50,7 +50,7 @@ export function checkSplits(listing: Listing): void {
   }
   const trained = new Set(listing.train.map((entry) => entry.label));
   if (trained.size < 2) {
-    fail(`all ${listing.train.length} training images of ${listing.name} are of one class ("${listing.classes[listing.train[0].label]}"); a classifier needs at least two`);
+    fail(`all ${listing.train.length} training images of ${listing.name} are of one class ("${listing.classes[listing.train[0]!.label]}"); a classifier needs at least two`);
   }
 }
 
@@ -78,7 +78,7 @@ export function holdOut<T extends Sample>(entries: T[], fraction: number, seed: 
   for (const [label, members] of byLabel(entries)) {
     const wanted = Math.max(1, Math.round(members.length * fraction));
     const order = permutation(members.length, seed, HOLD_OUT, label);
-    for (let i = 0; i < Math.min(wanted, members.length - 1); i++) held.add(members[order[i]]);
+    for (let i = 0; i < Math.min(wanted, members.length - 1); i++) held.add(members[order[i]!]!);
   }
   return { kept: entries.filter((e) => !held.has(e)), held: entries.filter((e) => held.has(e)) };
 }
@@ -93,7 +93,7 @@ export function balancedSubset<T extends Sample>(entries: T[], limit: number | u
   const chosen = new Set<T>();
   for (let round = 0; chosen.size < limit; round++) {
     for (const queue of queues) {
-      if (chosen.size < limit && round < queue.length) chosen.add(queue[round]);
+      if (chosen.size < limit && round < queue.length) chosen.add(queue[round]!);
     }
   }
   return entries.filter((entry) => chosen.has(entry));

@@ -89,7 +89,7 @@ function develop(canvas: Canvas, key: number, rng: Rng): Uint8Array {
   const noise = rng.range(2, 8);
   const bytes = new Uint8Array(canvas.pixels.length);
   for (let i = 0; i < bytes.length; i++) {
-    const value = 0.5 + (canvas.pixels[i] * cast[i % 3] - 0.5) * contrast;
+    const value = 0.5 + (canvas.pixels[i]! * cast[i % 3]! - 0.5) * contrast;
     const grain = (mix32(key ^ Math.imul(i + 1, 0x9e3779b1)) / 0xffffffff - 0.5) * noise;
     bytes[i] = Math.max(0, Math.min(255, Math.round(value * 255 + grain)));
   }

@@ -98,7 +98,7 @@ const checkEntry = (path: string, name: string, value: unknown, available: numbe
     throw new UserError(`${path}: tensor "${name}" has dtype ${dtype}; only ${dtypes.join(', ')} are read. Convert the file first.`);
   }
   if (!Array.isArray(shape) || !shape.every(isWhole)) throw bad('has no valid shape');
-  if (!Array.isArray(range) || range.length !== 2 || !range.every(isWhole) || range[0] > range[1]) throw bad('has no valid byte range');
+  if (!Array.isArray(range) || range.length !== 2 || !range.every(isWhole) || range[0]! > range[1]!) throw bad('has no valid byte range');
   const [begin, end] = range as [number, number];
   const needed = elementCount(shape) * itemBytes(dtype);
   if (end - begin !== needed) throw bad(`needs ${needed} bytes for ${dtype} [${shape.join(', ')}] but its byte range has ${end - begin}`);

@@ -33,9 +33,10 @@ interface Sizes {
   readonly channelQuads: number;
 }
 
-const sizesOf = ([[batch, height, width, channels], [, , , maps]]: readonly Shape[]): Sizes => ({
-  batch: batch!, pixels: height! * width!, maps: maps!, channels: channels!, mapQuads: Math.ceil(maps! / 4), channelQuads: Math.ceil(channels! / 4),
-});
+const sizesOf = ([features, maps]: readonly Shape[]): Sizes => {
+  const [[batch, height, width, channels], count] = [features as [number, number, number, number], maps![3]!];
+  return { batch, pixels: height * width, maps: count, channels, mapQuads: Math.ceil(count / 4), channelQuads: Math.ceil(channels / 4) };
+};
 
 const infer = ([features, maps]: readonly Shape[]): Shape => {
   if (features!.length !== 4 || maps!.length !== 4) {

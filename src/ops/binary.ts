@@ -25,10 +25,11 @@ const launch = (entry: string, name: Name, shape: Shape, operands: Readonly<Reco
 /** The gradients of both operands of y = name(a, b), summed to their shapes; one pass makes both where both are wanted. */
 const gradients = (name: Name) => ({ grad, inputs: [a, b], shapes, shape, needs }: BackwardCall<None>): (Tensor | null)[] => {
   const operands = { g: grad, a: a!, b: b! };
-  const [toA, toB] = needs.map((need) => (need ? allocate(grad.runtime, shape, `${name} gradient`, floatOf(grad, a!, b!)) : null));
+  const forOperand = (i: 0 | 1): Tensor | null => (needs[i] ? allocate(grad.runtime, shape, `${name} gradient`, floatOf(grad, a!, b!)) : null);
+  const [toA, toB] = [forOperand(0), forOperand(1)];
   if (toA && toB) launch('gradients', name, shape, operands, { y: toA, second: toB });
   else if (toA ?? toB) launch('gradient', name, shape, operands, { y: (toA ?? toB)! }, { TO_B: toB ? 1 : 0 });
-  return [toA, toB].map((gradient, i) => gradient && sumTo(gradient, shapes[i]!));
+  return [toA && sumTo(toA, shapes[0]!), toB && sumTo(toB, shapes[1]!)];
 };
 
 /** grad where a equals b, else zero, with broadcasting; not a choice: NaN in `grad` passes everywhere. */

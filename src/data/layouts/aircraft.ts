@@ -56,9 +56,9 @@ function readBoxes(path: string): Map<string, Box> {
   if (!existsSync(path)) return new Map();
   return new Map(
     readLines(path, REMEDY).map(({ text, number }) => {
-      const [id, ...corners] = text.split(/\s+/);
+      const [id, ...corners] = text.split(/\s+/) as [string, ...string[]];
       const where = `${path} line ${number}`;
-      const [x0, y0, x1, y1] = [0, 1, 2, 3].map((i) => parseInteger(corners[i], where));
+      const [x0, y0, x1, y1] = [0, 1, 2, 3].map((i) => parseInteger(corners[i], where)) as [number, number, number, number];
       if (x1 < x0 || y1 < y0) fail(`${where}: the box from ${x0}, ${y0} to ${x1}, ${y1} has no area; ${REMEDY}`);
       return [id, { x0: x0 - 1, y0: y0 - 1, x1, y1 }];
     }),

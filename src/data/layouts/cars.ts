@@ -60,7 +60,7 @@ function boxOf(record: Record<string, MatValue>): Box | undefined {
     return value?.kind === 'number' && value.data.length === 1 ? value.data[0] : NaN;
   });
   if (corners.some(Number.isNaN)) return undefined;
-  const [x0, y0, x1, y1] = corners;
+  const [x0, y0, x1, y1] = corners as [number, number, number, number];
   return { x0: x0 - 1, y0: y0 - 1, x1, y1 };
 }
 

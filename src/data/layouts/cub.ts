@@ -62,7 +62,7 @@ function readBoxes(path: string): Map<string, Box> {
   if (!existsSync(path)) return new Map();
   return new Map(
     [...readPairs(path).values()].map(({ key, value, where }) => {
-      const [x, y, width, height] = value.split(/\s+/).map(Number);
+      const [x, y, width, height] = value.split(/\s+/).map(Number) as [number, number, number, number];
       if (!(width > 0 && height > 0 && Number.isFinite(x + y))) fail(`${where}: expected "id x y width height", got "${key} ${value}"; ${REMEDY}`);
       return [key, { x0: Math.round(x), y0: Math.round(y), x1: Math.round(x + width), y1: Math.round(y + height) }];
     }),

@@ -28,12 +28,12 @@ function readList(root: string, file: string): Entry[] {
     fail(`${path}: "labels" has ${labels?.kind === 'number' ? labels.data.length : 'no'} numbers for ${files.length} files; download it again`);
   }
   return files.map((relative, i) => {
-    const label = labels.data[i] - 1;
+    const label = labels.data[i]! - 1;
     return { id: relative, label, path: imagePath(join(root, 'Images'), relative), where: `${path} entry ${i + 1}` };
   });
 }
 
 function className({ id }: Entry): string {
-  const folder = id.split('/')[0];
+  const folder = id.split('/')[0]!;
   return folder.slice(folder.indexOf('-') + 1);
 }

@@ -57,7 +57,7 @@ function readClass(root: string, dir: string, label: number, notes: string[]): E
     .map((file) => join(file.parentPath ?? file.path, file.name));
   const other = files.filter((file) => OTHER_IMAGES.has(extname(file).toLowerCase()));
   if (other.length > 0) {
-    notes.push(`${other.length} pictures in ${dir} were left out, ${extname(other[0])} cannot be decoded; convert them to JPEG or PNG`);
+    notes.push(`${other.length} pictures in ${dir} were left out, ${extname(other[0]!)} cannot be decoded; convert them to JPEG or PNG`);
   }
   return files
     .filter((file) => DECODABLE.has(extname(file).toLowerCase()))

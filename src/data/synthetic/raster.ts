@@ -37,13 +37,13 @@ export class Canvas {
   /** Coverage of a polygon: signed edge areas are accumulated, then summed along each row. Opposite windings add. */
   cover(polygon: Polygon): Coverage {
     const box = this.pixelBox(polygon);
-    for (let i = 0; i < polygon.length; i++) this.addEdge(polygon[i], polygon[(i + 1) % polygon.length]);
+    for (let i = 0; i < polygon.length; i++) this.addEdge(polygon[i]!, polygon[(i + 1) % polygon.length]!);
     const values = new Float32Array(Math.max(0, (box.x1 - box.x0) * (box.y1 - box.y0)));
     let i = 0;
     for (let y = box.y0; y < box.y1; y++) {
       let sum = 0;
       for (let x = box.x0; x < box.x1; x++) {
-        sum += this.scratch[y * this.pitch + x];
+        sum += this.scratch[y * this.pitch + x]!;
         values[i++] = Math.min(Math.abs(sum), 1);
       }
       this.scratch.fill(0, y * this.pitch, (y + 1) * this.pitch);
@@ -58,7 +58,7 @@ export class Canvas {
     let i = 0;
     for (let y = shape.y0; y < shape.y1; y++) {
       for (let x = shape.x0; x < shape.x1; x++) {
-        const weight = shape.values[i++] * alpha * (clip ? coverageAt(clip, x, y) : 1);
+        const weight = shape.values[i++]! * alpha * (clip ? coverageAt(clip, x, y) : 1);
         if (weight > 0) this.mix(y * this.size + x, brush.at(x, y), weight);
       }
     }
@@ -92,9 +92,9 @@ export class Canvas {
   private mix(pixel: number, colour: Colour, weight: number): void {
     const i = pixel * 3;
     const p = this.pixels;
-    p[i] += (colour[0] - p[i]) * weight;
-    p[i + 1] += (colour[1] - p[i + 1]) * weight;
-    p[i + 2] += (colour[2] - p[i + 2]) * weight;
+    p[i]! += (colour[0] - p[i]!) * weight;
+    p[i + 1]! += (colour[1] - p[i + 1]!) * weight;
+    p[i + 2]! += (colour[2] - p[i + 2]!) * weight;
   }
 
   private pixelBox(polygon: Polygon): { x0: number; y0: number; x1: number; y1: number } {
@@ -135,8 +135,8 @@ export class Canvas {
       const to = Math.min(right, cell + 1);
       const part = width > 0 ? (amount * (to - from)) / width : amount;
       const spill = part * ((from + to) / 2 - cell);
-      acc[base + cell] += part - spill;
-      acc[base + cell + 1] += spill;
+      acc[base + cell]! += part - spill;
+      acc[base + cell + 1]! += spill;
     }
   }
 }
@@ -144,7 +144,7 @@ export class Canvas {
 /** Coverage of pixel (x, y), 0 outside the shape's rectangle. */
 function coverageAt(shape: Coverage, x: number, y: number): number {
   if (x < shape.x0 || x >= shape.x1 || y < shape.y0 || y >= shape.y1) return 0;
-  return shape.values[(y - shape.y0) * (shape.x1 - shape.x0) + x - shape.x0];
+  return shape.values[(y - shape.y0) * (shape.x1 - shape.x0) + x - shape.x0]!;
 }
 
 /** A paint prepared for many pixels: one reused colour, no allocation per pixel. */
@@ -176,7 +176,7 @@ class Brush {
     if (!this.change) return this.colour;
     const { from } = this.paint as { from: Colour };
     const t = clamp01(this.start + x * this.slopeX + y * this.slopeY);
-    for (let c = 0; c < 3; c++) this.colour[c] = from[c] + this.change[c] * t;
+    for (let c = 0; c < 3; c++) this.colour[c] = from[c]! + this.change[c]! * t;
     return this.colour;
   }
 }

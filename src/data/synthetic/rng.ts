@@ -45,7 +45,7 @@ export class Rng {
 
   /** One element of a non-empty list. */
   pick<T>(list: readonly T[]): T {
-    return list[this.int(list.length)];
+    return list[this.int(list.length)]!;
   }
 
   /** A unit vector in a uniformly chosen direction (rejection in the disc: no trigonometry, so exact everywhere). */

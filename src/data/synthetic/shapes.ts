@@ -53,7 +53,7 @@ export function ellipse(centre: Point, rx: number, ry: number, along: Point = { 
 /** Smooth closed curve through all `knots` (Catmull–Rom), `samples` points a segment. */
 export function closedCurve(knots: readonly Point[], samples = 5): Polygon {
   const count = knots.length;
-  const knot = (i: number): Point => knots[(i + count) % count];
+  const knot = (i: number): Point => knots[(i + count) % count]!;
   const points: Polygon = [];
   for (let i = 0; i < count; i++) {
     for (let s = 0; s < samples; s++) points.push(catmullRom(knot(i - 1), knot(i), knot(i + 1), knot(i + 2), s / samples));

@@ -34,12 +34,12 @@ export const camel = (name: string): string => name.replace(/-([a-z0-9])/g, (_, 
 
 /** Values by camelCase name, each read as its option says; null stands for "not set". `path` names the file they come from. */
 export const configValues = <S extends OptionSpecs>(path: string, content: Record<string, unknown>, options: S): Record<string, unknown> => {
-  const known = Object.keys(options).filter((name) => options[name].kind !== 'config');
+  const known = Object.keys(options).filter((name) => options[name]!.kind !== 'config');
   const values: Record<string, unknown> = {};
   for (const [key, value] of Object.entries(content)) {
     const name = camel(key);
     if (!known.includes(name)) throw new UserError(`${path}: there is no option "${key}".${suggestion(name, known, (near) => `"${near}"`)}`);
-    if (value !== null) values[name] = readValue(`${path}: "${key}"`, options[name], value);
+    if (value !== null) values[name] = readValue(`${path}: "${key}"`, options[name]!, value);
   }
   return values;
 };
@@ -61,4 +61,4 @@ export const merge = <S extends OptionSpecs>(options: S, config: Record<string, 
 
 /** The object to write as `config.json`: `--config` reads it back to the same values. */
 export const toConfig = <S extends OptionSpecs>(options: S, values: OptionValues<S>): Record<string, unknown> =>
-  Object.fromEntries(Object.keys(options).filter((name) => options[name].kind !== 'config' && values[name] !== undefined).map((name) => [name, values[name]]));
+  Object.fromEntries(Object.keys(options).filter((name) => options[name]!.kind !== 'config' && values[name] !== undefined).map((name) => [name, values[name]]));

@@ -39,12 +39,12 @@ const unwrapped = STOPS.map(([l, c, h]): Rgb => [l, c, h < 180 ? h + 360 : h]);
 
 const HEAT: readonly Rgb[] = Array.from({ length: STEPS }, (_, i) => {
   const place = (i / (STEPS - 1)) * (STOPS.length - 1);
-  const from = unwrapped[Math.min(Math.floor(place), STOPS.length - 2)];
-  const to = unwrapped[Math.min(Math.floor(place), STOPS.length - 2) + 1];
+  const from = unwrapped[Math.min(Math.floor(place), STOPS.length - 2)]!;
+  const to = unwrapped[Math.min(Math.floor(place), STOPS.length - 2) + 1]!;
   const share = place - Math.min(Math.floor(place), STOPS.length - 2);
   const mix = (k: 0 | 1 | 2) => from[k] + share * (to[k] - from[k]);
   return oklchToRgb(mix(0), mix(1), mix(2));
 });
 
 /** The colour of an attention between 0 and 1, as red, green, blue from 0 to 255. Lightness rises throughout. */
-export const heatColour = (attention: number): Rgb => HEAT[Math.round(Math.min(1, Math.max(0, attention)) * (STEPS - 1))];
+export const heatColour = (attention: number): Rgb => HEAT[Math.round(Math.min(1, Math.max(0, attention)) * (STEPS - 1))]!;

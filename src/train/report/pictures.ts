@@ -9,14 +9,14 @@ const OPAQUE = 255;
 const emptyPicture = (width: number, height: number): Picture => ({ width, height, rgba: new Uint8Array(width * height * 4) });
 
 const setPixel = (picture: Picture, index: number, [r, g, b]: ArrayLike<number> & Iterable<number>): void => {
-  picture.rgba[4 * index] = r + 0.5;
-  picture.rgba[4 * index + 1] = g + 0.5;
-  picture.rgba[4 * index + 2] = b + 0.5;
+  picture.rgba[4 * index] = r! + 0.5;
+  picture.rgba[4 * index + 1] = g! + 0.5;
+  picture.rgba[4 * index + 2] = b! + 0.5;
   picture.rgba[4 * index + 3] = OPAQUE;
 };
 
 const pixel = (picture: Picture, index: number): [number, number, number] =>
-  [picture.rgba[4 * index], picture.rgba[4 * index + 1], picture.rgba[4 * index + 2]];
+  [picture.rgba[4 * index]!, picture.rgba[4 * index + 1]!, picture.rgba[4 * index + 2]!];
 
 /**
  * Enlarges a map bilinearly with aligned corners, as the reference does.
@@ -35,8 +35,8 @@ export const resizeMap = (map: AttentionMap, width: number, height: number): Flo
       const left = Math.min(Math.floor(x * stepX), map.width - 1);
       const right = Math.min(left + 1, map.width - 1);
       const over = x * stepX - left;
-      const upper = map.data[top * map.width + left] * (1 - over) + map.data[top * map.width + right] * over;
-      const lower = map.data[bottom * map.width + left] * (1 - over) + map.data[bottom * map.width + right] * over;
+      const upper = map.data[top * map.width + left]! * (1 - over) + map.data[top * map.width + right]! * over;
+      const lower = map.data[bottom * map.width + left]! * (1 - over) + map.data[bottom * map.width + right]! * over;
       result[y * width + x] = upper * (1 - down) + lower * down;
     }
   }
@@ -45,7 +45,7 @@ export const resizeMap = (map: AttentionMap, width: number, height: number): Flo
 
 const largest = (values: ArrayLike<number>): number => {
   let most = 0;
-  for (let i = 0; i < values.length; i++) if (values[i] > most && Number.isFinite(values[i])) most = values[i];
+  for (let i = 0; i < values.length; i++) if (values[i]! > most && Number.isFinite(values[i])) most = values[i]!;
   return most;
 };
 
@@ -91,7 +91,7 @@ export const cropPicture = (image: Picture, box: Box, width = image.width, heigh
       const corner = (row: number, column: number) => pixel(image, row * image.width + column);
       const [a, b, c, d] = [corner(top, left), corner(top, right), corner(bottom, left), corner(bottom, right)];
       const [over, down] = [sourceX - left, sourceY - top];
-      setPixel(result, y * width + x, a.map((_, k) => (a[k] * (1 - over) + b[k] * over) * (1 - down) + (c[k] * (1 - over) + d[k] * over) * down));
+      setPixel(result, y * width + x, a.map((_, k) => (a[k]! * (1 - over) + b[k]! * over) * (1 - down) + (c[k]! * (1 - over) + d[k]! * over) * down));
     }
   }
   return result;
@@ -148,7 +148,7 @@ export const attentionGrid = (image: Picture, maps: readonly AttentionMap[], { c
 export const drawBox = (image: Picture, box: Box, colour: readonly [number, number, number], thickness = Math.max(1, Math.round(image.width / 160))): Picture => {
   const result = { ...image, rgba: image.rgba.slice() };
   const outline = (grow: number, width: number, ink: readonly number[]): void => {
-    const [x0, y0, x1, y1] = [box.x0 - grow, box.y0 - grow, box.x1 + grow, box.y1 + grow].map(Math.round);
+    const [x0, y0, x1, y1] = [box.x0 - grow, box.y0 - grow, box.x1 + grow, box.y1 + grow].map(Math.round) as [number, number, number, number];
     for (let y = Math.max(0, y0); y < Math.min(image.height, y1); y++) {
       for (let x = Math.max(0, x0); x < Math.min(image.width, x1); x++) {
         if (x - x0 < width || x1 - x <= width || y - y0 < width || y1 - y <= width) setPixel(result, y * image.width + x, ink);
