@@ -28,16 +28,34 @@ const MAPS = u32($MAPS);
 const CHANNELS = u32($CHANNELS);
 const TILE = MAPS * 4u * CHANNELS;
 
+struct Tile {
+  image: u32,
+  map: u32,           // the first of them
+  channel: u32,       // the first vec4f
+}
 struct Maximum {
   best: vec4f,
   first: vec4i,       // pixel
 }
 
-// One map's maximum where an operand is not finite: a NaN wins over all numbers.
-fn maximumWithNan(mapAt: u32, component: u32, featureAt: u32) -> Maximum {
-  var result = Maximum(loadW(mapAt)[component] * loadX(featureAt), vec4i(0));
+// Writes what was found for the t-th vec4f of a tile, unless it lies beyond the last map or channel.
+fn put(tile: Tile, t: u32, found: Maximum) {
+  let map = tile.map + t / CHANNELS;
+  let channel = tile.channel + t % CHANNELS;
+  if (map >= P.maps || channel >= P.channelQuads) { return; }
+  let row = (tile.image * P.maps + map) * P.channelQuads + channel;
+  pooled[row] = maskTail(found.best, channel, P.channels);
+  firsts[row] = found.first;
+}
+
+// The maximum where an operand is not finite: a NaN wins over all numbers.
+fn maximumWithNan(tile: Tile, t: u32) -> Maximum {
+  let map = min(tile.map + t / CHANNELS, P.maps - 1u);
+  let mapAt = tile.image * P.pixels * P.mapQuads + map / 4u;
+  let featureAt = tile.image * P.pixels * P.channelQuads + min(tile.channel + t % CHANNELS, P.channelQuads - 1u);
+  var result = Maximum(loadW(mapAt)[map % 4u] * loadX(featureAt), vec4i(0));
   for (var p = 1u; p < P.pixels; p++) {
-    let v = loadW(mapAt + p * P.mapQuads)[component] * loadX(featureAt + p * P.channelQuads);
+    let v = loadW(mapAt + p * P.mapQuads)[map % 4u] * loadX(featureAt + p * P.channelQuads);
     let better = ((v > result.best) | isNan4(v)) & !isNan4(result.best);
     result.best = select(result.best, v, better);
     result.first = select(result.first, vec4i(i32(p)), better);
@@ -46,25 +64,32 @@ fn maximumWithNan(mapAt: u32, component: u32, featureAt: u32) -> Maximum {
 }
 
 // Maximum over the pixels, and where it first occurs, for a tile of maps and channels. Finite numbers have no product that
-// is NaN, so that the loop need not test for it; whether all are finite it finds out on the way.
+// is NaN, so that the loop need not test for it; whether all are finite it finds out on the way. The tile's places are spelled
+// out, so that compilers keep it in registers.
 @compute @workgroup_size($GROUP)
 fn maximum(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
   let lane = local.x;
   let i = linearWorkgroup(group, groups) * u32($GROUP) + lane;
   let across = cellOf(i, (P.channelQuads + CHANNELS - 1u) / CHANNELS);
   let down = cellOf(across.row, (P.mapQuads + MAPS - 1u) / MAPS);
-  let image = down.row;
-  if (image >= P.batch) { return; }
+  let tile = Tile(down.row, down.column * MAPS * 4u, across.column * CHANNELS);
+  if (tile.image >= P.batch) { return; }
   // Beyond the last of them stands the last again.
   //# for c in 0..$CHANNELS
-  let featureAt$c = image * P.pixels * P.channelQuads + min(across.column * CHANNELS + u32($c), P.channelQuads - 1u);
+  let featureAt$c = tile.image * P.pixels * P.channelQuads + min(tile.channel + u32($c), P.channelQuads - 1u);
   //# end
   //# for m in 0..$MAPS
-  let mapAt$m = image * P.pixels * P.mapQuads + min(down.column * MAPS + u32($m), P.mapQuads - 1u);
+  let mapAt$m = tile.image * P.pixels * P.mapQuads + min(tile.map / 4u + u32($m), P.mapQuads - 1u);
   //# end
   var best: array<vec4f, TILE>;
   var first: array<vec4i, TILE>;
-  for (var t = 0u; t < TILE; t++) { best[t] = vec4f(-infinity(min(P.pixels, 1u))); }
+  //# for m in 0..$MAPS
+  //# for k in 0..4
+  //# for c in 0..$CHANNELS
+  best[(u32($m) * 4u + $k) * CHANNELS + $c] = vec4f(-infinity(min(P.pixels, 1u)));
+  //# end
+  //# end
+  //# end
   var magnitude = vec4u(0u);
   for (var turn = 0u; turn < P.pixels; turn += u32($PIXELS)) {
     //# for u in 0..$PIXELS
@@ -82,7 +107,7 @@ fn maximum(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
     //# for k in 0..4
     //# for c in 0..$CHANNELS
     {
-      let t = (u32($m) * 4u + $k) * CHANNELS + $c;
+      const t = (u32($m) * 4u + $k) * CHANNELS + $c;
       var largest = best[t];
       var at = first[t];
       //# for u in 0..$PIXELS
@@ -100,17 +125,17 @@ fn maximum(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
     //# end
     //# end
   }
-  let finite = all(magnitude < vec4u(0x7f800000u));
-  for (var t = 0u; t < TILE; t++) {
-    let map = down.column * MAPS * 4u + t / CHANNELS;
-    let channel = across.column * CHANNELS + t % CHANNELS;
-    if (map >= P.maps || channel >= P.channelQuads) { continue; }
-    var found = Maximum(best[t], first[t]);
-    if (!finite) { found = maximumWithNan(image * P.pixels * P.mapQuads + map / 4u, map % 4u, image * P.pixels * P.channelQuads + channel); }
-    let row = (image * P.maps + map) * P.channelQuads + channel;
-    pooled[row] = maskTail(found.best, channel, P.channels);
-    firsts[row] = found.first;
+  if (any(magnitude >= vec4u(0x7f800000u))) {
+    for (var t = 0u; t < TILE; t++) { put(tile, t, maximumWithNan(tile, t)); }
+    return;
   }
+  //# for m in 0..$MAPS
+  //# for k in 0..4
+  //# for c in 0..$CHANNELS
+  put(tile, (u32($m) * 4u + $k) * CHANNELS + $c, Maximum(best[(u32($m) * 4u + $k) * CHANNELS + $c], first[(u32($m) * 4u + $k) * CHANNELS + $c]));
+  //# end
+  //# end
+  //# end
 }
 
 // Gradients go to the pixels of the maxima alone: they are added to what `result` holds, by invocations that own their part of it.
