@@ -7,6 +7,8 @@
 
 override OP: u32 = 0u;
 override RAGGED: bool = false;    // rows end within a vec4f
+const GENERAL = 99;
+override HALVES: i32 = GENERAL;   // pow: see `power`
 
 struct Params {
   quads: u32,         // vec4f in the tensor
@@ -67,10 +69,26 @@ fn special(bits: u32) -> vec4f {
   return bitcast<vec4f>(vec4u(bits * u32(P.quads > 0u)));
 }
 
-fn powScalar(v: vec4f, e: f32) -> vec4f {
-  if (e == 2.0) { return v * v; }
-  if (e == 1.0) { return v; }
-  if (e == 0.0) { return vec4f(1.0); }
+fn sqrt4(v: vec4f) -> vec4f {
+  return select(select(sqrt(v), special(0x7fc00000u), v < vec4f(0.0)), v, isNan4(v));
+}
+
+// v to the power e, where `halves` is twice the exponent if it is one of those that need no logarithm, else GENERAL.
+fn power(v: vec4f, e: f32, halves: i32) -> vec4f {
+  switch (halves) {
+    case 6: { return v * v * v; }
+    case 4: { return v * v; }
+    case 2: { return v; }
+    case 1: { return sqrt4(v); }
+    case 0: { return vec4f(1.0); }
+    case -1: { return 1.0 / sqrt4(v); }
+    case -2: { return 1.0 / v; }
+    case -4: { return (1.0 / v) * (1.0 / v); }
+    default: { return generalPower(v, e); }
+  }
+}
+
+fn generalPower(v: vec4f, e: f32) -> vec4f {
   // Drivers take the logarithm of 0.
   let magnitude = select(pow(abs(v), vec4f(e)), select(vec4f(0.0), special(0x7f800000u), e < 0.0), v == vec4f(0.0));
   let odd = fract(abs(e) * 0.5) == 0.5;
@@ -91,10 +109,10 @@ fn value(v: vec4f) -> vec4f {
     case 0u: { return -v; }
     case 1u: { return abs(v); }
     case 2u: { return select(sign(v), v, isNan4(v)); }
-    case 3u: { return select(select(sqrt(v), special(0x7fc00000u), v < vec4f(0.0)), v, isNan4(v)); }
+    case 3u: { return sqrt4(v); }
     case 4u: { return exp4(v); }
     case 5u: { return log4(v); }
-    case 6u: { return powScalar(v, P.a); }
+    case 6u: { return power(v, P.a, HALVES); }
     case 7u: { return min4(max4(v, vec4f(P.a)), vec4f(P.b)); }
     case 8u: { return max4(v, vec4f(0.0)); }
     case 9u: { return select(1.0 / (1.0 + exp(-v)), v, isNan4(v)); }
@@ -116,7 +134,7 @@ fn slope(v: vec4f, f: vec4f) -> vec4f {
     case 3u: { return 0.5 / f; }
     case 4u: { return f; }
     case 5u: { return 1.0 / v; }
-    case 6u: { return select(P.a * powScalar(v, P.a - 1.0), zero, P.a == 0.0); }
+    case 6u: { return select(P.a * power(v, P.a - 1.0, select(HALVES - 2, GENERAL, HALVES == GENERAL)), zero, P.a == 0.0); }
     case 7u: { return select(zero, vec4f(1.0), (v >= vec4f(P.a)) & (v <= vec4f(P.b))); }
     case 8u: { return select(vec4f(1.0), zero, v <= zero); }
     case 9u: { return f * (1.0 - f); }

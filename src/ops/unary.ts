@@ -29,11 +29,17 @@ interface Row {
   readonly tolerance?: Op['tolerance'];
 }
 
+const POW = 6;
+/** Exponents, times two, for which the shader has a formula without logarithm; GENERAL stands for all others. */
+const HALVES: readonly number[] = [-4, -2, -1, 0, 1, 2, 4, 6];
+const GENERAL = 99;
+
 /** Runs one of the shader's entry points; its inputs and its output have the same shape. */
 const launch = (entry: string, { code }: Pick<Row, 'code'>, tensors: Record<string, Tensor> & { readonly x: Tensor }, { a, b }: Scalars): void => {
   const { runtime, shape } = tensors.x;
   const { steps, grid } = stretchesFor(runtime, quadCount(shape));
-  dispatch(runtime, shader.kernel(entry, { OP: code, RAGGED: isRagged(shape) }), tensors,
+  const kernel = shader.kernel(entry, { OP: code, RAGGED: isRagged(shape), HALVES: code === POW && HALVES.includes(2 * a) ? 2 * a : GENERAL });
+  dispatch(runtime, kernel, tensors,
     { quads: quadCount(shape), steps, quadsPerRow: quadsPerRow(shape), width: rowWidth(shape), a, b }, grid);
 };
 
@@ -89,10 +95,14 @@ export const expOp = unaryOp('exp', {
 export const logOp = unaryOp('log', {
   code: 5, formula: Math.log, wide: true, fill: uniform(0.1, 4), tolerance: loose('WGSL allows log an absolute error of 2^-21 near 1', 2e-6),
 });
-export const powOp = unaryOp('pow', {
-  code: 6, formula: (x, { a }) => x ** a, wide: true, fill: uniform(0.2, 2), scalars: { a: 1.7, b: 0 },
+const powers = unaryOp('pow', {
+  code: POW, formula: (x, { a }) => x ** a, wide: true, fill: uniform(0.2, 2), scalars: { a: 1.7, b: 0 },
   tolerance: loose('pow is exp2(y log2 x); their errors multiply', 4e-6),
 });
+export const powOp: Op<Scalars> = {
+  ...powers,
+  cases: [...powers.cases, ...[-2, -1, -0.5, 0, 0.5, 1, 2, 3].map((a) => ({ name: `to the power ${a}`, shapes: [[3, 5]], attrs: { a, b: 0 }, fill: [uniform(0.2, 2)] }))],
+};
 export const clampOp = unaryOp('clamp', {
   code: 7, formula: (x, { a, b }) => Math.min(Math.max(x, a), b), fill: awayFrom([-0.5, 0.25]), scalars: { a: -0.5, b: 0.25 },
 });
