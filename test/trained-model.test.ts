@@ -6,6 +6,7 @@ import t from 'tap';
 import { UserError } from '../src/errors.js';
 import { save } from '../src/train/state-bytes.js';
 import type { Predicted } from '../src/train/predict.js';
+import { memoryReport } from '../src/tensor/storage.js';
 import { openTrained, type Picture } from '../src/train/trained-model.js';
 import { PlainClassifier, WSDAN } from '../src/wsdan/model.js';
 import { call } from './support/command.js';
@@ -41,6 +42,16 @@ t.test('what the command predicts', async (t) => {
   t.same(found.map(({ raw }) => raw.length), pictures.map(() => 3));
   t.ok(new Set(found.map(({ raw }) => raw[0]!.probability)).size > 5, 'the pictures are told apart');
   t.same(await model.predict([]), []);
+});
+
+t.test('several at a time, as a server asks', async (t) => {
+  const model = openTrained(bytes);
+  const oneByOne = [];
+  for (const picture of pictures) oneByOne.push(...await model.predict([picture]));
+  const before = memoryReport(runtime);
+  const together = await Promise.all(pictures.map((picture) => model.predict([picture])));
+  t.same(together.flat(), oneByOne);
+  t.same(memoryReport(runtime).owners, before.owners, 'nothing is left of it');
 });
 
 t.test('a plain classifier has no box', async (t) => {

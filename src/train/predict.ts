@@ -3,7 +3,7 @@ import { boxToSource } from '../data/augment.js';
 import type { Box } from '../data/types.js';
 import type { Runtime } from '../kernels/runtime.js';
 import { scope } from '../tensor/scope.js';
-import type { TypedArray } from '../tensor/tensor.js';
+import type { Tensor, TypedArray } from '../tensor/tensor.js';
 import type { TrainConfig } from './config.js';
 import { evalTransforms, type Pixels, uploadBatch } from './image-batch.js';
 import { boxAt } from './localisation.js';
@@ -38,20 +38,25 @@ const inside = (box: Box, { width, height }: Pixels): Box => ({
   x0: Math.max(0, box.x0), y0: Math.max(0, box.y0), x1: Math.min(width, box.x1), y1: Math.min(height, box.y1),
 });
 
+const dataOf = async (tensor: Tensor | undefined): Promise<TypedArray | undefined> => tensor?.data();
+
 /**
- * Predicts pictures as one batch.
+ * Predicts pictures as one batch. Calls may overlap.
  *
  * @param top how many classes to list
  */
-export const predictPixels = (runtime: Runtime, { method, config: { augment }, classes }: Predictor, pictures: readonly Pixels[], top: number): Promise<Predicted[]> =>
-  scope(async () => {
-    const transforms = evalTransforms(augment, pictures);
+export const predictPixels = async (runtime: Runtime, { method, config: { augment }, classes }: Predictor, pictures: readonly Pixels[], top: number): Promise<Predicted[]> => {
+  const transforms = evalTransforms(augment, pictures);
+  // Reading begins at once, so that the scope, which must not be open beside another call's, ends before it is waited for.
+  const { reading } = scope(() => {
     const { images } = uploadBatch(runtime, { images: pictures, labels: new Int32Array(pictures.length) }, transforms, augment);
-    const result = method.evaluate(images, false);
-    const [raw, refined, boxes, degenerate] = [await result.raw.data(), await result.refined?.data(), await result.boxes?.data(), await result.degenerate?.data()];
-    return pictures.map((picture, row) => ({
-      raw: topGuesses(raw, row, classes, top),
-      ...(refined ? { refined: topGuesses(refined, row, classes, top) } : {}),
-      ...(boxes ? { box: inside(boxToSource(boxAt(boxes, row), transforms[row]!, augment.imageSize), picture), degenerate: degenerate?.[row] === 1 } : {}),
-    }));
+    const { raw, refined, boxes, degenerate } = method.evaluate(images, false);
+    return { reading: [raw.data(), dataOf(refined), dataOf(boxes), dataOf(degenerate)] as const };
   });
+  const [raw, refined, boxes, degenerate] = await Promise.all(reading);
+  return pictures.map((picture, row) => ({
+    raw: topGuesses(raw, row, classes, top),
+    ...(refined ? { refined: topGuesses(refined, row, classes, top) } : {}),
+    ...(boxes ? { box: inside(boxToSource(boxAt(boxes, row), transforms[row]!, augment.imageSize), picture), degenerate: degenerate?.[row] === 1 } : {}),
+  }));
+};
