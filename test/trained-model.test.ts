@@ -54,6 +54,17 @@ t.test('several at a time, as a server asks', async (t) => {
   t.same(memoryReport(runtime).owners, before.owners, 'nothing is left of it');
 });
 
+t.test('a model that is let go leaves nothing', async (t) => {
+  await openTrained(bytes).predict(pictures.slice(0, 1));
+  const before = memoryReport(runtime).liveBytes;
+  const model = openTrained(bytes);
+  await model.predict(pictures.slice(0, 1));
+  t.ok(memoryReport(runtime).liveBytes > before + 300_000);
+  model.release();
+  t.equal(memoryReport(runtime).liveBytes, before);
+  await t.rejects(model.predict(pictures.slice(0, 1)), { name: new UserError('').name, message: /released/ });
+});
+
 t.test('a plain classifier has no box', async (t) => {
   const plain = openTrained(await trainedBytes(runtime, join(folder, 'plain.safetensors'), CLASSES, 1, ...TINY, '--method', 'plain'));
   t.ok(plain.module instanceof PlainClassifier);

@@ -145,6 +145,11 @@ export abstract class Module<Inputs extends readonly unknown[] = [Tensor], Outpu
     for (const [name, tensor] of own) write(tensor, Float32Array.from(state.get(name)!.data));
   }
 
+  /** Gives the memory of all parameters and buffers back: for a network that does not live as long as the program. It cannot be used any more. */
+  release(): void {
+    for (const [, tensor] of this.collect('')) tensor.release();
+  }
+
   private collect(prefix: string): Named<Tensor>[] {
     const own = Object.entries(this).filter((entry): entry is [string, Tensor] => entry[1] instanceof Tensor);
     return [

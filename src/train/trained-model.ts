@@ -75,6 +75,14 @@ export class TrainedModel {
     }
     return found;
   }
+
+  /** Gives the adapter's memory back, where another model takes this one's place. It cannot be used any more. */
+  release(): void {
+    const { module, centers, metrics } = this.predictor.method;
+    module.release();
+    centers?.release();
+    metrics.release();
+  }
 }
 
 /**

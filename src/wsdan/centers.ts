@@ -31,6 +31,11 @@ export class FeatureCenters {
     updateCenters_(this.table, featureMatrix.detach(), labels, { beta: this.options.beta, duplicates: this.options.duplicates, normalize: true });
   }
 
+  /** Gives the memory back, where the centers do not live as long as the process. */
+  release(): void {
+    this.table.release();
+  }
+
   load(values: TypedArray): void {
     write(this.table, values);
   }

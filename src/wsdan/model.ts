@@ -69,6 +69,11 @@ export class WSDAN extends Module<[Tensor], WsdanOutput> {
     const logits = this.fc.call(affine(featureMatrix, this.options.scale));
     return { logits, featureMatrix, maps };
   }
+
+  override release(): void {
+    super.release();
+    this.rim.release();
+  }
 }
 
 /** 1 inside and 0 in the outermost rings, [1, height, width, 1]. */
@@ -98,6 +103,11 @@ class Rim {
     // In a dry run there is nothing to keep.
     if (!runtime.recorder.dry) this.masks.set(size, keep(mask));
     return mul(maps, mask);
+  }
+
+  release(): void {
+    for (const mask of this.masks.values()) mask.release();
+    this.masks.clear();
   }
 }
 
