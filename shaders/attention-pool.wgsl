@@ -132,7 +132,10 @@ fn maximum(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
   //# for m in 0..$MAPS
   //# for k in 0..4
   //# for c in 0..$CHANNELS
-  put(tile, (u32($m) * 4u + $k) * CHANNELS + $c, Maximum(best[(u32($m) * 4u + $k) * CHANNELS + $c], first[(u32($m) * 4u + $k) * CHANNELS + $c]));
+  {
+    const t = (u32($m) * 4u + $k) * CHANNELS + $c;
+    put(tile, t, Maximum(best[t], first[t]));
+  }
   //# end
   //# end
   //# end

@@ -19,7 +19,7 @@ const runtime = await openRuntime();
 const writeWeights = async (path: string, change?: (tensors: Map<string, StoredTensor>) => void): Promise<string> => {
   const model = new WSDAN(createBackbone('resnet_small'), 3, { ...defaultWsdan, attentions: 4 });
   fillPortable(model, JSON.parse(readSafetensors(FIXTURE).metadata.order!) as string[]);
-  const tensors = new Map([...stateToFile(await model.stateDict())].map(([name, { shape, data }]): [string, StoredTensor] => [name, { dtype: 'F32', shape, data }]));
+  const tensors = stateToFile(await model.stateDict());
   change?.(tensors);
   writeSafetensors(path, tensors);
   return path;

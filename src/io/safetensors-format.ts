@@ -7,14 +7,14 @@ import { UserError } from '../errors.js';
 import { byteCount, bytesOf, checkTensor, type Dtype, dtypes, elementCount, entryOf, isDtype, itemBytes, numbersOf, type StoredTensor, type TensorEntry, type TensorFile } from './tensor-file.js';
 
 /** Bytes that are read in parts. `path` names them in messages. */
-export interface ByteSource {
+export interface ByteRanges {
   readonly path: string;
   readonly size: number;
   read(offset: number, length: number): Uint8Array;
 }
 
-/** Bytes in memory as a source. */
-export const sourceOf = (bytes: Uint8Array, path: string): ByteSource =>
+/** Bytes in memory, read in parts. */
+export const rangesOf = (bytes: Uint8Array, path: string): ByteRanges =>
   ({ path, size: bytes.byteLength, read: (offset, length) => bytes.subarray(offset, offset + length) });
 
 interface HeaderEntry {
@@ -68,7 +68,7 @@ export function* safetensorsPieces(path: string, tensors: ReadonlyMap<string, St
   }
 }
 
-const parseHeader = (file: ByteSource): { header: Record<string, unknown>; start: number } => {
+const parseHeader = (file: ByteRanges): { header: Record<string, unknown>; start: number } => {
   const { path, size } = file;
   const damaged = (why: string) => new UserError(`${path} is not a safetensors file or is damaged: ${why}. Use another copy of the file.`);
   if (size < LENGTH_BYTES) throw damaged(`it has only ${size} bytes`);
@@ -131,7 +131,7 @@ const readMetadata = (path: string, value: unknown): Record<string, string> => {
  *
  * @throws UserError naming source and tensor when something is cut off, inconsistent or of an unknown dtype
  */
-export const parseSafetensors = (file: ByteSource): TensorFile => {
+export const parseSafetensors = (file: ByteRanges): TensorFile => {
   const { path } = file;
   const { header: { __metadata__: metadata, ...rest }, start } = parseHeader(file);
   const available = file.size - start;

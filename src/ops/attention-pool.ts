@@ -7,14 +7,14 @@ import { checkChoice } from './arguments.js';
 import { distinct, type OpCase, uniform } from './cases.js';
 import { fill_ } from './fill.js';
 import { type Extents, gemmRows, gemmWeights, rowsGeometry } from './gemm.js';
-import { readsImages } from './gemm-tiling.js';
+import { operands, readsImages } from './gemm-tiling.js';
 import { nd } from './nd.js';
 import { allocate, type BackwardCall, bytesOf, dispatch, gridFor, type Op, run } from './op.js';
 
 /** What maps (w) and features (x) come as, and the tile of an invocation in vec4f, its pixels a turn, and the size of a workgroup: with loads that cost little, larger tiles pay. */
 const VARIANTS = {
-  buffers: { shader: new Shader('attention-pool', source, { x: 'x-buffer', w: 'w-buffer' }), constants: { MAPS: 1, CHANNELS: 1, PIXELS: 1, GROUP: 64 } },
-  images: { shader: new Shader('attention-pool images', source, { x: 'x-image', w: 'w-image' }), constants: { MAPS: 2, CHANNELS: 2, PIXELS: 4, GROUP: 8 } },
+  buffers: { shader: new Shader('attention-pool', source, operands('buffer')), constants: { MAPS: 1, CHANNELS: 1, PIXELS: 1, GROUP: 64 } },
+  images: { shader: new Shader('attention-pool images', source, operands('image')), constants: { MAPS: 2, CHANNELS: 2, PIXELS: 4, GROUP: 8 } },
 } as const;
 
 /** `GAP`: mean over the pixels of map · feature, as published recipes use it. `GMP`: the maximum. */

@@ -128,6 +128,8 @@ const CASES: readonly (readonly [string, Shape, Shape])[] = [
 const caseOf = ([equation, a, b]: (typeof CASES)[number], bench = false): OpCase<Attrs> =>
   ({ name: `${equation} [${a.join('×')}] [${b.join('×')}]`, shapes: [a, b], attrs: { equation }, ...(bench ? { bench } : {}) });
 
+const productsOf = (shapes: readonly Shape[], { equation }: Attrs): number => numel([...sizesOf(equation, parse(equation), shapes).values()]);
+
 export const einsumOp: Op<Attrs> = {
   name: 'einsum',
   group: 'Linear algebra',
@@ -143,12 +145,9 @@ export const einsumOp: Op<Attrs> = {
     return [needs[0] ? gradientOf(grad, out, b!, lb, la, shapes[0]!) : null, needs[1] ? gradientOf(grad, out, a!, la, lb, shapes[1]!) : null];
   },
   reference,
-  cost: (shapes, { equation }, out) => {
-    const sizes = sizesOf(equation, parse(equation), shapes);
-    return { flops: 2 * numel([...sizes.values()]), bytes: bytesOf(...shapes, out) };
-  },
+  cost: (shapes, attrs, out) => ({ flops: 2 * productsOf(shapes, attrs), bytes: bytesOf(...shapes, out) }),
   // Each operand's gradient is a sum of as many products.
-  backwardCost: (shapes, { equation }) => ({ flops: 4 * numel([...sizesOf(equation, parse(equation), shapes).values()]) }),
+  backwardCost: (shapes, attrs) => ({ flops: 4 * productsOf(shapes, attrs) }),
   cases: [...CASES.map((c) => caseOf(c)), caseOf(['ijkm,ijkn->imn', [12, 26, 26, 32], [12, 26, 26, 768]], true), caseOf(['imjk,injk->imn', [12, 32, 26, 26], [12, 768, 26, 26]], true)],
 };
 

@@ -10,7 +10,8 @@ import { type Kernel, Shader } from '../kernels/shader.js';
 import type { Tensor } from '../tensor/tensor.js';
 
 type Kind = 'buffer' | 'image' | 'half';
-const operands = (x: Kind, w = x) => ({ x: `x-${x}`, w: `w-${w}` });
+/** What stands for the operands that a shader includes as x and w. */
+export const operands = (x: Kind, w = x) => ({ x: `x-${x}`, w: `w-${w}` });
 
 /** By variant, and what their operands come as. */
 export const shaders = {

@@ -188,8 +188,8 @@ const cost: Op<Attrs>['cost'] = ([shape], attrs, out) => {
   return { flops: numel(out) * taps, bytes: bytesOf(shape!, out) };
 };
 
-const windowOf = (options: Pool2dOptions, countIncludePad = true): Window => {
-  const { kernelSize, stride = kernelSize, padding = 0, ceilMode = false } = given('pooling', options, 'kernelSize');
+const windowOf = (options: Pool2dOptions & { readonly countIncludePad?: boolean }): Window => {
+  const { kernelSize, stride = kernelSize, padding = 0, ceilMode = false, countIncludePad = true } = given('pooling', options, 'kernelSize');
   return { kernel: pair(kernelSize), stride: pair(stride), padding: pair(padding), ceilMode, countIncludePad };
 };
 
@@ -214,7 +214,7 @@ const windowCases = (max: boolean): OpCase<Window>[] => {
     return [...rows, ...stems.map((shape) => ({ ...bench(`${shape.join('×')} 3×3/2`, shape, windowOf({ kernelSize: 3, stride: 2 })), fill: [closeBy(shape)] }))];
   }
   const branches: readonly Shape[] = [[2, 53, 53, 288], [2, 26, 26, 768]];
-  const padded = windowRows.filter(([, , o]) => o.padding).map(([name, shape, options]) => ({ name: `${name}, padding not counted`, shapes: [shape], attrs: windowOf(options, false) }));
+  const padded = windowRows.filter(([, , o]) => o.padding).map(([name, shape, options]) => ({ name: `${name}, padding not counted`, shapes: [shape], attrs: windowOf({ ...options, countIncludePad: false }) }));
   return [...rows, ...padded, ...branches.map((shape) => bench(`${shape.join('×')} 3×3, padded`, shape, windowOf({ kernelSize: 3, stride: 1, padding: 1 })))];
 };
 
@@ -264,8 +264,7 @@ export const maxPool2d = (x: Tensor, options: Pool2dOptions): Tensor => run(maxP
  * Mean over windows of images [n, h, w, c]. With `countIncludePad` (default, as in PyTorch) zeros of the
  * padding count in the divisor.
  */
-export const avgPool2d = (x: Tensor, { countIncludePad = true, ...options }: Pool2dOptions & { readonly countIncludePad?: boolean }): Tensor =>
-  run(avgPool2dOp, [x], windowOf(options, countIncludePad));
+export const avgPool2d = (x: Tensor, options: Pool2dOptions & { readonly countIncludePad?: boolean }): Tensor => run(avgPool2dOp, [x], windowOf(options));
 
 /** Mean over oh × ow parts of each image; neighbouring parts overlap where sizes do not divide (PyTorch's rule). */
 export const adaptiveAvgPool2d = (x: Tensor, output: number | Pair): Tensor => run(adaptiveAvgPool2dOp, [x], { output: pair(output) });

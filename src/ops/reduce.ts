@@ -69,11 +69,12 @@ const reduceColumns = (kind: Kind, x: Tensor, from: number, to: number, scale: n
 
 const reduceRows = (kind: Kind, x: Tensor, scale: number): Tensor => {
   const { shape, runtime } = x;
-  const [outer, quads, width] = [quadCount(shape) / quadsPerRow(shape), quadsPerRow(shape), rowWidth(shape)];
+  const [lead, quads, width] = [shape.slice(0, -1), quadsPerRow(shape), rowWidth(shape)];
+  const outer = numel(lead);
   const splits = Math.ceil(quads / QUADS_PER_PART);
-  const parts = allocate(runtime, [outer, splits, 1], kind);
+  const parts = allocate(runtime, splits === 1 ? [...lead, 1] : [...lead, splits, 1], kind);
   dispatch(runtime, shader.kernel('rows', { OP: CODES[kind] }), { x, y: parts }, { outer, length: width, quads, splits, width, scale, accumulate: 0 }, linearGrid(outer * splits));
-  return reshape(splits === 1 ? parts : reduceColumns(kind, parts, 1, 2, 1), [...shape.slice(0, -1), 1]);
+  return splits === 1 ? parts : reshape(reduceColumns(kind, parts, lead.length, lead.length + 1, 1), [...lead, 1]);
 };
 
 /** Reduces groups of neighbouring axes one after the other, keeping the dimensions. */

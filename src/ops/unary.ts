@@ -30,16 +30,15 @@ interface Row {
 }
 
 const POW = 6;
-/** Exponents, times two, for which the shader has a formula without logarithm; GENERAL stands for all others. */
+/** Exponents, times two, for which the shader has a formula without logarithm. */
 const HALVES: readonly number[] = [-4, -2, -1, 0, 1, 2, 4, 6];
-const GENERAL = 99;
 
 /** Runs one of the shader's entry points; its inputs and its output have the same shape. */
 const launch = (entry: string, { code }: Pick<Row, 'code'>, tensors: Record<string, Tensor> & { readonly x: Tensor }, { a, b }: Scalars): void => {
   const { runtime, shape } = tensors.x;
   const { steps, grid } = stretchesFor(runtime, quadCount(shape));
-  const kernel = shader.kernel(entry, { OP: code, RAGGED: isRagged(shape), HALVES: code === POW && HALVES.includes(2 * a) ? 2 * a : GENERAL });
-  dispatch(runtime, kernel, tensors,
+  const constants = { OP: code, RAGGED: isRagged(shape) };
+  dispatch(runtime, shader.kernel(entry, code === POW && HALVES.includes(2 * a) ? { ...constants, HALVES: 2 * a } : constants), tensors,
     { quads: quadCount(shape), steps, quadsPerRow: quadsPerRow(shape), width: rowWidth(shape), a, b }, grid);
 };
 

@@ -28,8 +28,7 @@ const checkUsable = (path: string, tensors: ReadonlyMap<string, StoredTensor>, {
  * @throws UserError, with nothing written, when a number is not finite or beyond use
  */
 export const saveCheckpoint = async (path: string, model: ModelSession, options: Checkpoint['options'], classes: readonly string[], position: Position): Promise<void> => {
-  const tensors = new Map<string, StoredTensor>();
-  for (const [name, { shape, data }] of stateToFile(await model.method.module.stateDict())) tensors.set(name, stored(shape, data));
+  const tensors = stateToFile(await model.method.module.stateDict());
   const { centers } = model.method;
   if (centers) tensors.set(CENTERS, stored(centers.table.shape, await centers.table.data()));
   const optimizer = await model.optimizer.stateDict();

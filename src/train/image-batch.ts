@@ -50,22 +50,25 @@ const pack = (images: readonly Pixels[]): { words: Uint32Array; offsets: number[
 };
 
 /**
- * Uploads a batch and turns it into network input in one kernel: resize, crop, flip, jitter, normalise.
+ * Uploads pictures and turns them into network input in one kernel: resize, crop, flip, jitter, normalise.
  *
- * @returns images [B, S, S, 3] and labels int32 [B]
+ * @returns images [B, S, S, 3]
  */
-export const uploadBatch = (runtime: Runtime, batch: Labelled, transforms: readonly ImageTransform[], augment: AugmentOptions): { images: Tensor; labels: Tensor } =>
+export const uploadImages = (runtime: Runtime, pictures: readonly Pixels[], transforms: readonly ImageTransform[], augment: AugmentOptions): Tensor =>
   scope(() => {
     const limit = Math.min(UPLOAD_BYTES, runtime.device.limits.maxStorageBufferBindingSize);
-    const parts = groupsOf(batch.images, limit).map(([from, to]) => {
-      const pixels = batch.images.slice(from, to);
+    const parts = groupsOf(pictures, limit).map(([from, to]) => {
+      const pixels = pictures.slice(from, to);
       const { words, offsets } = pack(pixels);
       const rows: ImageRow[] = pixels.map((image, i) => ({ offset: offsets[i]!, width: image.width, height: image.height, ...transforms[from + i]! }));
       return imageTransform(tensor(words, [words.length], { runtime, label: 'pixels' }), rows, { size: augment.imageSize, mean: augment.mean, std: augment.std });
     });
-    const labels = tensor(batch.labels, [batch.labels.length], { runtime, dtype: 'int32', label: 'labels' });
-    return { images: parts.length === 1 ? parts[0]! : cat(parts, 0), labels };
+    return parts.length === 1 ? parts[0]! : cat(parts, 0);
   });
+
+/** {@link uploadImages}, and labels int32 [B]. */
+export const uploadBatch = (runtime: Runtime, { images, labels }: Labelled, transforms: readonly ImageTransform[], augment: AugmentOptions): { images: Tensor; labels: Tensor } =>
+  ({ images: uploadImages(runtime, images, transforms, augment), labels: tensor(labels, [labels.length], { runtime, dtype: 'int32', label: 'labels' }) });
 
 /** A batch that is uploaded part by part, as a step asks for it. */
 export const batchSource = (runtime: Runtime, { images, labels }: Labelled, transforms: readonly ImageTransform[], augment: AugmentOptions): BatchSource => ({

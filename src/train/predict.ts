@@ -5,7 +5,7 @@ import type { Runtime } from '../kernels/runtime.js';
 import { scope } from '../tensor/scope.js';
 import type { Tensor, TypedArray } from '../tensor/tensor.js';
 import type { TrainConfig } from './config.js';
-import { evalTransforms, type Pixels, uploadBatch } from './image-batch.js';
+import { evalTransforms, type Pixels, uploadImages } from './image-batch.js';
 import { boxAt } from './localisation.js';
 import type { Method } from './method.js';
 import type { Guess } from './report/types.js';
@@ -49,7 +49,7 @@ export const predictPixels = async (runtime: Runtime, { method, config: { augmen
   const transforms = evalTransforms(augment, pictures);
   // Reading begins at once, so that the scope, which must not be open beside another call's, ends before it is waited for.
   const { reading } = scope(() => {
-    const { images } = uploadBatch(runtime, { images: pictures, labels: new Int32Array(pictures.length) }, transforms, augment);
+    const images = uploadImages(runtime, pictures, transforms, augment);
     const { raw, refined, boxes, degenerate } = method.evaluate(images, false);
     return { reading: [raw.data(), dataOf(refined), dataOf(boxes), dataOf(degenerate)] as const };
   });

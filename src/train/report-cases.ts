@@ -7,7 +7,7 @@ import type { Tensor, TypedArray } from '../tensor/tensor.js';
 import type { Prediction } from '../wsdan/localise.js';
 import type { TrainConfig } from './config.js';
 import { visibleBox } from './evaluate.js';
-import { evalTransforms, uploadBatch } from './image-batch.js';
+import { evalTransforms, uploadImages } from './image-batch.js';
 import { boxAt, intersectionOverUnion } from './localisation.js';
 import type { Evaluated, Method } from './method.js';
 import type { AttentionMap, ImageCase, Picture } from './report/types.js';
@@ -65,7 +65,7 @@ const strongestMaps = (host: HostPrediction, row: number): AttentionMap[] => {
 export const describeBatch = async (runtime: Runtime, method: Method, batch: Batch, config: TrainConfig, classes: readonly string[]): Promise<ImageCase[]> => {
   const transforms = evalTransforms(config.augment, batch.images);
   const host = await scope(async () => {
-    const { images } = uploadBatch(runtime, batch, transforms, config.augment);
+    const images = uploadImages(runtime, batch.images, transforms, config.augment);
     const result = method.evaluate(images, true);
     return hasAttention(result) ? toHost(images, result) : fail('a plain classifier has no attention to describe');
   });

@@ -1,25 +1,21 @@
 /** A module's weights as the bytes of a safetensors file and back, wherever the bytes are kept. */
-import { parseSafetensors, safetensorsPieces, sourceOf } from '../io/safetensors-format.js';
-import { type StoredTensor, type TensorFile, toFloat32 } from '../io/tensor-file.js';
+import { parseSafetensors, safetensorsPieces, rangesOf } from '../io/safetensors-format.js';
+import type { TensorFile } from '../io/tensor-file.js';
 import type { StateDict } from '../nn/module.js';
-import { fromFileLayout, stateToFile } from './state-layout.js';
+import { fromFileEntry, stateToFile } from './state-layout.js';
 import { isCounter } from './weights/naming.js';
 import { weightsIn } from './weights/weights.js';
 
-/** What of a state goes to a file: PyTorch's names and layouts. */
-export const toStored = (state: StateDict): Map<string, StoredTensor> =>
-  new Map([...stateToFile(state)].map(([name, { shape, data }]) => [name, { dtype: 'F32', shape, data }]));
-
 /** The state in a file: as float32, without an optimiser's vectors and PyTorch's counters of batches. */
 export const fromStored = (file: TensorFile): StateDict =>
-  new Map([...weightsIn(file)].filter(([name]) => !isCounter(name)).map(([name, { dtype, shape, read }]) => [name, fromFileLayout(name, { shape, data: toFloat32(dtype, read()) })]));
+  new Map([...weightsIn(file)].filter(([name]) => !isCounter(name)).map(([name, entry]) => [name, fromFileEntry(name, entry)]));
 
 /**
  * The bytes of a safetensors file with these weights, for `module.stateDict()`; equal weights give equal bytes. Convolutions and linear layers lie
  * in PyTorch's layouts, so that `safetensors.torch.load_file` gives PyTorch what it expects.
  */
 export const save = (state: StateDict): Uint8Array<ArrayBuffer> => {
-  const pieces = [...safetensorsPieces('the weights', toStored(state))];
+  const pieces = [...safetensorsPieces('the weights', stateToFile(state))];
   const bytes = new Uint8Array(pieces.reduce((sum, { byteLength }) => sum + byteLength, 0));
   let at = 0;
   for (const piece of pieces) {
@@ -34,4 +30,4 @@ export const save = (state: StateDict): Uint8Array<ArrayBuffer> => {
  *
  * @throws UserError when the bytes are something else or damaged
  */
-export const load = (bytes: Uint8Array): StateDict => fromStored(parseSafetensors(sourceOf(bytes, 'what was given')));
+export const load = (bytes: Uint8Array): StateDict => fromStored(parseSafetensors(rangesOf(bytes, 'what was given')));

@@ -2,14 +2,15 @@
 import { openTensorFile } from '../io/open-tensor-file.js';
 import { writeSafetensors } from '../io/safetensors.js';
 import type { StateDict } from '../nn/module.js';
-import { fromStored, toStored } from './state-bytes.js';
+import { fromStored } from './state-bytes.js';
+import { stateToFile } from './state-layout.js';
 
 /**
  * Writes weights, those of `await module.stateDict()`, to a safetensors file, atomically; see `save` for what is in it.
  *
  * @throws UserError when the file cannot be written
  */
-export const saveFile = (state: StateDict, path: string): void => writeSafetensors(path, toStored(state));
+export const saveFile = (state: StateDict, path: string): void => writeSafetensors(path, stateToFile(state));
 
 /**
  * Weights from a file, for `module.loadStateDict(…)`: of `saveFile`, of a checkpoint that training wrote, or of PyTorch (.safetensors, .pth, .pt, .ckpt).

@@ -1,3 +1,4 @@
+import { type StoredTensor, type TensorEntry, toFloat32 } from '../io/tensor-file.js';
 import type { StateDict } from '../nn/module.js';
 import type { Shape } from '../tensor/shape.js';
 
@@ -45,5 +46,9 @@ export const fromFileLayout = (name: string, { shape, data }: FileTensor): FileT
   return isLinear(name, shape) ? permuted(data, shape, [1, 0]) : { shape, data };
 };
 
-export const stateToFile = (state: StateDict): Map<string, FileTensor> =>
-  new Map([...state].map(([name, value]) => [name, toFileLayout(name, value)]));
+/** A tensor of a file, whatever its type, as float32 in Pipit's layout. */
+export const fromFileEntry = (name: string, { dtype, shape, read }: TensorEntry): FileTensor => fromFileLayout(name, { shape, data: toFloat32(dtype, read()) });
+
+/** What of a state goes to a file. */
+export const stateToFile = (state: StateDict): Map<string, StoredTensor> =>
+  new Map([...state].map(([name, value]) => [name, { dtype: 'F32', ...toFileLayout(name, value) }]));

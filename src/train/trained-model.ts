@@ -1,6 +1,6 @@
 /** A network that training saved, ready to look at pictures: what `predict` is on the command line, for programs and pages. */
 import { fail } from '../errors.js';
-import { parseSafetensors, sourceOf } from '../io/safetensors-format.js';
+import { parseSafetensors, rangesOf } from '../io/safetensors-format.js';
 import type { Runtime } from '../kernels/runtime.js';
 import { withoutInit } from '../nn/init.js';
 import { checkIntegers, checkNumbers } from '../ops/arguments.js';
@@ -99,7 +99,7 @@ export class TrainedModel {
  * @throws UserError when the bytes are no such checkpoint, or damaged
  */
 export const openTrained = (bytes: Uint8Array, runtime: Runtime = defaultRuntime()): TrainedModel => {
-  const checkpoint = checkpointIn(parseSafetensors(sourceOf(bytes, 'the checkpoint')));
+  const checkpoint = checkpointIn(parseSafetensors(rangesOf(bytes, 'the checkpoint')));
   const { classes, file } = checkpoint;
   const options = savedOptions(checkpoint);
   const config = toTrainConfig(runtime.device.report.half ? options : { ...options, precision: 'float32' });

@@ -6,7 +6,7 @@ import { write } from '../../tensor/create.js';
 import { formatShape, sameShape, type Shape } from '../../tensor/shape.js';
 import type { Tensor } from '../../tensor/tensor.js';
 import type { TrainConfig } from '../config.js';
-import { fromFileLayout, toFileShape } from '../state-layout.js';
+import { fromFileEntry, toFileShape } from '../state-layout.js';
 import { BACKBONE, namingTitles, type Recognised, stageOf } from './naming.js';
 import { CENTERS, type Weights } from './weights.js';
 
@@ -138,8 +138,7 @@ export const loadWeights = (target: Target, weights: Weights, allowed: readonly 
   let taken = 0;
   for (const [name, { tensor }] of wanted) {
     if (ignored(name)) continue;
-    const { dtype, shape, read } = weights.tensors.get(name)!;
-    write(tensor, fromFileLayout(name, { shape, data: toFloat32(dtype, read()) }).data);
+    write(tensor, fromFileEntry(name, weights.tensors.get(name)!).data);
     taken++;
   }
   const { centers } = weights;
