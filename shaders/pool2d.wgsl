@@ -160,12 +160,17 @@ fn averageForward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) 
   let image = i32(at.x) * P.h * P.w;
   var total: array<vec4f, $PER>;
   for (var r = max(rows.x, 0); r < min(rows.y, P.h); r++) {
+    // A line is summed by itself: many pixels one after the other would lose digits.
+    var line = array<vec4f, $PER>();
     for (var c = max(columns.x, 0); c < min(columns.y, P.w); c++) {
       let first = u32(image + r * P.w + c) * P.quads + at.w;
       //# for k in 0..$PER
-      total[$k] += x[first + u32($k)];
+      line[$k] += x[first + u32($k)];
       //# end
     }
+    //# for k in 0..$PER
+    total[$k] += line[$k];
+    //# end
   }
   let count = divisor(rows, columns);
   //# for k in 0..$PER

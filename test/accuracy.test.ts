@@ -90,6 +90,7 @@ const sums: Record<string, readonly [run: () => Tensor, exact: number]> = {
   'sum of many columns': [() => sum(full(2000, 1000), 0), VALUE * 2000],
   'sum of a tensor': [() => sum(full(20, 100, 100, 5)), VALUE * 1e6],
   'mean of an image': [() => adaptiveAvgPool2d(full(1, 448, 448, 3), 1), VALUE],
+  'means of parts of an image': [() => adaptiveAvgPool2d(full(1, 448, 448, 3), 2), VALUE],
   'softmax of a long row': [() => softmax(full(1, 500_000)), 1 / 500_000],
   'l2Normalize of a long row': [() => l2Normalize(full(1, 200_000)), 1 / Math.sqrt(200_000)],
   'product with a deep sum': [() => matmul(full(24_576, 4), full(24_576, 4), { transposeA: true }), VALUE * VALUE * 24_576],
