@@ -11,8 +11,6 @@ const LINE_BYTES = LINE * TEXEL_BYTES;
 export interface OperandImage {
   /** From 1, unique among images, so that bind groups can be told apart. */
   readonly number: number;
-  /** Its place among images: a larger one takes that of the one it replaces. */
-  readonly place: number;
   readonly texture: GPUTexture;
   readonly view: GPUTextureView;
   readonly lines: number;
@@ -28,21 +26,28 @@ export interface ImageCopy {
 }
 
 /** Two for the operands of a product; with a third, what both of a layer's gradients read is copied once. */
-const IMAGES = 3;
+const FEWEST = 3;
+/** More are kept up to this size in all: what forward multiplied is then not copied again for the weights' gradient. */
+const MOST_BYTES = 64 * 2 ** 20;
 
 const holds = ({ source }: OperandImage, range: BufferRange): boolean =>
   source !== null && source.buffer === range.buffer && source.offset === range.offset && source.bytes === range.bytes;
 
+/** Lines of an image that is made for so many: rounded up, so that others fit it, too. */
+const heightFor = (lines: number): number => 2 ** Math.ceil(Math.log2(lines));
+
+const bytesOf = (images: readonly OperandImage[]): number => images.reduce((sum, { lines }) => sum + lines * LINE_BYTES, 0);
+
 /**
- * Copies of buffers as textures, for kernels that declare operands as such: a few textures that each grow to the largest operand
- * seen. Work is executed in the order of recording, so each dispatch may overwrite what the one before read.
+ * Copies of buffers as textures, for kernels that declare operands as such. Work is executed in the order of recording, so each dispatch
+ * may overwrite what the one before read.
  */
 export class OperandImages {
   /** The one used last stands at the end. */
-  private readonly images: OperandImage[] = [];
+  private images: OperandImage[] = [];
   private outgrown: GPUTexture[] = [];
   private made = 0;
-  /** How often an image was replaced by a larger one: what names the old one cannot be submitted any more. */
+  /** How many images made room for others: what names them cannot be submitted any more. */
   replacements = 0;
 
   /** @param copy carries out a copy, outside of any pass */
@@ -65,7 +70,6 @@ export class OperandImages {
     return undefined;
   }
 
-  /** Copies the range to the image that was unused for longest. */
   fill(range: BufferRange): OperandImage {
     const texels = Math.ceil(range.bytes / TEXEL_BYTES);
     const whole = Math.ceil(texels / LINE);
@@ -85,31 +89,49 @@ export class OperandImages {
     for (const image of this.images) if (bufferId === undefined || image.source?.buffer.id === bufferId) image.source = null;
   }
 
-  /** The commands naming images were submitted: destroys those that were replaced, and begins anew, so that work that repeats gets the same images each time. */
+  /** The commands naming images were submitted: destroys those that made room, and begins anew, so that work that repeats gets the same images each time. */
   submitted(): void {
     for (const texture of this.outgrown) texture.destroy();
     this.outgrown = [];
     this.forget();
-    this.images.sort((a, b) => a.place - b.place);
+    this.images.sort((a, b) => a.number - b.number);
   }
 
-  /** The image that was unused for longest, as the one used last, and with so many lines. */
+  /** An image of at least so many lines whose content may go, as the one used last. */
   private withLines(lines: number): OperandImage {
-    const old = this.images.length === IMAGES ? this.images.shift()! : null;
-    const image = old && old.lines >= lines ? old : this.create(lines, old ? old.place : this.images.length);
-    if (old && old !== image) {
-      this.outgrown.push(old.texture);
-      this.replacements++;
-    }
-    this.images.push(image);
+    const image = this.outOfDate(lines) ?? (this.hasRoomFor(lines) ? this.create(lines) : this.longestUnused(lines) ?? this.replacement(lines));
+    this.images = [...this.images.filter((other) => other !== image), image];
     return image;
   }
 
-  private create(lines: number, place: number): OperandImage {
-    const height = Math.min(2 ** Math.ceil(Math.log2(lines)), this.device.limits.maxTextureDimension2D);
+  private hasRoomFor(lines: number): boolean {
+    return this.images.length < FEWEST || bytesOf(this.images) + heightFor(lines) * LINE_BYTES <= MOST_BYTES;
+  }
+
+  /** The smallest that fits. */
+  private outOfDate(lines: number): OperandImage | undefined {
+    return this.images.filter((image) => image.source === null && image.lines >= lines).sort((a, b) => a.lines - b.lines)[0];
+  }
+
+  /** Those used last may be other operands of the same dispatch. */
+  private longestUnused(lines: number): OperandImage | undefined {
+    return this.images.slice(0, 1 - FEWEST).find((image) => image.lines >= lines);
+  }
+
+  /** A new one in place of as many as it needs room for. */
+  private replacement(lines: number): OperandImage {
+    while (!this.hasRoomFor(lines)) {
+      this.outgrown.push(this.images.shift()!.texture);
+      this.replacements++;
+    }
+    return this.create(lines);
+  }
+
+  private create(lines: number): OperandImage {
+    const height = Math.min(heightFor(lines), this.device.limits.maxTextureDimension2D);
     const texture = this.device.gpu.createTexture({
       label: 'operand', size: [LINE, height], format: 'rgba32float', usage: GPUTextureUsage.STORAGE_BINDING | GPUTextureUsage.COPY_DST,
     });
-    return { number: ++this.made, place, texture, view: texture.createView(), lines: height, source: null };
+    return { number: ++this.made, texture, view: texture.createView(), lines: height, source: null };
   }
 }
