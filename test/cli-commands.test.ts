@@ -114,10 +114,10 @@ t.test('eval finds the figures that training found', async (t) => {
   const { code, out, errors } = await call('eval', '--out', run, '--json', file);
   t.equal(code, 0, errors);
   const [summary, figures] = [join(run, 'summary.json'), file].map((path) => JSON.parse(readFileSync(path, 'utf8')) as Record<string, unknown>);
-  for (const key of ['raw', 'crop', 'drop', 'refined', 'localisation', 'degenerateMaps']) t.strictSame(figures![key], summary![key], `${key} is that of the run, to the bit`);
+  for (const key of ['raw', 'crop', 'drop', 'refined', 'refinedOtherAverage', 'localisation', 'degenerateMaps']) t.strictSame(figures![key], summary![key], `${key} is that of the run, to the bit`);
   t.equal(figures!.split, 'test');
   t.match(out, /^Test accuracy in percent +top-1 +top-5$/m);
-  for (const branch of ['raw', 'crop', 'drop', 'refined']) t.match(out, new RegExp(`^ +${branch} +\\d+\\.\\d\\d +\\d+\\.\\d\\d$`, 'm'));
+  for (const branch of ['raw', 'crop', 'drop', 'refined', 'refined, averaging logits']) t.match(out, new RegExp(`^ +${branch} +\\d+\\.\\d\\d +\\d+\\.\\d\\d$`, 'm'));
   t.match(out, /^Localisation: mean IoU \d\.\d{3}/m);
 });
 

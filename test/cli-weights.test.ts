@@ -29,7 +29,9 @@ t.test('a network is trained', async (t) => {
 t.test('it goes to a model.ckpt, and eval finds the same figures there', async (t) => {
   const { code, out, errors } = await call('convert', join(run, 'last.safetensors'), file('model.ckpt'));
   t.equal(code, 0, errors);
-  t.match(out, /^Read .*last\.safetensors: safetensors, 41 weights and feature centers, ResNet by Pipit's names\nWrote .*model\.ckpt: 53 tensors and feature centers by WS-DAN\.PyTorch's names, [\d.]+ KiB\n$/);
+  t.match(out, /^Read .*last\.safetensors: safetensors, 41 weights and feature centers, ResNet by Pipit's names\nWrote .*model\.ckpt: 53 tensors and feature centers by WS-DAN\.PyTorch's names, [\d.]+ KiB\n/);
+  t.match(out, /^Note: fc\.weight is written times 0\.1: WS-DAN\.PyTorch multiplies features by 100, this run by 10$/m);
+  t.match(out, /^Note: this run left the maps' outermost cells out \(--attention-rim 1\)/m);
   const evaluated = await call('eval', '--weights', file('model.ckpt'), '--trained-with', join(run, 'config.json'), '--json', file('figures.json'));
   t.equal(evaluated.code, 0, evaluated.errors);
   t.match(evaluated.out, /names of WS-DAN\.PyTorch, after 1 epochs/);
@@ -71,7 +73,10 @@ t.test('there and back the weights are the same, to the bit', async (t) => {
   await call('convert', file('model.ckpt'), file('back.safetensors'));
   await call('convert', join(run, 'last.safetensors'), file('slim.safetensors'));
   const [first, back, slim] = [join(run, 'last.safetensors'), file('back.safetensors'), file('slim.safetensors')].map((path) => openSafetensors(path));
-  for (const [name, { read }] of back!.tensors) t.strictSame(read(), first!.tensors.get(name)?.read(), name);
+  // Through a file whose classifier is for features times 100, while those of this run are times 10.
+  const expected = (name: string) => (name === 'fc.weight' ? Float32Array.from(first!.tensors.get(name)!.read() as Float32Array, (value) => (value * 10) / 100) : first!.tensors.get(name)?.read());
+  for (const [name, { read }] of back!.tensors) t.strictSame(read(), expected(name), name);
+  t.equal(back!.facts.get('feature_scale'), '100');
   t.ok(statSync(file('slim.safetensors')).size < statSync(join(run, 'last.safetensors')).size / 2, 'without the optimiser');
   t.same([...slim!.tensors.keys()].sort(), [...back!.tensors.keys()].sort());
   const evaluated = await call('eval', '--checkpoint', file('slim.safetensors'));
@@ -93,6 +98,7 @@ t.test('train starts from weights; the head of other classes is left out only wh
   const whole = await call('train', ...small, '--out', file('again'), '--weights', file('model.ckpt'));
   t.equal(whole.code, 0, whole.errors);
   t.match(whole.out, /^Weights: 41 tensors and the feature centers from .*model\.ckpt \(names of WS-DAN\.PyTorch\)$/m);
+  t.match(whole.out, /^Note: a feature scale of 10 is made for training from scratch; the published recipe for pretrained weights is --scale 100/m);
   const other = [...small, '--attentions', '16', '--weights', join(run, 'last.safetensors')];
   await refused(t, /attentions\.conv\.weight: expected \[16, 64, 1, 1\], found \[32, 64, 1, 1\](.*\n)*.*--weights-ignore attentions\.conv\.weight,/, 'train', ...other, '--out', file('other'));
   t.notOk(existsSync(join(file('other'), 'last.safetensors')));

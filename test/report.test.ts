@@ -155,6 +155,8 @@ t.test('progress on a terminal: a bar', async (t) => {
 t.test('durations and metrics as text', async (t) => {
   t.same([0, 59.6, 75, 3700, Infinity].map(formatSeconds), ['00:00', '01:00', '01:15', '1:01:40', '--:--']);
   t.equal(metricsText({}), '');
+  t.equal(metricsText({ loss: 2, terms: { raw: 1.5, center: 0.25 } }), 'loss 2.0000 (raw 1.5000, center 0.2500)');
+  t.equal(metricsText({ loss: 2, terms: { raw: 2 } }), 'loss 2.0000', 'a single term is the loss');
   t.equal(metricsText({ loss: 1, drop: { top1: 1, top5: 2 } }), 'loss 1.0000, drop 1.00 (2.00)');
 });
 

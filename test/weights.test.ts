@@ -16,7 +16,7 @@ import { createMethod, type Method } from '../src/train/method.js';
 import { createModel } from '../src/train/session.js';
 import { toFileShape } from '../src/train/state-layout.js';
 import { START } from '../src/train/trainer.js';
-import { describeLoad, inputNotes, loadWeights } from '../src/train/weights/load-weights.js';
+import { describeLoad, programNotes, loadWeights } from '../src/train/weights/load-weights.js';
 import { type Naming, recognise, toPipit } from '../src/train/weights/naming.js';
 import { readWeights } from '../src/train/weights/read-weights.js';
 import { interpret, type Weights } from '../src/train/weights/weights.js';
@@ -167,7 +167,11 @@ t.test('wvinzh’s checkpoints: module names, fc_new, and attention from the nex
   t.same([...await method.centers!.table.data()].slice(0, 9), [...numbers(file.tensors.get('center')!)].slice(0, 9));
   const without = build('--model', 'inception_mixed_6e');
   t.throws(() => loadWeights(without, weights, []), /1 unexpected:\n {4}fc\.bias, found \[5\]\nIts classifier has a bias: add --classifier-bias\./);
-  const inception = (...args: string[]) => inputNotes(weights, configOf('--model', 'inception_mixed_6e', ...args));
+  const asTheirs = ['--attention-rim', '0', '--test-theta', '0.1'];
+  const inception = (...args: string[]) => programNotes(weights, configOf('--model', 'inception_mixed_6e', ...asTheirs, ...args));
+  t.same(programNotes(weights, configOf('--model', 'inception_mixed_6e', '--transform-input')), [
+    'WS_DAN_PyTorch (wvinzh) uses its networks with --attention-rim 0 and --test-theta 0.1; here they are 1 and 0.25',
+  ], 'nor this');
   t.same(inception(), ['WS_DAN_PyTorch (wvinzh) brings the pixels of its Inception to −1 … 1; its weights need --transform-input'], 'which no shape would tell');
   t.same([inception('--transform-input'), inception('--normalize', 'inception')], [[], []]);
   release(method);
@@ -183,7 +187,7 @@ t.test('wvinzh’s ResNet, whose maps lie in the middle of a stage', async (t) =
   t.throws(() => loadWeights(method, weights, []), /WS_DAN_PyTorch \(wvinzh\) takes the features and maps of a ResNet out of the middle of its last stage, which Pipit does not: only the backbone fits, with --weights-ignore "attentions\.\*,fc\.\*"\./);
   const { taken, fresh } = loadWeights(method, weights, ['attentions.*', 'fc.*']);
   t.same([taken, [...new Set(fresh.map((name) => name.split('.')[0]))]], [trunk.length, ['attentions', 'fc']], 'and so it does');
-  t.same(inputNotes(weights, configOf('--model', 'resnet50')), []);
+  t.same(programNotes(weights, configOf('--model', 'resnet50', '--attention-rim', '0', '--test-theta', '0.1')), []);
   release(method);
 });
 
@@ -236,8 +240,8 @@ t.test('weights of another network are refused by its name', async (t) => {
 
 const SIZE = 96;
 
-const randomised = (model: string): ReturnType<typeof createModel> => {
-  const session = createModel(runtime, configOf('--model', model, '--attentions', '4', '--attention-rim', '0', '--scale', '100', '--image-size', String(SIZE)), CLASSES);
+const randomised = (model: string, scale: number): ReturnType<typeof createModel> => {
+  const session = createModel(runtime, configOf('--model', model, '--attentions', '4', '--attention-rim', '0', '--scale', String(scale), '--image-size', String(SIZE)), CLASSES);
   session.method.centers!.load(Float32Array.from({ length: session.method.centers!.table.size }, (_, i) => (i % 7) / 8));
   return session;
 };
@@ -255,16 +259,21 @@ const HISTORY = [{
 
 interface Answer { keys: number; logits: number[]; changed: number[]; centers: number; logs: Record<string, unknown> }
 
-const roundTrip = async (t: Test, model: string, keys: number): Promise<void> => {
+/** @param scale what Pipit multiplies features by; the reference, whatever it reads, by 100 */
+const roundTrip = async (t: Test, model: string, keys: number, scale: number): Promise<void> => {
   const folder = t.testdir({});
   const [run, ckpt, back] = [join(folder, 'last.safetensors'), join(folder, 'model.ckpt'), join(folder, 'back.ckpt')];
-  const session = randomised(model);
-  await saveCheckpoint(run, session, {}, ['a', 'b', 'c', 'd', 'e'], { ...START, epoch: 7, history: HISTORY });
-  await writeWeights(ckpt, await readWeights(run));
+  const session = randomised(model, scale);
+  await saveCheckpoint(run, session, { scale, attentionRim: scale === 100 ? 0 : 1 }, ['a', 'b', 'c', 'd', 'e'], { ...START, epoch: 7, history: HISTORY });
+  const { notes } = await writeWeights(ckpt, await readWeights(run));
+  t.same(notes, scale === 100 ? [] : [
+    `fc.weight is written times ${scale / 100}: WS-DAN.PyTorch multiplies features by 100, this run by ${scale}`,
+    'this run left the maps\' outermost cells out (--attention-rim 1), which WS-DAN.PyTorch does not: its maps and logits will be others',
+  ]);
   const answer = runTorch('load_checkpoint.py', model, ckpt, String(SIZE), back) as Answer;
   t.equal(answer.keys, keys, 'keys of the reference’s state dictionary');
   t.same(answer.logs, {
-    epoch: 7, lr: 0.002, train_loss: 1.25, train_raw_topk_accuracy: [50, 75], train_crop_topk_accuracy: [40, 70], train_drop_topk_accuracy: [30, 60], val_loss: 1.5, val_topk_accuracy: [62.5, 81],
+    epoch: 7, lr: 0.002, train_loss: 1.25, train_raw_topk_accuracy: [50, 75], train_crop_topk_accuracy: [40, 70], train_drop_topk_accuracy: [30, 60], val_loss: 1.5, val_topk_accuracy: 62.5,
   });
   const centers = Array.from(await session.method.centers!.table.data()).reduce((sum: number, value: number) => sum + value, 0);
   t.equal(answer.centers, centers);
@@ -274,7 +283,7 @@ const roundTrip = async (t: Test, model: string, keys: number): Promise<void> =>
 
   const weights: Weights = await readWeights(back);
   t.equal(weights.recognised?.naming, 'reference');
-  const again = withoutInit(() => createMethod(runtime, configOf('--model', model, '--attentions', '4', '--attention-rim', '0', '--scale', '100'), CLASSES));
+  const again = withoutInit(() => createMethod(runtime, configOf('--model', model, '--attentions', '4', '--attention-rim', '0', '--scale', String(scale)), CLASSES));
   const report = loadWeights(again, weights);
   t.same([report.fresh, report.left, report.centers], [[], [], true]);
   t.ok(worstError(await logitsOf(again), answer.changed).error < 1e-4, 'and what PyTorch trained on is read back');
@@ -282,14 +291,14 @@ const roundTrip = async (t: Test, model: string, keys: number): Promise<void> =>
   release(again);
 };
 
-t.test('Inception goes to the reference’s structure in PyTorch and back', { skip: torchMissing('torchvision') }, (t) => roundTrip(t, 'inception_mixed_6e', 427));
-t.test('ResNet-34 with its biases goes to PyTorch and back', { skip: torchMissing('torchvision') }, (t) => roundTrip(t, 'resnet34', 255));
+t.test('Inception goes to the reference’s structure in PyTorch and back', { skip: torchMissing('torchvision') }, (t) => roundTrip(t, 'inception_mixed_6e', 427, 100));
+t.test('ResNet-34 with its biases goes to PyTorch and back', { skip: torchMissing('torchvision') }, (t) => roundTrip(t, 'resnet34', 255, 10));
 
 t.test('files without a network’s names keep them', async (t) => {
   const folder = t.testdir({});
   const unknown = interpret(fileOf({ 'encoder.weight': [2, 3], 'encoder.bias': [2] }));
   const report = await writeWeights(join(folder, 'x.pth'), unknown);
-  t.same(report, { written: 2, naming: null, centers: false, left: [] });
+  t.same(report, { written: 2, naming: null, centers: false, left: [], notes: [] });
   t.same([...(await readWeights(join(folder, 'x.pth'))).tensors.keys()], ['encoder.weight', 'encoder.bias']);
   await t.rejects(writeWeights(join(folder, 'y.pth'), unknown, 'torchvision'), { name: 'UserError', message: /nobody's names that Pipit knows; leave --names out/ });
   const kinds = await readWeights('test/fixtures/pytorch/kinds.pth');

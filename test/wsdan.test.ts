@@ -194,6 +194,23 @@ t.test('a training step counts unusable maps and stays finite', (t) => scope(asy
   metrics.release();
 }));
 
+t.test('in training a blog’s listing crops as wvinzh does', (t) => scope(async () => {
+  const images = tensor(portableSigned(1, 8 * 64 * 64 * 3), [8, 64, 64, 3]);
+  const boxes = async (convention: WsdanOptions['convention']): Promise<number[]> => {
+    const [model, options] = [smallNet(), { ...defaultWsdan, convention }];
+    const [centers, metrics] = [new FeatureCenters(runtime, 4, model.featureSize, options), new MetricSums(runtime, stepMetrics)];
+    manualSeed(3);
+    const found = [...(await trainStep(model, centers, images, int32([0, 1, 2, 3, 0, 1, 2, 3]), options, metrics).boxes.data())];
+    releaseAll(model);
+    centers.table.release();
+    metrics.release();
+    return found;
+  };
+  const wvinzh = await boxes('wvinzh');
+  t.same(await boxes('listing'), wvinzh);
+  t.notSame(await boxes('GuYuc'), wvinzh);
+}));
+
 t.test('model: sources of maps, scale, bias, errors', (t) => scope(async () => {
   const images = tensor(portableSigned(1, 2 * 16 * 16 * 3), [2, 16, 16, 3]);
   const model = smallNet().eval();
@@ -278,6 +295,7 @@ t.test('localise and refine equals its parts done by hand', (t) => scope(async (
   const byLogits = localiseAndRefine(model, images, { ...options, average: 'logits' });
   t.ok(nearly(await byLogits.refined.data(), raw.flatMap((row, b) => softmaxRow(row.map((v, k) => (v + crop[b]![k]!) / 2))), 1e-4), 'logits averaged');
   t.notOk(nearly(await byLogits.refined.data(), expected, 1e-3), 'which is something else');
+  t.same([await got.refinedOtherAverage.data(), await byLogits.refinedOtherAverage.data()], [await byLogits.refined.data(), await got.refined.data()], 'the other mean is there, too');
   t.equal(byLogits.drop, null);
   t.ok(nearly(await sum(got.drop!, 1).data(), [1, 1, 1], 1e-6), 'the branch without the attended region');
   t.ok((await got.dropped!.data()).some((v) => v === 0));

@@ -38,11 +38,12 @@ const describeSource = ({ file, recognised, tensors, centers }: Weights): string
   `Read ${file.path}: ${file.format}, ${tensors.size} weights${centers ? ' and feature centers' : ''}, ` +
   (recognised ? `${recognised.table.family} by ${namingTitles[recognised.naming]}'s names` : 'names of no network that Pipit knows');
 
-const describeResult = (path: string, weights: Weights, { written, naming, centers, left }: WriteReport): string[] => {
+const describeResult = (path: string, weights: Weights, { written, naming, centers, left, notes }: WriteReport): string[] => {
   const gone = [...left, ...weights.surplus];
   return [
     `Wrote ${path}: ${written} tensors${centers ? ' and feature centers' : ''} by ${naming ? `${namingTitles[naming]}'s` : 'their own'} names, ${readableBytes(statSync(path).size)}`,
     ...(gone.length ? [`Left out, having no place there: ${gone.slice(0, 6).join(', ')}${gone.length > 6 ? ` and ${gone.length - 6} more` : ''}`] : []),
+    ...notes.map((note) => `Note: ${note}`),
   ];
 };
 

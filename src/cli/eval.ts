@@ -70,7 +70,7 @@ const evaluateCommand = async (): Promise<void> => {
     const start = performance.now();
     const result = await evaluate(runtime, data, method, saved.config, split, { withDrop: true, onBatch: progress });
     const seconds = (performance.now() - start) / 1000;
-    console.log(['', ...accuracyTable(result, titles[values.split])].join('\n'));
+    console.log(['', ...accuracyTable(result, titles[values.split], saved.config.wsdan.average)].join('\n'));
     if (result.degenerate > 0) console.log(`${result.degenerate} images had an unusable attention map; the whole image was taken for them.`);
     if (data.bad.length > 0) console.log(`${data.bad.length} unreadable images were left out.`);
     console.log(`Time ${seconds.toFixed(1)} s, ${(result.images / seconds).toFixed(1)} images/s`);

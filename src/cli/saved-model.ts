@@ -8,7 +8,7 @@ import { readCheckpoint } from '../train/checkpoint.js';
 import type { TrainConfig } from '../train/config.js';
 import { savedOptions } from '../train/options/saved-options.js';
 import { type ResultOptions, toTrainConfig, trainOptions, withPreset } from '../train/options/train-options.js';
-import { inputNotes } from '../train/weights/load-weights.js';
+import { programNotes } from '../train/weights/load-weights.js';
 import { namingTitles } from '../train/weights/naming.js';
 import { interpret, type Weights } from '../train/weights/weights.js';
 import { choice, flag, int, number, type OptionValues, parseConfigFile, text } from './options.js';
@@ -119,6 +119,6 @@ export const describeSaved = ({ path, classes, epochs, steps, weights, config }:
     `Checkpoint: ${path}, ${method === 'wsdan' ? 'WS-DAN' : 'plain classifier'} on ${model}, ${augment.imageSize} px, ${classes.length} classes` +
       `${recognised && recognised.naming !== 'pipit' ? `, names of ${namingTitles[recognised.naming]}` : ''}` +
       `${epochs === null ? '' : `, after ${epochs} epochs`}${steps === null ? '' : ` (${steps} steps)`}`,
-    ...inputNotes(weights, config).map((note) => `Note: ${note}`),
+    ...programNotes(weights, config).map((note) => `Note: ${note}`),
   ].join('\n');
 };

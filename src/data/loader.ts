@@ -40,6 +40,10 @@ export interface LoaderOptions {
   onBad?: (sample: Sample, error: BadImageError) => void;
 }
 
+/** Batches of an epoch over so many images. */
+export const batchesIn = (images: number, { batchSize, dropLast = false }: Pick<LoaderOptions, 'batchSize' | 'dropLast'>): number =>
+  (dropLast ? Math.floor(images / batchSize) : Math.ceil(images / batchSize));
+
 /** A picture of a batch, or why it is missing. */
 interface Slot {
   index: number;
@@ -62,13 +66,13 @@ export class Loader {
     private readonly split: Split,
     private readonly options: LoaderOptions,
   ) {
-    const { batchSize, dropLast } = options;
+    const { batchSize } = options;
     const count = split.samples.length;
     if (!Number.isInteger(batchSize) || batchSize < 1) fail(`batch size must be a whole number, 1 or more, got ${batchSize}`);
     if (count === 0) fail('the split is empty; there is nothing to load');
     this.prefetch = options.prefetch ?? 2;
     if (!Number.isInteger(this.prefetch) || this.prefetch < 0) fail(`prefetch must be a whole number, 0 or more, got ${this.prefetch}`);
-    this.batchesPerEpoch = dropLast ? Math.floor(count / batchSize) : Math.ceil(count / batchSize);
+    this.batchesPerEpoch = batchesIn(count, options);
     if (this.batchesPerEpoch === 0) fail(`the split has ${count} images, fewer than one batch of ${batchSize}; choose a smaller batch size`);
   }
 

@@ -15,7 +15,7 @@ const shader = new Shader('attention-mask', source);
 /**
  * Whose details to follow: `GuYuc` upsamples with aligned corners, takes the threshold from the low-resolution map and
  * pads by an exact share of the image; `wvinzh` upsamples by pixel centres, takes it from the upsampled map and pads by
- * whole pixels; `listing`, of a blog's listing, is wvinzh with aligned corners for boxes.
+ * whole pixels; `listing`, of a blog's listing, is wvinzh with aligned corners for boxes (there at test time).
  */
 export type MaskConvention = 'GuYuc' | 'wvinzh' | 'listing';
 

@@ -1,20 +1,23 @@
 import type { Accuracy } from './accuracy.js';
 import type { Evaluation } from './evaluate.js';
 
-const branches = ['raw', 'crop', 'drop', 'refined'] as const;
+const branches = ['raw', 'crop', 'drop', 'refined', 'refinedOtherAverage'] as const;
 type Accuracies = { readonly raw: Accuracy } & { readonly [B in Exclude<(typeof branches)[number], 'raw'>]?: Accuracy };
 
 /** The accuracies that an evaluation has; a plain classifier has only `raw`. */
-export const accuracies = ({ raw, crop, drop, refined }: Evaluation): Accuracies =>
-  ({ raw, ...(refined ? { refined } : {}), ...(crop ? { crop } : {}), ...(drop ? { drop } : {}) });
+export const accuracies = ({ raw, crop, drop, refined, refinedOtherAverage }: Evaluation): Accuracies =>
+  ({ raw, ...(refined ? { refined } : {}), ...(refinedOtherAverage ? { refinedOtherAverage } : {}), ...(crop ? { crop } : {}), ...(drop ? { drop } : {}) });
 
 const line = (name: string, top1: string, top5: string): string => `${name.padEnd(30)}${top1.padStart(7)}${top5.padStart(8)}`;
 
-/** The accuracy of each branch and the localisation, in lines for people. `title` names the images, such as `Test`. */
-export const accuracyTable = (result: Evaluation, title: string): string[] => {
+const OTHER = { probabilities: 'logits', logits: 'probabilities' } as const;
+
+/** The accuracy of each branch and the localisation, in lines for people. `title` names the images, such as `Test`; `average` is what `refined` averages. */
+export const accuracyTable = (result: Evaluation, title: string, average: keyof typeof OTHER): string[] => {
+  const titles: Readonly<Record<string, string>> = { refinedOtherAverage: `refined, averaging ${OTHER[average]}` };
   const rows = branches.flatMap((name) => {
     const accuracy = result[name];
-    return accuracy ? [line(`  ${name}`, accuracy.top1.toFixed(2), accuracy.top5.toFixed(2))] : [];
+    return accuracy ? [line(`  ${titles[name] ?? name}`, accuracy.top1.toFixed(2), accuracy.top5.toFixed(2))] : [];
   });
   const { localisation } = result;
   return [

@@ -72,12 +72,12 @@ const readMeta = (path: string, text: Fact | undefined): Meta => {
   return meta as unknown as Meta;
 };
 
-/** Earlier versions called a value of an option otherwise. */
-const underPresentNames = (options: Checkpoint['options']): Checkpoint['options'] =>
-  (options.convention === 'seed' ? { ...options, convention: 'listing' } : options);
+/** Earlier versions called a value of an option otherwise, and left incomplete batches out. */
+const inPresentTerms = (options: Checkpoint['options']): Checkpoint['options'] =>
+  ({ dropLast: true, ...options, ...(options.convention === 'seed' ? { convention: 'listing' } : {}) });
 
 /** What a run wrote about itself into an opened file. */
 export const checkpointIn = (file: TensorFile): Checkpoint => {
   const { options, classes, position, optimizerStep, scaler } = readMeta(file.path, file.facts.get(META));
-  return { options: underPresentNames(options), classes, position, optimizerStep, scaler, file };
+  return { options: inPresentTerms(options), classes, position, optimizerStep, scaler, file };
 };

@@ -27,6 +27,8 @@ export interface TrainConfig {
   /** Patterns of names that may be missing there, or of another shape. */
   readonly weightsIgnore: readonly string[];
   readonly batchSize: number;
+  /** Leaves out an epoch's last batch where it is not full. */
+  readonly dropLast: boolean;
   /** Most images on the device at a time; 0: the whole batch. */
   readonly microBatch: number;
   /** Batch norm uses and keeps its running statistics in training. */

@@ -22,13 +22,15 @@ export interface Evaluation {
   readonly crop: Accuracy | null;
   readonly drop: Accuracy | null;
   readonly refined: Accuracy | null;
+  /** Top-1 and top-5 of the mean that was not asked for: of logits instead of probabilities, or the other way. */
+  readonly refinedOtherAverage: Accuracy | null;
   /** Against the visible part of true boxes, in pixels of the network's input; null where none are known. */
   readonly localisation: { readonly meanIoU: number; readonly corLoc50: number; readonly images: number } | null;
   /** Images whose attention map was unusable, so that the whole image was taken. */
   readonly degenerate: number;
 }
 
-const branches = ['raw', 'crop', 'drop', 'refined'] as const;
+const branches = ['raw', 'crop', 'drop', 'refined', 'refinedOtherAverage'] as const;
 type BranchName = (typeof branches)[number];
 const names = ['loss', 'degenerate', ...branches.flatMap((b) => [`${b}1`, `${b}5`])];
 
@@ -103,7 +105,7 @@ const toEvaluation = (sums: Record<string, number>, images: number, method: Meth
   const attends = method.centers !== null;
   return {
     images, loss: sums.loss! / images, raw: accuracy('raw'),
-    crop: attends ? accuracy('crop') : null, drop: attends && withDrop ? accuracy('drop') : null, refined: attends ? accuracy('refined') : null,
+    crop: attends ? accuracy('crop') : null, drop: attends && withDrop ? accuracy('drop') : null, refined: attends ? accuracy('refined') : null, refinedOtherAverage: attends && withDrop ? accuracy('refinedOtherAverage') : null,
     localisation: attends ? score.result : null, degenerate: sums.degenerate!,
   };
 };

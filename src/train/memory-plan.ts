@@ -3,6 +3,7 @@ import { type MemoryPlan, readableBytes } from '../device/buffers.js';
 import { fail } from '../errors.js';
 import type { Runtime } from '../kernels/runtime.js';
 import { scope } from '../tensor/scope.js';
+import type { Shape } from '../tensor/shape.js';
 import { memoryReport } from '../tensor/storage.js';
 import { type BatchSource, microBatches, wholeBatch } from '../wsdan/micro-batches.js';
 import type { RunOptions, TrainConfig } from './config.js';
@@ -52,6 +53,15 @@ export const planEvaluation = (runtime: Runtime, method: Method, config: TrainCo
   runtime.planMemory(() => scope(() => {
     method.evaluate(blankBatch(runtime, config, size).rows(wholeBatch(size)).images, true);
   }));
+
+/** Shape of the attention maps [h, w, M] and channels of the features, by a dry run; null for a plain classifier. */
+export const mapsOf = (runtime: Runtime, method: Method, config: TrainConfig): { maps: Shape; channels: number } | null => {
+  let maps: Shape | undefined;
+  runtime.planMemory(() => scope(() => {
+    maps = method.evaluate(blankBatch(runtime, config, 1).rows(wholeBatch(1)).images, false).maps?.shape;
+  }));
+  return maps ? { maps: maps.slice(1), channels: method.module.features.channels } : null;
+};
 
 const fixedMemory = (runtime: Runtime): RunPlan['fixed'] => Object.fromEntries(Object.entries(memoryReport(runtime).owners).map(([owner, { bytes }]) => [owner, bytes]));
 

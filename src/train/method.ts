@@ -29,6 +29,8 @@ export interface Method {
   readonly metricNames: readonly string[];
   readonly metrics: MetricSums<string>;
   readonly centers: FeatureCenters | null;
+  /** What features are multiplied by before the classifier; a plain classifier takes them as they are. */
+  readonly featureScale?: number;
   /** Forward and backward of a batch, at most `most` images at a time; gradients, scaled by the scaler if any, are added to the parameters'. */
   step(batch: BatchSource, most?: number, scaler?: GradScaler | null): void;
   /** Mean loss and terms from the sums of an epoch. */
@@ -48,11 +50,13 @@ class WsdanMethod implements Method {
   readonly module: WSDAN;
   readonly model: string;
   readonly centers: FeatureCenters;
+  readonly featureScale: number;
   readonly metricNames = stepMetrics;
   readonly metrics: MetricSums<StepMetric>;
 
   constructor(runtime: Runtime, private readonly config: TrainConfig, classes: number) {
     this.model = config.model;
+    this.featureScale = config.wsdan.scale;
     this.module = new WSDAN(backboneOf(config), classes, config.wsdan);
     this.centers = new FeatureCenters(runtime, classes, this.module.featureSize, config.wsdan);
     this.metrics = new MetricSums(runtime, stepMetrics);

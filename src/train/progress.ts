@@ -8,6 +8,8 @@ import type { Accuracy } from './accuracy.js';
 /** Means over the epoch so far; what is not known yet is left out. */
 export interface ProgressMetrics {
   loss?: number;
+  /** What the loss is made of, unweighted. */
+  terms?: Readonly<Record<string, number>>;
   raw?: Accuracy;
   crop?: Accuracy;
   drop?: Accuracy;
@@ -48,9 +50,14 @@ export const formatSeconds = (seconds: number): string => {
 const accuracyText = (name: string, accuracy: Accuracy | undefined): string =>
   accuracy ? `${name} ${accuracy.top1.toFixed(2)} (${accuracy.top5.toFixed(2)})` : '';
 
+const termsText = (terms: Readonly<Record<string, number>>): string => {
+  const parts = Object.entries(terms);
+  return parts.length > 1 ? ` (${parts.map(([name, value]) => `${name} ${value.toFixed(4)}`).join(', ')})` : '';
+};
+
 /** Loss, then top-1 (top-5) of the raw, crop and drop branches, as far as known. */
-export const metricsText = ({ loss, raw, crop, drop }: ProgressMetrics): string =>
-  [loss === undefined ? '' : `loss ${loss.toFixed(4)}`, accuracyText('raw', raw), accuracyText('crop', crop), accuracyText('drop', drop)]
+export const metricsText = ({ loss, terms = {}, raw, crop, drop }: ProgressMetrics): string =>
+  [loss === undefined ? '' : `loss ${loss.toFixed(4)}${termsText(terms)}`, accuracyText('raw', raw), accuracyText('crop', crop), accuracyText('drop', drop)]
     .filter(Boolean).join(', ');
 
 /** Progress of one epoch; call {@link EpochProgress.update} after each batch and {@link EpochProgress.finish} once. */

@@ -1,6 +1,7 @@
 /** What a run must agree on with the checkpoint it goes on from, and what to know where it does not. */
 import { join } from 'node:path';
 import type { Dataset } from '../data/dataset.js';
+import { batchesIn } from '../data/loader.js';
 import { fail } from '../errors.js';
 import { checkClasses } from './check-classes.js';
 import { readCheckpoint } from './checkpoint.js';
@@ -19,11 +20,12 @@ export const checkEpochs = ({ position: { epoch, batch, history } }: Checkpoint,
 };
 
 /** Refuses data of other classes, and fewer batches than the position counts. */
-export const checkData = ({ classes, file: { path }, position: { batch } }: Checkpoint, { batchSize }: TrainConfig, dataset: Dataset): void => {
+export const checkData = ({ classes, file: { path }, position: { batch } }: Checkpoint, config: TrainConfig, dataset: Dataset): void => {
   checkClasses({ classes, classesKnown: true, path }, dataset.classes);
   const images = dataset.train.samples.length;
-  if (batch > 0 && batch >= Math.floor(images / batchSize)) {
-    fail(`${path} was saved after ${batch} batches of an epoch, and the ${images} training images fill only ${Math.floor(images / batchSize)}. Point --data to the data set the network was trained on.`);
+  const batches = batchesIn(images, config);
+  if (batch > 0 && batch >= batches) {
+    fail(`${path} was saved after ${batch} batches of an epoch, and the ${images} training images fill only ${batches}. Point --data to the data set the network was trained on.`);
   }
 };
 

@@ -9,19 +9,15 @@ import type { Checkpoint } from './checkpoint-meta.js';
 import type { RunOptions, TrainConfig } from './config.js';
 import { type Evaluation, evaluate } from './evaluate.js';
 import { selectionScore } from './history.js';
-import { reportPlan } from './memory-plan.js';
+import { mapsOf, reportPlan } from './memory-plan.js';
 import { checkPrecision } from './method.js';
 import { reportCases } from './report-cases.js';
 import type { EpochPoint, ReportData } from './report/types.js';
 import { checkData, checkEpochs, resumeNotes } from './resume.js';
 import { checkBatchSize, createModel, type DataSession, type ModelSession, openData } from './session.js';
 import { START, Trainer } from './trainer.js';
-import { describeLoad, inputNotes, loadWeights } from './weights/load-weights.js';
-import { readWeights } from './weights/read-weights.js';
+import { scratchNotes, startFrom } from './start-weights.js';
 import { weightsHash } from './weights-hash.js';
-
-/** From this feature scale on, training from scratch was seen to learn nothing. */
-const PRETRAINED_SCALE = 50;
 
 export interface RunResult {
   /** False when it was interrupted; the state is saved then. */
@@ -45,22 +41,15 @@ export const runTraining = async (
     console.log(`Data: ${dataset.name}, ${dataset.classes.length} classes, ${dataset.train.samples.length} training` +
       `${dataset.val ? `, ${dataset.val.samples.length} held-out` : ''} and ${dataset.test.samples.length} test images`);
     for (const note of dataset.notes) console.log(`Note: ${note}`);
-    checkBatchSize(dataset.train, config.batchSize);
+    checkBatchSize(dataset.train, config);
     if (checkpoint) checkData(checkpoint, config, dataset);
     for (const note of checkpoint ? resumeNotes(checkpoint, config) : []) console.log(`Note: ${note}`);
-    if (config.method === 'wsdan' && !config.weights && config.wsdan.scale >= PRETRAINED_SCALE) {
-      console.log(`Note: a feature scale of ${config.wsdan.scale} is made for pretrained weights; from scratch little is learned with it. Use --scale 10 --attention-rim 1 --optimizer adamw --lr 0.005 --weight-decay 0.02`);
-    }
-    for (const note of batchNormNotes(config)) console.log(`Note: ${note}`);
+    for (const note of [...scratchNotes(config), ...batchNormNotes(config, dataset.train.samples.length)]) console.log(`Note: ${note}`);
     const model = createModel(runtime, config, dataset.classes.length);
     model.method.module.features.checkpointing = run.checkpointing;
-    if (checkpoint) {
-      restore(model, checkpoint);
-    } else if (config.weights) {
-      const weights = await readWeights(config.weights);
-      console.log(describeLoad(weights, loadWeights(model.method, weights, config.weightsIgnore)));
-      for (const note of inputNotes(weights, config)) console.log(`Note: ${note}`);
-    }
+    if (checkpoint) restore(model, checkpoint);
+    else if (config.weights) await startFrom(config.weights, model, config, dataset.classes);
+    console.log(describeNetwork(runtime, model, config));
     console.log(reportPlan(runtime, model.method, config, run));
     const start = checkpoint?.position ?? START;
     writeFileAtomic(join(run.out, 'config.json'), `${JSON.stringify(run.options, null, 2)}\n`);
@@ -77,15 +66,31 @@ export const runTraining = async (
   }
 };
 
+const describeNetwork = (runtime: Runtime, { method }: ModelSession, config: TrainConfig): string => {
+  const found = mapsOf(runtime, method, config);
+  const [h, w, count] = found?.maps ?? [];
+  return `Network: ${found ? 'WS-DAN' : 'plain classifier'} on ${config.model}, ${config.augment.imageSize} px${found ? `, ${count} attention maps of ${h}×${w} over ${found.channels} channels` : ''}`;
+};
+
 /** What batch norm makes of few images at a time. */
-const batchNormNotes = ({ batchSize, microBatch, freezeBn, weights }: TrainConfig): string[] => {
+const batchNormNotes = ({ batchSize, dropLast, microBatch, freezeBn, weights }: TrainConfig, images: number): string[] => {
   if (freezeBn) return weights ? [] : ['frozen batch norm keeps the statistics of fresh weights, mean 0 and variance 1; it is made for pretrained weights (--weights)'];
   const [smallest] = microBatches(batchSize, microBatch || batchSize).map(({ from, to }) => to - from) as [number];
-  return smallest < 8 ? [`batch norm sees only ${smallest} images at a time; results suffer below about 8, unless it starts from pretrained statistics and keeps them (--freeze-bn)`] : [];
+  return [
+    ...(smallest < 8 ? [`batch norm sees only ${smallest} images at a time; results suffer below about 8, unless it starts from pretrained statistics and keeps them (--freeze-bn)`] : []),
+    ...(!dropLast && images % batchSize === 1 ? ['the last batch of each epoch is a single image, by which batch norm then goes; --drop-last leaves it out'] : []),
+  ];
 };
 
 const bestEpoch = (trainer: Trainer) => trainer.records.filter((r) => r.eval)
   .reduce((best, r) => (selectionScore(r.eval!) > selectionScore(best.eval!) ? r : best));
+
+type Best = ReturnType<typeof bestEpoch>;
+
+const bestLine = ({ epoch, eval: evaluation }: Best): string => {
+  const { raw, refined, split } = evaluation!;
+  return `The best, epoch ${epoch}, had ${raw.top1.toFixed(2)} % raw${refined ? `, ${refined.top1.toFixed(2)} % refined` : ''} on the ${split === 'test' ? 'test' : 'held-out'} images (best.safetensors).`;
+};
 
 const loadReport = () => import('./report/write-report.js');
 
@@ -104,23 +109,33 @@ const finish = async (runtime: Runtime, data: DataSession, model: ModelSession, 
     title: `${config.method === 'wsdan' ? 'WS-DAN' : 'Plain classifier'} on ${data.dataset.name}`, adapter: summary.adapter, config: run.options,
     dataset: { name: data.dataset.name, classes: data.dataset.classes.length, trainImages: data.dataset.train.samples.length, testImages: result.images },
     seconds, steps, imagesPerSecond, weightsHash: hash, accuracy: accuracies(result), history: trainer.records.map(toPoint),
-    cases: await reportCases(runtime, data, model.method, config, run.reportImages), notes: notesOf(data, result, best.eval!.split),
+    cases: await reportCases(runtime, data, model.method, config, run.reportImages), notes: notesOf(data, result, best, trainer.records),
     ...(result.localisation ? { localisation: result.localisation } : {}),
   };
   const { writeReport } = await loadReport();
   await writeReport(run.out, report);
-  console.log(`\n${accuracyTable(result, 'Test').join('\n')}`);
+  console.log(`\n${accuracyTable(result, 'Test', config.wsdan.average).join('\n')}`);
+  if (best.epoch < trainer.records.length) console.log(`These are the last epoch's. ${bestLine(best)}`);
   console.log(`Time ${seconds.toFixed(0)} s, training ${imagesPerSecond.toFixed(1)} images/s, weights hash ${hash}`);
   console.log(`Report: ${join(run.out, 'report.html')}`);
 };
 
-const notesOf = (data: DataSession, result: Evaluation, split: 'val' | 'test'): string[] => [
+const notesOf = (data: DataSession, result: Evaluation, best: Best, records: Trainer['records']): string[] => [
   ...(data.bad.length ? [`${data.bad.length} unreadable images were left out.`] : []),
   ...(result.degenerate ? [`${result.degenerate} test images had an unusable attention map; the whole image was taken for them.`] : []),
-  split === 'test'
+  ...unusableInTraining(records),
+  ...(best.epoch < records.length ? [bestLine(best)] : []),
+  best.eval!.split === 'test'
     ? 'The figures are those of the last epoch. The best epoch was chosen on the test images, as the reference programs do; hold images out with --val-fraction for a fair choice.'
     : 'The figures are those of the last epoch, on test images that chose nothing; the best epoch was chosen on held-out images.',
 ];
+
+const unusableInTraining = (records: Trainer['records']): string[] => {
+  const epochs = records.filter(({ train }) => train.degenerate > 0);
+  if (epochs.length === 0) return [];
+  const count = epochs.reduce((sum, { train }) => sum + train.degenerate, 0);
+  return [`In training ${count} crops and drops (${epochs.length} epochs, the first of them ${epochs[0]!.epoch}) had an unusable attention map; the whole image was taken for them.`];
+};
 
 const toPoint = ({ epoch, lr, train, eval: evaluation }: Trainer['records'][number]): EpochPoint => ({
   epoch, lr, trainLoss: train.loss, trainRaw: train.raw.top1,

@@ -47,7 +47,7 @@ export const openData = async (config: TrainConfig, run: Pick<RunOptions, 'worke
     if (bad.length <= 5) console.warn(`skipped: ${error.message}`);
   };
   const loader = (split: Split, options: { batchSize: number; shuffle: boolean }): Loader =>
-    new Loader(split, { ...options, dropLast: options.shuffle, seed: config.seed, prefetch: PREFETCH_BATCHES, pool, cache, skipBadImages: config.skipBadImages, onBad });
+    new Loader(split, { ...options, dropLast: options.shuffle && config.dropLast, seed: config.seed, prefetch: PREFETCH_BATCHES, pool, cache, skipBadImages: config.skipBadImages, onBad });
   return { dataset, pool, cache, bad, loader, close: () => pool.close() };
 };
 
@@ -81,9 +81,9 @@ export const updateParameters = ({ optimizer, scaler }: Omit<ModelSession, 'meth
   scaler.update();
 };
 
-/** Refuses a data set that cannot fill one batch. */
-export const checkBatchSize = (split: Split, batchSize: number): void => {
-  if (split.samples.length < batchSize) {
-    fail(`the training split has ${split.samples.length} images, fewer than one batch of ${batchSize}; use --batch-size ${Math.max(2, split.samples.length)} or less, or more data`);
+/** Refuses a data set that cannot fill one batch, where only full ones count. */
+export const checkBatchSize = ({ samples: { length } }: Split, { batchSize, dropLast }: TrainConfig): void => {
+  if (dropLast && length < batchSize) {
+    fail(`--drop-last: the training split has ${length} images, fewer than one batch of ${batchSize}; leave the option out, use --batch-size ${Math.max(2, length)} or less, or more data`);
   }
 };

@@ -141,17 +141,19 @@ export class Trainer {
 
   private async finishEpoch(progress: EpochProgress, clock: { from: number; images: number }, total: number): Promise<void> {
     const { method, optimizer, scaler } = this.model;
-    const samples = total * this.config.batchSize;
+    const samples = Math.min(total * this.config.batchSize, this.data.dataset.train.samples.length);
     const sums = await method.metrics.read();
     const metrics = this.progressMetrics(sums, samples);
+    const train = trainMetrics(sums, samples, metrics.loss!);
     const seconds = (performance.now() - clock.from) / 1000;
-    progress.finish(metrics);
+    progress.finish({ ...metrics, terms: train.terms });
+    if (train.degenerate > 0) console.log(`  ${train.degenerate} of ${2 * samples} crops and drops had an unusable attention map; the whole image was taken`);
     this.trainSeconds += seconds;
     this.trainImages += clock.images;
     const evaluation = this.evaluationDue() ? await this.evaluateEpoch() : undefined;
     const record: EpochRecord = {
       epoch: this.epoch + 1, step: this.step, lr: optimizer.lr, seconds, imagesPerSecond: clock.images / seconds,
-      train: trainMetrics(sums, samples, metrics.loss!), ...(scaler ? { scaler: await scalerRecord(scaler) } : {}), ...(evaluation ? { eval: evaluation } : {}),
+      train, ...(scaler ? { scaler: await scalerRecord(scaler) } : {}), ...(evaluation ? { eval: evaluation } : {}),
     };
     const best = Math.max(-1, ...this.history.map((r) => (r.eval ? selectionScore(r.eval) : -1)));
     this.history.push(record);

@@ -11,6 +11,8 @@ export interface Prediction {
   readonly raw: Tensor;
   readonly crop: Tensor;
   readonly refined: Tensor;
+  /** The mean that the options did not ask for: of logits instead of probabilities, or the other way. */
+  readonly refinedOtherAverage: Tensor;
   /** Probabilities with the attended region removed; only with `withDrop`. */
   readonly drop: Tensor | null;
   /** Localised boxes [B, 4] in pixels of the network's input: y0, x0, y1, x1, half-open. */
@@ -37,12 +39,11 @@ export const localiseAndRefine = (model: WSDAN, images: Tensor, options: WsdanOp
   const { images: cropped, boxes, degenerate } = attentionCrop(images, mean, options.testTheta, options.testPadding, options);
   const fine = model.call(cropped);
   const [raw, crop] = [softmax(coarse.logits), softmax(fine.logits)];
-  const refined = options.average === 'probabilities'
-    ? affine(add(raw, crop), 0.5)
-    : softmax(affine(add(coarse.logits, fine.logits), 0.5));
+  const means = [affine(add(raw, crop), 0.5), softmax(affine(add(coarse.logits, fine.logits), 0.5))] as const;
+  const [refined, refinedOtherAverage] = options.average === 'probabilities' ? means : [means[1], means[0]];
   const dropped = withDrop ? attentionDrop(images, mean, meanOf(options.dropTheta), options).images : null;
   const drop = dropped ? softmax(model.call(dropped).logits) : null;
-  return { raw, crop, refined, drop, boxes, degenerate, maps: coarse.maps, meanMap: mean, cropped, dropped };
+  return { raw, crop, refined, refinedOtherAverage, drop, boxes, degenerate, maps: coarse.maps, meanMap: mean, cropped, dropped };
 }));
 
 const meanOf = ([low, high]: readonly [number, number]): number => (low + high) / 2;

@@ -110,11 +110,14 @@ export const trainMicroBatches = (
 
 const joined = (parts: readonly Tensor[]): Tensor => (parts.length === 1 ? parts[0]! : cat(parts, 0));
 
+/** The listing aligns corners for the box at test time alone; in training it does as wvinzh. */
+const trainingConvention = (convention: WsdanOptions['convention']): WsdanOptions['convention'] => (convention === 'listing' ? 'wvinzh' : convention);
+
 /** Forward and backward of some rows of a batch. */
 const threeBranches = (setting: Setting, images: Tensor, labels: Tensor, rows: Rows): StepResult & { featureMatrix: Tensor } => scope(() => {
   const { options, draws, metrics } = setting;
   const raw = rawBranch(setting, images, labels, rows);
-  const crop = attentionCrop(images, raw.cropMap, draws.cropTheta(rows), options.cropPadding, options);
+  const crop = attentionCrop(images, raw.cropMap, draws.cropTheta(rows), options.cropPadding, { convention: trainingConvention(options.convention) });
   const cropped = augmentedBranch(setting, crop.images, labels, rows);
   const drop = attentionDrop(images, raw.dropMap, draws.dropTheta(rows), options);
   const dropped = augmentedBranch(setting, drop.images, labels, rows);

@@ -25,6 +25,7 @@ export const resultOptions = {
   weightsIgnore: texts({ help: 'names in --weights that may be missing or of another shape, such as fc.weight or "fc.*"; fresh values stand there then' }),
   imageSize: int({ help: 'side of the square network input in pixels', min: 16, max: 2048, defaultText: preset }),
   batchSize: int({ help: 'images per step', min: 2, max: 4096, defaultText: preset }),
+  dropLast: flag({ help: 'leave out an epoch’s last batch where it is not full (PyTorch’s drop_last)' }),
   microBatch: int({ help: 'most images on the device at a time; the gradients of a step add up to those of the whole batch', min: 1, max: 4096, defaultText: 'the whole batch' }),
   freezeBn: flag({ help: 'batch norm uses and keeps its running statistics in training: for small batches and pretrained weights' }),
   evalBatchSize: int({ help: 'images per step of evaluation', min: 1, max: 4096, defaultText: 'twice the batch size' }),
@@ -124,7 +125,7 @@ export const toTrainConfig = (options: ResultOptions): TrainConfig => {
   return {
     dataset: o.dataset, data: o.data ?? '', level: o.level, embedded: { train: o.trainImages, test: o.testImages },
     limitTrain: o.limitTrain ?? 0, limitTest: o.limitTest ?? 0, valFraction: o.valFraction, skipBadImages: o.skipBadImages,
-    method: o.method, model: o.model, precision: o.precision, transformInput: o.transformInput, weights: o.weights ?? '', weightsIgnore: o.weightsIgnore ?? [], batchSize: o.batchSize, microBatch: o.microBatch ?? 0, freezeBn: o.freezeBn, evalBatchSize: o.evalBatchSize ?? 2 * o.batchSize, epochs: o.epochs,
+    method: o.method, model: o.model, precision: o.precision, transformInput: o.transformInput, weights: o.weights ?? '', weightsIgnore: o.weightsIgnore ?? [], batchSize: o.batchSize, dropLast: o.dropLast, microBatch: o.microBatch ?? 0, freezeBn: o.freezeBn, evalBatchSize: o.evalBatchSize ?? 2 * o.batchSize, epochs: o.epochs,
     optimizer: o.optimizer, lr: o.lr, momentum: o.momentum, nesterov: o.nesterov, weightDecay: o.weightDecay, clipGradNorm: o.clipGradNorm,
     schedule: { kind: o.schedule, stepSize: o.lrStep, gamma: o.lrGamma, warmupEpochs: o.warmupEpochs }, seed: o.seed, evalEvery: o.evalEvery,
     augment: {

@@ -1,5 +1,5 @@
 import { fail } from '../../errors.js';
-import { toFloat32 } from '../../io/tensor-file.js';
+import { type TensorEntry, toFloat32 } from '../../io/tensor-file.js';
 import { backboneRecord } from '../../nn/models/index.js';
 import type { AnyModule } from '../../nn/module.js';
 import { write } from '../../tensor/create.js';
@@ -7,6 +7,7 @@ import { formatShape, sameShape, type Shape } from '../../tensor/shape.js';
 import type { Tensor } from '../../tensor/tensor.js';
 import type { TrainConfig } from '../config.js';
 import { fromFileEntry, toFileShape } from '../state-layout.js';
+import { CLASSIFIER, programsScale, rescaled, scaleOf } from './feature-scale.js';
 import { BACKBONE, namingTitles, type Recognised, stageOf } from './naming.js';
 import { CENTERS, type Weights } from './weights.js';
 
@@ -16,6 +17,8 @@ export interface Target {
   readonly centers: { readonly table: Tensor; load(values: Float32Array): void } | null;
   /** Name of the backbone. */
   readonly model: string;
+  /** What its features are multiplied by before the classifier. */
+  readonly featureScale?: number;
   /** The module is the backbone itself, without a network around it. */
   readonly alone?: boolean;
 }
@@ -118,9 +121,13 @@ const checkPatterns = (patterns: readonly string[], names: readonly string[], pa
   if (idle !== undefined) fail(`--weights-ignore: neither the network nor ${path} has a tensor "${idle}"; "node dist/inspect.js ${path}" lists those of the file`);
 };
 
+const classifierFor = ({ featureScale }: Target, entry: TensorEntry, scale: number | null): TensorEntry =>
+  (scale && featureScale && scale !== featureScale ? rescaled(entry, scale, featureScale) : entry);
+
 /**
  * Puts weights into a network: each tensor of the network must be in the file with its shape, and each of the file in the network.
- * torchvision's files are for the backbone alone; the head keeps its fresh values then.
+ * torchvision's files are for the backbone alone; the head keeps its fresh values then. A classifier that was made for features of another scale is
+ * divided by what they are larger here, so that logits stay.
  *
  * @param allowed patterns of names that may be missing, unexpected or of another shape; null where the caller has no such choice
  * @throws UserError listing what does not fit; nothing is changed then
@@ -138,7 +145,8 @@ export const loadWeights = (target: Target, weights: Weights, allowed: readonly 
   let taken = 0;
   for (const [name, { tensor }] of wanted) {
     if (ignored(name)) continue;
-    write(tensor, fromFileEntry(name, weights.tensors.get(name)!).data);
+    const entry = weights.tensors.get(name)!;
+    write(tensor, fromFileEntry(name, name === CLASSIFIER ? classifierFor(target, entry, scaleOf(weights)) : entry).data);
     taken++;
   }
   const { centers } = weights;
@@ -159,9 +167,21 @@ export const describeLoad = ({ file: { path }, recognised }: Weights, { taken, f
   ...(left.length ? [`left out: ${brief(left)}`] : []),
 ].join('; ');
 
-/** What the program that wrote a file does with pictures, where these options do something else. */
-export const inputNotes = ({ recognised }: Weights, { model, transformInput, augment }: Pick<TrainConfig, 'model' | 'transformInput' | 'augment'>): string[] => {
+type Run = Pick<TrainConfig, 'model' | 'method' | 'transformInput' | 'augment' | 'wsdan'>;
+
+const transformNotes = ({ recognised }: Weights, { model, transformInput, augment }: Run): string[] => {
   const transforms = transformInput || augment.mean.every((mean) => mean === 0.5);
   if (recognised?.naming !== 'wvinzh' || !backboneRecord(model).transformsInput || transforms) return [];
   return [`${namingTitles.wvinzh} brings the pixels of its Inception to −1 … 1; its weights need --transform-input`];
 };
+
+/** Both ports use their networks like this. */
+const THEIR_TEST = { rim: 0, theta: 0.1 };
+
+const boxNotes = ({ recognised }: Weights, { method, wsdan: { attentionRim, testTheta } }: Run): string[] => {
+  if (method !== 'wsdan' || !programsScale(recognised?.naming) || (attentionRim === THEIR_TEST.rim && testTheta === THEIR_TEST.theta)) return [];
+  return [`${namingTitles[recognised!.naming]} uses its networks with --attention-rim ${THEIR_TEST.rim} and --test-theta ${THEIR_TEST.theta}; here they are ${attentionRim} and ${testTheta}`];
+};
+
+/** What the program that wrote a file does, where these options do something else. */
+export const programNotes = (weights: Weights, run: Run): string[] => [...transformNotes(weights, run), ...boxNotes(weights, run)];

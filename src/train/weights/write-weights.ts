@@ -5,7 +5,8 @@ import { writeSafetensors } from '../../io/safetensors.js';
 import { entryOf, type TensorEntry, type TensorFile } from '../../io/tensor-file.js';
 import { checkpointIn, META } from '../checkpoint-meta.js';
 import type { EpochRecord } from '../history.js';
-import { BACKBONE, counterOf, fromPipit, type Naming, type Recognised } from './naming.js';
+import { CLASSIFIER, programsScale, rescaled, SCALE_FACT, scaleOf } from './feature-scale.js';
+import { BACKBONE, counterOf, fromPipit, type Naming, namingTitles, type Recognised } from './naming.js';
 import { CENTERS, type Weights } from './weights.js';
 
 export const weightFormats = ['.safetensors', '.ckpt', '.pth', '.pt'] as const;
@@ -17,6 +18,8 @@ export interface WriteReport {
   readonly centers: boolean;
   /** Weights for which that program has no name. */
   readonly left: readonly string[];
+  /** What that program does otherwise than the run did. */
+  readonly notes: readonly string[];
 }
 
 /** WS-DAN.PyTorch's blocks of two convolutions expect biases; zeros change nothing. */
@@ -50,7 +53,10 @@ export const renamed = (weights: Weights, target: Recognised): { tensors: Map<st
   return { tensors, left };
 };
 
-/** WS-DAN.PyTorch's `logs` of the last epoch; lists stand for its arrays, so that torch.load opens the file in its safe mode too. */
+/**
+ * WS-DAN.PyTorch's `logs` of the last epoch. Lists stand for its arrays, so that torch.load opens the file in its safe mode too; where it goes on
+ * with training, it compares the epochs to come with `val_topk_accuracy`, which must be a number for that (it takes the first of its own arrays).
+ */
 const logsOf = (file: TensorFile): { [key: string]: Picklable } => {
   if (!file.facts.has(META)) {
     return Object.fromEntries([...file.facts].filter(([name]) => name.startsWith('logs.')).map(([name, value]) => [name.slice('logs.'.length), value]));
@@ -62,11 +68,24 @@ const logsOf = (file: TensorFile): { [key: string]: Picklable } => {
   const { train, eval: evaluation } = last;
   return {
     epoch: position.epoch, lr: last.lr, train_loss: train.loss, train_raw_topk_accuracy: pair(train.raw), train_crop_topk_accuracy: pair(train.crop), train_drop_topk_accuracy: pair(train.drop),
-    ...(evaluation ? { val_loss: evaluation.loss, val_topk_accuracy: pair(evaluation.refined ?? evaluation.raw) } : {}),
+    ...(evaluation ? { val_loss: evaluation.loss, val_topk_accuracy: (evaluation.refined ?? evaluation.raw).top1 } : {}),
   };
 };
 
 const picklable = (tensors: ReadonlyMap<string, TensorEntry>): Map<string, Picklable> => new Map([...tensors].map(([name, entry]) => [name, new PicklableTensor(entry)]));
+
+/** Weights whose classifier expects what the program multiplies features by. */
+const forProgram = (weights: Weights, naming: Naming | null): { weights: Weights; notes: string[] } => {
+  const [own, theirs, classifier] = [scaleOf(weights), programsScale(naming ?? undefined), weights.tensors.get(CLASSIFIER)];
+  if (!own || !theirs || !classifier) return { weights, notes: [] };
+  const { attentionRim } = weights.file.facts.has(META) ? checkpointIn(weights.file).options : {};
+  const title = namingTitles[naming!];
+  const notes = [
+    ...(own === theirs ? [] : [`${CLASSIFIER} is written times ${own / theirs}: ${title} multiplies features by ${theirs}, this run by ${own}`]),
+    ...(attentionRim ? [`this run left the maps' outermost cells out (--attention-rim ${attentionRim as number}), which ${title} does not: its maps and logits will be others`] : []),
+  ];
+  return { weights: { ...weights, tensors: new Map([...weights.tensors, [CLASSIFIER, own === theirs ? classifier : rescaled(classifier, own, theirs)]]) }, notes };
+};
 
 /** A whole network has a head, a backbone has none. */
 const isBackbone = (weights: Weights): boolean => [...weights.tensors.keys()].every((name) => name.startsWith(BACKBONE));
@@ -80,23 +99,25 @@ const usualNaming = (weights: Weights, extension: string): Naming => (isBackbone
  *
  * @param asked whose names to use; by default those that fit the format
  */
-export const writeWeights = async (path: string, weights: Weights, asked?: Naming): Promise<WriteReport> => {
+export const writeWeights = async (path: string, given: Weights, asked?: Naming): Promise<WriteReport> => {
   const extension = extname(path);
-  const { recognised, file } = weights;
+  const { recognised, file } = given;
   if (asked && !recognised) fail(`${file.path}: nobody's names that Pipit knows; leave --names out to keep them`);
-  const naming = recognised ? asked ?? usualNaming(weights, extension) : null;
+  const naming = recognised ? asked ?? usualNaming(given, extension) : null;
+  const { weights, notes } = forProgram(given, naming);
   const { tensors, left } = naming ? renamed(weights, { naming, table: recognised!.table }) : { tensors: new Map(weights.tensors), left: [] };
   if (tensors.size === 0) fail(`${file.path}: nothing of it has a name in ${naming}`);
   const centers = weights.centers !== null && extension !== '.pth' && extension !== '.pt' && naming !== 'torchvision';
   const written = tensors.size;
   if (extension === '.safetensors') {
     if (centers) tensors.set(CENTERS, weights.centers!);
+    const scale = naming === 'pipit' && tensors.has(CLASSIFIER) && scaleOf(weights);
     const meta = naming === 'pipit' ? file.facts.get(META) : undefined;
-    writeSafetensors(path, tensors, typeof meta === 'string' ? { [META]: meta } : { format: 'pt' });
+    writeSafetensors(path, tensors, typeof meta === 'string' ? { [META]: meta } : { format: 'pt', ...(scale ? { [SCALE_FACT]: String(scale) } : {}) });
   } else {
     checkTorchDtypes(path, tensors);
     const state = picklable(tensors);
     await writeTorch(path, extension === '.ckpt' ? { logs: logsOf(file), state_dict: state, ...(centers ? { [CENTERS]: new PicklableTensor(weights.centers!) } : {}) } : state);
   }
-  return { written, naming, centers, left };
+  return { written, naming, centers, left, notes };
 };
