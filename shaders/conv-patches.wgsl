@@ -16,6 +16,7 @@ struct Params {
   padY: u32, padX: u32,
   dilationY: u32, dilationX: u32,
   firstImage: u32,
+  firstLine: u32,
   items: u32,                 // output pixels
   inStride: u32,              // elements between pixels of the convolution's input
   quads: u32,                 // vec4f in a row of taps and channels
@@ -82,9 +83,10 @@ fn passedHigh(start: u32) -> vec4f {
 // The other way, without dilation: result[input pixel][channel] = sum over the taps that reach it of
 // source[their output pixel][tap, channel]. The grid is (pixels of a line, lines, images) of the input.
 @compute @workgroup_size(64)
-fn fold(@builtin(global_invocation_id) at: vec3u) {
+fn fold(@builtin(global_invocation_id) invocation: vec3u) {
+  let at = vec2u(invocation.x, P.firstLine + invocation.y);
   if (at.x >= P.inW) { return; }
-  let image = P.firstImage + at.z;
+  let image = P.firstImage + invocation.z;
   // The first tap that reaches this pixel belongs to the last output pixel, and so on by strides.
   let y0 = quotient(at.y + P.padY, P.strideY);
   let x0 = quotient(at.x + P.padX, P.strideX);

@@ -19,6 +19,12 @@ const COLUMNS = LANES / GROUPS;        // lanes side by side
 
 const WIDE = u32($WIDE);               // vec4f of columns per lane, COLUMNS apart
 
+// Zeros beyond the last row: x has zeros there, too, but a number that is not finite times 0 is NaN.
+fn rowOfW(tap: u32, row: u32, place: u32) -> vec4f {
+  let last = P.depth - 1u;
+  return select(vec4f(0.0), loadW(tap + min(row, last) * P.wPitch + place), row <= last);
+}
+
 // Four rows of w from 4k on, one vec4f of columns of each.
 fn rowsOfW(tap: u32, k: u32, column: u32, place: u32) -> mat4x4f {
   if (TRANSPOSED) {
@@ -28,11 +34,7 @@ fn rowsOfW(tap: u32, k: u32, column: u32, place: u32) -> mat4x4f {
       loadW(tap + min(n, last) * P.wPitch + k), loadW(tap + min(n + 1u, last) * P.wPitch + k),
       loadW(tap + min(n + 2u, last) * P.wPitch + k), loadW(tap + min(n + 3u, last) * P.wPitch + k)));
   }
-  // x is zero beyond its depth, so which row of w meets it there does not matter.
-  let last = P.depth - 1u;
-  return mat4x4f(
-    loadW(tap + min(4u * k, last) * P.wPitch + place), loadW(tap + min(4u * k + 1u, last) * P.wPitch + place),
-    loadW(tap + min(4u * k + 2u, last) * P.wPitch + place), loadW(tap + min(4u * k + 3u, last) * P.wPitch + place));
+  return mat4x4f(rowOfW(tap, 4u * k, place), rowOfW(tap, 4u * k + 1u, place), rowOfW(tap, 4u * k + 2u, place), rowOfW(tap, 4u * k + 3u, place));
 }
 
 // A tile of (LANES * BLOCKS) rows by (COLUMNS * WIDE * 4) columns.
@@ -41,11 +43,12 @@ fn rows(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) la
   let batch = P.firstBatch + group.z;
   let row0 = (P.firstRowTile + group.y) * (LANES * u32($BLOCKS));
   let first = lane / COLUMNS * COLUMNS;
-  let leftmost = group.x * (COLUMNS * WIDE);
+  let columnTile = P.firstColumnTile + group.x;
+  let leftmost = columnTile * (COLUMNS * WIDE);
   //# for i in 0..$WIDE
   let column$i = leftmost + lane % COLUMNS + COLUMNS * u32($i);
   let safeColumn$i = min(column$i, P.width4 - 1u);
-  let place$i = group.x * P.wPanel + safeColumn$i - leftmost;
+  let place$i = columnTile * P.wPanel + safeColumn$i - leftmost;
   //# end
   let lastPixel = P.rows - 1u;
   //# for j in 0..$BLOCKS
@@ -167,7 +170,7 @@ fn weights(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
     //# end
     //# for u in 0..$PIXELS
     //# for i in 0..$WIDE
-    let b$u$i = loadW(row$u * P.wPitch + place$i);
+    let b$u$i = select(vec4f(0.0), loadW(row$u * P.wPitch + place$i), p + u32($u) < end);
     //# end
     //# end
     p += u32($PIXELS);

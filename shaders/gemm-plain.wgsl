@@ -14,7 +14,7 @@
 @compute @workgroup_size(64)
 fn rows(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
   let lane = local.x;
-  let column = group.x * 64u + lane;
+  let column = (P.firstColumnTile + group.x) * 64u + lane;
   if (column >= P.width4) { return; }
   let batch = P.firstBatch + group.z;
   let row0 = (P.firstRowTile + group.y) * 8u;
@@ -53,9 +53,9 @@ fn rows(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
   }
 }
 
-// Row 4 k + q of w. x is zero beyond its depth, so which row of w meets it there does not matter.
+// Row 4 k + q of w; zeros beyond the last one, as what is not finite there would be NaN times 0.
 fn right(tap: u32, k: u32, q: u32, column: u32) -> vec4f {
-  if (!TRANSPOSED) { return loadW(tap + min(4u * k + q, P.depth - 1u) * P.wPitch + column); }
+  if (!TRANSPOSED) { return select(vec4f(0.0), loadW(tap + min(4u * k + q, P.depth - 1u) * P.wPitch + column), 4u * k + q < P.depth); }
   var v: vec4f;
   for (var i = 0u; i < 4u; i++) { v[i] = loadW(tap + min(column * 4u + i, P.width - 1u) * P.wPitch + k)[q]; }
   return v;

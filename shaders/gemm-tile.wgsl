@@ -21,7 +21,7 @@ fn rows(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
   let lane = local.x;
   let batch = P.firstBatch + group.z;
   let row0 = (P.firstRowTile + group.y) * (4u * HEIGHT);
-  let column0 = group.x * WIDTH;
+  let column0 = (P.firstColumnTile + group.x) * WIDTH;
   // Of x this invocation brings one quad of some rows. Where these lie changes from tap to tap only.
   let loadQuad = lane % QUADS;
   //# for i in 0..$LOADS

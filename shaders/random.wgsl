@@ -15,6 +15,7 @@ struct Params {
   key: u32,
   a: f32,               // lower end and length of the interval, or mean and deviation; probability and scale of dropout
   b: f32,
+  most: f32,            // no number is larger
   options: u32,         // multinomial: weights of a row
   optionStride: u32,    // stored elements from one row of weights to the next
 }
@@ -50,7 +51,8 @@ fn fill(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     if (NORMAL) { v[k] = normal(counter + k); }
     else { v[k] = randomUniform(P.key, counter + k); }
   }
-  y[i] = maskTail(P.a + P.b * v, at.column, P.width);
+  // Rounding must not reach the upper end.
+  y[i] = maskTail(min(P.a + P.b * v, vec4f(P.most)), at.column, P.width);
 }
 
 // Also its own backward. A product, not a choice: 0 * NaN stays NaN.
@@ -69,24 +71,36 @@ fn dropout(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
 }
 
 // Negative, infinite and NaN weights count as zero.
-fn weightOf(at: u32) -> f32 {
+fn weightOf(at: u32, scale: f32) -> f32 {
   let w = weights[at];
-  return select(0.0, w, w > 0.0 && isFinite(w));
+  return select(0.0, w * scale, w > 0.0 && isFinite(w));
 }
+fn totalOf(base: u32, scale: f32) -> f32 {
+  var total = 0.0;
+  for (var m = 0u; m < P.options; m++) { total += weightOf(base + m, scale); }
+  return total;
+}
+
+// By which weights are multiplied whose sum would be infinite.
+const SMALLER = 1.0 / 4294967296.0;
 
 // Inverse of the cumulative distribution. Rounding can leave the threshold just above the last sum:
 // then the last option with a weight is taken.
 fn draw(row: u32, counter: u32) -> i32 {
   let base = row * P.optionStride;
-  var total = 0.0;
-  for (var m = 0u; m < P.options; m++) { total += weightOf(base + m); }
+  var scale = 1.0;
+  var total = totalOf(base, scale);
+  if (!isFinite(total)) {
+    scale = SMALLER;
+    total = totalOf(base, scale);
+  }
   let u = randomUniform(P.key, counter);
   if (total == 0.0) { return min(i32(u * f32(P.options)), i32(P.options) - 1); }
   let threshold = u * total;
   var reached = 0.0;
   var chosen = 0;
   for (var m = 0u; m < P.options; m++) {
-    let w = weightOf(base + m);
+    let w = weightOf(base + m, scale);
     if (w > 0.0 && reached <= threshold) { chosen = i32(m); }
     reached += w;
   }

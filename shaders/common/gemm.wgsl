@@ -38,6 +38,7 @@ struct Params {
   columnTiles: u32,
   rowTiles: u32,
   batches: u32,
+  firstColumnTile: u32,
   firstRowTile: u32,  // rows form: of this dispatch, whose grid is (column tiles, row tiles, batches)
   firstBatch: u32,
   splits: u32,        // weights form: parts into which the pixels are cut

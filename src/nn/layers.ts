@@ -35,7 +35,7 @@ export class Conv2d extends Module<[Tensor, Behind?]> {
   constructor(inChannels: number, outChannels: number, kernelSize: number | Pair, readonly options: Conv2dLayerOptions = {}) {
     super();
     checkIntegers('Conv2d', 'channels', [inChannels, outChannels], 1);
-    const kernel = pair(kernelSize);
+    const kernel = pair('Conv2d', 'kernelSize', kernelSize);
     checkIntegers('Conv2d', 'kernelSize', kernel, 1);
     const [kh, kw] = kernel;
     const { groups = 1 } = options;

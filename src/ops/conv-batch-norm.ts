@@ -105,5 +105,5 @@ export const convBatchNorm2d = (x: Tensor, weight: Tensor, bias: Tensor | null, 
   const { stride = 1, padding = 0, dilation = 1, activation = 'none', residual } = options;
   checkAdded('convBatchNorm2d', bias, residual);
   const inputs = [x, weight, norm.mean, norm.variance, norm.weight, norm.bias, bias, residual].filter((t): t is Tensor => Boolean(t));
-  return run(convBatchNorm2dOp, inputs, { stride: pair(stride), padding: pair(padding), dilation: pair(dilation), groups: 1, activation, eps: norm.eps });
+  return run(convBatchNorm2dOp, inputs, { stride: pair('convBatchNorm2d', 'stride', stride), padding: pair('convBatchNorm2d', 'padding', padding), dilation: pair('convBatchNorm2d', 'dilation', dilation), groups: 1, activation, eps: norm.eps });
 };

@@ -1,6 +1,6 @@
 /** Convolutions of few input channels as plain matrix products over laid-out taps (PyTorch's unfold). */
 import source from '../../shaders/conv-patches.wgsl';
-import { MAX_GROUPS } from '../kernels/grid.js';
+import { gridParts } from '../kernels/grid.js';
 import type { Runtime } from '../kernels/runtime.js';
 import { Shader } from '../kernels/shader.js';
 import { scope } from '../tensor/scope.js';
@@ -33,7 +33,7 @@ const constants = (channels: number) => ({ CHANNELS: channels, LOW: Math.min(cha
 const unfold = (x: Tensor, w: Shape, y: Shape, a: ConvAttrs): Tensor => {
   const rows = allocate(x.runtime, rowsShape(w, y), 'conv2d patches', x.dtype);
   const items = rows.shape[0]!;
-  dispatch(x.runtime, shader.kernel('unfold', constants(w[2]!)), { x, y: rows }, { ...params(x.shape, w, y, a), quads: quadsPerRow(rows.shape), items, firstImage: 0 }, gridFor(items));
+  dispatch(x.runtime, shader.kernel('unfold', constants(w[2]!)), { x, y: rows }, { ...params(x.shape, w, y, a), quads: quadsPerRow(rows.shape), items, firstImage: 0, firstLine: 0 }, gridFor(items));
   return rows;
 };
 
@@ -41,8 +41,8 @@ const unfold = (x: Tensor, w: Shape, y: Shape, a: ConvAttrs): Tensor => {
 const fold = (rows: Tensor, w: Shape, grad: Shape, result: Tensor, a: ConvAttrs): void => {
   const [images, height, width] = result.shape as [number, number, number];
   const values = { ...params(result.shape, w, grad, a), quads: quadsPerRow(rows.shape), items: 0 };
-  for (let firstImage = 0; firstImage < images; firstImage += MAX_GROUPS) {
-    dispatch(rows.runtime, shader.kernel('fold', constants(w[2]!)), { source: rows, result }, { ...values, firstImage }, [Math.ceil(width / WORKGROUP), height, Math.min(MAX_GROUPS, images - firstImage)]);
+  for (const [lines, of] of gridParts(height, images)) {
+    dispatch(rows.runtime, shader.kernel('fold', constants(w[2]!)), { source: rows, result }, { ...values, firstLine: lines.first, firstImage: of.first }, [Math.ceil(width / WORKGROUP), lines.count, of.count]);
   }
 };
 

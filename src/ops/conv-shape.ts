@@ -6,7 +6,11 @@ import { checkChoice, checkIntegers, checkTensor } from './arguments.js';
 export type Pair = readonly [number, number];
 
 /** A number for both axes, or [vertical, horizontal]. */
-export const pair = (value: number | Pair): Pair => (typeof value === 'number' ? [value, value] : value);
+export const pair = (op: string, option: string, value: number | Pair): Pair => {
+  if (typeof value === 'number') return [value, value];
+  if (Array.isArray(value) && value.length !== 2) fail(`${op}: ${option} must be a number for both axes, or [vertical, horizontal]; got ${formatShape(value)}`);
+  return value;
+};
 
 export interface ConvAttrs {
   readonly stride: Pair;

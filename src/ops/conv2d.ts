@@ -241,7 +241,7 @@ export const conv2d = (x: Tensor, weight: Tensor, bias: Tensor | null = null, op
   const { stride = 1, padding = 0, dilation = 1, groups = 1, activation = 'none', residual } = options;
   checkAdded('conv2d', bias, residual);
   const inputs = [x, weight, ...[bias, residual].filter((t): t is Tensor => t instanceof Tensor)];
-  return run(conv2dOp, inputs, { stride: pair(stride), padding: pair(padding), dilation: pair(dilation), groups, activation });
+  return run(conv2dOp, inputs, { stride: pair('conv2d', 'stride', stride), padding: pair('conv2d', 'padding', padding), dilation: pair('conv2d', 'dilation', dilation), groups, activation });
 };
 
 /** Fully connected layer: x [..., in] · weight [in, out] + bias [out]; float16 within `autocast`. */

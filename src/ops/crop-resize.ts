@@ -8,7 +8,7 @@ import { literal, type OpCase } from './cases.js';
 import { pair } from './conv-shape.js';
 import { nd } from './nd.js';
 import { allocate, bytesOf, dispatch, floatOf, forAdapter, gridFor, type Op, run, runsOf } from './op.js';
-import { bilinearTaps, type ImageSize } from './resample.js';
+import { bilinearTaps, checkAxes, type ImageSize } from './resample.js';
 
 const shader = new Shader('interpolate', source);
 
@@ -92,6 +92,7 @@ const infer: Op<Attrs>['infer'] = ([images, boxes], { size: [height, width] }) =
     fail(`cropResize: boxes must be [${images![0]}, 4] (y0, x0, y1, x1 per image), got ${formatShape(boxes!)}`);
   }
   checkIntegers('cropResize', 'size', [height, width], 1);
+  checkAxes('cropResize', [images![1]!, images![2]!], [height, width]);
   return [images![0]!, height, width, images![3]!];
 };
 
@@ -166,5 +167,5 @@ export const cropResizeOp: Op<Attrs> = {
  */
 export const cropResize = (images: Tensor, boxes: Tensor, options: { size: number | ImageSize; alignCorners?: boolean }): Tensor => {
   const { size, alignCorners = true } = given('cropResize', options, 'size');
-  return run(cropResizeOp, [images, boxes], { size: pair(size), alignCorners });
+  return run(cropResizeOp, [images, boxes], { size: pair('cropResize', 'size', size), alignCorners });
 };

@@ -1,5 +1,5 @@
 /** The one family of kernels behind matmul, linear and conv2d, for both kinds of adapter. */
-import { linearGrid, MAX_GROUPS } from '../kernels/grid.js';
+import { gridParts, linearGrid } from '../kernels/grid.js';
 import type { Runtime } from '../kernels/runtime.js';
 import { quadCount } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
@@ -70,7 +70,7 @@ const paramsOf = ({ rows, out, source, kernel, mul, offset, step, taps, place }:
     tapBase: (taps?.first ?? 0) * e.wTap, tapY: (taps?.every[0] ?? kernel[1]) * e.wTap, tapX: (taps?.every[1] ?? 1) * e.wTap,
     yPitch: (place?.pixel ?? 1) * e.yPitch, yOrigin: (place?.origin ?? 0) * e.yPitch, yImage: (place?.image ?? 0) * e.yPitch, yLine: (place?.line ?? 0) * e.yPitch,
     xBatch: e.xBatch, wBatch: e.wBatch, yBatch: e.yBatch,
-    columnTiles: ceilDiv(width4, tiling.columns), rowTiles: 0, batches: e.batches, firstRowTile: 0, firstBatch: 0,
+    columnTiles: ceilDiv(width4, tiling.columns), rowTiles: 0, batches: e.batches, firstColumnTile: 0, firstRowTile: 0, firstBatch: 0,
     splits: 1, ySplit: 0, tileRows: tiling.rowsPerGroup, scale, biased, adds, relu,
   };
 };
@@ -78,15 +78,6 @@ const paramsOf = ({ rows, out, source, kernel, mul, offset, step, taps, place }:
 export interface RowsOptions extends Epilogue {
   /** w is stored [n][k]. */
   readonly transposed?: boolean;
-}
-
-/** Cuts rows and batches into dispatches whose grid no axis of which passes the limit. */
-function* partsOf(rowTiles: number, batches: number) {
-  for (let batch = 0; batch < batches; batch += MAX_GROUPS) {
-    for (let rowTile = 0; rowTile < rowTiles; rowTile += MAX_GROUPS) {
-      yield { batch, rowTile, batches: Math.min(MAX_GROUPS, batches - batch), rowTiles: Math.min(MAX_GROUPS, rowTiles - rowTile) };
-    }
-  }
 }
 
 /** Workgroups that keep a GPU busy, and the least depth that is worth a part's sums. */
@@ -128,10 +119,11 @@ export const gemmRows = (x: Tensor, w: Tensor, y: Tensor, g: Geometry, e: Extent
   const packed = plain && runtime.gemm.kind === 'broadcast' && !transposed && e.batches === 1 ? packOperands(x, w, e, tiling, params) : { x, w };
   const { bias, residual } = epilogueBindings(options, w);
   const tensors = { x: packed.x, w: packed.w, bias, residual, y };
-  for (const part of partsOf(params.rowTiles, e.batches)) {
-    params.firstRowTile = part.rowTile;
-    params.firstBatch = part.batch;
-    dispatch(runtime, kernel, tensors, params, [params.columnTiles, part.rowTiles, part.batches]);
+  for (const [columns, rows, batches] of gridParts(params.columnTiles, params.rowTiles, e.batches)) {
+    params.firstColumnTile = columns.first;
+    params.firstRowTile = rows.first;
+    params.firstBatch = batches.first;
+    dispatch(runtime, kernel, tensors, params, [columns.count, rows.count, batches.count]);
   }
   runtime.recorder.weigh(flopsOf(g, e));
 };

@@ -8,7 +8,7 @@ import { pair } from './conv-shape.js';
 import { resample, resampleBackward } from './crop-resize.js';
 import { nd } from './nd.js';
 import { bytesOf, type Op, run } from './op.js';
-import { bilinearTaps, type ImageSize, triangleTaps } from './resample.js';
+import { bilinearTaps, checkAxes, type ImageSize, triangleTaps } from './resample.js';
 
 interface Attrs {
   readonly size: ImageSize;
@@ -22,6 +22,7 @@ const infer: Op<Attrs>['infer'] = ([images], { size: [height, width], mode, alig
   if (![height, width].every((side) => Number.isInteger(side) && side >= 1)) fail(`interpolate: size must be two integers of at least 1, got ${height}×${width}`);
   if (mode === 'nearest' && (alignCorners || antialias)) fail('interpolate: alignCorners and antialias belong to mode "bilinear"; leave them out with "nearest"');
   if (alignCorners && antialias) fail('interpolate: antialias averages around pixel centres, which alignCorners moves; choose one of the two');
+  if (images![1] !== height || images![2] !== width) checkAxes('interpolate', [images![1]!, images![2]!], [height, width]);
   return [images![0]!, height, width, images![3]!];
 };
 
@@ -118,5 +119,5 @@ export interface InterpolateOptions {
 export const interpolate = (images: Tensor, options: InterpolateOptions): Tensor => {
   const { size, mode = 'bilinear', alignCorners = false, antialias = false } = given('interpolate', options, 'size');
   checkChoice('interpolate', 'mode', mode, ['bilinear', 'nearest']);
-  return run(interpolateOp, [images], { size: pair(size), mode, alignCorners, antialias });
+  return run(interpolateOp, [images], { size: pair('interpolate', 'size', size), mode, alignCorners, antialias });
 };

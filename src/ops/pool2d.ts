@@ -11,6 +11,7 @@ import { convert } from './convert.js';
 import { type Nd, nd } from './nd.js';
 import { allocate, type BackwardCall, bytesOf, type Call, dispatch, floatOf, gridFor, type Op, run } from './op.js';
 import { mean } from './reduce.js';
+import { checkAxes } from './resample.js';
 import { reshape } from './reshape.js';
 
 const shader = new Shader('pool2d', source);
@@ -58,6 +59,7 @@ const inferWindow = (op: string) => ([shape]: readonly Shape[], window: Window):
 const inferAdaptive = (op: string) => ([shape]: readonly Shape[], { output }: Adaptive): Shape => {
   checkImage(op, shape!);
   checkIntegers(op, 'output size', output, 1);
+  checkAxes(op, [shape![1]!, shape![2]!], output);
   return [shape![0]!, ...output, shape![3]!];
 };
 
@@ -190,7 +192,7 @@ const cost: Op<Attrs>['cost'] = ([shape], attrs, out) => {
 
 const windowOf = (options: Pool2dOptions & { readonly countIncludePad?: boolean }): Window => {
   const { kernelSize, stride = kernelSize, padding = 0, ceilMode = false, countIncludePad = true } = given('pooling', options, 'kernelSize');
-  return { kernel: pair(kernelSize), stride: pair(stride), padding: pair(padding), ceilMode, countIncludePad };
+  return { kernel: pair('pooling', 'kernelSize', kernelSize), stride: pair('pooling', 'stride', stride), padding: pair('pooling', 'padding', padding), ceilMode, countIncludePad };
 };
 
 const windowRows: readonly (readonly [string, Shape, Pool2dOptions])[] = [
@@ -267,10 +269,10 @@ export const maxPool2d = (x: Tensor, options: Pool2dOptions): Tensor => run(maxP
 export const avgPool2d = (x: Tensor, options: Pool2dOptions & { readonly countIncludePad?: boolean }): Tensor => run(avgPool2dOp, [x], windowOf(options));
 
 /** Mean over oh × ow parts of each image; neighbouring parts overlap where sizes do not divide (PyTorch's rule). */
-export const adaptiveAvgPool2d = (x: Tensor, output: number | Pair): Tensor => run(adaptiveAvgPool2dOp, [x], { output: pair(output) });
+export const adaptiveAvgPool2d = (x: Tensor, output: number | Pair): Tensor => run(adaptiveAvgPool2dOp, [x], { output: pair('adaptiveAvgPool2d', 'the output size', output) });
 
 /** Maximum over oh × ow parts of each image; ties as in {@link maxPool2d}. */
-export const adaptiveMaxPool2d = (x: Tensor, output: number | Pair): Tensor => run(adaptiveMaxPool2dOp, [x], { output: pair(output) });
+export const adaptiveMaxPool2d = (x: Tensor, output: number | Pair): Tensor => run(adaptiveMaxPool2dOp, [x], { output: pair('adaptiveMaxPool2d', 'the output size', output) });
 
 /** Mean over all pixels: [n, h, w, c] becomes [n, c], float32 as all reductions. */
 export const globalAvgPool2d = (x: Tensor): Tensor => {

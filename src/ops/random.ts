@@ -68,7 +68,7 @@ const takeKey = (): number => {
 /** A key for something besides the steps (initial weights, an epoch's order): a function of the seed and the given numbers. */
 export const randomKey = (...parts: readonly number[]): number => hashKey(state.seed, 0x5eed, ...parts);
 
-const none = { steps: 1, a: 0, b: 0, options: 0, optionStride: 0 };
+const none = { steps: 1, a: 0, b: 0, most: 0, options: 0, optionStride: 0 };
 const paramsOf = (shape: Shape, key: RandomKey) => ({ ...none, quads: quadCount(shape), quadsPerRow: quadsPerRow(shape), width: rowWidth(shape), key });
 
 export interface RandomOptions extends Omit<TensorOptions, 'dtype'> {
@@ -76,20 +76,37 @@ export interface RandomOptions extends Omit<TensorOptions, 'dtype'> {
   readonly key?: RandomKey;
 }
 
-const filled = (op: string, shape: Shape, normal: boolean, a: number, b: number, { key = nextRandomKey(), runtime = defaultRuntime(), label = op }: RandomOptions): Tensor => {
+const LARGEST = 2 ** 128 - 2 ** 104;
+
+/** The largest float32 below a number. */
+const justBelow = (x: number): number => {
+  const number = Float32Array.of(x);
+  if (number[0]! < x) return number[0]!;
+  if (number[0] === 0) return -(2 ** -149);
+  new Int32Array(number.buffer)[0]! += number[0]! > 0 ? -1 : 1;
+  return number[0]!;
+};
+
+interface Interval {
+  readonly a: number;
+  readonly b: number;
+  readonly most: number;
+}
+
+const filled = (op: string, shape: Shape, normal: boolean, interval: Interval, { key = nextRandomKey(), runtime = defaultRuntime(), label = op }: RandomOptions): Tensor => {
   checkShape(op, shape);
   const y = Tensor.allocate(runtime, shape, 'float32', label);
-  dispatch(runtime, shader.kernel('fill', { NORMAL: normal ? 1 : 0 }), { y }, { ...paramsOf(shape, key), a, b }, gridFor(quadCount(shape)));
+  dispatch(runtime, shader.kernel('fill', { NORMAL: normal ? 1 : 0 }), { y }, { ...paramsOf(shape, key), ...interval }, gridFor(quadCount(shape)));
   return y;
 };
 
 /** Uniform numbers in [low, high), default [0, 1): a function of the key and the position alone. */
 export const rand = (shape: Shape, { low = 0, high = 1, ...options }: RandomOptions & { readonly low?: number; readonly high?: number } = {}): Tensor =>
-  filled('rand', shape, false, low, high - low, options);
+  filled('rand', shape, false, { a: low, b: high - low, most: high > low ? justBelow(high) : high }, options);
 
 /** Normally distributed numbers (Box and Muller), default mean 0 and deviation 1. */
 export const randn = (shape: Shape, { mean = 0, std = 1, ...options }: RandomOptions & { readonly mean?: number; readonly std?: number } = {}): Tensor =>
-  filled('randn', shape, true, mean, std, options);
+  filled('randn', shape, true, { a: mean, b: std, most: LARGEST }, options);
 
 interface DropoutAttrs {
   readonly p: number;
@@ -130,6 +147,7 @@ interface MultinomialAttrs {
 const referenceDraw = (weights: ArrayLike<number>, u: number): number => {
   const valid = Array.from(weights, (w) => (w > 0 && Number.isFinite(w) ? w : 0));
   const total = valid.reduce((sum, w) => Math.fround(sum + w), 0);
+  if (total === Infinity) return referenceDraw(valid.map((w) => w / 2 ** 32), u);
   if (total === 0) return Math.floor(u * valid.length);
   let sum = 0;
   for (let m = 0; m < valid.length; m++) {
@@ -171,6 +189,7 @@ export const multinomialOp: Op<MultinomialAttrs> = {
     multinomialCase('two of 32', [8, 32], 2, 5), multinomialCase('one option', [3, 1], 3, 6), multinomialCase('ragged', [5, 7], 9, 7),
     multinomialCase('all zero', [2, 6], 20, 8, literal(new Array<number>(12).fill(0))),
     multinomialCase('NaN, infinite and negative weights', [2, 4], 30, 9, literal([NaN, 1, -3, 2, Infinity, NaN, NaN, -1])),
+    multinomialCase('a sum beyond all numbers', [1, 4], 60, 12, literal([3e38, 3e38, 3e38, 1e37])),
     multinomialCase('one positive', [2, 5], 10, 10, literal([0, 0, 1e-30, 0, 0, 0, 0, 0, 0, 3e38])),
     { ...multinomialCase('16×32, two draws', [16, 32], 2, 11), bench: true },
   ],

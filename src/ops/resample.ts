@@ -1,7 +1,17 @@
-/** Float64 weights of resized axes, for the references of the resampling ops; written from PyTorch's documentation. */
+/** Which axes can be resized, and float64 weights for the references of the resampling ops, written from PyTorch's documentation. */
+import { fail } from '../errors.js';
 
 /** Height and width in pixels. */
 export type ImageSize = readonly [number, number];
+
+/** Positions along a resized axis are exact fractions with numerators of 31 bits. */
+const MOST_PRODUCT = 2 ** 30;
+
+/** Refuses axes that are too long to be resized exactly: of 32 thousand pixels to as many more or less. */
+export const checkAxes = (op: string, from: ImageSize, to: ImageSize): void => {
+  const axis = [0, 1].find((i) => (from[i]! + 2) * (to[i]! + 2) >= MOST_PRODUCT);
+  if (axis !== undefined) fail(`${op}: the ${axis ? 'width' : 'height'} of ${from[axis]} and its new size ${to[axis]} are too long together: their product must stay below 2^30. Resize in parts`);
+};
 
 /** Source elements and weights of output `o` in a bilinearly resized axis. */
 export const bilinearTaps = (o: number, inSize: number, outSize: number, alignCorners: boolean): [number, number][] => {
