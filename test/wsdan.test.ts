@@ -3,7 +3,7 @@ import t from 'tap';
 import { backward } from '../src/autograd/backward.js';
 import { seedInit } from '../src/nn/init.js';
 import { BasicBlock, ResNet } from '../src/nn/models/resnet.js';
-import { affine, manualSeed, mean, nextRandomKey, ones, permute, sum } from '../src/ops/index.js';
+import { affine, interpolate, manualSeed, mean, nextRandomKey, ones, permute, sum } from '../src/ops/index.js';
 import { tensor, write } from '../src/tensor/create.js';
 import { scope } from '../src/tensor/scope.js';
 import type { Tensor } from '../src/tensor/tensor.js';
@@ -32,6 +32,9 @@ t.test('bilinear attention pooling gives the published values', (t) => scope(asy
   t.ok(nearly(await bilinearAttentionPooling(features, maps).data(), [-0.254, 0.179605, 0.359211, -0.538816, 0.254, 0.647576], 6e-7), 'GAP');
   t.ok(nearly(await bilinearAttentionPooling(features, maps, 'GMP').data(), [0, 0.252646, 0.437595, -0.385923, 0.385923, 0.668437], 6e-7), 'GMP');
   t.same(await bilinearAttentionPooling(features, affine(maps, 0)).data(), new Float32Array(6), 'dead maps give zeros, not NaN');
+  const enlarged = interpolate(maps, { size: [3, 5], alignCorners: true });
+  const larger = tensor(portableSigned(2, 3 * 5 * 3), [1, 3, 5, 3]);
+  t.same(await bilinearAttentionPooling(larger, maps).data(), await bilinearAttentionPooling(larger, enlarged).data(), 'maps of another size are resized');
 }));
 
 const centersOf = (rows: number[][], options: Partial<WsdanOptions> = {}): FeatureCenters => {
