@@ -3,6 +3,7 @@
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { builtinModules } from 'node:module';
 import { dirname, join, relative, resolve, sep } from 'node:path';
+import ts from 'typescript';
 
 /** From the bottom to the top. */
 export const LAYERS = ['device', 'kernels', 'tensor', 'ops', 'autograd', 'nn', 'wsdan', 'train', 'cli'];
@@ -25,21 +26,8 @@ const listFiles = (folder, pattern) =>
   !existsSync(folder) ? [] : readdirSync(folder, { recursive: true }).map((name) => join(folder, String(name)))
     .filter((path) => pattern.test(path) && statSync(path).isFile()).sort();
 
-/** Comments could hold words that look like imports. */
-const withoutComments = (text) => text.replace(/\/\*[\s\S]*?\*\//g, ' ').replace(/^\s*\/\/.*$/gm, ' ');
-
-/** The module names a source text imports: static, re-exported, dynamic, side-effect and type-only. */
-export function importedModules(text) {
-  const found = [];
-  const forms = [
-    /^[ \t]*(?:import|export)\b[^'";]*?\bfrom\s*(['"])([^'"\n]+)\1/gm,
-    /^[ \t]*import\s*(['"])([^'"\n]+)\1/gm,
-    /\bimport\s*\(\s*(['"`])([^'"`\n]+)\1/g,
-    /\brequire(?:\.resolve)?\s*\(\s*(['"])([^'"\n]+)\1/g,
-  ];
-  for (const form of forms) for (const match of withoutComments(text).matchAll(form)) found.push(match[2]);
-  return found;
-}
+/** The module names a source text imports: static, re-exported, dynamic, side-effect and type-only; TypeScript itself finds them. */
+export const importedModules = (text) => ts.preProcessFile(text, true, true).importedFiles.map(({ fileName }) => fileName);
 
 /** `src/ops/conv.ts` lies in `ops`; `src/errors.ts` in `errors`. */
 const layerOf = (path) => {
@@ -76,7 +64,7 @@ const judge = (file, name, root) => {
 
 const unknownLayers = (files) =>
   files.filter((file) => file.split(sep).length > 2 && !LAYERS.includes(layerOf(file)) && !SIDE_LAYERS[layerOf(file)])
-    .map((file) => `${file}: layer ${layerOf(file)} is unknown; its place belongs into scripts/check-layers.mjs`);
+    .map((file) => `${file}: layer ${layerOf(file)} is unknown; its place belongs into scripts/layers.mjs`);
 
 /** Shaders that no source imports (a shader including another by a comment line counts as an import). */
 const orphanShaders = (root, sources) => {

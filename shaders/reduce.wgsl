@@ -53,7 +53,7 @@ fn columnOf(i: u32) -> Column {
   return Column(part.row, column.column, first, min(first + per, P.length), part.row * P.length * P.quads + column.column);
 }
 fn inColumn(v: vec4f, quad: u32) -> vec4f {
-  return maskTail(v, quad % ((P.width + 3u) / 4u), P.width);
+  return maskTail(v, cellOf(quad, (P.width + 3u) / 4u).column, P.width);
 }
 
 // Rows that are summed by themselves first: many numbers one after the other would lose digits.
@@ -148,7 +148,7 @@ fn argmaxColumns(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) g
     best = select(best, v, better);
     at = select(at, vec4i(i32(r)), better);
   }
-  let element = vec4u((quad % ((P.width + 3u) / 4u)) * 4u) + vec4u(0u, 1u, 2u, 3u);
+  let element = vec4u(cellOf(quad, (P.width + 3u) / 4u).column * 4u) + vec4u(0u, 1u, 2u, 3u);
   indices[i] = select(vec4i(0), at, element < vec4u(P.width));
 }
 

@@ -22,8 +22,10 @@ t.test('finds imports in all their forms and none in comments', async (t) => {
     // import k from './k.js';
     /* import l from './l.js'; */
     const m = "from './m.js'";
+    const n = '/*'; import o from './o.js';
+    const p = 1; export { q } from './q.js'; // '*/'
   `);
-  t.same(found.sort(), ['a', 'b', 'd', 'e', 'f', 'g', 'h', 'i', 'j'].map((name) => `./${name}.js`));
+  t.same(found.sort(), ['a', 'b', 'd', 'e', 'f', 'g', 'h', 'i', 'j', 'o', 'q'].map((name) => `./${name}.js`));
 });
 
 t.test('downward imports pass', async (t) => {

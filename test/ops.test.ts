@@ -7,6 +7,7 @@ import { verifyCase } from '../src/autograd/verify.js';
 import { inHalf, type OpCase, provingCases } from '../src/ops/cases.js';
 import type { Op } from '../src/ops/op.js';
 import { ops } from '../src/ops/registry.js';
+import { quadCount } from '../src/tensor/shape.js';
 import { openRuntime } from './support/runtime.js';
 
 const runtime = await openRuntime();
@@ -15,6 +16,22 @@ const mixed = process.env.PIPIT_PRECISION === 'mixed';
 if (mixed && !runtime.device.report.half) t.bailout(`PIPIT_PRECISION=mixed: "${runtime.device.report.name}" has no float16`);
 
 const stored = ({ precision = 'float32' }: Op, opCase: OpCase): OpCase => (mixed && precision !== 'float32' ? inHalf(opCase) : opCase);
+
+t.test('records are complete', async (t) => {
+  const names = ops.map(({ name }) => name);
+  t.same(names.filter((name, i) => names.indexOf(name) !== i), [], 'no name stands twice');
+  t.same((only ?? []).filter((name) => !names.includes(name)), [], 'PIPIT_OPS names ops');
+  const costOf = ({ cost, infer }: Op, { shapes, attrs }: OpCase) => ({ ...cost(shapes, attrs, infer(shapes, attrs)), most: 4 * 16 * [...shapes, infer(shapes, attrs)].reduce((sum, shape) => sum + quadCount(shape), 0) });
+  for (const op of ops) {
+    t.ok(op.cases.some(({ bench }) => !bench), `${op.name} has cases that prove it`);
+    // In whole vec4f, and not more than four times all there is: norms read their input twice, and pictures may overlap.
+    const odd = op.cases.filter((opCase) => {
+      const { flops, bytes, most } = costOf(op, opCase);
+      return !(flops >= 0 && flops < Infinity && bytes > 0 && bytes <= most);
+    });
+    t.same(odd.map(({ name }) => name), [], `${op.name} counts bytes and arithmetic that can be`);
+  }
+});
 
 for (const op of ops) {
   if (only && !only.includes(op.name)) continue;

@@ -30,7 +30,8 @@ const spec = {
 const chosenOps = (list: string | undefined): readonly Op[] => {
   if (list === undefined) return ops;
   const known = ops.map(({ name }) => name);
-  return list.split(',').map((name) => ops[known.indexOf(name)] ?? fail(`--ops: there is no op "${name}". ${suggestion(name, known)}`));
+  const names = new Set(list.split(',').map((name) => name.trim()).filter(Boolean));
+  return [...names].map((name) => ops[known.indexOf(name)] ?? fail(`--ops: there is no op "${name}". ${suggestion(name, known)}`));
 };
 
 const suggestion = (name: string, known: readonly string[]): string => {

@@ -185,8 +185,12 @@ const reference = (infer: (shapes: readonly Shape[], attrs: never) => Shape, kin
   return out;
 };
 
+/** Mean length of the parts into which an axis is cut; neighbours overlap where they do not divide it. */
+const meanPart = (size: number, parts: number): number =>
+  Array.from({ length: parts }, (_, i) => Math.ceil(((i + 1) * size) / parts) - Math.floor((i * size) / parts)).reduce((a, b) => a + b, 0) / parts;
+
 const cost: Op<Attrs>['cost'] = ([shape], attrs, out) => {
-  const taps = 'kernel' in attrs ? attrs.kernel[0] * attrs.kernel[1] : Math.max(1, (shape![1]! / out[1]!) * (shape![2]! / out[2]!));
+  const taps = 'kernel' in attrs ? attrs.kernel[0] * attrs.kernel[1] : meanPart(shape![1]!, out[1]!) * meanPart(shape![2]!, out[2]!);
   return { flops: numel(out) * taps, bytes: bytesOf(shape!, out) };
 };
 

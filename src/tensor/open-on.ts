@@ -9,6 +9,10 @@ export interface RuntimeOptions {
   gemm?: GemmKind;
   /** Winograd's algorithm for convolutions without stride: `on` wherever possible, `off`; default: where it is faster. */
   winograd?: 'on' | 'off';
+  /** Operands of products as images, on software adapters; default: where they are read faster so. */
+  images?: 'on' | 'off';
+  /** Tensor cores and their like for float16; default: where the adapter has them. */
+  matrices?: 'on' | 'off';
   /** What `node dist/bench.js --tune` wrote, parsed. */
   tuning?: TuningTable;
 }
