@@ -19,10 +19,10 @@ const COLUMNS = LANES / GROUPS;        // lanes side by side
 
 const WIDE = u32($WIDE);               // vec4f of columns per lane, COLUMNS apart
 
-// Zeros beyond the last row: x has zeros there, too, but a number that is not finite times 0 is NaN.
+// Beyond the last row x is zero, but what is not finite would be NaN times 0.
 fn rowOfW(tap: u32, row: u32, place: u32) -> vec4f {
   let last = P.depth - 1u;
-  return select(vec4f(0.0), loadW(tap + min(row, last) * P.wPitch + place), row <= last);
+  return select(loadW(tap + min(row, last) * P.wPitch + place), vec4f(0.0), RAGGED && row > last);
 }
 
 // Four rows of w from 4k on, one vec4f of columns of each.
@@ -170,7 +170,7 @@ fn weights(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
     //# end
     //# for u in 0..$PIXELS
     //# for i in 0..$WIDE
-    let b$u$i = select(vec4f(0.0), loadW(row$u * P.wPitch + place$i), p + u32($u) < end);
+    let b$u$i = loadW(row$u * P.wPitch + place$i);
     //# end
     //# end
     p += u32($PIXELS);

@@ -53,9 +53,9 @@ fn rows(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
   }
 }
 
-// Row 4 k + q of w; zeros beyond the last one, as what is not finite there would be NaN times 0.
+// Row 4 k + q of w. Beyond the last row x is zero, but what is not finite would be NaN times 0.
 fn right(tap: u32, k: u32, q: u32, column: u32) -> vec4f {
-  if (!TRANSPOSED) { return select(vec4f(0.0), loadW(tap + min(4u * k + q, P.depth - 1u) * P.wPitch + column), 4u * k + q < P.depth); }
+  if (!TRANSPOSED) { return select(loadW(tap + min(4u * k + q, P.depth - 1u) * P.wPitch + column), vec4f(0.0), RAGGED && 4u * k + q >= P.depth); }
   var v: vec4f;
   for (var i = 0u; i < 4u; i++) { v[i] = loadW(tap + min(column * 4u + i, P.width - 1u) * P.wPitch + k)[q]; }
   return v;

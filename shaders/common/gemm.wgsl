@@ -52,6 +52,7 @@ struct Params {
 
 override TRANSPOSED: bool = false;     // w is [n][k] instead of [k][n]
 override PLAIN: bool = false;          // x is a matrix of P.rows rows, pitch xPitch: no pixels to find
+override RAGGED: bool = false;         // rows form: the depth ends within a quad, and w is not transposed
 override SCATTER: bool = false;        // the rows of y are not one behind the other
 
 fn within(at: i32, size: u32) -> bool {

@@ -241,17 +241,18 @@ export interface Switches {
   readonly transposed?: boolean;
   readonly plain?: boolean;
   readonly scatter?: boolean;
+  readonly ragged?: boolean;
 }
 
 /** A form's kernel with these tiles and switches; looked up without putting its name together each time. */
-export const kernelOf = (shader: Shader, tiling: Tiling, form: Form, { transposed = false, plain = false, scatter = false }: Switches): Kernel => {
+export const kernelOf = (shader: Shader, tiling: Tiling, form: Form, { transposed = false, plain = false, scatter = false, ragged = false }: Switches): Kernel => {
   let known = kernels.get(tiling);
   if (!known) kernels.set(tiling, (known = new Map()));
   let found = known.get(shader);
   if (!found) known.set(shader, (found = []));
-  const [TRANSPOSED, PLAIN, SCATTER] = [transposed ? 1 : 0, plain ? 1 : 0, scatter ? 1 : 0];
-  const place = TRANSPOSED + 2 * PLAIN + 4 * SCATTER + (form === 'weights' ? 8 : 0);
-  return (found[place] ??= shader.kernel(form, { ...tiling.constants, TRANSPOSED, PLAIN, SCATTER }));
+  const [TRANSPOSED, PLAIN, SCATTER, RAGGED] = [transposed ? 1 : 0, plain ? 1 : 0, scatter ? 1 : 0, ragged ? 1 : 0];
+  const place = TRANSPOSED + 2 * PLAIN + 4 * SCATTER + 8 * RAGGED + (form === 'weights' ? 16 : 0);
+  return (found[place] ??= shader.kernel(form, { ...tiling.constants, TRANSPOSED, PLAIN, SCATTER, RAGGED }));
 };
 
 /** Whether the adapter reads images faster than buffers, and these operands can be copied to some: they hold float32. */

@@ -113,7 +113,7 @@ export const gemmRows = (x: Tensor, w: Tensor, y: Tensor, g: Geometry, e: Extent
       return;
     }
   }
-  const kernel = kernelOf(shaderFor(runtime, x, w, tiling.sparesX && plain && !transposed), tiling, 'rows', { transposed, plain, scatter: g.place !== undefined });
+  const kernel = kernelOf(shaderFor(runtime, x, w, tiling.sparesX && plain && !transposed), tiling, 'rows', { transposed, plain, scatter: g.place !== undefined, ragged: runtime.gemm.kind !== 'tile' && e.depth % 4 !== 0 && !transposed });
   const params = paramsOf(g, e, tiling, options);
   params.rowTiles = ceilDiv(g.rows, tiling.rows);
   const packed = plain && runtime.gemm.kind === 'broadcast' && !transposed && e.batches === 1 ? packOperands(x, w, e, tiling, params) : { x, w };

@@ -137,6 +137,7 @@ const referenceProduct = (a: Nd, b: Nd, attrs: Attrs): Nd => {
 /**
  * Matrix product over the last two axes: [..., M, K] · [..., K, N] → [..., M, N]. Leading axes are batches;
  * either operand may also be a single matrix for all of them. The options read an operand as transposed without copying it.
+ * With `transposeA`, an infinity in the last row of b may come out as NaN on software adapters: their kernels multiply it by zeros that fill up a step.
  */
 export const matmul = (a: Tensor, b: Tensor, options: Partial<Attrs> = {}): Tensor =>
   run(matmulOp, [a, b], { transposeA: options.transposeA ?? false, transposeB: options.transposeB ?? false });
