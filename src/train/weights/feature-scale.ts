@@ -1,6 +1,5 @@
 /** The factor between the feature matrix and the classifier: a choice of the run in Pipit, 100 in other programs' code, and in nobody's tensors. */
 import { type TensorEntry, toFloat32 } from '../../io/tensor-file.js';
-import { defaultWsdan } from '../../wsdan/options.js';
 import { checkpointIn, META } from '../checkpoint-meta.js';
 import type { Naming } from './naming.js';
 import type { Weights } from './weights.js';
@@ -16,7 +15,7 @@ export const programsScale = (naming: Naming | undefined): number | null => (nam
 /** What the features of these weights' network are multiplied by; null where the file does not tell. */
 export const scaleOf = ({ file, recognised }: Weights): number | null => {
   if (!file.facts.has(META)) return programsScale(recognised?.naming) ?? (Number(file.facts.get(SCALE_FACT)) || null);
-  const { method, scale = defaultWsdan.scale } = checkpointIn(file).options;
+  const { method, scale } = checkpointIn(file).options;
   return method === 'plain' || typeof scale !== 'number' ? null : scale;
 };
 
