@@ -12,7 +12,7 @@ import { TrainingStep } from '../src/train/training-step.js';
 import type { BenchOptions } from './options.js';
 
 /** Classes of each data set: they decide the classifier's size. */
-const CLASSES = { synthetic: 8, aircraft: 100, cub: 200, cars: 196, dogs: 120, folder: 100 } as const;
+const CLASSES = { synthetic: 8, aircraft: 100, cub: 200, cars: 196, dogs: 120, folder: 100, csv: 100 } as const;
 
 /** The options of `node dist/train.js` that these of the benchmark stand for. */
 export const trainArguments = ({ preset, data, model, imageSize, batchSize, precision }: Pick<BenchOptions, 'preset' | 'data' | 'model' | 'imageSize' | 'batchSize' | 'precision'>): string[] => [

@@ -1,6 +1,7 @@
 import { fail } from '../errors.js';
 import { readAircraft, type AircraftLevel } from './layouts/aircraft.js';
 import { readCars } from './layouts/cars.js';
+import { readCsv } from './layouts/csv.js';
 import { readCub } from './layouts/cub.js';
 import { readDogs } from './layouts/dogs.js';
 import { readEmbedded, type EmbeddedOptions } from './layouts/embedded.js';
@@ -12,7 +13,7 @@ export type { Box, DatasetName, DecodedImage, Sample, Split, SyntheticSource } f
 export type { AircraftLevel, EmbeddedOptions };
 
 export interface DatasetOptions {
-  /** The dataset's folder; not for `synthetic`. */
+  /** The dataset's folder, or the table of `csv`; not for `synthetic`. */
   dir?: string;
   /** FGVC-Aircraft: what counts as a class; default variant. */
   level?: AircraftLevel;
@@ -89,6 +90,8 @@ function readListing(name: DatasetName, options: DatasetOptions): Listing {
       return readDogs(options.dir);
     case 'folder':
       return readFolder(options.dir, options.seed);
+    case 'csv':
+      return readCsv(options.dir, options.seed);
     default:
       return fail(`unknown dataset "${String(name)}"; choose one of ${DATASET_NAMES.join(', ')}`);
   }

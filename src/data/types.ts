@@ -1,7 +1,7 @@
 import type { SyntheticOptions } from './synthetic.js';
 
 /** The data sets whose layouts are known. */
-export const DATASET_NAMES = ['synthetic', 'aircraft', 'cub', 'cars', 'dogs', 'folder'] as const;
+export const DATASET_NAMES = ['synthetic', 'aircraft', 'cub', 'cars', 'dogs', 'folder', 'csv'] as const;
 export type DatasetName = (typeof DATASET_NAMES)[number];
 
 /** Half-open box in pixels of the original image: x0 ≤ x < x1, y0 ≤ y < y1. */

@@ -25,6 +25,9 @@ const published: Preset = {
   model: 'inception_mixed_6e', imageSize: 448, attentions: 32, batchSize: 12, epochs: 160, lr: 1e-3, weightDecay: 1e-5, schedule: 'step', evalEvery: 1,
 };
 
+/** Somebody's own pictures, and no pretrained weights to start from. */
+const own: Preset = { ...fromScratch, model: 'resnet18', imageSize: 225, attentions: 32, batchSize: 16, epochs: 60, schedule: 'cosine', evalEvery: 1, centerWeight: 0.1 };
+
 export const presets: Readonly<Record<DatasetName, Preset>> = {
   synthetic: {
     ...fromScratch, model: 'resnet_small', imageSize: 65, attentions: 32, batchSize: 16, epochs: 10, schedule: 'step', lrStep: 1, lrGamma: 0.87, evalEvery: 2,
@@ -34,6 +37,6 @@ export const presets: Readonly<Record<DatasetName, Preset>> = {
   cars: published,
   /** Dogs are trained ten times slower, with the last block, whose first feature channels are the maps. */
   dogs: { ...published, model: 'inception_mixed_7c', lr: 1e-4 },
-  /** Somebody's own pictures, and no pretrained weights to start from. */
-  folder: { ...fromScratch, model: 'resnet18', imageSize: 225, attentions: 32, batchSize: 16, epochs: 60, schedule: 'cosine', evalEvery: 1, centerWeight: 0.1 },
+  folder: own,
+  csv: own,
 };

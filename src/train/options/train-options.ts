@@ -13,7 +13,7 @@ const preset = 'preset of the data set';
 /** Options that decide the result of a run: they are kept in checkpoints. */
 export const resultOptions = {
   dataset: choice(DATASET_NAMES, { help: 'data set', default: 'synthetic' }),
-  data: text({ help: 'folder of the data set (not for synthetic)', placeholder: 'DIR' }),
+  data: text({ help: 'folder of the data set, or the table of csv (not for synthetic)', placeholder: 'DIR' }),
   level: choice(['variant', 'family', 'manufacturer'], { help: 'label level of FGVC-Aircraft', default: 'variant' }),
   trainImages: int({ help: 'training images of the synthetic set', min: 16, default: 1024 }),
   testImages: int({ help: 'test images of the synthetic set', min: 16, default: 400 }),

@@ -1,0 +1,91 @@
+import { dirname, isAbsolute, resolve } from 'node:path';
+import { CsvError, parse } from 'csv-parse/sync';
+import { fail } from '../../errors.js';
+import { byCodeUnit, isFolder, readBytes } from '../list-file.js';
+import { type Entry, holdOut, type Listing } from '../split.js';
+import type { Box } from '../types.js';
+
+/** Names of columns, in any case; the first that is there counts. */
+const PATH = ['path', 'file', 'filename', 'filepath', 'image', 'image_path'];
+const LABEL = ['label', 'class', 'category', 'species'];
+const SPLIT = ['split', 'set', 'subset'];
+const BOX = [['x0', 'xmin'], ['y0', 'ymin'], ['x1', 'xmax'], ['y1', 'ymax']];
+const SPLITS = { train: ['train', 'training'], val: ['val', 'valid', 'validation'], test: ['test', 'testing'] };
+/** Of each class, where the table does not say which pictures are for testing. */
+const TEST_SHARE = 0.2;
+
+interface Row {
+  readonly where: string;
+  readonly cells: Readonly<Record<string, string>>;
+}
+
+/**
+ * Pictures listed in a table: a CSV file (or one with semicolons or tabs) whose first line names the columns. `path` and `label` are
+ * needed; `split` (train, val, test) decides what a picture is for, else a fifth of each class is set aside for testing; `x0, y0, x1, y1`
+ * (or `xmin` …), half-open and in pixels, measure localisation. Paths are relative to the table. Classes are the labels in code-unit order.
+ */
+export const readCsv = (file: string | undefined, seed: number): Listing => {
+  if (!file) return fail('the data set csv needs a table: pass --data FILE.csv');
+  if (isFolder(file)) return fail(`${file} is a folder; pass the table in it, such as --data ${file}/labels.csv`);
+  const rows = readRows(file);
+  const columns = columnsOf(file, rows[0]!);
+  const classes = [...new Set(rows.map(({ cells }) => cells[columns.label]!))].sort(byCodeUnit);
+  const entries = rows.map((row) => ({ split: splitOf(row, columns.split), entry: entryOf(row, columns, dirname(file), classes) }));
+  const of = (name: string): Entry[] => entries.filter(({ split }) => split === name).map(({ entry }) => entry);
+  if (columns.split) {
+    const val = of('val');
+    return { name: `table ${file}`, classes, train: of('train'), test: of('test').length ? of('test') : val, ...(val.length && of('test').length ? { val } : {}) };
+  }
+  const { kept, held } = holdOut(entries.map(({ entry }) => entry), TEST_SHARE, seed);
+  return { name: `table ${file}`, classes, train: kept, test: held, notes: [`${file} has no column "split": ${held.length} of ${rows.length} pictures were set aside for testing (seed ${seed})`] };
+};
+
+const readRows = (file: string): Row[] => {
+  const text = readBytes(file, 'check --data').toString('utf8');
+  try {
+    const parsed = parse(text, { bom: true, columns: (names: string[]) => names.map((name) => name.toLowerCase()), delimiter: [',', ';', '\t'], info: true, skip_empty_lines: true, trim: true }) as unknown as { record: Record<string, string>; info: { lines: number } }[];
+    if (parsed.length === 0) fail(`${file} lists no pictures; its first line names the columns, such as path,label,split, and each further one is a picture`);
+    return parsed.map(({ record, info }) => ({ where: `${file}:${info.lines}`, cells: record }));
+  } catch (error) {
+    if (error instanceof CsvError) fail(`${file} is no table: ${error.message}`);
+    throw error;
+  }
+};
+
+interface Columns {
+  readonly path: string;
+  readonly label: string;
+  readonly split: string | undefined;
+  /** All four, or none. */
+  readonly box: readonly string[];
+}
+
+const columnsOf = (file: string, { cells }: Row): Columns => {
+  const named = (names: readonly string[]): string | undefined => names.find((name) => name in cells);
+  const [path, label] = [named(PATH), named(LABEL)];
+  if (!path || !label) return fail(`${file}: the first line must name the columns, "path" and "label" at least, as in path,label,split; it names ${Object.keys(cells).join(', ')}`);
+  const box = BOX.flatMap((names) => named(names) ?? []);
+  if (box.length % BOX.length !== 0) fail(`${file}: a box needs four columns, x0, y0, x1 and y1; there are only ${box.join(', ')}`);
+  return { path, label, split: named(SPLIT), box };
+};
+
+const splitOf = ({ where, cells }: Row, column: string | undefined): string | undefined => {
+  if (!column) return undefined;
+  const word = cells[column]!.toLowerCase();
+  return Object.entries(SPLITS).find(([, words]) => words.includes(word))?.[0] ?? fail(`${where}: ${column} is "${cells[column]!}"; use train, val or test`);
+};
+
+const boxOf = ({ where, cells }: Row, columns: readonly string[]): Box | undefined => {
+  if (columns.every((name) => !cells[name])) return undefined;
+  const [x0, y0, x1, y1] = columns.map((name) => (cells[name] === '' ? NaN : Number(cells[name]))) as [number, number, number, number];
+  if (!(x0 >= 0 && y0 >= 0 && x1 > x0 && y1 > y0 && x1 < Infinity && y1 < Infinity)) fail(`${where}: ${columns.join(', ')} must be pixels of a box with x0 < x1 and y0 < y1; found ${columns.map((name) => cells[name] || 'nothing').join(', ')}`);
+  return { x0, y0, x1, y1 };
+};
+
+const entryOf = (row: Row, { path, label, box }: Columns, folder: string, classes: readonly string[]): Entry => {
+  const { where, cells } = row;
+  const [id, name] = [cells[path]!, cells[label]!];
+  if (!id || !name) fail(`${where}: ${id ? label : path} is missing`);
+  const found = box.length ? boxOf(row, box) : undefined;
+  return { id, label: classes.indexOf(name), path: isAbsolute(id) ? id : resolve(folder, id), where, ...(found ? { box: found } : {}) };
+};
