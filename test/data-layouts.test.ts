@@ -259,6 +259,30 @@ t.test('hold-out and limits are stratified, disjoint and repeatable', async (t) 
   t.match(await userMessage(() => openDataset('synthetic', { seed: 1, synthetic: { trainCount: 3 } })), /at least 8 train pictures/);
 });
 
+t.test('folder: one picture more or less hardly changes which are tested on', async (t) => {
+  const dir = scratch(t);
+  for (const name of ['crow', 'wren']) for (let i = 0; i < 20; i++) writePng(join(dir, name, `${i}.png`), i);
+  const tested = async (options: Partial<DatasetOptions> = {}) => {
+    const { test, val } = await open('folder', dir, options);
+    return new Set(ids(val ?? test));
+  };
+  for (const options of [{}, { valFraction: 0.25 }]) {
+    const before = await tested(options);
+    for (const added of ['crow/00.png', 'wren/zz.png']) {
+      writePng(join(dir, added), 99);
+      const after = await tested(options);
+      const came = [...after].filter((id) => !before.has(id));
+      t.ok(came.length <= 1 && before.size - [...before].filter((id) => after.has(id)).length <= 1, `${added} moved ${came.join()}`);
+      rmSync(join(dir, added));
+    }
+    for (let i = 0; i < 20; i++) writePng(join(dir, 'auk', `${i}.png`), i);
+    const more = await tested(options);
+    t.same([...more].filter((id) => !id.startsWith('auk')), [...before], 'a new class moves none of the others');
+    rmSync(join(dir, 'auk'), { recursive: true });
+    t.notSame(await tested({ ...options, seed: 2 }), before, 'another seed, another draw');
+  }
+});
+
 t.test('embedded pictures come with pixels and box', async (t) => {
   const set = await openDataset('synthetic', { seed: 11, synthetic: { trainCount: 8, testCount: 8, size: 48 } });
   t.same(set.classes, SYNTHETIC_CLASSES);

@@ -17,6 +17,11 @@ export function hash(...keys: number[]): number {
   return state;
 }
 
+/** As {@link hash}, of a text too. */
+export function hashText(text: string, seed: number, ...keys: number[]): number {
+  return hash(seed, ...keys, ...Array.from({ length: text.length }, (_, i) => text.charCodeAt(i)));
+}
+
 /** Uniform number in [0, 1) that depends on the keys alone. */
 export function uniform(seed: number, ...keys: number[]): number {
   return hash(seed, ...keys) / 0x1_0000_0000;

@@ -1,8 +1,8 @@
 import { existsSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { fail } from '../errors.js';
-import { listFolder } from './list-file.js';
-import { permutation } from './random.js';
+import { byCodeUnit, listFolder } from './list-file.js';
+import { hashText, permutation } from './random.js';
 import type { Sample } from './types.js';
 
 /** A sample as a layout reader found it; `where` names file and line for error messages. */
@@ -72,13 +72,16 @@ export function missingFiles(entries: Entry[]): Entry[] {
   });
 }
 
-/** Moves a class-stratified share of `entries` into a second list; at least one per class stays in the first. */
+/**
+ * Moves a class-stratified share of `entries` into a second list; at least one per class stays in the first. A hash of seed and
+ * id orders each class and the first of it are held out, so that whatever else is added or removed, a class keeps its share
+ * and at most one picture changes sides for each that came or went.
+ */
 export function holdOut<T extends Sample>(entries: T[], fraction: number, seed: number): { kept: T[]; held: T[] } {
   const held = new Set<T>();
-  for (const [label, members] of byLabel(entries)) {
+  for (const [, members] of byLabel(entries)) {
     const wanted = Math.max(1, Math.round(members.length * fraction));
-    const order = permutation(members.length, seed, HOLD_OUT, label);
-    for (let i = 0; i < Math.min(wanted, members.length - 1); i++) held.add(members[order[i]!]!);
+    for (const entry of byHash(members, seed).slice(0, Math.min(wanted, members.length - 1))) held.add(entry);
   }
   return { kept: entries.filter((e) => !held.has(e)), held: entries.filter((e) => held.has(e)) };
 }
@@ -86,10 +89,7 @@ export function holdOut<T extends Sample>(entries: T[], fraction: number, seed: 
 /** A class-balanced subset of at most `limit` entries in their original order: one of each class in turn. */
 export function balancedSubset<T extends Sample>(entries: T[], limit: number | undefined, seed: number): T[] {
   if (limit === undefined || limit >= entries.length) return entries;
-  const queues = [...byLabel(entries)].map(([label, members]) => {
-    const order = permutation(members.length, seed, SUBSET, label);
-    return Array.from(order, (i) => members[i]);
-  });
+  const queues = byLabel(entries).map(([label, members]) => Array.from(permutation(members.length, seed, SUBSET, label), (i) => members[i]!));
   const chosen = new Set<T>();
   for (let round = 0; chosen.size < limit; round++) {
     for (const queue of queues) {
@@ -97,6 +97,14 @@ export function balancedSubset<T extends Sample>(entries: T[], limit: number | u
     }
   }
   return entries.filter((entry) => chosen.has(entry));
+}
+
+/** An order in which what comes first of two entries depends on the seed and their ids, not on the other entries. */
+function byHash<T extends Sample>(entries: T[], seed: number): T[] {
+  return entries
+    .map((entry) => ({ entry, rank: hashText(entry.id, seed, HOLD_OUT) }))
+    .sort((a, b) => a.rank - b.rank || byCodeUnit(a.entry.id, b.entry.id))
+    .map(({ entry }) => entry);
 }
 
 /** Names the first few of many, for messages. */
