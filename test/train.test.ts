@@ -8,6 +8,7 @@ import type { Dataset } from '../src/data/dataset.js';
 import { writeSafetensors } from '../src/io/safetensors.js';
 import { readCheckpoint, restore, restoreWeights, saveCheckpoint } from '../src/train/checkpoint.js';
 import { trainMetrics, selectionScore } from '../src/train/history.js';
+import type { EpochRecord } from '../src/train/history.js';
 import { checkData, checkEpochs, resumeNotes } from '../src/train/resume.js';
 import { intersectionOverUnion, LocalisationScore } from '../src/train/localisation.js';
 import { fromFileLayout, toFileLayout } from '../src/train/state-layout.js';
@@ -118,6 +119,15 @@ t.test('what a resumed run must agree on with its checkpoint', async (t) => {
   t.throws(() => checkData(checkpoint, config(), data(['a', 'c'], 24)), { name: 'UserError', message: /class 1 is "c" instead of "b"/ });
   t.doesNotThrow(() => checkData(checkpoint, config(), data(['a', 'b'], 23)), 'five full batches and a rest');
   t.throws(() => checkData(checkpoint, config('--drop-last'), data(['a', 'b'], 23)), { name: 'UserError', message: /after 5 batches of an epoch, and the 23 training images fill only 5/ });
+
+  const images = (train: number, test: number, val?: number) => ({ ...data(['a', 'b'], train), test: { samples: new Array(test) }, ...(val ? { val: { samples: new Array(val) } } : {}) }) as unknown as Dataset;
+  const ran = (split: 'test' | 'val') => ({ ...between, position: { ...between.position, history: [{ epoch: 1, step: 6, eval: { split, images: 9 } }, { epoch: 2, step: 12 }] as unknown as EpochRecord[] } });
+  t.doesNotThrow(() => checkData(ran('test'), config(), images(24, 9)));
+  t.doesNotThrow(() => checkData(ran('val'), config(), images(24, 5, 9)));
+  t.throws(() => checkData(ran('test'), config(), images(24, 10)), { name: 'UserError', message: /the run had 9 test images, now there are 10; .*new run with another --out \(--weights / });
+  t.throws(() => checkData(ran('val'), config(), images(24, 9)), { name: 'UserError', message: /the run had 9 held-out images, now there are 0/ });
+  t.throws(() => checkData(ran('test'), config(), images(25, 9)), { name: 'UserError', message: /the run had 6 batches of training images an epoch, now there are 7/ });
+  t.doesNotThrow(() => checkData(ran('test'), config('--skip-bad-images'), images(24, 10)), 'some of the ten may have been passed over');
 
   t.same(resumeNotes(checkpoint, config('--epochs', '9', '--schedule', 'cosine')), []);
   t.same(resumeNotes(checkpoint, config('--epochs', '12', '--schedule', 'step')), [], 'the same run, only longer');

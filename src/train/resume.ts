@@ -19,14 +19,27 @@ export const checkEpochs = ({ position: { epoch, batch, history } }: Checkpoint,
   if (epochs === epoch && !history.some((record) => record.eval)) fail(`--epochs ${epochs}: ${done}, but none was evaluated (--eval-every); ask for ${epoch + 1} or more`);
 };
 
-/** Refuses data of other classes, and fewer batches than the position counts. */
-export const checkData = ({ classes, file: { path }, position: { batch } }: Checkpoint, config: TrainConfig, dataset: Dataset): void => {
+/** Refuses data of other classes, other numbers of images than the run's epochs tell of, and fewer batches than the position counts. */
+export const checkData = ({ classes, file: { path }, position: { batch, history } }: Checkpoint, config: TrainConfig, dataset: Dataset): void => {
   checkClasses({ classes, classesKnown: true, path }, dataset.classes);
+  // What was passed over stands in no count.
+  if (!config.skipBadImages) checkCounts(path, history, config, dataset);
   const images = dataset.train.samples.length;
   const batches = batchesIn(images, config);
   if (batch > 0 && batch >= batches) {
     fail(`${path} was saved after ${batch} batches of an epoch, and the ${images} training images fill only ${batches}. Point --data to the data set the network was trained on.`);
   }
+};
+
+const checkCounts = (path: string, history: Checkpoint['position']['history'], config: TrainConfig, { train, val, test }: Dataset): void => {
+  const other = (what: string, before: number, now: number): void => {
+    if (before !== now) fail(`${path}: the run had ${before} ${what}, now there are ${now}; the results would not be those of one data set. Point --data to the data set as it was, or start a new run with another --out (--weights ${path} takes the weights along)`);
+  };
+  const evaluated = history.findLast((record) => record.eval)?.eval;
+  if (evaluated?.split === 'val') other('held-out images', evaluated.images, val?.samples.length ?? 0);
+  if (evaluated?.split === 'test') other('test images', evaluated.images, test.samples.length);
+  const last = history.at(-1);
+  if (last) other('batches of training images an epoch', last.step / last.epoch, batchesIn(train.samples.length, config));
 };
 
 /** What is no longer as if the run had never been interrupted. */
