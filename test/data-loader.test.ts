@@ -100,6 +100,10 @@ t.test('bad pictures: an error at their batch, replaced in training, left out in
     const expected = order.map((i, at) => (good.includes(i) ? i : [...order.slice(at), ...order].find((j) => good.includes(j))));
     t.same(batch.indices, expected, 'the next good picture of the batch takes the place');
   }
+  const shuffled = loaderOf({ samples: split.samples.slice(4, 9) }, pool, { skipBadImages: true, batchSize: 1 });
+  const good = [...shuffled.order(2)].indexOf(4);
+  t.same((await collect(shuffled.epoch(2))).map((b) => [b.number, ...b.ids]), [[good, 'p8']], 'four of five batches are missing, the fifth keeps its number');
+  t.same(await collect(shuffled.epoch(2, good + 1)), [], 'a resumed epoch may have nothing left to deliver');
   const hopeless = { samples: [1, 4].map((i) => split.samples[i]!) };
   t.match(await userMessage(() => collect(loaderOf(hopeless, pool, { skipBadImages: true }).epoch(0))), /not one image of the split/);
 });

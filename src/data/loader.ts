@@ -7,7 +7,7 @@ import { permutation } from './random.js';
 import type { Box, DecodedImage, Sample, Split } from './types.js';
 
 export interface Batch {
-  /** Position within the epoch, 0-based; resume with `epoch(e, number + 1)`. */
+  /** Position within the epoch, 0-based; resume with `epoch(e, number + 1)`. Numbers are left out where no picture was usable. */
   number: number;
   /** Positions in `split.samples`; also the keys of the augmentation draws. */
   indices: number[];
@@ -33,7 +33,8 @@ export interface LoaderOptions {
   /**
    * Passes over unusable pictures instead of failing: while shuffling (training) the next good picture of the
    * same batch takes the place, so batches keep their size; otherwise (evaluation) the picture is left out, so
-   * none counts twice. A batch without any good picture is not delivered.
+   * none counts twice. A batch without any good picture is not delivered, and the others keep their numbers: an
+   * epoch may end with fewer than `batchesPerEpoch`. One that delivers nothing at all fails.
    */
   skipBadImages?: boolean;
   /** Called once for each picture passed over. */
