@@ -4,6 +4,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { deflateSync } from 'node:zlib';
 import { type AugmentOptions, IMAGENET_MEAN, IMAGENET_STD } from '../src/data/augment.js';
+import { openDataset, type Dataset, type DatasetName, type DatasetOptions } from '../src/data/dataset.js';
 import { UserError } from '../src/errors.js';
 import { uniformInt } from '../src/data/random.js';
 
@@ -97,6 +98,12 @@ export async function userMessage(action: () => unknown): Promise<string> {
   }
   throw new Error('expected a UserError, but nothing was thrown');
 }
+
+/** A dataset with seed 1, the message that refuses it, and what its samples say. */
+export const open = (name: DatasetName, dir: string | undefined, more: Partial<DatasetOptions> = {}) => openDataset(name, { dir, seed: 1, ...more });
+export const refusal = (name: DatasetName, dir: string | undefined, more: Partial<DatasetOptions> = {}) => userMessage(() => open(name, dir, more));
+export const labels = (split: Dataset['train']) => split.samples.map((sample) => sample.label);
+export const ids = (split: Dataset['train']) => split.samples.map((sample) => sample.id);
 
 /** The augmentation of the published PyTorch WS-DAN recipe: jitter .126 / 0 / .5, flip ½, resize ratio .875. */
 export function defaultAugment(imageSize: number): AugmentOptions {

@@ -1,4 +1,5 @@
-import { type Dirent, existsSync, readFileSync, readdirSync, statSync } from 'node:fs';
+import { isUtf8 } from 'node:buffer';
+import { existsSync, readFileSync, readdirSync, realpathSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { UserError, fail } from '../errors.js';
 
@@ -46,13 +47,52 @@ export function listFolder(dir: string, remedy: string): string[] {
   }
 }
 
-/** Files in a folder and in all folders below it, with their paths. */
-export function listFilesBelow(dir: string, remedy: string): Dirent[] {
+/** Names of the folders in a folder, as {@link listFolder}; without hidden ones (.name). */
+export function foldersIn(dir: string): string[] {
+  checkNames(dir);
+  return listFolder(dir, 'give access to it or remove it').filter((name) => !name.startsWith('.') && isFolder(join(dir, name)));
+}
+
+/** Paths of the files in a folder and in all below it, in code-unit order; without what is hidden. Links to folders are followed, each folder once. */
+export function listFilesBelow(dir: string, remedy: string): string[] {
+  const seen = new Set<string>();
+  const walk = (folder: string): string[] => {
+    const real = realpathSync(folder);
+    if (seen.has(real)) return [];
+    seen.add(real);
+    checkNames(folder);
+    const entries = readdirSync(folder, { withFileTypes: true }).filter((entry) => !entry.name.startsWith('.'));
+    // Links last, so that what can be found without them is.
+    entries.sort((a, b) => Number(a.isSymbolicLink()) - Number(b.isSymbolicLink()) || byCodeUnit(a.name, b.name));
+    return entries.flatMap((entry) => {
+      const path = join(folder, entry.name);
+      return entry.isDirectory() || (entry.isSymbolicLink() && leadsToFolder(path)) ? walk(path) : [path];
+    });
+  };
   try {
-    return readdirSync(dir, { recursive: true, withFileTypes: true }).filter((entry) => !entry.isDirectory());
+    return walk(dir).sort(byCodeUnit);
   } catch (error) {
+    if (error instanceof UserError) throw error;
     throw new UserError(`${(error as NodeJS.ErrnoException).path ?? dir} ${reasonOf(error)}; ${remedy}`);
   }
+}
+
+/** A link that leads nowhere is told of where it is read. */
+function leadsToFolder(link: string): boolean {
+  try {
+    return statSync(link).isDirectory();
+  } catch {
+    return false;
+  }
+}
+
+/** Refuses names that are no UTF-8: read as text they are other names, of files that do not exist. */
+function checkNames(dir: string): void {
+  if (!listFolder(dir, 'give access to it or remove it').some((name) => name.includes('\ufffd'))) return;
+  const name = readdirSync(dir, { encoding: 'buffer' }).find((bytes) => !isUtf8(bytes));
+  if (!name) return;
+  const shown = Array.from(name, (byte) => (byte < 0x20 || byte > 0x7e ? `\\x${byte.toString(16).padStart(2, '0')}` : String.fromCharCode(byte))).join('');
+  fail(`${dir} holds "${shown}", whose name is not UTF-8; rename it`);
 }
 
 export function isFolder(path: string): boolean {
