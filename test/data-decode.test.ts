@@ -23,7 +23,7 @@ async function distance(name: string, expected: Expected): Promise<number> {
 
 t.test('unusual pictures decode to upright 8-bit RGB, as PIL decodes them', async (t) => {
   const expected = fixtureJson<Record<string, Expected>>('images', 'expected.json');
-  t.equal(Object.keys(expected).length, 11);
+  t.equal(Object.keys(expected).length, 15);
   for (const [name, picture] of Object.entries(expected)) {
     const worst = await distance(name, picture);
     // CMYK goes through another JPEG decoder, which rounds the inverse cosine transform and YCC → RGB otherwise; all else is exact.
@@ -91,6 +91,26 @@ t.test('paths that are no picture: loops, folders, pipes', { skip: process.platf
   t.match(await userMessage(() => decodeFile(join(dir, 'loop.jpg'))), /image .*loop\.jpg is a symbolic link that leads back to itself\./);
   t.match(await userMessage(() => decodeFile(join(dir, 'folder.jpg'))), /image .*folder\.jpg is a folder; name the images in it\./);
   t.match(await userMessage(() => decodeFile(join(dir, 'pipe.jpg'))), /image .*pipe\.jpg is not a file\./, 'reading it would wait for ever');
+});
+
+t.test('TIFF: pixels that are cut off are missed, not painted black', async (t) => {
+  const dir = scratch(t);
+  for (const name of ['cmyk.tif', 'rotated.tif']) {
+    const whole = readFileSync(fixture('images', name));
+    const message = await userMessage(() => decodeFile(write(join(dir, name), whole.subarray(0, whole.length - 200))));
+    t.match(message, /is truncated or damaged \(unexpected end of the file: its pixels reach to byte \d+ of \d+\)/, name);
+  }
+  const inks = Buffer.from(readFileSync(fixture('images', 'cmyk.tif')));
+  const compression = inks.indexOf(Buffer.from('030103000100000001', 'hex'));
+  inks[compression + 8] = 7;
+  t.match(await userMessage(() => decodeFile(write(join(dir, 'jpeg.tif'), inks))), /could not be decoded \(CMYK that is compressed as JPEG within TIFF is not supported/);
+});
+
+t.test('damaged EXIF does not spoil a picture', async (t) => {
+  const jpeg = Buffer.from(readFileSync(fixture('images', 'rotated.jpg')));
+  const exif = jpeg.indexOf('Exif\0\0') + 6;
+  jpeg.fill(0xff, exif + 4, exif + 8);
+  t.match(await decodeFile(write(join(scratch(t), 'odd.jpg'), jpeg)), { width: 24, height: 16, turned: undefined });
 });
 
 /** A TIFF of pages without pixels; each entry is the place of the next page, 0 after the last. */

@@ -1,5 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
@@ -7,9 +8,8 @@ import { DecodeCancelled, DecodePool, findWorkerFile } from '../src/data/decode-
 import type { BadImageError } from '../src/data/decode.js';
 import { ImageCache } from '../src/data/image-cache.js';
 import { Loader, type Batch, type LoaderOptions } from '../src/data/loader.js';
-import type { Sample, Split } from '../src/data/types.js';
-import type { DecodedImage } from '../src/data/types.js';
-import { scratch, userMessage, write, writePng } from './data-helpers.js';
+import type { Box, DecodedImage, Sample, Split } from '../src/data/types.js';
+import { fixture, scratch, userMessage, write, writePng } from './data-helpers.js';
 
 type Scratch = Parameters<typeof scratch>[0];
 
@@ -211,6 +211,34 @@ t.test('shrunk pictures take their boxes with them', async (t) => {
   const loader = loaderOf(split, pool, { shuffle: false });
   const [batch] = await collect(loader.epoch(0));
   t.same([batch!.images[2]!.width, batch!.images[2]!.height, batch!.boxes[2]], [21, 20, { x0: 2, y0: 3, x1: 21, y1: 20 }], '42×40 halved');
+});
+
+t.test('pictures that EXIF turns upright turn their boxes with them', async (t) => {
+  const dir = scratch(t);
+  const jpeg = readFileSync(fixture('images', 'rotated.jpg'));
+  const tag = jpeg.indexOf(Buffer.from('01120003000000010006', 'hex')) + 9;
+  t.ok(tag > 9);
+  // The box is the stored picture's left upper corner, 24×16, which is its darkest.
+  const box = { x0: 0, y0: 0, x1: 6, y1: 2 };
+  const expected: Record<number, Box> = {
+    1: box, 2: { x0: 18, y0: 0, x1: 24, y1: 2 }, 3: { x0: 18, y0: 14, x1: 24, y1: 16 }, 4: { x0: 0, y0: 14, x1: 6, y1: 16 },
+    5: { x0: 0, y0: 0, x1: 2, y1: 6 }, 6: { x0: 14, y0: 0, x1: 16, y1: 6 }, 7: { x0: 14, y0: 18, x1: 16, y1: 24 }, 8: { x0: 0, y0: 18, x1: 2, y1: 24 },
+  };
+  const samples = Object.keys(expected).map((orientation): Sample => {
+    const bytes = Buffer.from(jpeg);
+    bytes[tag] = Number(orientation);
+    return { id: orientation, label: 0, path: write(join(dir, `${orientation}.jpg`), bytes), box };
+  });
+  const load = (options: Parameters<typeof poolFor>[1]) => collect(loaderOf({ samples }, poolFor(t, options), { shuffle: false, batchSize: 8 }).epoch(0));
+  const [batch] = await load({ workers: 1 });
+  batch!.boxes.forEach((found, i) => t.same(found, expected[i + 1], `orientation ${i + 1}`));
+  for (const i of [2, 5]) {
+    const { rgba, width } = batch!.images[i]!;
+    const { x0, y0, x1, y1 } = batch!.boxes[i]!;
+    t.ok(rgba[4 * (y0 * width + x0)]! <= 60 && rgba[4 * ((y1 - 1) * width + x1 - 1)]! <= 60, 'the dark corner lies in it');
+  }
+  const [small] = await load({ workers: 0, maxSide: 8 });
+  t.same(small!.boxes[5], { x0: 7, y0: 0, x1: 8, y1: 3 }, 'turned, then halved');
 });
 
 t.test('impossible settings are refused', async (t) => {

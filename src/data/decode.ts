@@ -1,6 +1,7 @@
 import { readFile, stat } from 'node:fs/promises';
 import { UserError } from '../errors.js';
 import { reasonOf } from './list-file.js';
+import { orientationOf, turnPicture, withoutExif } from './orientation.js';
 import { claimedSizes } from './picture-size.js';
 import { resizePicture } from './resize.js';
 import type { DecodedImage, DecodeLimits } from './types.js';
@@ -21,7 +22,7 @@ export class BadImageError extends UserError {
 
 /**
  * Reads and decodes a picture (JPEG, PNG, GIF, BMP, TIFF; grey, CMYK, palette and 16 bit included) to upright
- * 8-bit RGB. Transparency is dropped, not blended, as PIL's convert('RGB') does; EXIF orientation is applied.
+ * 8-bit RGB. Transparency is dropped, not blended, as PIL's convert('RGB') does; EXIF orientation is applied (of JPEG, PNG and TIFF).
  * Pictures beyond the limits are shrunk.
  * Throws {@link BadImageError}.
  */
@@ -50,14 +51,16 @@ export async function decodeBytes(bytes: Buffer, path: string, limits: DecodeLim
   const whole = data.byteOffset === 0 && data.byteLength === data.buffer.byteLength;
   const rgba = whole ? new Uint8Array(data.buffer as ArrayBuffer) : Uint8Array.from(data);
   for (let i = 3; i < rgba.length; i += 4) rgba[i] = 255;
-  return shrinkImage({ rgba, width, height, shrink: [1, 1] }, limits);
+  return shrinkImage(turnPicture({ rgba, width, height, shrink: [1, 1] }, orientationOf(bytes)), limits);
 }
 
-async function decodeBitmap(bytes: Buffer, path: string): Promise<{ data: Buffer; width: number; height: number }> {
-  if (bytes.length === 0) throw new BadImageError(path, 'is empty (0 bytes)');
-  checkSize(bytes, path);
+/** Pixels as they are stored, not turned. */
+async function decodeBitmap(file: Buffer, path: string): Promise<{ data: Buffer; width: number; height: number }> {
+  if (file.length === 0) throw new BadImageError(path, 'is empty (0 bytes)');
+  checkSize(file, path);
+  const bytes = withoutExif(file);
   // Loaded on first use: runs on the embedded dataset never need it.
-  const { PictureReader } = await import('./jpeg.js');
+  const { PictureReader } = await import('./picture-reader.js');
   try {
     return (await PictureReader.fromBuffer(bytes, { 'image/jpeg': { tolerantDecoding: false, ...JPEG_LIMITS } })).bitmap;
   } catch (error) {
@@ -131,7 +134,7 @@ function averageBlocks(image: DecodedImage, factor: number): DecodedImage {
       for (let c = 0; c < 3; c++) rgba[4 * (y * width + x) + c] = Math.round(blockSum(image, x * factor, y * factor, c, factor) / area);
     }
   }
-  return { rgba, width, height, shrink: [image.shrink[0] * factor, image.shrink[1] * factor] };
+  return { ...image, rgba, width, height, shrink: [image.shrink[0] * factor, image.shrink[1] * factor] };
 }
 
 function blockSum({ rgba, width }: DecodedImage, left: number, top: number, channel: number, side: number): number {

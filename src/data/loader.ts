@@ -2,6 +2,7 @@ import { UserError, fail } from '../errors.js';
 import { BadImageError } from './decode.js';
 import { DecodeCancelled, type DecodePool } from './decode-pool.js';
 import type { ImageCache } from './image-cache.js';
+import { turnBox } from './orientation.js';
 import { sourceName } from './produce-image.js';
 import { permutation } from './random.js';
 import type { Box, DecodedImage, Sample, Split } from './types.js';
@@ -141,7 +142,7 @@ export class Loader {
       indices: chosen.map((slot) => slot.index),
       labels: Int32Array.from(samples, (sample) => sample.label),
       images: chosen.map((slot) => slot.image!),
-      boxes: chosen.map((slot, i) => shrinkBox(slot.image!.box ?? samples[i]!.box, slot.image!)),
+      boxes: chosen.map((slot, i) => boxIn(slot.image!, samples[i]!)),
       ids: samples.map((sample) => sample.id),
     };
   }
@@ -166,8 +167,14 @@ function nextGood(slots: Slot[], at: number): Slot {
   }
 }
 
-function shrinkBox(box: Box | undefined, { shrink: [x, y], width, height }: DecodedImage): Box | undefined {
-  if (!box || (x === 1 && y === 1)) return box;
+/** The true box in pixels of the decoded picture, which may be turned and shrunk. */
+function boxIn(image: DecodedImage, sample: Sample): Box | undefined {
+  const box = image.box ?? (sample.box && image.turned ? turnBox(sample.box, image.turned) : sample.box);
+  return box && shrinkBox(box, image);
+}
+
+function shrinkBox(box: Box, { shrink: [x, y], width, height }: DecodedImage): Box {
+  if (x === 1 && y === 1) return box;
   return {
     x0: Math.min(width, Math.floor(box.x0 / x)),
     y0: Math.min(height, Math.floor(box.y0 / y)),

@@ -1,5 +1,7 @@
 /** What pictures say about their size before they are decoded: a small file may claim more pixels than memory holds. */
 
+import { isTiff, TAG, tiffPages } from './tiff.js';
+
 export interface PictureSize {
   readonly width: number;
   readonly height: number;
@@ -9,7 +11,8 @@ export interface PictureSize {
 export const claimedSizes = (bytes: Buffer): readonly PictureSize[] => {
   const size = (width: number, height: number): PictureSize[] => [{ width, height }];
   const start = bytes.toString('latin1', 0, 4);
-  if (start.startsWith('II') || start.startsWith('MM')) return tiffPages(bytes);
+  // All pages, since all are decoded.
+  if (isTiff(bytes)) return tiffPages(bytes).map((page) => ({ width: page.values(TAG.width)[0] ?? 0, height: page.values(TAG.height)[0] ?? 0 }));
   if (bytes.length < LONGEST_HEAD) return [];
   if (start === '\x89PNG') return size(bytes.readUInt32BE(16), bytes.readUInt32BE(20));
   if (start.startsWith('GIF')) return size(bytes.readUInt16LE(6), bytes.readUInt16LE(8));
@@ -28,37 +31,23 @@ export interface JpegFrame extends PictureSize {
 
 /** Size and number of colours as the frame header tells, or null where none is found. */
 export const jpegFrame = (bytes: Uint8Array): JpegFrame | null => {
-  const word = (at: number): number => bytes[at]! * 256 + bytes[at + 1]!;
-  for (let at = 2; at + 9 < bytes.length && bytes[at] === 0xff;) {
-    const marker = bytes[at + 1]!;
+  for (const { marker, start } of jpegSegments(bytes)) {
     // Start of frame: C0 to CF without the tables C4, C8 and CC.
-    if (marker === 0xc0 || (marker > 0xc0 && marker <= 0xcf && marker % 4 !== 0)) return { height: word(at + 5), width: word(at + 7), components: bytes[at + 9]! };
-    // A fill byte stands alone; segments tell their length.
-    at += marker === 0xff ? 1 : 2 + word(at + 2);
+    const isFrame = marker === 0xc0 || (marker > 0xc0 && marker <= 0xcf && marker % 4 !== 0);
+    if (isFrame && start + 5 < bytes.length) return { height: word(bytes, start + 1), width: word(bytes, start + 3), components: bytes[start + 5]! };
   }
   return null;
 };
 
-const TIFF = { width: 256, height: 257, short: 3, entryBytes: 12 } as const;
+const word = (bytes: Uint8Array, at: number): number => bytes[at]! * 256 + bytes[at + 1]!;
 
-/** All pages, since all are decoded. A page that names an earlier one as the next would keep the decoder going for ever. */
-const tiffPages = (bytes: Buffer): PictureSize[] => {
-  const little = bytes[0] === 'I'.charCodeAt(0);
-  const short = (at: number): number => (at + 2 > bytes.length ? 0 : little ? bytes.readUInt16LE(at) : bytes.readUInt16BE(at));
-  const long = (at: number): number => (at + 4 > bytes.length ? 0 : little ? bytes.readUInt32LE(at) : bytes.readUInt32BE(at));
-  const pages: PictureSize[] = [];
-  const seen = new Set<number>();
-  for (let page = long(4); page !== 0; page = long(page + 2 + short(page) * TIFF.entryBytes)) {
-    if (seen.has(page)) throw new Error('its pages go round in a circle');
-    seen.add(page);
-    const size = { width: 0, height: 0 };
-    for (let entry = 0; entry < short(page); entry++) {
-      const at = page + 2 + entry * TIFF.entryBytes;
-      const value = short(at + 2) === TIFF.short ? short(at + 8) : long(at + 8);
-      if (short(at) === TIFF.width) size.width = value;
-      if (short(at) === TIFF.height) size.height = value;
-    }
-    pages.push(size);
+/** The segments in front of a JPEG's pixels: marker, and where their contents start and end. */
+export function* jpegSegments(bytes: Uint8Array): Generator<{ marker: number; start: number; end: number }> {
+  for (let at = 2; at + 4 <= bytes.length && bytes[at] === 0xff;) {
+    const marker = bytes[at + 1]!;
+    // A fill byte stands alone; segments tell their length.
+    const end = at + (marker === 0xff ? 1 : 2 + word(bytes, at + 2));
+    if (marker !== 0xff) yield { marker, start: at + 4, end };
+    at = end;
   }
-  return pages;
-};
+}

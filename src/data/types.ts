@@ -55,6 +55,8 @@ export interface DecodedImage {
   height: number;
   /** Factors by which the picture was shrunk after decoding, across and down (1 = not). */
   shrink: readonly [x: number, y: number];
+  /** Where EXIF turned it upright: how (2 to 8), and its size as stored, before it was shrunk. */
+  turned?: { readonly orientation: number; readonly width: number; readonly height: number };
   /** The true object box where drawing the picture is what reveals it (embedded dataset). */
   box?: Box;
 }

@@ -1,0 +1,62 @@
+/** Decoders for Jimp that give PIL's pixels: of JPEG, for which both use libjpeg-turbo, and of TIFF. */
+import { decode as decodeTurbo } from '@cwasm/jpeg-turbo';
+import { createJimp } from '@jimp/core';
+import { defaultFormats, defaultPlugins, type Jimp } from 'jimp';
+import { jpegFrame } from './picture-size.js';
+import { checkPixels, TAG, tiffPages } from './tiff.js';
+
+type Bitmap = { data: Buffer; width: number; height: number };
+
+/** null: not for this decoder (CMYK, damaged, or no JPEG at all). */
+const decodeWithTurbo = (bytes: Buffer): Bitmap | null => {
+  const frame = jpegFrame(bytes);
+  if (!frame || (frame.components !== 1 && frame.components !== 3)) return null;
+  try {
+    const { data, width, height } = decodeTurbo(bytes);
+    return { data: Buffer.from(data.buffer, data.byteOffset, data.byteLength), width, height };
+  } catch {
+    return null;
+  }
+};
+
+type Decode = (data: Buffer, options?: { tolerantDecoding?: boolean }) => Bitmap;
+
+const own = (mime: string) => defaultFormats.map((format) => format()).find((format) => format.mime === mime) as unknown as { decode: Decode };
+const [ownJpeg, ownTiff] = [own('image/jpeg'), own('image/tiff')];
+
+/** What libjpeg-turbo refuses goes to Jimp's own decoder, which says what is wrong or, tolerant, makes do with it. */
+const decodeJpeg: Decode = (data, options) => (options?.tolerantDecoding ? null : decodeWithTurbo(data)) ?? ownJpeg.decode(data, options);
+
+/** Values of TAG.colours, and the compressions by which the decoder makes RGB of what it finds. */
+const COLOURS = { rgb: 2, inks: 5 } as const;
+const JPEG_IN_TIFF = [6, 7];
+
+/** Jimp's decoder wants a browser for inks: it is told that they are RGB and opacity, which leaves them as they are. */
+const decodeTiff: Decode = (data) => {
+  const [page] = tiffPages(data);
+  if (page) checkPixels(page, data.length);
+  if (page?.values(TAG.colours)[0] !== COLOURS.inks) return ownTiff.decode(data);
+  if (JPEG_IN_TIFF.includes(page.values(TAG.compression)[0]!)) throw new Error('CMYK that is compressed as JPEG within TIFF is not supported; save it as JPEG or PNG');
+  const copy = Buffer.from(data);
+  tiffPages(copy)[0]!.set(TAG.colours, COLOURS.rgb);
+  const bitmap = ownTiff.decode(copy);
+  mixInks(bitmap.data);
+  return bitmap;
+};
+
+/** Cyan, magenta, yellow and black to red, green, blue and opacity, to the bit as PIL does it. */
+const mixInks = (pixels: Uint8Array): void => {
+  for (let at = 0; at < pixels.length; at += 4) {
+    const white = 255 - pixels[at + 3]!;
+    for (let c = 0; c < 3; c++) pixels[at + c] = white - Math.round((pixels[at + c]! * white) / 255);
+    pixels[at + 3] = 255;
+  }
+};
+
+const formats = defaultFormats.map((format) => () => {
+  const { mime } = format();
+  return { ...format(), ...(mime === 'image/jpeg' ? { decode: decodeJpeg } : mime === 'image/tiff' ? { decode: decodeTiff } : {}) };
+});
+
+/** Jimp, with PIL's pixels for JPEG and TIFF. */
+export const PictureReader = createJimp({ formats: formats as unknown as typeof defaultFormats, plugins: defaultPlugins }) as unknown as typeof Jimp;
