@@ -68,6 +68,10 @@ t.test('FGVC-Aircraft: bad lists', async (t) => {
   t.match(await refusal('aircraft', dir), /images_box\.txt line 1: expected a whole number, got "x"/);
   write(join(dir, 'data', 'images_box.txt'), '0000001 1 2 12 8\n0000004 3 3 2 6\n');
   t.match(await refusal('aircraft', dir), /images_box\.txt line 2: the box from 3, 3 to 2, 6 has no area/);
+  write(join(dir, 'data', 'images_box.txt'), '0000001 0 0 0 0\n');
+  t.match(await refusal('aircraft', dir), /images_box\.txt line 1: the box from 0, 0 to 0, 0 lies outside the picture/);
+  write(join(dir, 'data', 'images_box.txt'), '0000001 1 2 12 8\n0000001 1 2 12 9\n');
+  t.match(await refusal('aircraft', dir), /images_box\.txt line 2: image 0000001 has a box already/);
   rmSync(join(dir, 'data', 'images_box.txt'));
   write(join(dir, 'data', 'variants.txt'), 'F/A-18\nBoeing 737-300\nF/A-18\n');
   t.match(await refusal('aircraft', dir), /variants\.txt line 3: class "F\/A-18" stands in line 1 already/, 'else it would be a class without pictures');
@@ -107,8 +111,10 @@ t.test('CUB-200-2011', async (t) => {
   t.same([ids(set.train), labels(set.train), ids(set.test), labels(set.test)], [['1', '3'], [0, 1], ['2', '4'], [0, 1]]);
   t.same([set.train.samples[0]!.box, set.train.samples[1]!.box], [{ x0: 1, y0: 2, x1: 7, y1: 6 }, undefined]);
   const root = join(dir, 'CUB_200_2011');
-  write(join(root, 'classes.txt'), '1 Albatross one\n2 Albatross two\n');
-  t.same((await open('cub', root)).classes, ['Albatross one', 'Albatross two']);
+  write(join(root, 'classes.txt'), '1 Albatross one\n3 Albatross two\n');
+  t.match(await refusal('cub', root), /classes\.txt numbers 2 classes, but has no class 2; unpack/);
+  write(join(root, 'classes.txt'), '2 Albatross two\n1 Albatross one\n');
+  t.same((await open('cub', root)).classes, ['Albatross one', 'Albatross two'], 'by their numbers, whatever their order');
   write(join(root, 'image_class_labels.txt'), '1 1\n2 1\n3 3\n4 2\n');
   t.match(await refusal('cub', root), /images\.txt line 3: label 2 of image 3 is out of range 0…1/);
   write(join(root, 'image_class_labels.txt'), '1 1\n2 1\n3 2\n');
@@ -120,6 +126,22 @@ t.test('CUB-200-2011', async (t) => {
   write(join(root, 'image_class_labels.txt'), '1 1\n2 1\n3 2\n4 2\n');
   write(join(root, 'train_test_split.txt'), '1 1\n2 0\n3 yes\n4 0\n');
   t.match(await refusal('cub', root), /train_test_split\.txt line 3: expected 1 \(train\) or 0 \(test\) behind the id, got "yes"/);
+});
+
+t.test('CUB-200-2011: one file under two ids', async (t) => {
+  const dir = cub(scratch(t));
+  const again = (label: number, flag: number) => {
+    write(join(dir, 'images.txt'), '1 a/1.png\n2 a/2.png\n3 b/1.png\n4 b/2.png\n5 a/1.png\n');
+    write(join(dir, 'image_class_labels.txt'), `1 1\n2 1\n3 2\n4 2\n5 ${label}\n`);
+    write(join(dir, 'train_test_split.txt'), `1 1\n2 0\n3 1\n4 0\n5 ${flag}\n`);
+  };
+  for (const file of ['a/1', 'a/2', 'b/1', 'b/2']) writePng(join(dir, 'images', `${file}.png`), 1);
+  again(1, 0);
+  t.match(await refusal('cub', dir), /images.a.1\.png is listed in two splits or with two labels \(.*images\.txt line 1 and .*images\.txt line 5\)/, 'trained and tested on');
+  again(2, 1);
+  t.match(await refusal('cub', dir), /in two splits or with two labels/);
+  again(1, 1);
+  t.equal((await open('cub', dir)).train.samples.length, 3, 'to train on one twice is no fault');
 });
 
 t.test('Stanford Cars: both annotation layouts', async (t) => {
@@ -157,6 +179,12 @@ t.test('Stanford Cars: both annotation layouts', async (t) => {
   t.match(await broken('MATLAB 7.3 MAT-file, Platform: GLNXA64'), /MATLAB 7\.3 \(HDF5\)/);
   t.match(await broken('<html>'), /is not a MATLAB v5 file \(6 bytes\)/);
   t.match(await broken(readFileSync(fixture('mat', 'cars_meta.mat'))), /has no struct array "annotations" \(it holds: class_names\)/);
+  const field = matElement(5, Buffer.from(Int32Array.of(16).buffer));
+  const names = ['bbox_x1', 'bbox_y1', 'bbox_x2', 'bbox_y2', 'class', 'test', 'relative_im_path'];
+  const number = (value: number) => matArray(6, '', 1, matElement(9, Buffer.from(Float64Array.of(value).buffer)));
+  const values = [...[22, 2, 3, 14, 2, 0].map(number), matArray(4, '', 1, matElement(16, Buffer.from('car_ims/000001.jpg')))];
+  const inverted = matArray(2, 'annotations', 1, field, matElement(1, Buffer.from(names.map((name) => name.padEnd(16, '\0')).join(''))), ...values);
+  t.match(await broken(matFile(inverted)), /cars_annos\.mat annotation 1: the box from 22, 2 to 3, 14 has no area; unpack/);
   for (const width of [0, -1]) {
     const fieldWidth = matElement(5, Buffer.from(Int32Array.of(width).buffer));
     const annotations = matArray(2, 'annotations', 1, fieldWidth, matElement(1, Buffer.from('fname\0\0\0')));
@@ -199,6 +227,7 @@ t.test('hold-out and limits are stratified, disjoint and repeatable', async (t) 
   const other = await openDataset('synthetic', { seed: 5, valFraction: 0.25, synthetic });
   t.notSame(ids(other.val!), ids(set.val!));
   t.same((await openDataset('synthetic', { seed: 4, limitTrain: 10, synthetic })).train.samples.length, 10);
+  t.match((await openDataset('synthetic', { seed: 4, limitTrain: 6, synthetic })).notes, [/^2 of 8 classes have no training image: /], 'of the subset');
   t.match(await userMessage(() => openDataset('synthetic', { seed: 4, valFraction: 1 })), /validation fraction must lie in \[0, 1\)/);
   t.match(await userMessage(() => openDataset('synthetic', { seed: 4, limitTest: 0 })), /limitTest must be a whole number, 1 or more/);
   t.match(await userMessage(() => openDataset('synthetic', { seed: -1 })), /seed must be a whole number/);

@@ -54,13 +54,15 @@ export async function openDataset(name: DatasetName, options: DatasetOptions): P
   checkListing(listing);
   const missing = dropMissing(listing, options.skipBadImages ?? false);
   checkSplits(listing);
-  const notes = [...(listing.notes ?? []), ...untrainedClasses(listing)];
+  const notes = [...(listing.notes ?? [])];
   if (missing.length > 0) notes.push(`${missing.length} listed images are not on disk and were left out: ${firstFew(missing)}`);
-  const { train, val } = holdOutVal(listing, options);
+  const { train: all, val } = holdOutVal(listing, options);
+  const train = balancedSubset(all, options.limitTrain, options.seed);
+  notes.push(...untrainedClasses(listing.classes, train));
   return {
     name: listing.name,
     classes: listing.classes,
-    train: toSplit(balancedSubset(train, options.limitTrain, options.seed)),
+    train: toSplit(train),
     val: val && toSplit(val),
     test: toSplit(balancedSubset(listing.test, options.limitTest, options.seed)),
     notes,
@@ -124,10 +126,10 @@ function holdOutVal(listing: Listing, { valFraction = 0, seed }: DatasetOptions)
   return { train: kept, val: held };
 }
 
-function untrainedClasses(listing: Listing): string[] {
-  const trained = new Set(listing.train.map((entry) => entry.label));
-  const without = listing.classes.filter((_, label) => !trained.has(label));
-  return without.length === 0 ? [] : [`${without.length} of ${listing.classes.length} classes have no training image: ${firstFew(without)}`];
+function untrainedClasses(classes: string[], train: Entry[]): string[] {
+  const trained = new Set(train.map((entry) => entry.label));
+  const without = classes.filter((_, label) => !trained.has(label));
+  return without.length === 0 ? [] : [`${without.length} of ${classes.length} classes have no training image: ${firstFew(without)}`];
 }
 
 /** Drops what only the checks needed. */

@@ -3,7 +3,7 @@ import { basename, dirname, join } from 'node:path';
 import { fail } from '../errors.js';
 import { byCodeUnit, listFolder } from './list-file.js';
 import { hashText, permutation } from './random.js';
-import type { Sample } from './types.js';
+import type { Box, Sample } from './types.js';
 
 /** A sample as a layout reader found it; `where` names file and line for error messages. */
 export interface Entry extends Sample {
@@ -26,17 +26,22 @@ export interface Listing {
 const HOLD_OUT = 101;
 const SUBSET = 102;
 
-/** Checks labels, duplicates and class counts. Errors name file and line. */
+/** Checks labels, duplicates (by id, and by file across splits or labels) and class counts. Errors name file and line. */
 export function checkListing(listing: Listing): void {
   const count = listing.classes.length;
   if (count < 2) {
     fail(`${listing.name} has ${count === 1 ? `one class only ("${listing.classes[0]}")` : 'no classes'}; a classifier needs at least two`);
   }
-  const seen = new Map<string, string>();
-  for (const entry of [...listing.train, ...(listing.val ?? []), ...listing.test]) {
-    const before = seen.get(entry.id);
+  const [ids, files] = [new Map<string, string>(), new Map<string, { entry: Entry; split: Entry[] }>()];
+  for (const { entry, split } of [listing.train, listing.val ?? [], listing.test].flatMap((list) => list.map((entry) => ({ entry, split: list })))) {
+    const before = ids.get(entry.id);
     if (before) fail(`image ${entry.id} is listed twice (${before} and ${entry.where}); remove one of the two lines`);
-    seen.set(entry.id, entry.where);
+    ids.set(entry.id, entry.where);
+    const same = entry.path === undefined ? undefined : files.get(entry.path);
+    if (same && (same.split !== split || same.entry.label !== entry.label)) {
+      fail(`${entry.path} is listed in two splits or with two labels (${same.entry.where} and ${entry.where}); remove one of the two lines`);
+    }
+    if (entry.path !== undefined) files.set(entry.path, { entry, split });
     if (!Number.isInteger(entry.label) || entry.label < 0 || entry.label >= count) {
       fail(`${entry.where}: label ${entry.label} of image ${entry.id} is out of range 0…${count - 1} (0-based); the lists do not fit together, unpack the dataset again`);
     }
@@ -116,6 +121,14 @@ export function firstFew(names: string[], count = 3): string {
 /** Path of an image below a root, from the "/"-separated form the list files use. */
 export function imagePath(root: string, relative: string): string {
   return join(root, ...relative.split('/'));
+}
+
+/** The box between two corners (x, y, x, y) as list files have them: 1-based and inclusive. */
+export function boxBetween(corners: number[], where: string, remedy: string): Box {
+  const [x0, y0, x1, y1] = corners as [number, number, number, number];
+  if (!(x1 >= x0 && y1 >= y0)) fail(`${where}: the box from ${x0}, ${y0} to ${x1}, ${y1} has no area; ${remedy}`);
+  if (x1 < 1 || y1 < 1) fail(`${where}: the box from ${x0}, ${y0} to ${x1}, ${y1} lies outside the picture (pixels count from 1); ${remedy}`);
+  return { x0: x0 - 1, y0: y0 - 1, x1, y1 };
 }
 
 // No set here has anywhere near as many; a label above it is damage, not a class.

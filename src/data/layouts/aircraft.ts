@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { fail } from '../../errors.js';
 import { findRoot, parseInteger, readLines } from '../list-file.js';
-import type { Entry, Listing } from '../split.js';
+import { boxBetween, type Entry, type Listing } from '../split.js';
 import type { Box } from '../types.js';
 
 /** What counts as a class: 100 variants, 70 families or 41 (30 in later releases) manufacturers. */
@@ -51,16 +51,14 @@ function readList(root: string, file: string, classFile: string, classes: string
   });
 }
 
-/** `images_box.txt` is optional; its corners are 1-based and inclusive. */
+/** `images_box.txt` is optional. */
 function readBoxes(path: string): Map<string, Box> {
-  if (!existsSync(path)) return new Map();
-  return new Map(
-    readLines(path, REMEDY).map(({ text, number }) => {
-      const [id, ...corners] = text.split(/\s+/) as [string, ...string[]];
-      const where = `${path} line ${number}`;
-      const [x0, y0, x1, y1] = [0, 1, 2, 3].map((i) => parseInteger(corners[i], where)) as [number, number, number, number];
-      if (x1 < x0 || y1 < y0) fail(`${where}: the box from ${x0}, ${y0} to ${x1}, ${y1} has no area; ${REMEDY}`);
-      return [id, { x0: x0 - 1, y0: y0 - 1, x1, y1 }];
-    }),
-  );
+  const boxes = new Map<string, Box>();
+  for (const { text, number } of existsSync(path) ? readLines(path, REMEDY) : []) {
+    const [id, ...corners] = text.split(/\s+/) as [string, ...string[]];
+    const where = `${path} line ${number}`;
+    if (boxes.has(id)) fail(`${where}: image ${id} has a box already; remove one of the two lines`);
+    boxes.set(id, boxBetween([0, 1, 2, 3].map((i) => parseInteger(corners[i], where)), where, REMEDY));
+  }
+  return boxes;
 }

@@ -3,7 +3,7 @@ import { basename, join } from 'node:path';
 import { fail } from '../../errors.js';
 import { findRoot, readBytes } from '../list-file.js';
 import { matNumber, matRecords, matText, matTexts, parseMat, type MatValue } from '../mat-file.js';
-import { imagePath, namesByLabel, type Entry, type Listing } from '../split.js';
+import { boxBetween, imagePath, namesByLabel, type Entry, type Listing } from '../split.js';
 import type { Box } from '../types.js';
 
 const TRAIN = 'cars_train_annos.mat';
@@ -14,7 +14,7 @@ const REMEDY = 'unpack the Stanford Cars archives into one folder and point --da
 /**
  * Stanford Cars in either of its layouts: cars_annos.mat + car_ims/ (one list with a test flag), or
  * devkit/cars_train_annos.mat + cars_test_annos_withlabels.mat + cars_train/ + cars_test/.
- * Classes are 1-based in the files; box corners are 1-based and inclusive.
+ * Classes are 1-based in the files.
  */
 export function readCars(dir: string | undefined): Listing {
   const root = findRoot(dir, ['stanford_cars', 'car_data'], [MERGED, 'devkit', TRAIN], 'Stanford Cars');
@@ -51,17 +51,15 @@ function readAnnotations(path: string, root: string, folder: string): Entry[] {
 }
 
 function entryOf(record: Record<string, MatValue>, id: string, path: string, where: string): Entry {
-  return { id, label: matNumber(record.class, `${where}, class`) - 1, path, box: boxOf(record), where };
+  return { id, label: matNumber(record.class, `${where}, class`) - 1, path, box: boxOf(record, where), where };
 }
 
-function boxOf(record: Record<string, MatValue>): Box | undefined {
+function boxOf(record: Record<string, MatValue>, where: string): Box | undefined {
   const corners = ['bbox_x1', 'bbox_y1', 'bbox_x2', 'bbox_y2'].map((field) => {
     const value = record[field];
-    return value?.kind === 'number' && value.data.length === 1 ? value.data[0] : NaN;
+    return value?.kind === 'number' && value.data.length === 1 ? value.data[0]! : NaN;
   });
-  if (corners.some(Number.isNaN)) return undefined;
-  const [x0, y0, x1, y1] = corners as [number, number, number, number];
-  return { x0: x0 - 1, y0: y0 - 1, x1, y1 };
+  return corners.some(Number.isNaN) ? undefined : boxBetween(corners, where, REMEDY);
 }
 
 function locate(root: string, file: string, hint: string): string {

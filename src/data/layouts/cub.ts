@@ -9,7 +9,7 @@ const REMEDY = 'unpack the whole CUB_200_2011 archive and point --data at its fo
 
 /**
  * CUB-200-2011: "id path", "id class" (1-based) and "id flag" (1 = train) in three files, joined on the id.
- * Class names come from classes.txt, or from the image folders where that file is missing.
+ * Class names come from classes.txt by their number, or from the image folders where that file is missing.
  */
 export function readCub(dir: string | undefined): Listing {
   const root = findRoot(dir, ['CUB_200_2011'], ['train_test_split.txt', 'image_class_labels.txt'], 'CUB-200-2011');
@@ -53,8 +53,9 @@ function lookUp(pairs: Map<string, Pair>, key: string, where: string, file: stri
 }
 
 function readClasses(path: string, entries: Entry[]): string[] {
-  if (existsSync(path)) return [...readPairs(path).values()].map((pair) => pair.value);
-  return namesByLabel(entries, (entry) => basename(dirname(entry.path!)));
+  if (!existsSync(path)) return namesByLabel(entries, (entry) => basename(dirname(entry.path!)));
+  const pairs = readPairs(path);
+  return Array.from({ length: pairs.size }, (_, i) => pairs.get(String(i + 1))?.value ?? fail(`${path} numbers ${pairs.size} classes, but has no class ${i + 1}; ${REMEDY}`));
 }
 
 /** Lines are "id x y width height", in pixels, as decimal numbers. */
