@@ -1,0 +1,49 @@
+/** Pictures listed in a table. */
+import { join } from 'node:path';
+import t from 'tap';
+import { ids, labels, open, refusal, scratch, write, writePng } from './data-helpers.js';
+
+const pictures = (dir: string, ...names: string[]): void => names.forEach((name, i) => { writePng(join(dir, name), i); });
+
+t.test('columns by their names, paths beside the table, parts and boxes', async (t) => {
+  const dir = scratch(t);
+  pictures(dir, 'a 1.png', 'deep/b.png', 'c.png', 'd.png', 'e.png');
+  const table = write(join(dir, 'labels.csv'), 'path;label;split\na 1.png;wren;train\nc.png;wren\n');
+  t.match(await refusal('csv', table), /labels\.csv is no table: Invalid Record Length: columns length is 3, got 2 on line 3/, 'a line with a cell too few');
+  write(table, '\ufeffFilename;Split;Species;xmin;ymin;xmax;ymax\r\na 1.png;Train;wren;1;2;5;7.5\r\ndeep/b.png;train;"crow; hooded";;;;\r\n\r\n' +
+    `${join(dir, 'c.png')};TEST;wren;0;0;3;3\r\nd.png;val;"crow; hooded";;;;\r\ne.png;test;wren;;;;\r\n`);
+  const set = await open('csv', table);
+  t.same(set.classes, ['crow; hooded', 'wren']);
+  t.same([ids(set.train), labels(set.train), labels(set.val!), labels(set.test)], [['a 1.png', 'deep/b.png'], [1, 0], [0], [1, 1]]);
+  t.same([set.train.samples[0]!.path, set.train.samples[0]!.box, set.train.samples[1]!.box], [join(dir, 'a 1.png'), { x0: 1, y0: 2, x1: 5, y1: 7.5 }, undefined]);
+  t.equal(set.test.samples[0]!.path, join(dir, 'c.png'), 'an absolute path');
+});
+
+t.test('without a column for parts a fifth is set aside, and said so', async (t) => {
+  const dir = scratch(t);
+  const names = Array.from({ length: 20 }, (_, i) => `${i}.png`);
+  pictures(dir, ...names);
+  const table = write(join(dir, 't.tsv'), `path\tlabel\n${names.map((name, i) => `${name}\t${i % 2 ? 'b' : 'a'}`).join('\n')}\n`);
+  const set = await open('csv', table);
+  t.same([set.train.samples.length, labels(set.test).sort()], [16, [0, 0, 1, 1]]);
+  t.match(set.notes.join(), /t\.tsv has no column "split": 4 of 20 pictures were set aside for testing \(seed \d+\)/);
+});
+
+t.test('tables that say too little, or nonsense', async (t) => {
+  const dir = scratch(t);
+  pictures(dir, 'a.png', 'b.png', 'c.png');
+  const said = async (content: string, message: RegExp): Promise<void> => { t.match(await refusal('csv', write(join(dir, 'x.csv'), content)), message); };
+  await said('', /x\.csv lists no pictures; its first line names the columns/);
+  await said('path,label\n', /x\.csv lists no pictures/);
+  await said('a.png,wren\nb.png,crow\n', /x\.csv: the first line must name the columns, "path" and "label" at least, as in path,label,split; it names a\.png, wren/);
+  await said('path,label,split\na.png,wren,train\nb.png,crow,both\n', /x\.csv:3: split is "both"; use train, val or test/);
+  await said('path,label,split\na.png,,train\n', /x\.csv:2: label is missing/);
+  await said('path,label,x0,y0\na.png,wren,1,2\n', /a box needs four columns, x0, y0, x1 and y1; there are only x0, y0/);
+  await said('path,label,x0,y0,x1,y1\na.png,wren,5,2,3,4\n', /x\.csv:2: x0, y0, x1, y1 must be pixels of a box with x0 < x1 and y0 < y1; found 5, 2, 3, 4/);
+  await said('path,label,x0,y0,x1,y1\na.png,wren,5,,9,4\n', /found 5, nothing, 9, 4/);
+  await said('path,label\n"a.png,wren\n', /x\.csv is no table: Quote Not Closed/);
+  await said('path,label,split\na.png,wren,train\nb.png,crow,train\na.png,crow,test\n', /image a\.png is listed twice \(.*x\.csv:2 and .*x\.csv:4\)/);
+  await said('path,label,split\na.png,wren,train\nnone.png,crow,train\nc.png,crow,test\n', /none\.png/);
+  t.match(await refusal('csv', dir), /is a folder; pass the table in it, such as --data .*labels\.csv/);
+  t.match(await refusal('csv', join(dir, 'no.csv')), /no\.csv does not exist|no\.csv.*no such file|no\.csv/);
+});
