@@ -3,7 +3,7 @@ import t from 'tap';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { backward, retainGrad } from '../src/autograd/backward.js';
 import { enableGrad, isGradEnabled, noGrad } from '../src/autograd/tape.js';
-import { add, affine, div, exp, mul, ones, relu, reshape, sigmoid, slice, sub, sum } from '../src/ops/index.js';
+import { add, affine, autocast, div, exp, isAutocastEnabled, mul, ones, relu, reshape, sigmoid, slice, sub, sum } from '../src/ops/index.js';
 import { tensor } from '../src/tensor/create.js';
 import { keep, scope } from '../src/tensor/scope.js';
 import type { Tensor } from '../src/tensor/tensor.js';
@@ -176,6 +176,28 @@ t.test('noGrad and enableGrad, also async', (t) => scope(async () => {
   t.equal(isGradEnabled(), true, 'recording goes on after errors');
   backward(late[1]!);
   t.same(await gradOf(x), [4]);
+}));
+
+t.test('extents that overlap leave nothing behind', (t) => scope(async () => {
+  let endFirst = (): void => {};
+  const first = noGrad(() => new Promise<void>((resolve) => { endFirst = resolve; }));
+  const second = noGrad(() => sleep(5));
+  const third = enableGrad(() => sleep(1));
+  t.equal(isGradEnabled(), true, 'the one begun last decides');
+  await third;
+  t.equal(isGradEnabled(), false);
+  endFirst();
+  await first;
+  t.equal(isGradEnabled(), false, 'until it has ended');
+  await second;
+  t.equal(isGradEnabled(), true);
+  t.equal(isAutocastEnabled(), false);
+  await Promise.all([autocast(() => sleep(1)), autocast(() => sleep(3), { enabled: true })]);
+  const slow = autocast(() => sleep(1));
+  const inner = autocast(() => sleep(4), { enabled: false });
+  await slow;
+  await inner;
+  t.equal(isAutocastEnabled(), false);
 }));
 
 t.test('errors say what to do', (t) => scope(async () => {

@@ -2,14 +2,14 @@ import { fail } from '../errors.js';
 import { convert } from '../ops/convert.js';
 import { type Call, installTape, type Op } from '../ops/op.js';
 import { modulePath } from '../tensor/context.js';
-import { leaving } from '../tensor/extent.js';
+import { Extents } from '../tensor/extent.js';
 import { type Scoped, trackOutermost, untrack } from '../tensor/scope.js';
 import { formatShape, type Shape } from '../tensor/shape.js';
 import { type DType, type GradientNode, isFloat, type Tensor } from '../tensor/tensor.js';
 
 let nextOrder = 0;
 /** `notice`: nothing is recorded, but whether there would have been anything to record is. */
-let mode: 'record' | 'notice' | 'off' = 'record';
+const mode = new Extents<'record' | 'notice' | 'off'>('record');
 let noticed = false;
 let recomputations = 0;
 
@@ -102,8 +102,8 @@ export const recordCall = (record: Recorded, call: Call<unknown>, output: Tensor
 
 installTape({
   record(op, call, output, saved) {
-    if (mode === 'off' || op.backward === null || !isFloat(output.dtype) || !call.operands.some((t) => t.requiresGrad)) return false;
-    if (mode === 'notice') {
+    if (mode.current === 'off' || op.backward === null || !isFloat(output.dtype) || !call.operands.some((t) => t.requiresGrad)) return false;
+    if (mode.current === 'notice') {
       noticed = true;
       refuseCaptured(op.name, call.operands.find((t) => t.gradNode));
       return false;
@@ -119,10 +119,10 @@ const refuseCaptured = (op: string, captured: Tensor | undefined): void => {
 };
 
 /** Whether gradients are wanted of what is computed now, be it recorded at once or when backward computes it again. */
-export const isGradEnabled = (): boolean => mode !== 'off';
+export const isGradEnabled = (): boolean => mode.current !== 'off';
 
 /** Whether ops are being recorded. */
-export const isRecording = (): boolean => mode === 'record';
+export const isRecording = (): boolean => mode.current === 'record';
 
 /** Whether backward is running a checkpointed function again: what must happen once per step has happened already. */
 export const isRecomputing = (): boolean => recomputations > 0;
@@ -142,20 +142,17 @@ export const noticingGradients = <T>(fn: () => T): { result: T; wanted: boolean 
   const before = noticed;
   noticed = false;
   try {
-    return { result: withMode('notice', fn), wanted: noticed };
+    return { result: mode.within('notice', fn), wanted: noticed };
   } finally {
     noticed = before;
   }
 };
 
-/** Runs `fn` (also an async one) without recording: no graph, no memory kept for backward. */
-export const noGrad = <T>(fn: () => T): T => withMode('off', fn);
+/**
+ * Runs `fn` (also an async one) without recording: no graph, no memory kept for backward. Of async ones that overlap the one begun last decides for
+ * all; when all have ended, it is as it was before.
+ */
+export const noGrad = <T>(fn: () => T): T => mode.within('off', fn);
 
 /** Runs `fn` with recording on, inside a `noGrad`. */
-export const enableGrad = <T>(fn: () => T): T => withMode('record', fn);
-
-const withMode = <T>(wanted: typeof mode, fn: () => T): T => {
-  const before = mode;
-  mode = wanted;
-  return leaving(fn, () => { mode = before; });
-};
+export const enableGrad = <T>(fn: () => T): T => mode.within('record', fn);

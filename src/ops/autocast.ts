@@ -1,5 +1,5 @@
 /** Which precision an op computes in: PyTorch's `autocast`, decided where ops are run. */
-import { leaving } from '../tensor/extent.js';
+import { Extents } from '../tensor/extent.js';
 import { keep } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { convert } from './convert.js';
@@ -20,7 +20,7 @@ export interface AutocastRegion {
   entered: number;
 }
 
-let region: AutocastRegion = { enabled: false, weights: new Map(), entered: 1 };
+const regions = new Extents<AutocastRegion>({ enabled: false, weights: new Map(), entered: 1 });
 
 const forget = ({ weights }: AutocastRegion): void => {
   for (const half of weights.values()) half.release();
@@ -28,15 +28,12 @@ const forget = ({ weights }: AutocastRegion): void => {
 };
 
 /** The region that holds now, for work that is repeated later. */
-export const currentAutocast = (): AutocastRegion => region;
+export const currentAutocast = (): AutocastRegion => regions.current;
 
 /** Runs `fn` under the rules of a region, be it still open or not. */
 export const inAutocast = <T>(entered: AutocastRegion, fn: () => T): T => {
-  const before = region;
-  region = entered;
   entered.entered++;
-  return leaving(fn, () => {
-    region = before;
+  return regions.within(entered, fn, () => {
     if (--entered.entered === 0) forget(entered);
   });
 };
@@ -46,31 +43,32 @@ export const inAutocast = <T>(entered: AutocastRegion, fn: () => T): T => {
  * give float16; pooling, batch norm, ReLU and other element-wise ops follow their inputs, with float32 statistics and parameters; losses,
  * softmax, attention pooling and normalisation to unit length are computed from float32. Gradients have the type of what they belong to,
  * so those of float32 weights are never rounded to float16. Backward is not affected by the region it is called in.
- * A weight is converted once per region.
+ * A weight is converted once per region. Of async regions that overlap the one begun last decides for all until it ends.
  *
  * @param options.enabled false: a part of the region that computes as if there was none
  * @throws UserError when the adapter has no float16
  */
 export const autocast = <T>(fn: () => T, { enabled = true }: { readonly enabled?: boolean } = {}): T =>
-  (enabled === region.enabled ? fn() : inAutocast({ enabled, weights: new Map(), entered: 0 }, fn));
+  (enabled === regions.current.enabled ? fn() : inAutocast({ enabled, weights: new Map(), entered: 0 }, fn));
 
 /** Whether ops run here compute in mixed precision (PyTorch's `is_autocast_enabled`): true within {@link autocast}, unless an inner call switched it off. */
-export const isAutocastEnabled = (): boolean => region.enabled;
+export const isAutocastEnabled = (): boolean => regions.current.enabled;
 
 /** Weights have changed: their float16 copies are out of date. */
-export const clearAutocastCache = (): void => forget(region);
+export const clearAutocastCache = (): void => forget(regions.current);
 
 const halfOf = (x: Tensor): Tensor => {
   if (!x.requiresGrad || x.gradNode) return convert(x, 'float16');
-  let half = region.weights.get(x);
-  if (!half) region.weights.set(x, (half = keep(convert(x, 'float16'))));
+  const { weights } = regions.current;
+  let half = weights.get(x);
+  if (!half) weights.set(x, (half = keep(convert(x, 'float16'))));
   return half.alias();
 };
 
 /** The operands in the precision of the op; where they are not those given, the caller releases them. */
 export const inPrecision = (precision: Precision, inputs: readonly Tensor[]): readonly Tensor[] => {
   if (precision === 'float32') return inputs.some(isHalf) ? inputs.map((x) => (isHalf(x) ? convert(x, 'float32') : x)) : inputs;
-  if (precision === 'half' && region.enabled) return inputs.map((x, i) => (i < 2 && x.dtype === 'float32' ? halfOf(x) : x));
+  if (precision === 'half' && regions.current.enabled) return inputs.map((x, i) => (i < 2 && x.dtype === 'float32' ? halfOf(x) : x));
   return inputs;
 };
 
