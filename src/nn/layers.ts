@@ -4,10 +4,11 @@ import { fail } from '../errors.js';
 import { add, avgPool2d, batchNorm2d, conv2d, convBatchNorm2d, dropout, type FrozenNorm, globalAvgPool2d, linear, maxPool2d, relu } from '../ops/index.js';
 import { checkIntegers } from '../ops/arguments.js';
 import { type Pair, pair } from '../ops/conv-shape.js';
+import { endsHere } from '../tensor/scope.js';
 import { checkList } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
 import { constant, defaultUniform } from './init.js';
-import { type AnyModule, buffer, isObserved, Module, type Named, parameter } from './module.js';
+import { type AnyModule, buffer, computesAs, isObserved, Module, type Named, parameter } from './module.js';
 
 /** What a layer may compute on the way, instead of in a pass of its own: a sum with something, then a ReLU. */
 export interface Behind {
@@ -110,17 +111,19 @@ export const freezeBatchNorm = (module: AnyModule, frozen = true): void => {
 
 /**
  * A convolution and the batch norm behind it, then a sum with a residual and a ReLU (default: the norm's own). In evaluation this
- * is one kernel; while somebody looks at the single modules, each is computed by itself.
+ * is one kernel; while somebody looks at the single modules, or where one computes something of its own, each is computed by itself.
  */
 export const convNorm = (conv: Conv2d, norm: BatchNorm2d, x: Tensor, behind: Behind = {}): Tensor => {
   const { residual = null, activation = norm.activation } = behind;
-  if (isObserved() && norm.activation === 'none') {
+  const ownNorm = !computesAs(norm, BatchNorm2d);
+  if (ownNorm || (isObserved() && norm.activation === 'none')) {
     const y = norm.call(conv.call(x));
     const sum = residual ? add(y, residual) : y;
-    return activation === 'relu' ? relu(sum) : sum;
+    // A norm's own activation is part of what it computes.
+    return (ownNorm ? behind.activation : activation) === 'relu' ? relu(sum) : sum;
   }
   const { groups = 1, ...options } = conv.options;
-  if (norm.training || groups > 1 || isGradEnabled() || isObserved()) return norm.call(conv.call(x), { residual, activation });
+  if (!computesAs(conv, Conv2d) || norm.training || groups > 1 || isGradEnabled() || isObserved()) return norm.call(conv.call(x), { residual, activation });
   return convBatchNorm2d(x, conv.weight, conv.bias, norm.frozen, { ...options, residual, activation });
 };
 
@@ -177,25 +180,56 @@ export class Dropout extends Module {
 /** Computes the layer at `i`, together with the one behind it where one kernel does both. */
 const stepOf = (layers: readonly Named<AnyModule>[], i: number, x: Tensor): { readonly next: Tensor; readonly taken: number } => {
   const [layer, behind] = [layers[i]![1], layers[i + 1]?.[1]];
-  if (layer instanceof Conv2d && behind instanceof BatchNorm2d) return { next: convNorm(layer, behind, x), taken: 2 };
-  if (layer instanceof Conv2d && behind instanceof ReLU && !isObserved()) return { next: layer.call(x, { activation: 'relu' }), taken: 2 };
+  if (computesAs(layer, Conv2d)) {
+    if (computesAs(behind, BatchNorm2d)) return { next: convNorm(layer, behind, x), taken: 2 };
+    if (computesAs(behind, ReLU) && !isObserved()) return { next: layer.call(x, { activation: 'relu' }), taken: 2 };
+  }
   return { next: layer.call(x) as Tensor, taken: 1 };
 };
 
-/** Layers one after the other. */
-const chain = (layers: readonly Named<AnyModule>[], x: Tensor): Tensor => {
+/**
+ * Releases what went from layers to others: the tape has handles of its own on what it needs; without it, a layer's input would stay until the last
+ * layer is done. What was made elsewhere, is kept, or stands in one of the layers' properties is left alone.
+ */
+const letGo = (value: Tensor, layers: readonly Named<AnyModule>[]): void => {
+  if (endsHere(value) && !layers.some(([, layer]) => Object.values(layer).includes(value))) value.release();
+};
+
+/** Computes one piece of a chain after the other. @param step computes the piece at `i` and tells how many it took */
+const along = (pieces: number, x: Tensor, layersOf: (from: number, to: number) => readonly Named<AnyModule>[], step: (i: number, value: Tensor) => { readonly next: Tensor; readonly taken: number }): Tensor => {
   let value = x;
-  for (let i = 0; i < layers.length;) {
-    const { next, taken } = stepOf(layers, i, value);
-    i += taken;
-    // The tape has handles of its own on what it needs; without it, a layer's input would stay until the last layer is done.
-    if (value !== x && value !== next) value.release();
+  for (let i = 0, before = 0; i < pieces;) {
+    const { next, taken } = step(i, value);
+    if (value !== x && value !== next) letGo(value, layersOf(before, i + taken));
     value = next;
+    before = i;
+    i += taken;
   }
   return value;
 };
 
-/** Children one after the other, named by their positions or as given. */
+/** Layers one after the other. */
+const chain = (layers: readonly Named<AnyModule>[], x: Tensor): Tensor =>
+  along(layers.length, x, (from, to) => layers.slice(from, to), (i, value) => stepOf(layers, i, value));
+
+/** The layers with their names, checked. */
+const namedLayers = (layers: readonly (AnyModule | Named<AnyModule>)[]): Named<AnyModule>[] => {
+  checkList('Sequential', 'the layers', layers);
+  const named = layers.map((layer, i): Named<AnyModule> => (layer instanceof Module ? [String(i), layer] : layer));
+  const seen = new Set<string>();
+  named.forEach((entry: readonly unknown[] | null | undefined, i) => {
+    const [name, layer] = Array.isArray(entry) ? entry : [];
+    if (typeof name !== 'string' || !(layer instanceof Module)) fail(`Sequential: layer ${i} must be a module, or a name and a module as in ["head", new Linear(…)]`);
+    if (seen.has(name)) fail(`Sequential: two layers have the name "${name}"; a layer without a name is called by its position, and each needs one of its own`);
+    seen.add(name);
+  });
+  return named;
+};
+
+/**
+ * Children one after the other, named by their positions or as given. What one passes to the next is released on the way: a layer that looks at its input or
+ * output later has it in a property of its own, or marks it with `keep`.
+ */
 export class Sequential extends Module {
   private readonly layers: readonly Named<AnyModule>[];
   /** Keeps only what enters each segment; backward computes the rest again (see `checkpoint`). */
@@ -204,23 +238,21 @@ export class Sequential extends Module {
   /** @param endsSegment which layers are the last of a segment; default: each is a segment of its own */
   constructor(layers: readonly (AnyModule | Named<AnyModule>)[], private readonly endsSegment: (name: string, layer: AnyModule) => boolean = () => true) {
     super();
-    checkList('Sequential', 'the layers', layers);
-    this.layers = layers.map((layer, i) => (layer instanceof Module ? [String(i), layer] : layer));
+    this.layers = namedLayers(layers);
   }
 
+  /** The layers, and modules that a derived class has as properties. */
   override namedChildren(): Named<AnyModule>[] {
-    return [...this.layers];
+    const others = super.namedChildren();
+    const twice = others.find(([name, module]) => this.layers.some(([other, layer]) => name === other && module !== layer));
+    if (twice) fail(`Sequential: the property "${twice[0]}" has the name of a layer; call it something else`);
+    return [...this.layers, ...others.filter(([name]) => !this.layers.some(([other]) => name === other))];
   }
 
   protected override forward(x: Tensor): Tensor {
     if (!this.checkpointing || !isGradEnabled()) return chain(this.layers, x);
-    let value = x;
-    for (const segment of this.segments()) {
-      const next = checkpoint((start) => chain(segment, start), value);
-      if (value !== x && value !== next) value.release();
-      value = next;
-    }
-    return value;
+    const segments = this.segments();
+    return along(segments.length, x, (from, to) => segments.slice(from, to).flat(), (i, value) => ({ next: checkpoint((start) => chain(segments[i]!, start), value), taken: 1 }));
   }
 
   private segments(): Named<AnyModule>[][] {

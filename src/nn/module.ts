@@ -83,14 +83,14 @@ export abstract class Module<Inputs extends readonly unknown[] = [Tensor], Outpu
     return Object.entries(this).filter((entry): entry is [string, AnyModule] => entry[1] instanceof Module);
   }
 
-  /** All parameters with dotted names: own ones first, then the children's. */
+  /** All parameters with dotted names: own ones first, then the children's. One that stands in several places has its first name alone. */
   namedParameters(): Named<Tensor>[] {
-    return this.collect('').filter(([, tensor]) => parameters.has(tensor));
+    return firstNames(this.collect('')).filter(([, tensor]) => parameters.has(tensor));
   }
 
-  /** All tensors that belong to the state but are not trained. */
+  /** All tensors that belong to the state but are not trained; names as of {@link namedParameters}. */
   namedBuffers(): Named<Tensor>[] {
-    return this.collect('').filter(([, tensor]) => !parameters.has(tensor));
+    return firstNames(this.collect('')).filter(([, tensor]) => !parameters.has(tensor));
   }
 
   parameters(): Tensor[] {
@@ -111,7 +111,7 @@ export abstract class Module<Inputs extends readonly unknown[] = [Tensor], Outpu
 
   /** Gives parameters and modules their dotted names, for messages. Call it once on the outermost module. */
   nameAll(): this {
-    for (const [name, tensor] of this.collect('')) tensor.label = name;
+    for (const [name, tensor] of firstNames(this.collect(''))) tensor.label = name;
     const visit = (module: AnyModule): void => {
       for (const [name, child] of module.namedChildren()) {
         child.label = name;
@@ -122,11 +122,11 @@ export abstract class Module<Inputs extends readonly unknown[] = [Tensor], Outpu
     return this;
   }
 
-  /** Reads all parameters and buffers to the host. */
+  /** Reads all parameters and buffers to the host, as they are at the call; training may go on meanwhile. What stands in several places is there under each name. */
   async stateDict(): Promise<StateDict> {
-    const state: StateDict = new Map();
-    for (const [name, tensor] of this.collect('')) state.set(name, { shape: tensor.shape, data: (await tensor.data()) as Float32Array });
-    return state;
+    const own = this.collect('');
+    const data = await Promise.all(own.map(([, tensor]) => tensor.data()));
+    return new Map(own.map(([name, { shape }], i) => [name, { shape, data: data[i] as Float32Array }]));
   }
 
   /**
@@ -135,19 +135,25 @@ export abstract class Module<Inputs extends readonly unknown[] = [Tensor], Outpu
    * @throws UserError listing what is missing, unexpected or of another shape; nothing is changed then
    */
   loadStateDict(state: ReadonlyMap<string, { shape: Shape; data: ArrayLike<number> }>): void {
+    if (!(state instanceof Map)) fail('loadStateDict: the state must be a Map of names to { shape, data }, as of stateDict(), load or loadFile');
     const own = new Map(this.collect(''));
     const missing = [...own.keys()].filter((name) => !state.has(name));
     const unexpected = [...state.keys()].filter((name) => !own.has(name));
     const wrong = [...own].filter(([name, tensor]) => state.has(name) && !sameShape(state.get(name)!.shape, tensor.shape))
       .map(([name, tensor]) => `${name} is ${formatShape(state.get(name)!.shape)} instead of ${formatShape(tensor.shape)}`);
-    const problems = [describe('missing', missing), describe('unexpected', unexpected), describe('wrong shape', wrong)].filter(Boolean);
+    const short = [...own].filter(([name, tensor]) => state.has(name) && state.get(name)!.data.length !== tensor.size)
+      .map(([name, tensor]) => `${name} has ${state.get(name)!.data.length} instead of ${tensor.size}`);
+    const problems = [describe('missing', missing), describe('unexpected', unexpected), describe('wrong shape', wrong), describe('wrong count of numbers', wrong.length ? [] : short)].filter(Boolean);
     if (problems.length) fail(`the weights do not fit this model:\n  ${problems.join('\n  ')}\nUse the model, class count and number of attention maps the weights were saved with.`);
     for (const [name, tensor] of own) write(tensor, Float32Array.from(state.get(name)!.data));
   }
 
-  /** Gives the memory of all parameters and buffers back: for a network that does not live as long as the program. It cannot be used any more. */
+  /** Gives the memory of all parameters, their gradients and buffers back: for a network that does not live as long as the program. It cannot be used any more. */
   release(): void {
-    for (const [, tensor] of this.collect('')) tensor.release();
+    for (const [, tensor] of this.collect('')) {
+      tensor.grad?.release();
+      tensor.release();
+    }
   }
 
   private collect(prefix: string): Named<Tensor>[] {
@@ -158,6 +164,15 @@ export abstract class Module<Inputs extends readonly unknown[] = [Tensor], Outpu
     ];
   }
 }
+
+const firstNames = (named: readonly Named<Tensor>[]): Named<Tensor>[] => {
+  const seen = new Set<Tensor>();
+  return named.filter(([, tensor]) => !seen.has(tensor) && seen.add(tensor));
+};
+
+/** Whether a module computes what a class of layers does: a class derived from it may compute something else. */
+export const computesAs = <T extends AnyModule>(module: AnyModule | undefined, kind: abstract new (...args: never[]) => T): module is T =>
+  module instanceof kind && (['forward', 'call'] as const).every((method) => Reflect.get(module, method) === Reflect.get(kind.prototype as object, method));
 
 // eslint-disable-next-line @typescript-eslint/no-explicit-any -- a module's inputs and outputs are its own affair
 export type AnyModule = Module<any, any>;

@@ -38,6 +38,15 @@ export const untrack = (member: Scoped): void => {
   }
 };
 
+/** Gives what no open scope has to the innermost one. */
+export const adopt = (member: Scoped): void => {
+  for (let scope = current; scope; scope = scope.parent) if (scope.members.has(member) || scope.inherited?.has(member)) return;
+  track(member);
+};
+
+/** Whether the innermost scope is the one that ends a tensor: it was made here, or returned to here, and nobody keeps it. */
+export const endsHere = (member: Scoped): boolean => current?.members.has(member) ?? false;
+
 /** Lets a member end together with another one: a gradient with its leaf, which may live in an outer scope or in none. */
 export const trackWith = (owner: Scoped, member: Scoped): void => {
   untrack(member);
