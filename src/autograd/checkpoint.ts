@@ -26,7 +26,8 @@ interface State {
  * outside of `fn` are its gradients added in another order. Tensors to which `fn` applies `retainGrad` get their gradients in the
  * second call.
  *
- * @param fn must do the same both times, and read other computed tensors only through `inputs`; parameters it may read anywhere
+ * @param fn must do the same both times, and read other computed tensors only through `inputs`; parameters it may read anywhere, and nobody notices
+ *   if they change before backward
  * @throws UserError when `fn` returns no tensor, reads a computed tensor that is not among the inputs, or returns another shape
  *   when it is called again
  */

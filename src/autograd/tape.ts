@@ -34,6 +34,8 @@ export class Node implements GradientNode, Scoped {
   private state: 'live' | 'consumed' | 'scope ended' = 'live';
   private readonly inputs: readonly (Tensor | null)[];
   private readonly output: Tensor | null;
+  /** Versions of what is kept, in the order of {@link kept}. */
+  private readonly versions: readonly number[];
 
   constructor(private readonly record: Recorded, private readonly call: Call<unknown>, output: Tensor, private readonly saved: Record<string, Tensor>) {
     this.op = record.name;
@@ -44,6 +46,7 @@ export class Node implements GradientNode, Scoped {
     const keeps = record.keeps ?? {};
     this.inputs = call.inputs.map((t, i) => (keeps.inputs?.includes(i) ? privateHandle(t) : null));
     this.output = keeps.output ? privateHandle(output) : null;
+    this.versions = this.kept().map(({ storage }) => storage.version);
     // The call's own handles would keep nothing alive but could be used after their release.
     this.call = { ...call, inputs: [], operands: [] };
     trackOutermost(this);
@@ -52,6 +55,7 @@ export class Node implements GradientNode, Scoped {
   /** Gradients of the inputs, where they were not added to those in `into`; frees what was kept for it. */
   backward(grad: Tensor, into: readonly (Tensor | null)[]): readonly (Tensor | null)[] {
     if (this.state !== 'live') this.refuse();
+    this.checkUnchanged();
     const grads = this.record.backward!({
       runtime: this.call.runtime, grad, attrs: this.call.attrs as never, inputs: this.inputs, output: this.output, saved: this.saved,
       shapes: this.shapes, dtypes: this.dtypes, shape: this.shape, needs: this.sources.map((s) => s !== null), into,
@@ -63,6 +67,18 @@ export class Node implements GradientNode, Scoped {
   /** Called when the outermost scope ends without (or after) a backward. */
   endScope(): void {
     if (this.state === 'live') this.free('scope ended');
+  }
+
+  private kept(): Tensor[] {
+    return [...this.inputs, this.output].filter((tensor) => tensor !== null);
+  }
+
+  /** Refuses a backward that would mix values of the forward with later ones. */
+  private checkUnchanged(): void {
+    const changed = this.kept().find(({ storage }, i) => storage.version !== this.versions[i]);
+    if (!changed) return;
+    fail(`backward: "${this.op}" ${formatShape(this.shape)} needs tensor "${changed.label}" ${formatShape(changed.shape)} as it was in the forward, but it was changed in place since ` +
+      '(write, fill_, accumulate, an optimiser\'s step, loadStateDict …); change it after backward, or run the forward again');
   }
 
   private refuse(): never {

@@ -1,4 +1,5 @@
 import { fail } from '../errors.js';
+import type { Runtime } from '../kernels/runtime.js';
 import { formatShape } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
 
@@ -7,6 +8,24 @@ import { Tensor } from '../tensor/tensor.js';
 /** Refuses what is no tensor. @param index of the operand, from 0 */
 export const checkTensor = (op: string, operand: Tensor, index: number): void => {
   if (!(operand instanceof Tensor)) fail(`${op}: operand ${index + 1} must be a tensor, got ${typeof operand}; tensor(...) makes one of numbers`);
+};
+
+/** Refuses what is no list of tensors. @param instead where such a list comes from */
+export const checkTensors = (op: string, what: string, list: readonly Tensor[], instead: string): void => {
+  if (!Array.isArray(list)) fail(`${op}: the ${what} must be a list of tensors, as of ${instead}, got ${describeValue(list)}`);
+  list.forEach((item: unknown, i) => {
+    if (!(item instanceof Tensor)) fail(`${op}: the ${what} must be tensors, as of ${instead}; number ${i + 1} is ${describeValue(item)}`);
+  });
+};
+
+/** A word for what somebody passed. */
+const describeValue = (value: unknown): string =>
+  (typeof value === 'object' && value !== null ? `a ${value.constructor?.name ?? 'object'}` : String(value));
+
+/** Tells of a tensor that is not on the device of those that it meets. */
+export const refuseForeign = (op: string, { label, shape, runtime }: Tensor, others: Runtime): never => {
+  const [own, wanted] = [runtime, others].map(({ device }) => device.report.name);
+  return fail(`${op}: tensor "${label}" ${formatShape(shape)} is on another device (${own}) than the others (${wanted}); tensor(await x.data(), x.shape, { runtime }) brings it over`);
 };
 
 /** Refuses what is no number. */

@@ -1,7 +1,8 @@
 import source from '../../shaders/binary.wgsl';
+import { fail } from '../errors.js';
 import type { Constants } from '../kernels/shader.js';
 import { Shader } from '../kernels/shader.js';
-import { broadcastShapes, quadCount, type Shape } from '../tensor/shape.js';
+import { broadcastShapes, formatShape, quadCount, sameShape, type Shape } from '../tensor/shape.js';
 import type { DType, Tensor } from '../tensor/tensor.js';
 import { broadcastDispatch, withoutWalk } from './broadcast.js';
 import { awayFrom, type Fill, literal, type OpCase, uniform } from './cases.js';
@@ -127,6 +128,13 @@ export const geOp = comparison('ge', (a, b) => a >= b);
 type Operand = Tensor | number;
 const apply = (op: Op<None>, a: Tensor, b: Tensor): Tensor => run(op, [a, b], {});
 
+/** By a number whose reciprocal float32 has not in full, it goes in two steps, the first by a power of two. */
+const divideBy = (a: Tensor, b: number): Tensor => {
+  const size = Math.abs(b);
+  const first = size > 0 && size < 2 ** -126 ? 2 ** 64 : size > 2 ** 126 && size < Infinity ? 2 ** -64 : 1;
+  return first === 1 ? affine(a, 1 / b) : affine(affine(a, first), 1 / (b * first));
+};
+
 /** a + b with broadcasting; b may be a number. */
 export const add = (a: Tensor, b: Operand): Tensor => (typeof b === 'number' ? affine(a, 1, b) : apply(addOp, a, b));
 /** a − b with broadcasting; b may be a number. */
@@ -134,7 +142,7 @@ export const sub = (a: Tensor, b: Operand): Tensor => (typeof b === 'number' ? a
 /** a · b with broadcasting; b may be a number. */
 export const mul = (a: Tensor, b: Operand): Tensor => (typeof b === 'number' ? affine(a, b) : apply(mulOp, a, b));
 /** a / b with broadcasting; b may be a number. */
-export const div = (a: Tensor, b: Operand): Tensor => (typeof b === 'number' ? affine(a, 1 / b) : apply(divOp, a, b));
+export const div = (a: Tensor, b: Operand): Tensor => (typeof b === 'number' ? divideBy(a, b) : apply(divOp, a, b));
 /** Element-wise maximum; NaN of either side stays NaN, a tie halves the gradient. */
 export const maximum = (a: Tensor, b: Tensor): Tensor => apply(maximumOp, a, b);
 /** Element-wise minimum; NaN of either side stays NaN, a tie halves the gradient. */
@@ -147,11 +155,17 @@ export const le = (a: Tensor, b: Tensor): Tensor => apply(leOp, a, b);
 export const gt = (a: Tensor, b: Tensor): Tensor => apply(gtOp, a, b);
 export const ge = (a: Tensor, b: Tensor): Tensor => apply(geOp, a, b);
 
-/** total += x in place; both of one shape. For gradients, outside the tape. */
+/**
+ * total += x in place; both of one shape. For gradients, outside the tape.
+ *
+ * @throws UserError for two shapes, or where both lie in one buffer
+ */
 export const accumulate = (total: Tensor, x: Tensor): void => {
+  if (!sameShape(total.shape, x.shape)) fail(`accumulate: shapes ${formatShape(total.shape)} and ${formatShape(x.shape)} must be equal`);
   const { shape, runtime } = total;
   const items = quadCount(shape);
   const { steps, grid } = stretchesFor(runtime, items);
+  total.storage.changed();
   dispatch(runtime, shader.kernel('accumulate'), { a: x, total },
     { ...NO_WALK, turns: steps, items }, grid);
 };

@@ -3,7 +3,7 @@ import { fail } from '../errors.js';
 import type { Constants } from '../kernels/shader.js';
 import { Shader } from '../kernels/shader.js';
 import { broadcastShapes, formatShape, sameShape, type Shape } from '../tensor/shape.js';
-import { Tensor } from '../tensor/tensor.js';
+import { type DType, Tensor } from '../tensor/tensor.js';
 import { broadcastDispatch } from './broadcast.js';
 import { type Fill, integers, type OpCase } from './cases.js';
 import { checkTypes, commonType } from './convert.js';
@@ -103,14 +103,38 @@ export const maskedFillOp: Op<FillAttrs> = {
   ],
 };
 
-/** a where the condition is not 0, else b, with broadcasting; a or b may be numbers (PyTorch's `where`). */
+/** Refuses a number that a tensor's type cannot hold. */
+const checkFits = (op: string, value: number, { dtype, label }: Tensor): void => {
+  const least = dtype === 'uint32' ? 0 : -(2 ** 31);
+  const fits = Number.isInteger(value) && value >= least && value < least + 2 ** 32;
+  if ((dtype === 'int32' || dtype === 'uint32') && !fits) fail(`${op}: ${value} does not fit "${label}", which is ${dtype}; cast(x, 'float32') makes it hold such numbers`);
+};
+
+/** The type of a number that meets a tensor: bools hold 0 and 1 alone. */
+const typeBeside = (value: number, other: Tensor): DType => {
+  checkFits('where', value, other);
+  return other.dtype === 'bool' && value !== 0 && value !== 1 ? 'float32' : other.dtype;
+};
+
+/**
+ * a where the condition is not 0, else b, with broadcasting; a or b may be numbers (PyTorch's `where`).
+ *
+ * @throws UserError where a number does not fit the integers that it meets
+ */
 export const where = (condition: Tensor, a: Tensor | number, b: Tensor | number): Tensor => {
-  const dtype = a instanceof Tensor ? a.dtype : b instanceof Tensor ? b.dtype : 'float32';
-  const asTensor = (x: Tensor | number): Tensor => (typeof x === 'number' ? full([], x, { runtime: condition.runtime, dtype }) : x);
-  const [ifTrue, ifFalse] = [asTensor(a), asTensor(b)];
+  const asTensor = (x: Tensor | number, other: Tensor | number): Tensor =>
+    (typeof x === 'number' ? full([], x, { runtime: condition.runtime, dtype: other instanceof Tensor ? typeBeside(x, other) : 'float32' }) : x);
+  const [ifTrue, ifFalse] = [asTensor(a, b), asTensor(b, a)];
   checkTypes('where', [ifTrue, ifFalse]);
   return run(whereOp, [condition, ifTrue, ifFalse], {});
 };
 
-/** x with `value` where the mask is not 0; the mask broadcasts to x's shape. Filled elements have no gradient. */
-export const maskedFill = (x: Tensor, mask: Tensor, value: number): Tensor => run(maskedFillOp, [x, mask], { value });
+/**
+ * x with `value` where the mask is not 0; the mask broadcasts to x's shape. Filled elements have no gradient.
+ *
+ * @throws UserError where the value does not fit x's integers
+ */
+export const maskedFill = (x: Tensor, mask: Tensor, value: number): Tensor => {
+  if (x instanceof Tensor) checkFits('maskedFill', value, x);
+  return run(maskedFillOp, [x, mask], { value });
+};

@@ -2,7 +2,7 @@ import source from '../../shaders/cast.wgsl';
 import { fail } from '../errors.js';
 import { Shader } from '../kernels/shader.js';
 import { quadCount } from '../tensor/shape.js';
-import { type DType, isFloat, type Tensor } from '../tensor/tensor.js';
+import type { DType, Tensor } from '../tensor/tensor.js';
 import { checkTensor } from './arguments.js';
 import { allocate, dispatch, floatOf, stretchesFor } from './launch.js';
 
@@ -27,8 +27,15 @@ export const convert = (x: Tensor, to: DType): Tensor => {
   return y;
 };
 
-/** The type of tensors that are brought together: that of the first, but float32 where only some floats are float16. */
-export const commonType = (tensors: readonly Tensor[]): DType => (isFloat(tensors[0]!.dtype) ? floatOf(...tensors) : tensors[0]!.dtype);
+/** A tensor's elements in memory of their own, outside the tape. */
+export const copyOf = (x: Tensor): Tensor => {
+  const y = allocate(x.runtime, x.shape, x.label, x.dtype);
+  x.runtime.recorder.copy(x.range, y.range);
+  return y;
+};
+
+/** The type of tensors that are brought together: their own where they have one, else that of floats; integers of two types do not come here. */
+export const commonType = (tensors: readonly Tensor[]): DType => (tensors.every(({ dtype }) => dtype === tensors[0]!.dtype) ? tensors[0]!.dtype : floatOf(...tensors));
 
 /** Refuses tensors of different types to be brought together; bool and float16 go with float32. */
 export const checkTypes = (op: string, tensors: readonly Tensor[]): void => {

@@ -1,6 +1,6 @@
 import source from '../../shaders/fill.wgsl';
 import { Shader } from '../kernels/shader.js';
-import { defaultRuntime, type TensorOptions } from '../tensor/create.js';
+import { checkOptions, defaultRuntime, type TensorOptions } from '../tensor/create.js';
 import { checkShape, quadCount, quadsPerRow, rowWidth, type Shape } from '../tensor/shape.js';
 import { type DType, Tensor } from '../tensor/tensor.js';
 import { dispatch, isRagged, stretchesFor } from './op.js';
@@ -8,11 +8,11 @@ import { dispatch, isRagged, stretchesFor } from './op.js';
 const shader = new Shader('fill', source);
 const cell = new DataView(new ArrayBuffer(4));
 
-/** The 32 bits that stand for a number in storage. */
+/** The 32 bits that stand for a number in storage; a bool holds 1 for all but zero. */
 export const bitsOf = (value: number, dtype: DType): number => {
   if (dtype === 'int32') cell.setInt32(0, value);
   else if (dtype === 'uint32') cell.setUint32(0, value);
-  else cell.setFloat32(0, value);
+  else cell.setFloat32(0, dtype === 'bool' && value !== 0 ? 1 : value);
   return cell.getUint32(0);
 };
 
@@ -20,6 +20,7 @@ export const bitsOf = (value: number, dtype: DType): number => {
 export const fill_ = (x: Tensor, value: number): Tensor => {
   const quads = quadCount(x.shape);
   const bits = bitsOf(value, x.dtype);
+  x.storage.changed();
   const { steps, grid } = stretchesFor(x.runtime, quads);
   dispatch(x.runtime, shader.kernel('forward', { RAGGED: bits === 0 ? 0 : isRagged(x.shape) }), { y: x },
     { quads, steps, quadsPerRow: quadsPerRow(x.shape), width: rowWidth(x.shape), bits }, grid);
@@ -29,6 +30,7 @@ export const fill_ = (x: Tensor, value: number): Tensor => {
 /** A tensor filled with `value`. */
 export const full = (shape: Shape, value: number, options: TensorOptions = {}): Tensor => {
   checkShape('full', shape);
+  checkOptions('full', options);
   return fill_(Tensor.allocate(options.runtime ?? defaultRuntime(), shape, options.dtype ?? 'float32', options.label ?? 'full'), value);
 };
 

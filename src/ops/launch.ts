@@ -1,4 +1,5 @@
 /** What every op needs to start its kernels. */
+import { fail } from '../errors.js';
 import type { Grid } from '../kernels/grid.js';
 import { linearGrid } from '../kernels/grid.js';
 import type { ParamValues } from '../kernels/params.js';
@@ -7,6 +8,7 @@ import type { Runtime } from '../kernels/runtime.js';
 import type { Kernel } from '../kernels/shader.js';
 import { quadCount, rowWidth, type Shape } from '../tensor/shape.js';
 import { type DType, Tensor } from '../tensor/tensor.js';
+import { refuseForeign } from './arguments.js';
 
 /** A tensor for an op's result. */
 export const allocate = (runtime: Runtime, shape: Shape, label: string, dtype: DType = 'float32'): Tensor =>
@@ -15,13 +17,26 @@ export const allocate = (runtime: Runtime, shape: Shape, label: string, dtype: D
 /** The type of a result that follows its operands: float16 where all are, else float32. */
 export const floatOf = (...operands: readonly Tensor[]): 'float16' | 'float32' => (operands.every(({ dtype }) => dtype === 'float16') ? 'float16' : 'float32');
 
+/** Refuses a result in a buffer that the kernel also reads, which the adapter would answer by failing everything that follows. */
+const checkApart = ({ shader }: Kernel, tensors: Readonly<Record<string, Tensor>>, result: string): void => {
+  const written = tensors[result]!;
+  const { buffer } = written.range;
+  for (const name in tensors) {
+    const tensor = tensors[name]!;
+    if (name === result || tensor.storage.range.buffer !== buffer || shader.bindings.get(name)?.access === 'read_write') continue;
+    fail(`${shader.name}: "${written.label}" is changed in place and lies in the buffer of "${tensor.label}", which is read; pass a copy of that one, as of affine(x, 1)`);
+  }
+};
+
 /** Records a kernel on tensors; names are those of the shader. float16 tensors get a variant of the kernel that reads and writes them. */
 export const dispatch = (runtime: Runtime, kernel: Kernel, tensors: Readonly<Record<string, Tensor>>, params: ParamValues, grid: Grid): void => {
   const ranges: Record<string, BufferRange> = {};
   let half = '';
   for (const name in tensors) {
     const tensor = tensors[name]!;
+    if (tensor.runtime !== runtime) refuseForeign(kernel.shader.name, tensor, runtime);
     ranges[name] = tensor.range;
+    if (kernel.shader.bindings.get(name)?.access === 'read_write') checkApart(kernel, tensors, name);
     if (tensor.dtype === 'float16') half += half ? ` ${name}` : name;
   }
   runtime.recorder.dispatch(half ? kernel.shader.inHalf(kernel, half) : kernel, ranges, params, grid);

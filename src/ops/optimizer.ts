@@ -81,6 +81,7 @@ export const sgdStep = (param: Tensor, grad: Tensor, momentumBuffer: Tensor | nu
   const { steps, grid } = stretchesFor(param.runtime, quads);
   const params = paramsWith({ quads, steps, lr, weightDecay, momentum, dampening, step, nesterov: nesterov ? 1 : 0 });
   const constants = { SCALED: gradScale ? 1 : 0 };
+  param.storage.changed();
   const shared = { weights: param, gradient: grad, gradScale: scaleBinding('sgdStep', grad, gradScale) };
   if (momentum === 0) {
     dispatch(param.runtime, shader.kernel('sgd', constants), shared, params, grid);
@@ -106,6 +107,7 @@ export const adamWStep = (param: Tensor, grad: Tensor, m: Tensor, v: Tensor, opt
     quads, steps, lr, beta1, beta2, eps, weightDecay, rest1: 1 - beta1, rest2: 1 - beta2, step, logBeta1: Math.log(beta1), logBeta2: Math.log(beta2),
     stepSize: liveNumber(() => numberOf(lr) / (1 - beta1 ** numberOf(step))), rootCorrection: liveNumber(() => 1 / Math.sqrt(1 - beta2 ** numberOf(step))),
   });
+  param.storage.changed();
   dispatch(param.runtime, shader.kernel('adamW', { SCALED: gradScale ? 1 : 0 }),
     { weights: param, gradient: grad, gradScale: scaleBinding('adamWStep', grad, gradScale), moment1: m, moment2: v }, params, grid);
 };

@@ -20,18 +20,25 @@ export interface TensorOptions {
   label?: string;
 }
 
-type Nested = number | readonly Nested[];
+type Nested = number | TypedArray | readonly Nested[];
+
+/** Refuses options that are none, as a type that stands by itself. */
+export const checkOptions = (op: string, options: TensorOptions): void => {
+  if (typeof options !== 'object' || options === null) fail(`${op}: the options must be an object, as in { dtype: 'int32' }, got ${JSON.stringify(options)}`);
+};
 
 /**
  * Makes a tensor from numbers: a typed array or flat array with `shape`, or nested arrays whose shape is inferred.
  *
- * @throws UserError when the number of elements and the shape disagree
+ * @throws UserError when the number of elements and the shape disagree, or an element is no number
  */
 export const tensor = (data: TypedArray | Nested, shape?: Shape, options: TensorOptions = {}): Tensor => {
+  checkOptions('tensor', options);
   const flat = ArrayBuffer.isView(data) ? null : flatten(data as Nested);
   const full = shape ?? (flat ? flat.shape : [(data as TypedArray).length]);
   checkShape('tensor', full);
   const values: ArrayLike<number> = flat ? flat.values : (data as TypedArray);
+  if (!flat && typeof values[0] === 'bigint') fail('tensor: an array of BigInts holds no numbers; Int32Array.from(data, Number) makes one that does');
   if (values.length !== numel(full)) fail(`tensor: ${values.length} numbers do not fill shape ${formatShape(full)}, which has ${numel(full)}`);
   const dtype = options.dtype ?? (data instanceof Int32Array ? 'int32' : data instanceof Uint32Array ? 'uint32' : 'float32');
   const out = Tensor.allocate(options.runtime ?? defaultRuntime(), full, dtype, options.label ?? 'tensor');
@@ -57,6 +64,7 @@ export const constantRow = (values: readonly number[], runtime: Runtime): Tensor
 /** Replaces the elements of a tensor (row-major, without padding) after all work recorded so far. */
 export const write = (target: Tensor, data: TypedArray): void => {
   if (data.length !== target.size) fail(`write: ${data.length} numbers for tensor "${target.label}" ${formatShape(target.shape)} of ${target.size}`);
+  target.storage.changed();
   target.runtime.recorder.upload(target.range, toStorage(toTyped(data, target.dtype), target.shape, target.dtype));
 };
 
@@ -67,18 +75,21 @@ const toTyped = (values: ArrayLike<number>, dtype: DType): TypedArray => {
   return values instanceof Float32Array ? values : Float32Array.from(values);
 };
 
+const isList = (level: unknown): level is ArrayLike<Nested> => Array.isArray(level) || (ArrayBuffer.isView(level) && !(level instanceof DataView));
+
 const flatten = (data: Nested): { values: number[]; shape: number[] } => {
   const shape: number[] = [];
-  for (let level = data; Array.isArray(level); level = level[0] as Nested) shape.push(level.length);
+  for (let level = data; isList(level); level = level[0]!) shape.push(level.length);
   const values: number[] = [];
-  const visit = (level: Nested, depth: number): void => {
-    if (!Array.isArray(level)) {
+  const visit = (level: unknown, depth: number): void => {
+    if (!isList(level)) {
+      if (typeof level !== 'number' && typeof level !== 'boolean') fail(`tensor: ${depth ? `element ${values.length}` : 'the data'} must be a number, got ${String(level)}`);
       if (depth < shape.length) fail(`tensor: nested arrays are ragged: a number stands at depth ${depth}, where others hold ${shape[depth]} entries`);
-      values.push(level as number);
+      values.push(Number(level));
       return;
     }
     if (level.length !== shape[depth]) fail(`tensor: nested arrays are ragged: expected ${shape[depth]} entries at depth ${depth}, got ${level.length}`);
-    for (const item of level) visit(item as Nested, depth + 1);
+    for (let i = 0; i < level.length; i++) visit(level[i], depth + 1);
   };
   visit(data, 0);
   return { values, shape };

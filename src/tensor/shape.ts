@@ -39,6 +39,7 @@ export const broadcastShapes = (op: string, a: Shape, b: Shape): Shape => {
 
 /** Turns a possibly negative axis into 0…rank−1. */
 export const normalizeAxis = (op: string, axis: number, rank: number): number => {
+  if (rank === 0) fail(`${op}: the tensor is a scalar, which has no axes; reshape(x, [1]) gives it one`);
   const at = axis < 0 ? axis + rank : axis;
   if (!Number.isInteger(axis) || at < 0 || at >= rank) fail(`${op}: axis ${axis} is out of range for a tensor of ${rank} dimensions (${-rank} … ${rank - 1})`);
   return at;

@@ -23,6 +23,7 @@ export const withOwner = <T>(owner: string, fn: () => T): T => {
  */
 export class Storage {
   private references = 1;
+  private writes = 0;
   private readonly owner = currentOwner;
 
   private constructor(readonly runtime: Runtime, readonly range: BufferRange, private readonly parent: Storage | null) {
@@ -42,6 +43,16 @@ export class Storage {
 
   get alive(): boolean {
     return this.references > 0;
+  }
+
+  /** Notes that its elements are replaced in place: what the tape keeps of it is not what the forward read. */
+  changed(): void {
+    this.writes++;
+  }
+
+  /** How often its elements, or those of the storage that it is a part of, were replaced in place. */
+  get version(): number {
+    return this.parent ? this.writes + this.parent.writes : this.writes;
   }
 
   /** Whether anybody besides the one holder refers to it; if not, it may be changed in place. */

@@ -2,8 +2,8 @@ import { fail } from '../errors.js';
 import type { BufferRange } from '../kernels/recorder.js';
 import type { Runtime } from '../kernels/runtime.js';
 import { fromHalf, toHalf } from '../float16.js';
-import { type Scoped, track, untrack } from './scope.js';
-import { formatShape, numel, quadsPerRow, rowCount, rowWidth, type Shape, storageBytes } from './shape.js';
+import { adopt, type Scoped, track, trackWith, untrack } from './scope.js';
+import { formatShape, numel, quadsPerRow, rowCount, rowWidth, sameShape, type Shape, storageBytes } from './shape.js';
 import { Storage } from './storage.js';
 
 /**
@@ -11,6 +11,8 @@ import { Storage } from './storage.js';
  * float32, so that they multiply directly; the others use 32-bit integers.
  */
 export type DType = 'float32' | 'float16' | 'int32' | 'uint32' | 'bool';
+
+const DTYPES: readonly string[] = ['float32', 'float16', 'int32', 'uint32', 'bool'] satisfies DType[];
 
 /** Bytes of four elements. */
 const quadBytes = (dtype: DType): number => (dtype === 'float16' ? 8 : 16);
@@ -32,11 +34,10 @@ export interface GradientNode {
 export class Tensor implements Scoped {
   /** Whether backward computes a gradient for this tensor. Set by `requiresGrad_()` or inherited from inputs. */
   requiresGrad = false;
-  /** Gradient accumulated by backward; for leaves, and for others after `retainGrad()`. */
-  grad: Tensor | null = null;
   gradNode: GradientNode | null = null;
   /** Shown in errors and reports: the parameter's name, or the op that made the tensor. */
   label: string;
+  private grad_: Tensor | null = null;
   private released = false;
   private range_: BufferRange | null = null;
 
@@ -49,9 +50,10 @@ export class Tensor implements Scoped {
   /**
    * A tensor with unspecified contents (padding included: the kernel that fills it writes whole rows).
    *
-   * @throws UserError for float16 on an adapter without `shader-f16`
+   * @throws UserError for a type that there is not, and for float16 on an adapter without `shader-f16`
    */
   static allocate(runtime: Runtime, shape: Shape, dtype: DType = 'float32', label = 'tensor'): Tensor {
+    if (!DTYPES.includes(dtype)) fail(`tensor "${label}" ${formatShape(shape)}: there is no type "${String(dtype)}"; there are ${DTYPES.join(', ')}`);
     if (dtype === 'float16' && !runtime.device.report.half) fail(`tensor "${label}" ${formatShape(shape)}: the adapter "${runtime.device.report.name}" has no float16 (shader-f16); use float32`);
     const bytes = storageBytes(shape, quadBytes(dtype));
     return new Tensor(shape, dtype, Storage.allocate(runtime, bytes, () => `${label} ${formatShape(shape)}`), label);
@@ -85,6 +87,27 @@ export class Tensor implements Scoped {
 
   get rank(): number {
     return this.shape.length;
+  }
+
+  /**
+   * Gradient accumulated by backward, in place; for leaves, and for others after `retainGrad()`. It lives as long as this tensor. One that is put here is added to from
+   * now on; one that is taken away (`x.grad = null`) ends with the scope around.
+   *
+   * @throws UserError when a gradient of another shape or type is put here
+   */
+  get grad(): Tensor | null {
+    return this.grad_;
+  }
+
+  set grad(given: Tensor | null) {
+    const [before, grad] = [this.grad_, given ?? null];
+    if (grad === before) return;
+    if (grad && !(grad instanceof Tensor && sameShape(grad.shape, this.shape) && grad.dtype === this.dtype)) {
+      fail(`the gradient of ${String(this)} must be a tensor of its shape and type, got ${String(grad)}`);
+    }
+    this.grad_ = grad;
+    if (before) adopt(before);
+    if (grad) trackWith(this, grad);
   }
 
   /** Another handle on the same memory, unknown to the tape. The shape must fill the same rows, and the type have the same size. */

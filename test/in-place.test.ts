@@ -1,0 +1,141 @@
+/** What is changed in place and who sees it: gradients of leaves, values that a graph needs, buffers that kernels read and write. */
+import t from 'tap';
+import { backward } from '../src/autograd/backward.js';
+import { Captured } from '../src/autograd/captured.js';
+import { checkpoint } from '../src/autograd/checkpoint.js';
+import { BatchNorm2d, Linear } from '../src/nn/layers.js';
+import { SGD } from '../src/nn/optimizer.js';
+import { accumulate, add, affine, exp, fill_, linear, mul, reshape, sum } from '../src/ops/index.js';
+import { tensor, write } from '../src/tensor/create.js';
+import { keep, scope } from '../src/tensor/scope.js';
+import type { Tensor } from '../src/tensor/tensor.js';
+import { openRuntime } from './support/runtime.js';
+
+const runtime = await openRuntime();
+t.teardown(() => runtime.device.close());
+
+const leaf = (values: number[] | number[][]): Tensor => tensor(values).requiresGrad_();
+const values = async (x: Tensor): Promise<number[]> => [...(await x.data())];
+
+t.test('a gradient is memory of its own: changing one leaves the others alone', (t) => scope(async () => {
+  const [x, y] = [leaf([1, 2]), leaf([3, 4])];
+  const seed = tensor([5, 6]);
+  backward(add(x, y), seed);
+  fill_(x.grad!, 0);
+  t.same([await values(y.grad!), await values(seed)], [[5, 6], [5, 6]]);
+  const alone = leaf([1, 2]);
+  backward(alone, seed);
+  backward(alone, seed);
+  t.same([await values(alone.grad!), await values(seed)], [[10, 12], [5, 6]], 'nor is the start value changed');
+}));
+
+t.test('a view of a gradient sees it grow', (t) => scope(async () => {
+  const x = leaf([1, 2]);
+  backward(sum(x));
+  const [view, row] = [x.grad!.detach(), reshape(x.grad!, [1, 2])];
+  backward(sum(mul(x, x)));
+  t.same([await values(x.grad!), await values(view), await values(row)], [[3, 5], [3, 5], [3, 5]]);
+}));
+
+t.test('a gradient that is put there is added to; one of another shape or type is refused', (t) => scope(async () => {
+  const x = leaf([1, 2]);
+  x.grad = tensor([10, 20]);
+  backward(sum(x));
+  t.same(await values(x.grad), [11, 21]);
+  t.throws(() => { x.grad = tensor([1, 2, 3]); }, /the gradient of Tensor\(tensor \[2\] float32\) must be a tensor of its shape and type, got Tensor\(tensor \[3\] float32\)/);
+  t.throws(() => { x.grad = tensor([1, 2], [2], { dtype: 'int32' }); }, /of its shape and type/);
+}));
+
+t.test('a gradient lives with its leaf, and one that is taken away ends with the scope', async (t) => {
+  const x = keep(leaf([1, 2]));
+  const { liveBytes } = runtime.device.pool.statistics();
+  for (let i = 0; i < 3; i++) {
+    scope(() => {
+      x.grad = tensor([1, 1]);
+    });
+    t.same(await values(x.grad!), [1, 1], 'it outlives the scope that made it');
+    scope(() => { x.grad = null; });
+    t.equal(runtime.device.pool.statistics().liveBytes, liveBytes);
+  }
+  x.release();
+});
+
+t.test('backward refuses what was changed since the forward', (t) => scope(async () => {
+  const changes: Record<string, (w: Tensor) => void> = {
+    write: (w) => { write(w, Float32Array.of(5, 6)); },
+    fill_: (w) => { fill_(w, 3); },
+    accumulate: (w) => { accumulate(w, tensor([1, 1])); },
+    'through a view': (w) => { fill_(reshape(w, [1, 2]), 3); },
+    'an optimiser': (w) => {
+      const optimizer = new SGD([w], { lr: 1 });
+      const late = sum(mul(leaf([1, 1]), w));
+      optimizer.step();
+      backward(late);
+    },
+  };
+  for (const [name, change] of Object.entries(changes)) {
+    const [x, w] = [leaf([1, 2]), leaf([3, 4])];
+    w.label = 'w';
+    const loss = sum(mul(x, w));
+    t.throws(() => { change(w); backward(loss); }, { name: 'UserError', message: /backward: "mul" \[2\] needs tensor "w" \[2\] as it was in the forward.*change it after backward, or run the forward again/ }, name);
+  }
+  const net = new Linear(2, 2);
+  const loss = sum(net.call(leaf([[1, 2]])));
+  net.loadStateDict(await net.stateDict());
+  t.throws(() => { backward(loss); }, /needs tensor "parameters" \[2, 2\] as it was in the forward/);
+  const x = leaf([1, 2]);
+  const y = exp(x);
+  fill_(y, 0);
+  t.throws(() => { backward(sum(y)); }, /"exp" \[2\] needs tensor "exp" \[2\]/, 'a result that backward reads');
+}));
+
+t.test('and nothing else', (t) => scope(async () => {
+  const [x, w] = [leaf([1, 2]), leaf([3, 4])];
+  const loss = sum(add(x, w));
+  fill_(w, 7);
+  backward(loss);
+  t.same(await values(x.grad!), [1, 1], 'a sum needs no operand');
+  const optimizer = new SGD([w], { lr: 1 });
+  for (let i = 0; i < 2; i++) {
+    backward(sum(checkpoint((v) => mul(v, w), x)));
+    backward(sum(mul(x, w)));
+    optimizer.step();
+    optimizer.zeroGrad();
+  }
+  t.same(await values(w), [7 - 2 - 2 - 1, 7 - 4 - 4 - 1], 'steps between graphs, with the gradient from before in the first');
+  const norm = new BatchNorm2d(2);
+  const first = norm.call(leaf([[1, 2], [3, 5]]));
+  norm.call(tensor([[1, 2], [3, 5]]));
+  t.doesNotThrow(() => { backward(sum(first)); }, 'running statistics');
+  const captured = new Captured((input) => {
+    optimizer.zeroGrad();
+    backward(sum(mul(input, w)));
+    optimizer.step();
+  });
+  for (let i = 0; i < 4; i++) captured.run(() => [tensor([1, 1])]);
+  t.same(await values(w), [2 - 4, -2 - 4]);
+  captured.release();
+}));
+
+t.test('a kernel that would read what it writes is refused, and what follows goes on', (t) => scope(async () => {
+  const [p, q] = [leaf([1, 2]), leaf([3, 4])];
+  t.throws(() => { accumulate(p, p); }, { name: 'UserError', message: /is changed in place and lies in the buffer of .*, which is read; pass a copy/ });
+  const optimizer = new SGD([p, q], { lr: 1 });
+  t.throws(() => { accumulate(p, q); }, /lies in the buffer of/);
+  accumulate(p, affine(q, 1));
+  t.throws(() => { accumulate(p, tensor([1, 2, 3])); }, /accumulate: shapes \[2\] and \[3\] must be equal/);
+  t.same(await values(p), [4, 6]);
+  backward(mul(p, tensor([1, 1])), q.grad!);
+  optimizer.step();
+  t.same(await values(p), [4, 6], 'a gradient of the optimiser’s as start value');
+}));
+
+t.test('tensors of two devices do not meet', async (t) => {
+  const other = await openRuntime();
+  const [here, there] = [tensor([[1, 2]], undefined, { runtime, label: 'here' }), tensor([[3, 4], [5, 6]], undefined, { runtime: other, label: 'there' })];
+  for (const fn of [() => add(here, there), () => linear(here, there), () => { accumulate(here, tensor([[1, 2]], undefined, { runtime: other })); }]) {
+    t.throws(fn, { name: 'UserError', message: /tensor "(there|tensor)" \[\d, 2\] is on another device \(.*\) than the others \(.*\); tensor\(await x\.data\(\), x\.shape, \{ runtime \}\) brings it over/ });
+  }
+  t.same(await values(add(here, 1)), [2, 3], 'and nothing was recorded');
+  other.device.close();
+});
