@@ -8,14 +8,24 @@ struct Params {
 }
 @group(0) @binding(0) var<storage, read_write> scale: array<vec4f>;
 @group(0) @binding(1) var<storage, read_write> counts: array<vec4f>;        // good steps since the scale last changed, steps skipped
-@group(0) @binding(2) var<storage, read_write> nonFinite: array<u32>;       // elements of this step's gradients
+@group(0) @binding(2) var<storage, read_write> overflows: array<u32>;       // optimisers whose step was skipped since the last update
 @group(0) @binding(3) var<storage, read> norm: array<vec4f>;                // of the scaled gradients
 @group(0) @binding(4) var<storage, read_write> factor: array<vec4f>;
+@group(0) @binding(5) var<storage, read_write> verdict: array<u32>;         // of an optimiser: elements of its gradients that are not finite, steps skipped
 @group(1) @binding(0) var<uniform> P: Params;
+
+// Where only the scaler knows how many steps of an optimiser were skipped.
+const UNKNOWN = 0xffffffffu;
 
 // What the optimiser needs: a factor for the gradients, whether to skip the step, and how many were skipped before.
 fn decision(by: f32) -> vec4f {
-  return vec4f(by, select(0.0, 1.0, nonFinite[0] > 0u), counts[0].y, 0.0);
+  let skips = verdict[0] > 0u;
+  var before = verdict[1];
+  if (before == UNKNOWN) { before = u32(counts[0].y); }
+  verdict[0] = 0u;
+  verdict[1] = before + select(0u, 1u, skips);
+  if (skips) { overflows[0] = overflows[0] + 1u; }
+  return vec4f(by, select(0.0, 1.0, skips), f32(before), 0.0);
 }
 
 @compute @workgroup_size(1)
@@ -36,7 +46,7 @@ fn update() {
   var after = before;
   var good = counts[0].x + 1.0;
   var skipped = counts[0].y;
-  if (nonFinite[0] > 0u) {
+  if (overflows[0] > 0u) {
     after = before * P.backoffFactor;
     good = 0.0;
     skipped += 1.0;
@@ -48,5 +58,5 @@ fn update() {
   }
   scale[0] = vec4f(after, 0.0, 0.0, 0.0);
   counts[0] = vec4f(good, skipped, 0.0, 0.0);
-  nonFinite[0] = 0u;
+  overflows[0] = 0u;
 }

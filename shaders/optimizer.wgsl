@@ -2,7 +2,7 @@
 //# include float
 //# include grid
 
-override SCALED: bool = false;    // gradScale says what multiplies the gradients, whether the update is skipped, and how many were before
+override SCALED: bool = false;    // gradScale says what multiplies the gradients, whether the update is skipped, and how many of this optimiser were before
 
 struct Params {
   quads: u32,

@@ -4,9 +4,10 @@ import { backward } from '../src/autograd/backward.js';
 import { UserError } from '../src/errors.js';
 import { BatchNorm2d, Conv2d, Linear, Sequential } from '../src/nn/layers.js';
 import { AdamW, SGD } from '../src/nn/optimizer.js';
+import { learningRate } from '../src/nn/schedule.js';
 import {
-  adaptiveAvgPool2d, add, argmax, attentionPool, avgPool2d, batchNorm2d, cast, cat, conv2d, convBatchNorm2d, cropResize, eq, expand, gatherRows, interpolate, lt, matmul, maxPool2d, mean, mul, ones, permute, pow,
-  reshape, slice, sum, topKCorrect, zeros,
+  adaptiveAvgPool2d, add, affine, argmax, attentionPool, avgPool2d, batchNorm2d, cast, cat, conv2d, convBatchNorm2d, cropResize, div, eq, expand, full, gatherRows, interpolate, lt, maskedFill, matmul, maxPool2d, mean, mul, ones, permute, pow,
+  reshape, slice, sum, topKCorrect, where, zeros,
 } from '../src/ops/index.js';
 import { tensor } from '../src/tensor/create.js';
 import { scope } from '../src/tensor/scope.js';
@@ -56,7 +57,7 @@ t.test('what JavaScript lets out or puts in the wrong place', (t) => scope(async
   refused(t, () => adaptiveAvgPool2d(x, missing), /adaptiveAvgPool2d: output size undefined must hold integers of at least 1/);
   refused(t, () => batchNorm2d(x, ones([3]), ones([3]), ones([3]), zeros([3]), missing), /batchNorm2d: the options must say training/);
   refused(t, () => new SGD([ones([2]).requiresGrad_()], { learningRate: 1 } as never), /SGD: the options must say lr/);
-  refused(t, () => new AdamW([ones([2]).requiresGrad_()], missing), /optimizer: the options must say lr/);
+  refused(t, () => new AdamW([ones([2]).requiresGrad_()], missing), /AdamW: the options must say lr/);
   refused(t, () => conv2d(x, missing), /conv2d: operand 2 must be a tensor, got undefined/);
   refused(t, () => conv2d(x, w, { stride: 2 } as never), /conv2d: operand 3 must be a tensor, got object/);
   refused(t, () => reshape(x, missing), /reshape: the shape must be a list, as in \[a, b\], got undefined/);
@@ -135,4 +136,68 @@ t.test('optimisers leave frozen parameters alone, and one that lost its paramete
   second.step();
   net.weight.requiresGrad_(false);
   refused(t, () => new SGD(net.parameters(), { lr: 0.5 }), /all parameters are frozen/);
+}));
+
+t.test('tensors of what is no number, of no type, or with misplaced options', (t) => scope(async () => {
+  const no = undefined as never;
+  refused(t, () => tensor(no), /tensor: the data must be a number, got undefined/);
+  refused(t, () => tensor([1, no]), /tensor: element 1 must be a number, got undefined/);
+  refused(t, () => tensor([[1, 2], [3, 'x' as never]]), /tensor: element 3 must be a number, got x/);
+  refused(t, () => tensor(BigInt64Array.of(1n) as never), /BigInts/);
+  refused(t, () => tensor([1], [1], { dtype: 'float64' as 'float32' }), /there is no type "float64"; there are float32, float16, int32, uint32, bool/);
+  refused(t, () => zeros([1], 'int32' as never), /the options must be an object, as in \{ dtype: 'int32' \}, got "int32"/);
+  refused(t, () => tensor([1], [1], 'int32' as never), /tensor: the options must be an object/);
+  refused(t, () => argmax(tensor(3)), /argmax: the tensor is a scalar, which has no axes/);
+  const rows = tensor([Float32Array.of(1, 2), Float32Array.of(3, 4)]);
+  t.same([rows.shape, [...(await rows.data())]], [[2, 2], [1, 2, 3, 4]], 'rows may be typed arrays');
+  t.same([...(await tensor([true, false] as never).data())], [1, 0]);
+}));
+
+t.test('bools hold 0 and 1, and integers whole numbers', (t) => scope(async () => {
+  const mask = tensor([1, 0, 1], [3], { dtype: 'bool' });
+  const [counts, bools] = [integers(1, 2, 3), tensor([0, 1, 0], [3], { dtype: 'bool' })];
+  t.equal(await sum(full([3], 2, { dtype: 'bool' })).item(), 3);
+  t.equal(await sum(maskedFill(bools, mask, 5)).item(), 3);
+  const halves = where(mask, bools, 0.5);
+  t.same([halves.dtype, [...(await halves.data())]], ['float32', [0, 0.5, 0]], 'a number that is none makes floats');
+  t.equal(where(mask, bools, 1).dtype, 'bool');
+  t.equal(where(mask, bools, ones([3])).dtype, 'float32');
+  t.equal(cat([bools, affine(ones([2]), 0.5)], 0).dtype, 'float32');
+  refused(t, () => where(mask, counts, 0.5), /where: 0.5 does not fit "tensor", which is int32; cast\(x, 'float32'\)/);
+  refused(t, () => maskedFill(counts, mask, NaN), /maskedFill: NaN does not fit/);
+  refused(t, () => maskedFill(cast(counts, 'uint32'), mask, -1), /maskedFill: -1 does not fit/);
+  t.same([...(await where(mask, counts, -1).data())], [1, -1, 3]);
+}));
+
+t.test('division by numbers without a reciprocal in float32', (t) => scope(async () => {
+  const x = tensor([0, 1e-10, -3e38]).requiresGrad_();
+  t.same((await div(tensor([0, 1, -1]), 1e-39).data()).map((v) => v), Float32Array.of(0, Infinity, -Infinity));
+  const close = async (y: Tensor, expected: number[]): Promise<boolean> => (await y.data()).every((v, i) => Math.abs(v - expected[i]!) <= 1e-6 * Math.abs(expected[i]!));
+  t.ok(await close(div(tensor([0, 1e-10]), 1e-39), [0, 1e29]));
+  const y = div(x, 2e38);
+  t.ok(await close(div(tensor([-3e38]), 2e38), [-1.5]));
+  backward(sum(div(y, 2 ** -127)));
+  t.ok(await close(x.grad!, new Array<number>(3).fill(2 ** 127 / 2e38)));
+}));
+
+t.test('options of optimisers and schedules', (t) => scope(async () => {
+  const [net, w] = [new Linear(2, 2), ones([2]).requiresGrad_()];
+  refused(t, () => new SGD(net as never, { lr: 1 }), /the parameters must be a list of tensors, as of module\.parameters\(\), got a Linear/);
+  refused(t, () => new SGD(new Set([w]) as never, { lr: 1 }), /must be a list of tensors, as of module\.parameters\(\), got a Set/);
+  refused(t, () => new SGD(net.namedParameters() as never, { lr: 1 }), /must be tensors, as of module\.parameters\(\); number 1 is a Array/);
+  refused(t, () => new SGD([w], { lr: '0.1' as never }), /lr must be a number of at least 0, got 0\.1/);
+  refused(t, () => new SGD([w], { lr: NaN }), /lr must be a number of at least 0, got NaN/);
+  refused(t, () => new SGD([w], { lr: 1, momentum: -0.9 }), /momentum must be a number of at least 0/);
+  refused(t, () => new SGD([w], { lr: 1, nesterov: true }), /Nesterov needs momentum above 0/);
+  refused(t, () => new SGD([w], { lr: 1, weight_decay: 1 } as never), /SGD: there is no option "weight_decay"; there are lr, momentum, dampening, nesterov, weightDecay, clipGradNorm/);
+  refused(t, () => new AdamW([w], { lr: 1, betas: [0.9, 1] }), /AdamW: betas must be two numbers from 0 to below 1.*got \[0\.9,1\]/);
+  refused(t, () => new AdamW([w], { lr: 1, betas: 0.9 as never }), /betas must be two numbers/);
+  refused(t, () => new AdamW([w], { lr: 1, eps: -1 }), /eps must be a number of at least 0/);
+  refused(t, () => new AdamW([w], { lr: 1, weightDecay: -1 }), /weightDecay must be a number of at least 0/);
+  refused(t, () => new AdamW([w], { lr: 1, clipGradNorm: -1 }), /clipGradNorm must be a number of at least 0/);
+  new AdamW([w], { lr: 0 }).step();
+  t.same([...(await w.data())], [1, 1], 'lr 0 is allowed');
+  refused(t, () => learningRate(1, 0, { kind: 'linear' as 'step', stepSize: 1, gamma: 1, warmupEpochs: 0, epochs: 1 }), /kind must be "step" or "cosine" or "constant", got "linear"/);
+  refused(t, () => { backward(undefined as never); }, /backward: operand 1 must be a tensor, got undefined/);
+  refused(t, () => { backward(sum(w), 1 as never); }, /backward: operand 2 must be a tensor, got number/);
 }));

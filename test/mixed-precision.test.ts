@@ -1,12 +1,12 @@
 /** Training in mixed precision: loss scaling, repeatability, and losses beside those of float32. Needs an adapter with shader-f16. */
-import t from 'tap';
+import t, { type Test } from 'tap';
 import { join } from 'node:path';
 import { backward } from '../src/autograd/backward.js';
 import { worstError } from '../src/autograd/verify.js';
 import type { Runtime } from '../src/kernels/runtime.js';
 import { GradScaler } from '../src/nn/grad-scaler.js';
 import { AdamW, type Optimizer, SGD } from '../src/nn/optimizer.js';
-import { autocast, linear, mul, sum } from '../src/ops/index.js';
+import { add, autocast, linear, mul, sum } from '../src/ops/index.js';
 import { tensor } from '../src/tensor/create.js';
 import { keep, scope } from '../src/tensor/scope.js';
 import type { Tensor } from '../src/tensor/tensor.js';
@@ -129,6 +129,103 @@ t.test('gradients too large for float16 are found, and the scale goes down until
   t.equal(scale, 65536 / 2 ** skipped);
   t.ok(skipped >= 1 && skipped < 8, `${skipped} steps were skipped`);
   t.ok((await weight.data()).every((w) => Number.isFinite(w) && w < 1), 'the others moved the weights');
+});
+
+const leafOf = (value: number): Tensor => keep(tensor([value]).requiresGrad_());
+const near = async (t: Test, x: Tensor, expected: number, message: string): Promise<void> => {
+  const value = await x.item();
+  t.ok(Math.abs(value - expected) < 1e-6, `${message}: ${value}`);
+};
+
+t.test('optimisers that share a scaler are judged each by itself', async (t) => {
+  const BOTH: Record<string, (parameters: Tensor[]) => Optimizer> = {
+    AdamW: (parameters) => new AdamW(parameters, { lr: 0.1, weightDecay: 0 }), SGD: (parameters) => new SGD(parameters, { lr: 0.1, momentum: 0.9, dampening: 0.5 }),
+  };
+  for (const [name, make] of Object.entries(BOTH)) {
+    for (const badFirst of [true, false]) {
+      const scaler = new GradScaler({ initScale: 4 });
+      const [a, b, alone] = [leafOf(1), leafOf(1), leafOf(1)];
+      const [bad, good, reference] = [make([a]), make([b]), make([alone])];
+      for (let step = 0; step < 3; step++) {
+        for (const optimizer of [bad, good, reference]) optimizer.zeroGrad();
+        scope(() => backward(scaler.scale(add(sum(mul(a, step < 2 ? Infinity : 1)), sum(b)))));
+        scope(() => backward(sum(alone)));
+        for (const optimizer of badFirst ? [bad, good] : [good, bad]) scaler.step(optimizer);
+        scaler.update();
+        reference.step();
+      }
+      await near(t, b, await alone.item(), `${name}: the other goes on`);
+      await near(t, a, 0.9, `${name}: the first counted step`);
+      t.same(await scaler.stateDict(), { scale: 1, growthTracker: 1, skipped: 2 });
+      t.same([(await bad.stateDict()).skipped, (await good.stateDict()).skipped], [2, 0]);
+    }
+  }
+});
+
+t.test('an optimiser that begins on a used scaler, or goes on with a new one', async (t) => {
+  const skip = (scaler: GradScaler, optimizer: Optimizer, weight: Tensor): void => {
+    optimizer.zeroGrad();
+    scope(() => backward(scaler.scale(sum(mul(weight, Infinity)))));
+    scaler.step(optimizer);
+    scaler.update();
+  };
+  const good = (scaler: GradScaler, optimizer: Optimizer, weight: Tensor): void => {
+    optimizer.zeroGrad();
+    scope(() => backward(scaler.scale(sum(weight))));
+    scaler.step(optimizer);
+    scaler.update();
+  };
+  const make = (weight: Tensor): Optimizer => new AdamW([weight], { lr: 0.1, weightDecay: 0 });
+  const [scaler, a, b] = [new GradScaler({ initScale: 4 }), leafOf(1), leafOf(1)];
+  const first = make(a);
+  for (let i = 0; i < 2; i++) skip(scaler, first, a);
+  const late = make(b);
+  good(scaler, late, b);
+  await near(t, b, 0.9, 'it has skipped nothing');
+
+  const state = await first.stateDict();
+  t.same([state.step, state.skipped], [2, 2]);
+  const resumed = make(a);
+  resumed.loadStateDict(state);
+  good(new GradScaler({ initScale: 4 }), resumed, a);
+  await near(t, a, 0.9, 'its own state knows what it skipped');
+
+  // As checkpoints keep it: the scaler alone knows.
+  const c = leafOf(1);
+  const fromFile = make(c);
+  fromFile.loadStateDict({ step: state.step, vectors: state.vectors });
+  t.equal((await fromFile.stateDict()).skipped, undefined);
+  const restored = new GradScaler();
+  restored.loadStateDict({ scale: 4, growthTracker: 0, skipped: 2 });
+  good(restored, fromFile, c);
+  await near(t, c, 0.9, 'the scaler’s count stands for it');
+  t.equal((await fromFile.stateDict()).skipped, 2);
+});
+
+t.test('after skipped steps, too, what is saved as checkpoints do goes on to the bit', async (t) => {
+  for (const make of Object.values(OPTIMIZERS)) {
+    const [weight, scaler] = [keep(tensor(VALUES).requiresGrad_()), new GradScaler()];
+    const optimizer = make([weight]);
+    const go = (on: Tensor, by: Optimizer, through: GradScaler, gradients: readonly (readonly number[])[]): void => {
+      for (const gradient of gradients) {
+        by.zeroGrad();
+        scope(() => backward(through.scale(sum(mul(on, tensor([...gradient]))))));
+        through.step(by);
+        through.update();
+      }
+    };
+    go(weight, optimizer, scaler, GRADIENTS.slice(0, 4));
+    const [{ step, vectors }, scale] = await Promise.all([optimizer.stateDict(), scaler.stateDict()]);
+    t.same([step, scale.skipped], [4, 1]);
+    const [again, otherScaler] = [keep(tensor(await weight.data()).requiresGrad_()), new GradScaler()];
+    const other = make([again]);
+    other.loadStateDict({ step, vectors });
+    otherScaler.loadStateDict(scale);
+    go(weight, optimizer, scaler, GRADIENTS);
+    go(again, other, otherScaler, GRADIENTS);
+    t.same([...(await again.data())], [...(await weight.data())]);
+    t.same(await otherScaler.stateDict(), await scaler.stateDict());
+  }
 });
 
 const CONFIG = ['--batch-size', '4', '--image-size', '32', '--attentions', '8', '--optimizer', 'adamw', '--lr', '0.002'];

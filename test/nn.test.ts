@@ -237,7 +237,7 @@ t.test('optimisers move parameters into flat buffers without changing them', (t)
     }
   }
   t.throws(() => new SGD([], { lr: 1 }), /there are no parameters to train/);
-  t.throws(() => new AdamW(parameters, { lr: 0 }), /lr must be above 0, got 0/);
+  t.throws(() => new AdamW(parameters, { lr: -1 }), /lr must be a number of at least 0, got -1/);
 }));
 
 t.test('optimisers follow torch.optim', (t) => scope(async () => {

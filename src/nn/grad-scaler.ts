@@ -18,7 +18,7 @@ export interface GradScalerState {
   readonly scale: number;
   /** Good steps since the scale last changed. */
   readonly growthTracker: number;
-  /** Steps skipped so far. */
+  /** Updates of the scale in which a step was skipped, so far. */
   readonly skipped: number;
 }
 
@@ -26,6 +26,7 @@ export interface GradScalerState {
  * Loss scaling for float16 gradients (PyTorch's `GradScaler`, with its defaults): small gradients would become zero in float16, so
  * the loss is multiplied by a large number, and the optimiser divides. A step whose gradients hold an infinity or NaN is skipped as a whole
  * (weights, momentum and moments stay, and AdamW does not count it), and the scale shrinks; after `growthInterval` good steps in a row it grows.
+ * Where several optimisers share a scaler, each is judged by its own gradients, and the scale shrinks if one was skipped.
  * Everything is decided on the device; nothing is read back unless {@link stateDict} asks.
  */
 export class GradScaler implements GradientScaling {
@@ -40,7 +41,7 @@ export class GradScaler implements GradientScaling {
     this.options = { growthFactor, backoffFactor, growthInterval };
     this.state = withOwner('optimiser', () => ({
       scale: keep(full([], initScale, { runtime, label: 'loss scale' })), counts: keep(full([2], 0, { runtime, label: 'loss scale counts' })),
-      nonFinite: keep(full([1], 0, { runtime, dtype: 'uint32', label: 'gradients not finite' })),
+      overflows: keep(full([1], 0, { runtime, dtype: 'uint32', label: 'overflows' })),
     }));
   }
 
@@ -60,19 +61,24 @@ export class GradScaler implements GradientScaling {
   }
 
   /** @internal for the optimiser */
-  factor(gradients: readonly Tensor[], clipping: Clipping | null): Tensor {
-    for (const gradient of gradients) countNonFinite(gradient, this.state.nonFinite, 0);
-    return unscaleFactor(this.state, clipping);
+  factor(gradients: readonly Tensor[], clipping: Clipping | null, verdict: Tensor): Tensor {
+    for (const gradient of gradients) countNonFinite(gradient, verdict, 0);
+    return unscaleFactor(this.state, clipping, verdict);
   }
 
-  /** Reads the state; this waits for all work so far. */
+  /** Reads the state as it is at the call; this waits for all work so far. */
   async stateDict(): Promise<GradScalerState> {
-    const [scale, counts] = [await this.state.scale.item(), await this.state.counts.data()];
+    const [scale, counts] = await Promise.all([this.state.scale.item(), this.state.counts.data()]);
     return { scale, growthTracker: counts[0]!, skipped: counts[1]! };
   }
 
   loadStateDict({ scale, growthTracker, skipped }: GradScalerState): void {
     write(this.state.scale, Float32Array.of(scale));
     write(this.state.counts, Float32Array.of(growthTracker, skipped));
+  }
+
+  /** Gives its memory back, where it does not live as long as the program. */
+  release(): void {
+    for (const tensor of Object.values(this.state) as Tensor[]) tensor.release();
   }
 }

@@ -1,4 +1,5 @@
 import { fail } from '../errors.js';
+import { checkChoice } from '../ops/arguments.js';
 
 /** Learning-rate schedules: pure functions of the epoch, so that resuming needs no state. */
 export interface ScheduleOptions {
@@ -19,6 +20,7 @@ export interface ScheduleOptions {
  */
 export const learningRate = (base: number, progress: number, options: ScheduleOptions): number => {
   const { kind, stepSize, gamma, warmupEpochs, epochs } = options;
+  checkChoice('schedule', 'kind', kind, ['step', 'cosine', 'constant']);
   if (stepSize < 1) fail(`schedule: the step size must be at least 1 epoch, got ${stepSize}`);
   if (progress < warmupEpochs) return base * (0.1 + 0.9 * (progress / warmupEpochs));
   if (kind === 'step') return base * gamma ** Math.floor(progress / stepSize);
