@@ -50,10 +50,31 @@ t.test('a gradient that was taken away, or another one put there', (t) => scope(
   t.same([await values(w), await values(w.grad)], [[-2, -3], [2, 3]]);
   backward(sum(w));
   t.same([await values(mine), await values(w.grad)], [[3, 4], [3, 4]], 'it is the gradient from now on');
+  other.grad = tensor([1]);
+  const third = leaf([0]);
+  third.grad = other.grad;
+  third.grad = null;
+  t.same(await values(other.grad), [1], 'who shared a gradient and let it go leaves it to the other');
   w.grad = tensor([5, 5]);
   optimizer.zeroGrad();
   optimizer.step();
   t.same([await values(w), await values(w.grad)], [[-2, -3], [0, 0]]);
+}));
+
+t.test('one gradient for two parameters', (t) => scope(async () => {
+  const [a, b, c] = [leaf([1]), leaf([2]), leaf([3])];
+  const optimizer = new SGD([a, b, c], { lr: 1 });
+  for (const assigned of [tensor([0.5]), c.grad!]) {
+    optimizer.zeroGrad();
+    fill_(c.grad!, 0.5);
+    a.grad = assigned;
+    b.grad = assigned;
+    scope(() => { optimizer.step(); });
+    optimizer.zeroGrad();
+  }
+  t.same([await values(a), await values(b), await values(c)], [[0], [1], [2]]);
+  backward(sum(a));
+  t.same([await values(a.grad!), await values(b.grad!), await values(c.grad!)], [[1], [0], [0]], 'afterwards each has its own');
 }));
 
 t.test('gradients from before an optimiser count', (t) => scope(async () => {

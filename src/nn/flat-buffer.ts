@@ -1,4 +1,5 @@
 import { fail } from '../errors.js';
+import { copyOf } from '../ops/convert.js';
 import { accumulate, fill_ } from '../ops/index.js';
 import { keep, untrack } from '../tensor/scope.js';
 import { type Shape, storageBytes } from '../tensor/shape.js';
@@ -67,8 +68,13 @@ export class FlatBuffer {
       const { grad } = parameter;
       if (grad?.alive && grad.storage === slot.storage) return;
       if (wanted) fill_(slot, 0);
-      if (wanted && grad?.alive) moveTo(slot, grad);
-      else parameter.grad = slot.alias();
+      if (!grad?.alive) {
+        parameter.grad = slot.alias();
+        return;
+      }
+      // Another parameter's gradient may have been assigned, which lies in this buffer, too.
+      if (wanted) accumulate(slot, grad.storage.range.buffer === slot.range.buffer ? copyOf(grad) : grad);
+      grad.rebase(slot.storage.retain());
     });
   }
 

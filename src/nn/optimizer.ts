@@ -36,8 +36,8 @@ const UNKNOWN = 0xffffffff;
 
 /**
  * What SGD and AdamW share: flat buffers, clipping, state. Construct it after all parameters were made and frozen (`requiresGrad_(false)`): frozen ones
- * are left alone. Parameters belong to the optimiser that was made last. Their gradients lie in its memory: one that is taken away (`p.grad = null`) is
- * zero until the next backward, so that weight decay and momentum go on (PyTorch passes over such a parameter; freeze it before the optimiser is made).
+ * are left alone. Parameters belong to the optimiser that was made last. Their gradients lie in its memory: that of a parameter which no backward has reached,
+ * or from which it was taken away (`p.grad = null`), is zero, so that weight decay and momentum go on (PyTorch passes over such a parameter; here, freeze it).
  */
 export abstract class Optimizer {
   lr: number;

@@ -27,6 +27,9 @@ export interface GradientNode {
   readonly op: string;
 }
 
+/** Tensors that are the gradient of one. */
+const gradients = new WeakSet<object>();
+
 /**
  * An n-dimensional array on a device. Storage is row-major with the last axis padded with zeros to a
  * multiple of four. Handles are cheap; the memory behind them is released by scopes and the tape.
@@ -100,14 +103,22 @@ export class Tensor implements Scoped {
   }
 
   set grad(given: Tensor | null) {
-    const [before, grad] = [this.grad_, given ?? null];
-    if (grad === before) return;
-    if (grad && !(grad instanceof Tensor && sameShape(grad.shape, this.shape) && grad.dtype === this.dtype)) {
-      fail(`the gradient of ${String(this)} must be a tensor of its shape and type, got ${String(grad)}`);
+    const before = this.grad_;
+    if ((given ?? null) === before) return;
+    if (given && !(given instanceof Tensor && sameShape(given.shape, this.shape) && given.dtype === this.dtype)) {
+      fail(`the gradient of ${String(this)} must be a tensor of its shape and type, got ${String(given)}`);
     }
+    // Another tensor's gradient ends with that one.
+    const grad = given && gradients.has(given) ? given.alias() : given ?? null;
     this.grad_ = grad;
-    if (before) adopt(before);
-    if (grad) trackWith(this, grad);
+    if (before) {
+      gradients.delete(before);
+      adopt(before);
+    }
+    if (grad) {
+      gradients.add(grad);
+      trackWith(this, grad);
+    }
   }
 
   /** Another handle on the same memory, unknown to the tape. The shape must fill the same rows, and the type have the same size. */
