@@ -62,7 +62,8 @@ export const trackWith = (owner: Scoped, member: Scoped): void => {
  * Runs `fn`; every tensor made inside is released at the end, except those that `fn` returns
  * (directly or in arrays and plain objects) and those marked with `keep()`. Works with async functions:
  * the scope then ends when the promise settles. Async scopes must nest; two that run side by side
- * are refused, since nobody could tell whose tensors are whose.
+ * are refused, since nobody could tell whose tensors are whose. For the same reason, what other code makes while an async scope waits belongs to that scope:
+ * mark with `keep()` what shall outlive it.
  */
 export const scope = <T>(fn: () => T): T => {
   const opened = new Scope(current);
