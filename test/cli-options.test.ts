@@ -175,6 +175,13 @@ t.test('the first Ctrl-C asks, the second ends', async (t) => {
   t.equal(seen.out, 'ready\nfinishing\n', 'the callback ran once');
 });
 
+t.test('a terminal that is closed asks as Ctrl-C does', async (t) => {
+  const { child, ended, seen } = await start(t.testdir({}), 'const timer = forever(); onInterrupt(() => { console.log("finishing"); clearInterval(timer); }); console.log("ready"); return 7;');
+  child.stdout.once('data', () => child.kill('SIGHUP'));
+  t.equal(await ended, 7);
+  t.equal(seen.out, 'ready\nfinishing\n');
+});
+
 t.test('a reader that leaves ends a listing, and not what outlives it', async (t) => {
   const folder = t.testdir({});
   // It says on the other stream how far it came.

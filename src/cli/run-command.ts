@@ -10,7 +10,8 @@ export const INTERRUPTED = 130;
 const tolerateClosedOutput = (outlivesReader: boolean): void => {
   const onClosed = (stream: NodeJS.WriteStream, react: () => void): void => {
     stream.on('error', (error: NodeJS.ErrnoException) => {
-      if (error.code !== 'EPIPE') throw error;
+      // EIO: the terminal was closed.
+      if (error.code !== 'EPIPE' && error.code !== 'EIO') throw error;
       react();
     });
   };
@@ -49,7 +50,7 @@ export const runCommand = async (main: () => Promise<number | void> | number | v
 };
 
 /**
- * The first Ctrl-C (or SIGTERM) calls `callback`, which should let the current step finish, save and say how to
+ * The first Ctrl-C (or SIGTERM, or SIGHUP when the terminal is closed) calls `callback`, which should let the current step finish, save and say how to
  * resume; the second ends the process with code 130.
  *
  * @returns a function that takes the hook away
@@ -61,10 +62,9 @@ export const onInterrupt = (callback: () => void): (() => void) => {
     asked = true;
     callback();
   };
-  process.on('SIGINT', handler);
-  process.on('SIGTERM', handler);
+  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+  for (const signal of signals) process.on(signal, handler);
   return () => {
-    process.off('SIGINT', handler);
-    process.off('SIGTERM', handler);
+    for (const signal of signals) process.off(signal, handler);
   };
 };

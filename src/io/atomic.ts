@@ -1,5 +1,5 @@
 /** Files that are either complete or absent, whatever moment the process ends. */
-import { closeSync, existsSync, fsyncSync, openSync, readdirSync, renameSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, copyFileSync, existsSync, fsyncSync, linkSync, openSync, readdirSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { UserError } from '../errors.js';
 import { hasEnded } from './has-ended.js';
@@ -111,5 +111,22 @@ export const writeStreamAtomic = async (path: string, pieces: AsyncIterable<Uint
     putInPlace(temporary, path);
   } catch (error) {
     giveUp(temporary, path, error);
+  }
+};
+
+/**
+ * Gives a file a second name, by which it stays when the first is written anew; a copy, where the file system knows no links.
+ *
+ * @throws UserError naming the second when it cannot be made
+ */
+export const keepUnder = (path: string, second: string): void => {
+  try {
+    linkSync(path, second);
+  } catch {
+    try {
+      copyFileSync(path, second);
+    } catch (error) {
+      explain('written', second, error);
+    }
   }
 };

@@ -14,6 +14,8 @@ export interface Position {
   readonly epoch: number;
   /** Batches completed in the next epoch; 0 at its start. */
   readonly batch: number;
+  /** Images trained in those batches; those of earlier versions do not tell, and had full batches. */
+  readonly images?: number;
   /** Training steps so far: keys the random numbers. */
   readonly step: number;
   /** Sums of the metrics of the batches completed. */
@@ -23,6 +25,8 @@ export interface Position {
   readonly trainSeconds: number;
   readonly trainImages: number;
   readonly history: readonly EpochRecord[];
+  /** The last epoch completed, where its evaluation is due and not done yet: it is not in the history then. */
+  readonly unevaluated?: EpochRecord;
 }
 
 export interface Checkpoint {

@@ -34,9 +34,16 @@ const branches = ['raw', 'crop', 'drop', 'refined', 'refinedOtherAverage'] as co
 type BranchName = (typeof branches)[number];
 const names = ['loss', 'degenerate', ...branches.flatMap((b) => [`${b}1`, `${b}5`])];
 
+interface EvaluateOptions {
+  readonly withDrop: boolean;
+  readonly onBatch?: (done: number, total: number) => void;
+  /** Ends it between two batches: it throws the signal's reason. */
+  readonly signal?: AbortSignal;
+}
+
 /** Runs a split through the network in evaluation mode. */
 export const evaluate = async (
-  runtime: Runtime, data: DataSession, method: Method, config: TrainConfig, split: Split, options: { withDrop: boolean; onBatch?: (done: number, total: number) => void },
+  runtime: Runtime, data: DataSession, method: Method, config: TrainConfig, split: Split, options: EvaluateOptions,
 ): Promise<Evaluation> => {
   const loader = data.loader(split, { batchSize: config.evalBatchSize, shuffle: false });
   const sums = new MetricSums(runtime, names);
@@ -45,6 +52,7 @@ export const evaluate = async (
   await emptyPool(runtime);
   try {
     for await (const batch of loader.epoch(0)) {
+      options.signal?.throwIfAborted();
       const transforms = evalTransforms(config.augment, batch.images);
       const boxes = await scope(async () => {
         const { images, labels } = uploadBatch(runtime, batch, transforms, config.augment);

@@ -7,8 +7,10 @@ export interface EpochRecord {
   readonly epoch: number;
   readonly step: number;
   readonly lr: number;
+  /** Of training, without the first step after a start, which compiles all kernels. */
   readonly seconds: number;
-  readonly imagesPerSecond: number;
+  /** null where that step was the only one. */
+  readonly imagesPerSecond: number | null;
   /** Of mixed precision: the loss scale after the epoch, and how many steps of the run were skipped so far. */
   readonly scaler?: { readonly scale: number; readonly skipped: number };
   /** Means over the samples of the epoch, in training mode. Loss terms are unweighted. */

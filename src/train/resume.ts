@@ -1,22 +1,26 @@
 /** What a run must agree on with the checkpoint it goes on from, and what to know where it does not. */
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Dataset } from '../data/dataset.js';
+import { BadImageError } from '../data/decode.js';
 import { batchesIn } from '../data/loader.js';
-import { fail } from '../errors.js';
+import { fail, UserError } from '../errors.js';
 import { checkClasses } from './check-classes.js';
 import { readCheckpoint } from './checkpoint.js';
 import type { Checkpoint } from './checkpoint-meta.js';
 import type { TrainConfig } from './config.js';
 
+const lastPath = (out: string): string => join(out, 'last.safetensors');
+
 /** The checkpoint a resumed run starts from. */
-export const lastCheckpoint = (out: string): Checkpoint => readCheckpoint(join(out, 'last.safetensors'));
+export const lastCheckpoint = (out: string): Checkpoint => readCheckpoint(lastPath(out));
 
 /** Refuses fewer epochs than are done, and an end at which no epoch was evaluated. */
-export const checkEpochs = ({ position: { epoch, batch, history } }: Checkpoint, { epochs }: TrainConfig): void => {
+export const checkEpochs = ({ position: { epoch, batch, history, unevaluated } }: Checkpoint, { epochs }: TrainConfig): void => {
   const least = batch > 0 ? epoch + 1 : epoch;
   const done = `${epoch} epochs${batch > 0 ? ` and ${batch} batches of the next` : ''} are done`;
   if (epochs < least) fail(`--epochs ${epochs}: ${done} already; leave the option out, or ask for ${least} or more`);
-  if (epochs === epoch && !history.some((record) => record.eval)) fail(`--epochs ${epochs}: ${done}, but none was evaluated (--eval-every); ask for ${epoch + 1} or more`);
+  if (epochs === epoch && !unevaluated && !history.some((record) => record.eval)) fail(`--epochs ${epochs}: ${done}, but none was evaluated (--eval-every); ask for ${epoch + 1} or more`);
 };
 
 /** Refuses data of other classes, other numbers of images than the run's epochs tell of, and fewer batches than the position counts. */
@@ -43,12 +47,19 @@ const checkCounts = (path: string, history: Checkpoint['position']['history'], c
 };
 
 /** What is no longer as if the run had never been interrupted. */
-export const resumeNotes = ({ options }: Checkpoint, { epochs, lr, clipGradNorm, schedule }: TrainConfig): string[] => {
+export const resumeNotes = ({ options }: Checkpoint, { epochs, lr, clipGradNorm, schedule, skipBadImages }: TrainConfig): string[] => {
   const changed = (what: string, from: unknown, to: number): string[] => (from === undefined || from === to ? [] : [`from here on ${what} is ${to} instead of ${String(from)}`]);
   return [
     ...changed('the learning rate that the schedule starts from', options.lr, lr),
     ...changed('the bound of --clip-grad-norm', options.clipGradNorm, clipGradNorm),
+    ...(skipBadImages === (options.skipBadImages ?? false) ? [] : [`from here on unreadable images ${skipBadImages ? 'are counted and passed over' : 'end the run'}`]),
     ...(schedule.kind === 'cosine' && epochs !== options.epochs
       ? [`the cosine schedule falls to 0 at the last epoch: over ${epochs} epochs instead of ${String(options.epochs)} the learning rate goes on at another value than it had`] : []),
   ];
+};
+
+/** An image that ends a run does not cost what was trained: tells how to go on from there. */
+export const withWayOn = (error: unknown, out: string): unknown => {
+  if (!(error instanceof BadImageError) || !existsSync(lastPath(out))) return error;
+  return new UserError(`${error.message}. What was trained is saved; go on with: node dist/train.js --out ${out} --resume`);
 };

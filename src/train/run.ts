@@ -13,7 +13,7 @@ import { mapsOf, reportPlan } from './memory-plan.js';
 import { checkPrecision } from './method.js';
 import { reportCases } from './report-cases.js';
 import type { EpochPoint, ReportData } from './report/types.js';
-import { checkData, checkEpochs, resumeNotes } from './resume.js';
+import { checkData, checkEpochs, resumeNotes, withWayOn } from './resume.js';
 import { checkBatchSize, createModel, type DataSession, type ModelSession, openData } from './session.js';
 import { START, Trainer } from './trainer.js';
 import { scratchNotes, startFrom } from './start-weights.js';
@@ -58,9 +58,14 @@ export const runTraining = async (
     onTrainer(trainer);
     // Not at the start, which the report's image codecs would delay, and not at the end: a long run shall not need files that were built anew meanwhile.
     trainer.firstStep.then(loadReport).catch(() => {});
-    if (!(await trainer.train())) return { finished: false };
-    await finish(runtime, data, model, trainer, config, run);
-    return { finished: true };
+    try {
+      if (!(await trainer.train())) return { finished: false };
+      await finish(runtime, data, model, trainer, config, run);
+      return { finished: true };
+    } catch (error) {
+      if (error === trainer.signal.reason) return { finished: false };
+      throw withWayOn(error, run.out);
+    }
   } finally {
     await data.close();
   }
@@ -95,7 +100,7 @@ const bestLine = ({ epoch, eval: evaluation }: Best): string => {
 const loadReport = () => import('./report/write-report.js');
 
 const finish = async (runtime: Runtime, data: DataSession, model: ModelSession, trainer: Trainer, config: TrainConfig, run: RunOptions): Promise<void> => {
-  const result = await evaluate(runtime, data, model.method, config, data.dataset.test, { withDrop: true });
+  const result = await evaluate(runtime, data, model.method, config, data.dataset.test, { withDrop: true, signal: trainer.signal });
   const hash = await weightsHash(model.method.module);
   const best = bestEpoch(trainer);
   const { seconds, steps, imagesPerSecond } = trainer.totals;
@@ -116,7 +121,7 @@ const finish = async (runtime: Runtime, data: DataSession, model: ModelSession, 
   await writeReport(run.out, report);
   console.log(`\n${accuracyTable(result, 'Test', config.wsdan.average).join('\n')}`);
   if (best.epoch < trainer.records.length) console.log(`These are the last epoch's. ${bestLine(best)}`);
-  console.log(`Time ${seconds.toFixed(0)} s, training ${imagesPerSecond.toFixed(1)} images/s, weights hash ${hash}`);
+  console.log(`Time ${seconds.toFixed(0)} s, ${imagesPerSecond === null ? '' : `training ${imagesPerSecond.toFixed(1)} images/s, `}weights hash ${hash}`);
   console.log(`Report: ${join(run.out, 'report.html')}`);
 };
 

@@ -1,7 +1,8 @@
+import { existsSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { drawTrainTransform } from '../data/augment.js';
 import type { Batch } from '../data/loader.js';
-import { fail } from '../errors.js';
+import { keepUnder } from '../io/atomic.js';
 import { appendJsonLine } from '../io/jsonl.js';
 import type { Runtime } from '../kernels/runtime.js';
 import type { GradScaler } from '../nn/grad-scaler.js';
@@ -22,7 +23,18 @@ import { TrainingStep } from './training-step.js';
 /** Where a trainer begins: a fresh run, or a checkpoint's position. */
 export const START: Position = { epoch: 0, batch: 0, step: 0, sums: {}, seconds: 0, trainSeconds: 0, trainImages: 0, history: [] };
 
-/** Runs epochs: steps, metrics, evaluation, checkpoints. It stops after the step in which `stop()` was called. */
+/** How far an epoch is. */
+interface EpochState {
+  /** Batches behind us, also those of which no image could be read. */
+  done: number;
+  /** Images trained in the epoch. */
+  images: number;
+  /** What the speed is taken from: the time since then, and the images trained in it. */
+  timedFrom: number;
+  timedImages: number;
+}
+
+/** Runs epochs: steps, metrics, evaluation, checkpoints. It stops after the step, or the batch of an evaluation, in which `stop()` was called. */
 export class Trainer {
   private epoch: number;
   private step: number;
@@ -30,7 +42,7 @@ export class Trainer {
   private trainSeconds: number;
   private trainImages: number;
   private readonly history: EpochRecord[];
-  private stopping = false;
+  private readonly stopper = new AbortController();
   private since = performance.now();
   private lastSave = performance.now();
   private warm = false;
@@ -52,9 +64,14 @@ export class Trainer {
     this.tracer = run.debugNan ? new NanTracer(runtime) : null;
   }
 
-  /** Asks for an end after the current step; the run is then saved. */
+  /** Asks for an end after the current step, or the current batch of an evaluation; the run is saved then. */
   stop(): void {
-    this.stopping = true;
+    this.stopper.abort();
+  }
+
+  /** Ends evaluations when {@link stop} was called: they throw its reason. */
+  get signal(): AbortSignal {
+    return this.stopper.signal;
   }
 
   /** Trains to the last epoch. @returns whether it got there (else it was stopped, and saved) */
@@ -64,9 +81,14 @@ export class Trainer {
     this.kernels = compilePlanned(this.runtime, console.log);
     // Whoever waits for them first is told.
     this.kernels.catch(() => {});
+    const { unevaluated } = this.start;
+    if (unevaluated) {
+      await this.kernels;
+      await this.closeEpoch(unevaluated, true);
+    }
     for (; this.epoch < this.config.epochs; this.epoch++) {
-      const finished = await this.trainEpoch(loader.epoch(this.epoch, this.start.batch), loader.batchesPerEpoch);
-      if (!finished) return false;
+      await this.trainEpoch(loader.epoch(this.epoch, this.start.batch), loader.batchesPerEpoch);
+      if (this.signal.aborted) return false;
     }
     return true;
   }
@@ -76,38 +98,49 @@ export class Trainer {
   }
 
   /** Totals so far, across resumes. Training seconds leave out warm-up and evaluation. */
-  get totals(): { seconds: number; steps: number; imagesPerSecond: number } {
+  get totals(): { seconds: number; steps: number; imagesPerSecond: number | null } {
     this.addTime();
-    return { seconds: this.seconds, steps: this.step, imagesPerSecond: this.trainSeconds > 0 ? this.trainImages / this.trainSeconds : 0 };
+    return { seconds: this.seconds, steps: this.step, imagesPerSecond: this.trainImages > 0 ? this.trainImages / this.trainSeconds : null };
   }
 
-  private async trainEpoch(batches: AsyncIterable<Batch>, total: number): Promise<boolean> {
+  private async trainEpoch(batches: AsyncIterable<Batch>, total: number): Promise<void> {
     const { metrics } = this.model.method;
-    const first = this.start.batch;
+    const { batch: first, images } = this.start;
     this.start = { ...START, epoch: this.epoch };
     if (first === 0) metrics.reset();
     const progress = new EpochProgress({ label: `Epoch ${this.epoch + 1}/${this.config.epochs}`, total, done: first });
-    const clock = { from: performance.now(), images: 0 };
-    let done = first;
-    for await (const batch of batches) {
+    const state: EpochState = { done: first, images: images ?? first * this.config.batchSize, timedFrom: performance.now(), timedImages: 0 };
+    for await (const batch of this.savedAtFailure(batches, state)) {
       await this.kernels;
-      await this.trainBatch(batch, this.epoch + done / total);
-      done++;
-      await this.noteWarmUp(progress, clock);
-      clock.images += batch.labels.length;
+      await this.trainBatch(batch, this.epoch + batch.number / total);
+      // A batch of which no image could be read was not delivered; its place counts all the same.
+      const done = batch.number + 1;
+      state.done = done;
+      state.images += batch.labels.length;
+      await this.noteSpeed(progress, state, batch.labels.length);
       const read = done % this.run.logEvery === 0 && done < total;
-      progress.update(done, read ? this.progressMetrics(await metrics.read(), done * this.config.batchSize) : undefined);
-      if (this.stopping && done < total) {
-        progress.log('');
-        await this.save('last', this.epoch, done);
-        return false;
-      }
+      progress.update(done, read ? this.progressMetrics(await metrics.read(), state.images) : undefined);
       // The last batch is saved with the epoch: a position behind it would be one that --resume refuses.
-      if (done < total && performance.now() - this.lastSave > this.run.saveEveryMinutes * 60_000) await this.save('last', this.epoch, done);
+      if (done === total) continue;
+      if (this.signal.aborted) {
+        progress.log('');
+        await this.save('last', this.epoch, state);
+        return;
+      }
+      if (performance.now() - this.lastSave > this.run.saveEveryMinutes * 60_000) await this.save('last', this.epoch, state);
     }
-    if (done < total) fail(`epoch ${this.epoch + 1} delivered ${done} of ${total} batches: too many images were unreadable`);
-    await this.finishEpoch(progress, clock, total);
-    return !this.stopping || this.epoch + 1 === this.config.epochs;
+    await this.finishEpoch(progress, state);
+  }
+
+  /** What ends the loading of batches, such as an unreadable picture, does not cost those that were trained before. */
+  private async *savedAtFailure(batches: AsyncIterable<Batch>, state: Readonly<EpochState>): AsyncGenerator<Batch> {
+    const first = state.done;
+    try {
+      yield* batches;
+    } catch (error) {
+      if (state.done > first) await this.save('last', this.epoch, state);
+      throw error;
+    }
   }
 
   private async trainBatch(batch: Batch, at: number): Promise<void> {
@@ -122,15 +155,18 @@ export class Trainer {
     await this.runtime.endStep();
   }
 
-  /** The first step compiles all kernels; it is timed apart. */
-  private async noteWarmUp(progress: EpochProgress, clock: { from: number }): Promise<void> {
-    if (this.warm) return;
+  /** The first step compiles all kernels: speed is taken from the images behind it. */
+  private async noteSpeed(progress: EpochProgress, state: EpochState, images: number): Promise<void> {
+    if (this.warm) {
+      state.timedImages += images;
+      return;
+    }
     await this.runtime.idle();
     this.warm = true;
     this.noteFirstStep();
     const now = performance.now();
-    progress.log(`Warm-up: ${this.runtime.recorder.pipelines.count} pipelines compiled, first step done in ${((now - clock.from) / 1000).toFixed(1)} s`);
-    clock.from = now;
+    progress.log(`Warm-up: ${this.runtime.recorder.pipelines.count} pipelines compiled, first step done in ${((now - state.timedFrom) / 1000).toFixed(1)} s`);
+    state.timedFrom = now;
   }
 
   private progressMetrics(sums: Readonly<Record<string, number>>, samples: number): ProgressMetrics {
@@ -139,28 +175,53 @@ export class Trainer {
     return { loss, raw, ...(crop ? { crop } : {}), ...(drop ? { drop } : {}) };
   }
 
-  private async finishEpoch(progress: EpochProgress, clock: { from: number; images: number }, total: number): Promise<void> {
+  private async finishEpoch(progress: EpochProgress, { images, timedFrom, timedImages }: EpochState): Promise<void> {
     const { method, optimizer, scaler } = this.model;
-    const samples = Math.min(total * this.config.batchSize, this.data.dataset.train.samples.length);
     const sums = await method.metrics.read();
-    const metrics = this.progressMetrics(sums, samples);
-    const train = trainMetrics(sums, samples, metrics.loss!);
-    const seconds = (performance.now() - clock.from) / 1000;
+    const metrics = this.progressMetrics(sums, images);
+    const train = trainMetrics(sums, images, metrics.loss!);
+    const seconds = (performance.now() - timedFrom) / 1000;
     progress.finish({ ...metrics, terms: train.terms });
-    if (train.degenerate > 0) console.log(`  ${train.degenerate} of ${2 * samples} crops and drops had an unusable attention map; the whole image was taken`);
-    this.trainSeconds += seconds;
-    this.trainImages += clock.images;
-    const evaluation = this.evaluationDue() ? await this.evaluateEpoch() : undefined;
+    if (train.degenerate > 0) console.log(`  ${train.degenerate} of ${2 * images} crops and drops had an unusable attention map; the whole image was taken`);
+    if (timedImages > 0) {
+      this.trainSeconds += seconds;
+      this.trainImages += timedImages;
+    }
     const record: EpochRecord = {
-      epoch: this.epoch + 1, step: this.step, lr: optimizer.lr, seconds, imagesPerSecond: clock.images / seconds,
-      train, ...(scaler ? { scaler: await scalerRecord(scaler) } : {}), ...(evaluation ? { eval: evaluation } : {}),
+      epoch: this.epoch + 1, step: this.step, lr: optimizer.lr, seconds, imagesPerSecond: timedImages > 0 ? timedImages / seconds : null,
+      train, ...(scaler ? { scaler: await scalerRecord(scaler) } : {}),
     };
+    const due = this.evaluationDue();
+    if (due) await this.saveUnevaluated(record);
+    await this.closeEpoch(record, due);
+  }
+
+  /** Evaluates an epoch where that is due, and saves it. */
+  private async closeEpoch(trained: EpochRecord, due: boolean): Promise<void> {
+    const evaluation = due ? await this.evaluateEpoch() : undefined;
+    const record: EpochRecord = { ...trained, ...(evaluation ? { eval: evaluation } : {}) };
     const best = Math.max(-1, ...this.history.map((r) => (r.eval ? selectionScore(r.eval) : -1)));
     this.history.push(record);
-    if (evaluation && selectionScore(evaluation) > best) await this.save('best', this.epoch + 1, 0);
-    await this.save('last', this.epoch + 1, 0);
+    if (evaluation && selectionScore(evaluation) > best) await this.save('best', record.epoch);
+    await this.save('last', record.epoch);
+    rmSync(this.pathOf('previous'), { force: true });
     // After the checkpoint, which holds the history: a resumed run writes missing lines again.
     appendJsonLine(join(this.run.out, 'metrics.jsonl'), record);
+  }
+
+  /** Whatever ends the evaluation does not cost the epoch; what was saved before it is kept until the evaluation has shown that the network is sound. */
+  private async saveUnevaluated(record: EpochRecord): Promise<void> {
+    const [last, previous] = [this.pathOf('last'), this.pathOf('previous')];
+    rmSync(previous, { force: true });
+    if (existsSync(last)) keepUnder(last, previous);
+    await this.save('last', record.epoch, undefined, record);
+  }
+
+  /** A network that gives no finite number is nothing to go on from. */
+  private takeBackUnevaluated(): void {
+    const [last, previous] = [this.pathOf('last'), this.pathOf('previous')];
+    if (existsSync(previous)) renameSync(previous, last);
+    else rmSync(last, { force: true });
   }
 
   private evaluationDue(): boolean {
@@ -171,22 +232,29 @@ export class Trainer {
   private async evaluateEpoch(): Promise<Evaluation & { split: 'val' | 'test' }> {
     const { dataset } = this.data;
     const split = dataset.val ? 'val' : 'test';
-    const result = await evaluate(this.runtime, this.data, this.model.method, this.config, dataset.val ?? dataset.test, { withDrop: false });
+    const result = await evaluate(this.runtime, this.data, this.model.method, this.config, dataset.val ?? dataset.test, { withDrop: false, signal: this.signal });
     console.log(`  ${split}: ${describeEvaluation(result)}`);
-    if (!Number.isFinite(result.loss)) diverged(this.run.out, this.step, `the loss on the ${split} images is ${result.loss}`);
+    if (!Number.isFinite(result.loss)) {
+      this.takeBackUnevaluated();
+      diverged(this.run.out, this.step, `the loss on the ${split} images is ${result.loss}`);
+    }
     return { ...result, split };
   }
 
-  /** @param epoch epochs completed; @param batch batches completed in the next one */
-  private async save(name: 'last' | 'best', epoch: number, batch: number): Promise<void> {
+  private pathOf(name: 'last' | 'best' | 'previous'): string {
+    return join(this.run.out, `${name}.safetensors`);
+  }
+
+  /** @param epoch epochs completed; @param next how far the next one is; @param unevaluated the last one completed, while its evaluation is due */
+  private async save(name: 'last' | 'best', epoch: number, next?: Readonly<EpochState>, unevaluated?: EpochRecord): Promise<void> {
     this.addTime();
     const sums = await this.model.method.metrics.read();
-    if (batch > 0) this.progressMetrics(sums, batch * this.config.batchSize);
+    if (next) this.progressMetrics(sums, next.images);
     const position: Position = {
-      epoch, batch, step: this.step, sums,
-      seconds: this.seconds, trainSeconds: this.trainSeconds, trainImages: this.trainImages, history: this.history,
+      epoch, batch: next?.done ?? 0, images: next?.images ?? 0, step: this.step, sums,
+      seconds: this.seconds, trainSeconds: this.trainSeconds, trainImages: this.trainImages, history: this.history, ...(unevaluated ? { unevaluated } : {}),
     };
-    await saveCheckpoint(join(this.run.out, `${name}.safetensors`), this.model, this.run.options, this.data.dataset.classes, position);
+    await saveCheckpoint(this.pathOf(name), this.model, this.run.options, this.data.dataset.classes, position);
     if (name === 'last') this.lastSave = performance.now();
   }
 

@@ -12,7 +12,8 @@ import { START } from '../../src/train/trainer.js';
 import { batchOf } from '../../src/wsdan/micro-batches.js';
 import { portableImages, portableUniform } from './portable.js';
 
-const optionsOf = (args: string[]): TrainOptions => withPreset(parseOptions({ name: 'train', summary: '', options: trainOptions }, args));
+/** The options of `node dist/train.js` with these. */
+export const optionsOf = (args: readonly string[]): TrainOptions => withPreset(parseOptions({ name: 'train', summary: '', options: trainOptions }, args));
 
 /** The config of `node dist/train.js` with these options. */
 export const configOf = (...args: string[]): TrainConfig => toTrainConfig(optionsOf(args));

@@ -69,7 +69,8 @@ export interface ReportData {
   config: Readonly<Record<string, unknown>>;
   seconds: number;
   steps: number;
-  imagesPerSecond: number;
+  /** null where a run was too short to tell. */
+  imagesPerSecond: number | null;
   weightsHash: string;
   /** A plain classifier has only `raw`. */
   accuracy: { raw: Accuracy; crop?: Accuracy; drop?: Accuracy; refined?: Accuracy };

@@ -17,7 +17,7 @@ const keyFigures = ({ accuracy: { raw, refined }, localisation, imagesPerSecond,
     ? [keyFigure(percent(refined.top1), 'refined top-1', 'first'), keyFigure(percent(raw.top1), `raw top-1, refined ${points(refined.top1 - raw.top1)}`)]
     : [keyFigure(percent(raw.top1), 'top-1', 'first')]),
   ...(localisation ? [keyFigure(localisation.meanIoU.toFixed(2), 'mean IoU of the box')] : []),
-  keyFigure(imagesPerSecond.toFixed(imagesPerSecond < 100 ? 1 : 0), 'training images a second'),
+  ...(imagesPerSecond === null ? [] : [keyFigure(imagesPerSecond.toFixed(imagesPerSecond < 100 ? 1 : 0), 'training images a second')]),
   keyFigure(duration(seconds), 'training time'),
 ].join('')}</div>`;
 
@@ -47,7 +47,7 @@ const facts = ({ adapter, dataset, seconds, steps, imagesPerSecond, weightsHash,
   const run: [string, string][] = [
     ['Adapter', adapter],
     ['Dataset', `${dataset.name}: ${count(dataset.classes)} classes, ${count(dataset.trainImages)} training and ${count(dataset.testImages)} test images`],
-    ['Steps', `${count(steps)} in ${duration(seconds)}, ${imagesPerSecond.toFixed(1)} images a second`],
+    ['Steps', `${count(steps)} in ${duration(seconds)}${imagesPerSecond === null ? '' : `, ${imagesPerSecond.toFixed(1)} images a second`}`],
     ['Weights hash', weightsHash],
   ];
   const list = (entries: [string, string][]) => `<dl>${entries.map(([name, value]) => `<dt>${escapeHtml(name)}</dt><dd><code>${escapeHtml(value)}</code></dd>`).join('')}</dl>`;

@@ -62,7 +62,7 @@ const logsOf = (file: TensorFile): { [key: string]: Picklable } => {
     return Object.fromEntries([...file.facts].filter(([name]) => name.startsWith('logs.')).map(([name, value]) => [name.slice('logs.'.length), value]));
   }
   const { position } = checkpointIn(file);
-  const last: EpochRecord | undefined = position.history.at(-1);
+  const last: EpochRecord | undefined = position.unevaluated ?? position.history.at(-1);
   const pair = (accuracy: { top1: number; top5: number } | null | undefined): Picklable => (accuracy ? [accuracy.top1, accuracy.top5] : null);
   if (!last) return { epoch: position.epoch };
   const { train, eval: evaluation } = last;

@@ -1,0 +1,198 @@
+/** What ends a run in its midst, within an epoch or in an evaluation, costs nothing that was trained. */
+import t from 'tap';
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { openDataset, type Sample } from '../src/data/dataset.js';
+import type { DecodePool } from '../src/data/decode-pool.js';
+import { Loader } from '../src/data/loader.js';
+import { readJsonLines } from '../src/io/jsonl.js';
+import { readSafetensors, type StoredTensor } from '../src/io/safetensors.js';
+import { affine } from '../src/ops/index.js';
+import { toConfig } from '../src/cli/options.js';
+import { readCheckpoint } from '../src/train/checkpoint.js';
+import type { EpochRecord } from '../src/train/history.js';
+import type { Evaluated } from '../src/train/method.js';
+import { resultOptions, toTrainConfig } from '../src/train/options/train-options.js';
+import { lastCheckpoint } from '../src/train/resume.js';
+import { runTraining } from '../src/train/run.js';
+import type { Trainer } from '../src/train/trainer.js';
+import { writePng } from './data-helpers.js';
+import { optionsOf } from './support/default-training.js';
+import { openRuntime } from './support/runtime.js';
+
+const runtime = await openRuntime();
+const root = t.testdir({});
+/** 16 training and 8 test images of two classes: four batches an epoch, one an evaluation. */
+const data = join(root, 'data');
+const pathsOf = (split: string, count: number): string[] => Array.from({ length: count }, (_, i) => join(data, split, i % 2 ? 'gull' : 'heron', `${i}.png`));
+[...pathsOf('train', 16), ...pathsOf('test', 8)].forEach((path, key) => writePng(path, key, 40, 40));
+const TINY = ['--dataset', 'folder', '--data', data, '--batch-size', '4', '--image-size', '32', '--attentions', '4', '--epochs', '2', '--eval-every', '1', '--model', 'resnet_small', '--seed', '3'];
+
+const dataset = await openDataset('folder', { dir: data, seed: 3 });
+const fileOf = ({ path }: Sample): string => path!;
+/** The files of a batch of the first epoch. */
+const batchFiles = (number: number): string[] => {
+  const order = new Loader(dataset.train, { batchSize: 4, shuffle: true, seed: 3, pool: null as unknown as DecodePool }).order(0);
+  return [...order.subarray(4 * number, 4 * number + 4)].map((index) => fileOf(dataset.train.samples[index]!));
+};
+
+interface How {
+  readonly args?: readonly string[];
+  readonly resume?: boolean;
+  readonly saveEveryMinutes?: number;
+  readonly onTrainer?: (trainer: Trainer) => void;
+}
+
+const train = (out: string, { args = [], resume = false, saveEveryMinutes = 1000, onTrainer = () => {} }: How = {}): ReturnType<typeof runTraining> => {
+  mkdirSync(out, { recursive: true });
+  const options = optionsOf([...TINY, ...args]);
+  const run = { options: toConfig(resultOptions, options), out, logEvery: 100, saveEveryMinutes, workers: 0, cacheMegabytes: 0, memoryBudgetMegabytes: 0, checkpointing: false, reportImages: 0, debugNan: false };
+  return runTraining(runtime, toTrainConfig(options), run, resume ? lastCheckpoint(out) : null, onTrainer);
+};
+
+/** While some files hold no pictures. */
+const withBroken = async (files: readonly string[], body: () => Promise<void>): Promise<void> => {
+  const before = files.map((file) => readFileSync(file));
+  for (const file of files) writeFileSync(file, 'no picture');
+  try {
+    await body();
+  } finally {
+    files.forEach((file, i) => writeFileSync(file, before[i]!));
+  }
+};
+
+const recordsOf = (out: string): EpochRecord[] => readJsonLines(join(out, 'metrics.jsonl')) as EpochRecord[];
+/** A difference of thousands of numbers would take minutes to print. */
+const digestOf = (tensors: ReadonlyMap<string, StoredTensor>): string => {
+  const hash = createHash('sha256');
+  for (const [name, { shape, data: { buffer, byteOffset, byteLength } }] of tensors) hash.update(`${name} ${shape.join()}`).update(new Uint8Array(buffer, byteOffset, byteLength));
+  return hash.digest('hex');
+};
+/** All that a run leaves, apart from durations. */
+const resultOf = (out: string) => ({
+  records: recordsOf(out).map(({ epoch, step, lr, train: trained, eval: evaluation }) => ({ epoch, step, lr, trained, evaluation })),
+  hash: (JSON.parse(readFileSync(join(out, 'summary.json'), 'utf8')) as { weightsHash: string }).weightsHash,
+  tensors: ['last', 'best'].map((name) => digestOf(readSafetensors(join(out, `${name}.safetensors`)).tensors)),
+  files: readdirSync(out).sort(),
+});
+
+/** Replaces what the network makes of the `at`-th batch of evaluations, 0-based. */
+const atEvaluation = (at: number, change: (result: Evaluated, trainer: Trainer) => Evaluated) => (trainer: Trainer): void => {
+  const { method } = trainer['model'];
+  const evaluated = method.evaluate.bind(method);
+  let count = 0;
+  method.evaluate = (images, withDrop) => (count++ === at ? change(evaluated(images, withDrop), trainer) : evaluated(images, withDrop));
+};
+const stopAt = (at: number) => atEvaluation(at, (result, trainer) => {
+  trainer.stop();
+  return result;
+});
+
+const whole = join(root, 'whole');
+t.same(await train(whole), { finished: true });
+const expected = resultOf(whole);
+t.equal(expected.records.length, 2);
+
+t.test('an unreadable test image costs no epoch: --resume evaluates what is trained', async (t) => {
+  for (const args of [[], ['--eval-every', '2']]) {
+    const out = t.testdir({});
+    await withBroken([fileOf(dataset.test.samples[5]!)], async () => {
+      await t.rejects(train(out, { args }), { name: 'UserError', message: /test.*\.png .*--skip-bad-images\. What was trained is saved; go on with: node dist\/train\.js --out .* --resume$/ });
+      const { position } = readCheckpoint(join(out, 'last.safetensors'));
+      t.equal(position.epoch, args.length ? 2 : 1, 'the epoch counts as trained');
+      await t.rejects(train(out, { args, resume: true }), /test.*\.png/, 'again, while nothing was repaired');
+    });
+    t.equal(recordsOf(out).length, args.length ? 1 : 0);
+    t.same(await train(out, { args, resume: true }), { finished: true });
+    if (args.length === 0) t.same(resultOf(out), expected, 'as if nothing had been');
+    else t.same(resultOf(out).tensors[0], expected.tensors[0]);
+  }
+});
+
+t.test('an unreadable training image costs no batch before it', async (t) => {
+  const out = t.testdir({});
+  await withBroken([batchFiles(2)[1]!], async () => {
+    await t.rejects(train(out), { name: 'UserError', message: /What was trained is saved/ });
+    const { epoch, batch, images } = readCheckpoint(join(out, 'last.safetensors')).position;
+    t.same([epoch, batch, images], [0, 2, 8]);
+  });
+  t.same(await train(out, { resume: true }), { finished: true });
+  t.same(resultOf(out), expected);
+});
+
+t.test('what is saved between the batches of an epoch, and before its evaluation, can always be resumed', async (t) => {
+  const out = t.testdir({});
+  const broken = atEvaluation(0, () => { throw new Error('ended in the evaluation'); });
+  await t.rejects(train(out, { saveEveryMinutes: 0, onTrainer: broken }), { message: 'ended in the evaluation' });
+  t.same(await train(out, { resume: true }), { finished: true });
+  t.same(resultOf(out), expected);
+});
+
+t.test('Ctrl-C ends an evaluation, of an epoch or the last one, and is resumed there', async (t) => {
+  // The network is asked once more for each evaluation: one batch of eight, and with --eval-batch-size 4 two of four.
+  for (const at of [0, 2, 4]) {
+    const out = t.testdir({});
+    const args = ['--eval-batch-size', '4'];
+    t.same(await train(out, { args, onTrainer: stopAt(at) }), { finished: false });
+    t.notOk(existsSync(join(out, 'summary.json')));
+    t.equal(recordsOf(out).length, at / 2);
+    t.same(await train(out, { args, resume: true }), { finished: true });
+    const { tensors, hash } = resultOf(out);
+    t.same([tensors[0], hash], [expected.tensors[0], expected.hash]);
+    t.equal(recordsOf(out).length, 2);
+  }
+});
+
+t.test('a network that gives no finite number in the evaluation does not replace the last good checkpoint', async (t) => {
+  const out = t.testdir({});
+  const last = join(out, 'last.safetensors');
+  const infinite = (result: Evaluated): Evaluated => ({ ...result, refined: affine(result.refined!, NaN) });
+  await t.rejects(train(out, { onTrainer: atEvaluation(0, infinite) }), /Training has diverged: the loss on the test images is NaN at step 4\. No checkpoint was written before/);
+  t.notOk(existsSync(last));
+  await t.rejects(train(out, { onTrainer: atEvaluation(1, infinite) }), /the loss on the test images is NaN at step 8\. The last good checkpoint is/);
+  t.equal(readCheckpoint(last).position.step, 4);
+  t.same(readdirSync(out).filter((name) => name.endsWith('.safetensors')), ['best.safetensors', 'last.safetensors']);
+});
+
+t.test('--skip-bad-images passes over a batch that is bad as a whole', async (t) => {
+  const args = ['--skip-bad-images'];
+  const [out, cut] = [join(root, 'skipped'), join(root, 'cut')];
+  await withBroken(batchFiles(1), async () => {
+    t.same(await train(out, { args }), { finished: true });
+    const [first, second] = recordsOf(out) as [EpochRecord, EpochRecord];
+    t.equal(first.step, 3, 'three batches of four were trained');
+    t.ok(second.step > first.step);
+    const images = (12 * first.train.raw.top1) / 100;
+    t.ok(Math.abs(images - Math.round(images)) < 1e-9, `means are those of 12 images: ${first.train.raw.top1} % right`);
+    let steps = 0;
+    const stopped = await train(cut, { args, onTrainer: (trainer) => {
+      const { training } = trainer as unknown as { training: { run(...args: unknown[]): void } };
+      const step = training.run.bind(training);
+      training.run = (...given) => {
+        if (++steps === 2) trainer.stop();
+        step(...given);
+      };
+    } });
+    t.same(stopped, { finished: false });
+    const { batch, step, images: seen } = readCheckpoint(join(cut, 'last.safetensors')).position;
+    t.same([batch, step, seen], [3, 2, 8], 'the bad batch keeps its place');
+    t.same(await train(cut, { args, resume: true }), { finished: true });
+    t.same(resultOf(cut), resultOf(out));
+  });
+});
+
+t.test('the speed is that of the images behind the first step, which compiles', async (t) => {
+  const out = t.testdir({});
+  await train(out, { args: ['--limit-train', '4'] });
+  t.equal(recordsOf(out)[0]!.imagesPerSecond, null, 'an epoch of a single step has none');
+  const { trainImages } = readCheckpoint(join(out, 'last.safetensors')).position;
+  t.equal(trainImages, 4, 'that of the second epoch');
+  t.equal(readCheckpoint(join(whole, 'last.safetensors')).position.trainImages, 12 + 16);
+  await train(join(root, 'single'), { args: ['--limit-train', '4', '--epochs', '1'] });
+  const { imagesPerSecond } = JSON.parse(readFileSync(join(root, 'single', 'summary.json'), 'utf8')) as { imagesPerSecond: unknown };
+  t.equal(imagesPerSecond, null);
+  t.notMatch(readFileSync(join(root, 'single', 'report.html'), 'utf8'), /images a second/);
+});
+
+t.teardown(() => runtime.device.close());
