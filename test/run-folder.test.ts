@@ -3,6 +3,7 @@ import t from 'tap';
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { beginOf, type Place, thisPlace } from '../src/io/has-ended.js';
 import { claimRunFolder } from '../src/train/run-folder.js';
 import { call } from './support/command.js';
 
@@ -31,7 +32,7 @@ t.test('a folder in use is refused, one whose process has ended is taken over', 
   for (const left of [`${ENDED}\n`, `${process.pid}\n`, '']) {
     writeFileSync(held, left);
     const { release } = claimRunFolder(out, '', false);
-    t.equal(readFileSync(held, 'utf8'), `${process.pid}\n`);
+    t.match(readFileSync(held, 'utf8'), new RegExp(`^${process.pid}\n`));
     release();
     t.notOk(existsSync(held));
   }
@@ -41,6 +42,43 @@ t.test('a folder in use is refused, one whose process has ended is taken over', 
   t.ok(existsSync(held), 'and left to it');
   writeFileSync(join(out, 'last.safetensors'), '');
   t.throws(() => claimRunFolder(out, '', false), /already holds a run/);
+});
+
+t.test('the number of a process means something only where it was given', async (t) => {
+  const out = t.testdir({});
+  const held = join(out, 'running.pid');
+  const here = thisPlace();
+  const left = (pid: number, place: Partial<Place>, begin = beginOf(pid)): void => writeFileSync(held, `${pid}\n${JSON.stringify({ ...here, ...place, begin })}\n`);
+  const elsewhere = { name: 'UserError', message: /the folder .* is in use by process \d+ of another machine or container \(.*\), whose end cannot be seen from here\. Wait until it has ended; if it surely has, delete .*running\.pid/ };
+  for (const pid of [process.pid, ENDED]) {
+    left(pid, { container: 'pid:[1]' });
+    t.throws(() => claimRunFolder(out, '', true), elsewhere, 'another container may have the same numbers');
+    left(pid, { host: 'another' });
+    t.throws(() => claimRunFolder(out, '', true), elsewhere);
+    left(pid, { container: 'pid:[1]', boot: 'before' });
+    t.throws(() => claimRunFolder(out, '', true), elsewhere);
+  }
+  const refused = { name: 'UserError', message: new RegExp(`is in use by process ${ALIVE}\\. `) };
+  left(ALIVE, {});
+  t.throws(() => claimRunFolder(out, '', true), refused);
+  left(ENDED, {});
+  claimRunFolder(out, '', true).release();
+  // Elsewhere the system does not tell when a process began.
+  if (beginOf(process.pid)) {
+    left(ALIVE, {}, '1');
+    claimRunFolder(out, '', true).release();
+    const { release } = claimRunFolder(out, '', true);
+    t.throws(() => claimRunFolder(out, '', true), { message: new RegExp(`is in use by process ${process.pid}`) }, 'our own lock is one too');
+    release();
+  }
+  t.notOk(existsSync(held));
+});
+
+t.test('what stands in the way of a run is named', async (t) => {
+  const out = t.testdir({ 'running.pid': {}, kept: { 'best.safetensors': '' } });
+  t.throws(() => claimRunFolder(out, '', false), { name: 'UserError', message: /running\.pid is a folder, where a file shall tell which process uses the folder/ });
+  t.throws(() => claimRunFolder(join(out, 'kept'), '', false), { name: 'UserError', message: /kept holds the best\.safetensors of a run, which would be replaced\. Choose another folder with --out/ });
+  t.notOk(existsSync(join(out, 'kept', 'running.pid')));
 });
 
 t.test('temporary files of processes that were killed are removed', async (t) => {

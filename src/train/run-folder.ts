@@ -42,5 +42,6 @@ export const claimRunFolder = (out: string | undefined, name: string, resume: bo
   if (!resume && existsSync(join(out, 'last.safetensors'))) {
     fail(`${out} already holds a run. Add --resume to go on with it, or choose another folder with --out.`);
   }
+  if (!resume && existsSync(join(out, 'best.safetensors'))) fail(`${out} holds the best.safetensors of a run, which would be replaced. Choose another folder with --out, or move the file.`);
   return claim(out, makeFolder(out));
 };
