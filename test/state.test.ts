@@ -51,10 +51,38 @@ t.test('files of PyTorch: its counters of batches are left out', (t) => scope(as
   t.notOk((await loadFile(path)).has('1.num_batches_tracked'));
 }));
 
+t.test('bytes wherever they lie', async (t) => {
+  const bytes = save(await network(1).stateDict());
+  const expected = load(bytes);
+  t.same(load(bytes.buffer), expected, 'an ArrayBuffer');
+  for (const shift of [1, 3]) {
+    t.same(load(Buffer.concat([Buffer.alloc(shift), bytes]).subarray(shift)), expected, `a Buffer at ${shift}`);
+    const shifted = new Uint8Array(bytes.length + shift);
+    shifted.set(bytes, shift);
+    t.same(load(shifted.subarray(shift)), expected, `an array at ${shift}`);
+  }
+});
+
+t.test('tensors of other modules come back as they were; only what is called a weight changes its layout', async (t) => {
+  const values = (shape: number[]) => ({ shape, data: Float32Array.from({ length: shape.reduce((a, b) => a * b) }, (_, i) => i) });
+  const state = new Map([['tokens.weight', values([4, 3])], ['table', values([4, 3])], ['position', values([1, 2, 3, 4])], ['kernel.weight', values([1, 2, 3, 4])]]);
+  const path = join(t.testdir(), 'state.safetensors');
+  saveFile(state, path);
+  t.same(await loadFile(path), state);
+  const shapes = Object.fromEntries([...readSafetensors(path).tensors].map(([name, { shape }]) => [name, shape]));
+  t.same(shapes, { 'tokens.weight': [3, 4], table: [4, 3], position: [1, 2, 3, 4], 'kernel.weight': [4, 3, 1, 2] });
+});
+
 t.test('what are no weights is refused', async (t) => {
   const refusal = { name: new UserError('').name };
   t.throws(() => load(new Uint8Array(3)), { ...refusal, message: /^what was given is not a safetensors file or is damaged: it has only 3 bytes/ });
-  const bytes = save(await network(1).stateDict());
+  for (const wrong of ['a path', 7, null, undefined, []]) t.throws(() => load(wrong as never), { ...refusal, message: /^what was given must be the bytes of a safetensors file, a Uint8Array or an ArrayBuffer, got/ });
+  const state = await network(1).stateDict();
+  t.throws(() => saveFile('net.safetensors' as never, state as never), { ...refusal, message: /^saveFile: the weights must be a state, as `await module\.stateDict\(\)` gives it, got string/ });
+  t.throws(() => saveFile(state, undefined as never), { ...refusal, message: /^saveFile: the path of a file must be a text, got undefined/ });
+  t.throws(() => save(network(1).stateDict() as never), { ...refusal, message: /^save: the weights must be a state/ });
+  await t.rejects(loadFile(7 as never), { ...refusal, message: /^loadFile: the path of a file must be a text, got number/ });
+  const bytes = save(state);
   t.throws(() => load(bytes.subarray(0, bytes.length - 4)), { ...refusal, message: /only \d+ bytes are there: the file is cut off/ });
   const path = join(t.testdir(), 'page.safetensors');
   writeFileSync(path, '<!doctype html>');

@@ -79,6 +79,9 @@ t.test('what it refuses', async (t) => {
   await t.rejects(model.predict({} as never), { ...refusal, message: /predict: the pictures must be a list/ });
   await t.rejects(model.predict([pictures[0]!, { width: 4, height: 2, data: new Uint8Array(24) }]), { ...refusal, message: /predict: picture 2 of 4 × 2 pixels needs 32 bytes of data/ });
   await t.rejects(model.predict([{ width: 1.5, height: 2, data: new Uint8Array(12) }]), { ...refusal, message: /width and height of picture 1 \[1\.5, 2\] must hold integers of at least 1/ });
+  for (const top of [-1, 0, 1.5, '3']) await t.rejects(model.predict(pictures.slice(0, 1), { top: top as number }), { ...refusal, message: /predict: top .* must hold integers of at least 1/ });
+  for (const wrong of [null, undefined, 'a.png']) await t.rejects(model.predict([wrong as never]), { ...refusal, message: /predict: picture 1 must be \{ width, height, data \}/ });
+  t.throws(() => (openTrained as () => unknown)(), { ...refusal, message: /^the checkpoint must be the bytes of a safetensors file, .* got undefined/ });
   t.throws(() => openTrained(save(new Map())), { ...refusal, message: /the checkpoint: this safetensors file was not written by Pipit's training/ });
   t.throws(() => openTrained(bytes.subarray(0, 1000)), { ...refusal, message: /the checkpoint is not a safetensors file or is damaged/ });
 });

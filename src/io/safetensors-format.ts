@@ -13,9 +13,16 @@ export interface ByteRanges {
   read(offset: number, length: number): Uint8Array;
 }
 
-/** Bytes in memory, read in parts. */
-export const rangesOf = (bytes: Uint8Array, path: string): ByteRanges =>
-  ({ path, size: bytes.byteLength, read: (offset, length) => bytes.subarray(offset, offset + length) });
+/**
+ * Bytes in memory, read in parts.
+ *
+ * @throws UserError when they are something else
+ */
+export const rangesOf = (given: Uint8Array | ArrayBuffer, path: string): ByteRanges => {
+  const bytes = given instanceof ArrayBuffer ? new Uint8Array(given) : given;
+  if (!(bytes instanceof Uint8Array)) throw new UserError(`${path} must be the bytes of a safetensors file, a Uint8Array or an ArrayBuffer, got ${bytes === null ? 'null' : typeof bytes}.`);
+  return { path, size: bytes.byteLength, read: (offset, length) => bytes.subarray(offset, offset + length) };
+};
 
 interface HeaderEntry {
   dtype: Dtype;

@@ -50,7 +50,8 @@ export const bytesOf = (data: TensorData): Uint8Array => new Uint8Array(data.buf
 
 /** Bytes seen as numbers. They are copied where they do not start at a multiple of the number's size. */
 export const numbersOf = (bytes: Uint8Array, dtype: Dtype): TensorData => {
-  const aligned = bytes.byteOffset % itemBytes(dtype) === 0 ? bytes : bytes.slice();
+  // Not `slice()`: Node's Buffer gives a view of the same bytes for that.
+  const aligned = bytes.byteOffset % itemBytes(dtype) === 0 ? bytes : new Uint8Array(bytes);
   return new ARRAYS[dtype](aligned.buffer as ArrayBuffer, aligned.byteOffset, aligned.byteLength / itemBytes(dtype));
 };
 

@@ -1,10 +1,16 @@
 /** A module's weights as the bytes of a safetensors file and back, wherever the bytes are kept. */
+import { fail } from '../errors.js';
 import { parseSafetensors, safetensorsPieces, rangesOf } from '../io/safetensors-format.js';
 import type { TensorFile } from '../io/tensor-file.js';
 import type { StateDict } from '../nn/module.js';
 import { fromFileEntry, stateToFile } from './state-layout.js';
 import { isCounter } from './weights/naming.js';
 import { weightsIn } from './weights/weights.js';
+
+/** Refuses what is no state, such as the promise of one or the module itself. */
+export const checkState = (op: string, state: unknown): void => {
+  if (!(state instanceof Map)) fail(`${op}: the weights must be a state, as \`await module.stateDict()\` gives it, got ${state === null ? 'null' : typeof state}`);
+};
 
 /** The state in a file: as float32, without an optimiser's vectors and PyTorch's counters of batches. */
 export const fromStored = (file: TensorFile): StateDict =>
@@ -13,8 +19,16 @@ export const fromStored = (file: TensorFile): StateDict =>
 /**
  * The bytes of a safetensors file with these weights, for `module.stateDict()`; equal weights give equal bytes. Convolutions and linear layers lie
  * in PyTorch's layouts, so that `safetensors.torch.load_file` gives PyTorch what it expects.
+ *
+ * A state does not tell whose its tensors are; names and shapes decide. Tensors whose name ends in `weight` go out as `[out, in, kh, kw]` where they
+ * have four axes and are turned over where they have two; all others lie as they are. {@link load} undoes exactly that, so what Pipit saves it loads
+ * unchanged. Only for another program it matters that a table of rows, such as an embedding, arrives turned over if its name ends in `weight`: give
+ * it another name.
+ *
+ * @throws UserError when it is no state
  */
 export const save = (state: StateDict): Uint8Array<ArrayBuffer> => {
+  checkState('save', state);
   const pieces = [...safetensorsPieces('the weights', stateToFile(state))];
   const bytes = new Uint8Array(pieces.reduce((sum, { byteLength }) => sum + byteLength, 0));
   let at = 0;
@@ -30,4 +44,4 @@ export const save = (state: StateDict): Uint8Array<ArrayBuffer> => {
  *
  * @throws UserError when the bytes are something else or damaged
  */
-export const load = (bytes: Uint8Array): StateDict => fromStored(parseSafetensors(rangesOf(bytes, 'what was given')));
+export const load = (bytes: Uint8Array | ArrayBuffer): StateDict => fromStored(parseSafetensors(rangesOf(bytes, 'what was given')));

@@ -11,7 +11,8 @@ export interface FileTensor {
   readonly data: Float32Array;
 }
 
-const isLinear = (name: string, shape: Shape): boolean => shape.length === 2 && name.endsWith('weight');
+/** A state does not tell whose its tensors are: what PyTorch lays out otherwise is called `weight`, and has four axes (convolutions) or two (linear layers). */
+const isWeight = (name: string, { length }: Shape, axes: 2 | 4): boolean => length === axes && name.endsWith('weight');
 
 /** out[o][...rest] = in[...rest][o] for the given order of axes. */
 export const permuted = (data: ArrayLike<number>, shape: Shape, axes: readonly number[]): FileTensor => {
@@ -29,7 +30,7 @@ export const permuted = (data: ArrayLike<number>, shape: Shape, axes: readonly n
 };
 
 /** The axis of ours that each axis in files shows; null where both agree. */
-const fileAxes = (name: string, shape: Shape): readonly number[] | null => (shape.length === 4 ? [3, 2, 0, 1] : isLinear(name, shape) ? [1, 0] : null);
+const fileAxes = (name: string, shape: Shape): readonly number[] | null => (isWeight(name, shape, 4) ? [3, 2, 0, 1] : isWeight(name, shape, 2) ? [1, 0] : null);
 
 /** The shape a tensor of ours has in files. */
 export const toFileShape = (name: string, shape: Shape): Shape => fileAxes(name, shape)?.map((axis) => shape[axis]!) ?? shape;
@@ -42,8 +43,8 @@ export const toFileLayout = (name: string, { shape, data }: { shape: Shape; data
 
 /** From PyTorch's layout to Pipit's. */
 export const fromFileLayout = (name: string, { shape, data }: FileTensor): FileTensor => {
-  if (shape.length === 4) return permuted(data, shape, [2, 3, 1, 0]);
-  return isLinear(name, shape) ? permuted(data, shape, [1, 0]) : { shape, data };
+  if (isWeight(name, shape, 4)) return permuted(data, shape, [2, 3, 1, 0]);
+  return isWeight(name, shape, 2) ? permuted(data, shape, [1, 0]) : { shape, data };
 };
 
 /** A tensor of a file, whatever its type, as float32 in Pipit's layout. */

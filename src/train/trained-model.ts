@@ -3,7 +3,7 @@ import { fail } from '../errors.js';
 import { parseSafetensors, rangesOf } from '../io/safetensors-format.js';
 import type { Runtime } from '../kernels/runtime.js';
 import { withoutInit } from '../nn/init.js';
-import { checkIntegers, checkNumbers } from '../ops/arguments.js';
+import { checkIntegers } from '../ops/arguments.js';
 import { defaultRuntime } from '../tensor/create.js';
 import { checkList } from '../tensor/shape.js';
 import { checkpointIn } from './checkpoint-meta.js';
@@ -24,6 +24,7 @@ export interface Picture {
 }
 
 const toPixels = (picture: Picture, i: number): Pixels => {
+  if (typeof (picture as Picture | null) !== 'object' || picture === null) fail(`predict: picture ${i + 1} must be { width, height, data }, as a canvas's getImageData gives it, got ${picture === null ? 'null' : typeof picture}`);
   const { width, height, data } = picture;
   checkIntegers('predict', `width and height of picture ${i + 1}`, [width, height], 1);
   if (!ArrayBuffer.isView(data) || data.byteLength !== 4 * width * height) fail(`predict: picture ${i + 1} of ${width} × ${height} pixels needs ${4 * width * height} bytes of data: red, green, blue and alpha of each`);
@@ -62,11 +63,11 @@ export class TrainedModel {
    *
    * @param top how many classes to list
    * @returns as many answers as there are pictures
-   * @throws UserError when a picture's numbers disagree
+   * @throws UserError when a picture's numbers disagree, or `top` is not a whole number of at least 1
    */
   async predict(pictures: readonly Picture[], { top = 5 }: { top?: number } = {}): Promise<Predicted[]> {
     checkList('predict', 'the pictures', pictures);
-    checkNumbers('predict', [top]);
+    checkIntegers('predict', 'top', [top], 1);
     const pixels = pictures.map(toPixels);
     const found: Predicted[] = [];
     const { evalBatchSize } = this.predictor.config;
@@ -98,7 +99,7 @@ export class TrainedModel {
  *
  * @throws UserError when the bytes are no such checkpoint, or damaged
  */
-export const openTrained = (bytes: Uint8Array, runtime: Runtime = defaultRuntime()): TrainedModel => {
+export const openTrained = (bytes: Uint8Array | ArrayBuffer, runtime: Runtime = defaultRuntime()): TrainedModel => {
   const checkpoint = checkpointIn(parseSafetensors(rangesOf(bytes, 'the checkpoint')));
   const { classes, file } = checkpoint;
   const options = savedOptions(checkpoint);
