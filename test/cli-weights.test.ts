@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as ort from 'onnxruntime-node';
 import { openSafetensors, readSafetensors, writeSafetensors } from '../src/io/safetensors.js';
+import { pictureNames } from '../src/cli/predict-pictures.js';
 import { call } from './support/command.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'pipit-weights-'));
@@ -39,11 +40,38 @@ t.test('it goes to a model.ckpt, and eval finds the same figures there', async (
   for (const key of ['raw', 'crop', 'refined', 'localisation']) t.strictSame(figures![key], summary![key], `${key} is that of the run, to the bit`);
 });
 
+t.test('convert says what of a checkpoint goes, and replaces none that a run goes on from', async (t) => {
+  const last = join(run, 'last.safetensors');
+  const before = readFileSync(last);
+  const { out } = await call('convert', last, file('weights.safetensors'));
+  t.match(out, /^Left out, having no place there: the optimiser’s state$/m);
+  t.match((await call('convert', last, file('left.pth'))).out, /^Left out, having no place there: .*the optimiser’s state, the run’s options and position$/m);
+  await refused(t, /last\.safetensors is a checkpoint from which a run goes on; weights alone would take its place\. Name another file to write/, 'convert', file('weights.safetensors'), last);
+  t.ok(before.equals(readFileSync(last)));
+  t.equal((await call('convert', file('left.pth'), file('weights.safetensors'))).code, 0, 'weights alone are replaced');
+});
+
+t.test('pictures get names of their own', (t) => {
+  t.same(pictureNames(['a/x.png', 'b/x.png', 'x-2.jpg', 'X.gif', 'x-2.png', 'c/x.png']), ['x', 'x-2', 'x-2-2', 'X-3', 'x-2-3', 'x-4']);
+  const [ascii, wide, again] = pictureNames([`${'n'.repeat(250)}.png`, `${'å'.repeat(125)}z.png`, `${'n'.repeat(249)}.png`]) as [string, string, string];
+  t.equal(ascii, 'n'.repeat(200));
+  t.equal(again, `${ascii}-2`);
+  t.match(wide, /^å{100}$/);
+  t.match(pictureNames([`x${'å'.repeat(120)}.png`])[0], /^xå{99}$/, 'no letter is cut in two');
+  t.end();
+});
+
 t.test('predict names the classes that are given', async (t) => {
   writeFileSync(file('classes.txt'), Array.from({ length: 8 }, (_, i) => `bird ${i}\n`).join(''));
   const common = ['--weights', file('model.ckpt'), '--trained-with', join(run, 'config.json'), '--synthetic', '1'];
   t.match((await call('predict', ...common, '--classes', file('classes.txt'))).out, /^ +[\d.]+ % +bird \d/m);
   t.match((await call('predict', ...common)).out, /^ +[\d.]+ % +class \d/m, 'numbers where none are given');
+  writeFileSync(file('marked.txt'), `\uFEFF${readFileSync(file('classes.txt'), 'utf8')}`);
+  writeFileSync(file('marked.json'), `\uFEFF${readFileSync(join(run, 'config.json'), 'utf8')}`);
+  const marked = await call('predict', '--weights', file('model.ckpt'), '--trained-with', file('marked.json'), '--classes', file('marked.txt'), '--synthetic', '1', '--json', '--top', '8');
+  t.equal(marked.code, 0, marked.errors);
+  t.ok((JSON.parse(marked.out) as { raw: { label: string }[] }[])[0]!.raw.some(({ label }) => label === 'bird 0'), 'a mark of byte order is no part of a name');
+  await refused(t, /^--classes: there is no file .*none\.txt\.$/m, 'predict', ...common, '--classes', file('none.txt'));
   writeFileSync(file('few.txt'), 'a\nb\n');
   await refused(t, /--classes: .*few\.txt has 2 lines, but fc\.weight in .*model\.ckpt tells 8 classes apart/, 'predict', ...common, '--classes', file('few.txt'));
 });

@@ -65,6 +65,18 @@ const valueOf = async (method: Method, name: string): Promise<number[]> => {
   return [...(await found.data()) as Float32Array];
 };
 
+t.test('weights that hold no finite numbers are refused by file and tensor', (t) => scope(async () => {
+  const method = build('--model', 'resnet_small');
+  const shapes = { ...shapesOf(method), feature_center: method.centers!.table.shape };
+  for (const [name, odd] of [['features.bn1.running_var', NaN], ['fc.weight', Infinity], ['feature_center', NaN], ['features.conv1.weight', -2e19]] as const) {
+    const file = fileOf(shapes, 'diverged.safetensors');
+    const { dtype, shape, read } = file.tensors.get(name)!;
+    const broken: TensorFile = { ...file, tensors: new Map([...file.tensors, [name, { dtype, shape, read: () => (read() as Float32Array).map((value, i) => (i === 2 ? odd : value)) }]]) };
+    t.throws(() => loadWeights(method, interpret(broken)), { name: 'UserError', message: new RegExp(`^diverged\\.safetensors: ${name.replaceAll('.', '\\.')} holds (NaN|Infinity|-2\\.?0*\\d*e\\+19|-199\\d+), with which`) });
+  }
+  release(method);
+}));
+
 // ---------------------------------------------------------------- names
 
 /** Keys of the reference's state dictionaries, as published. */

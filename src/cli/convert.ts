@@ -2,11 +2,13 @@ import { existsSync, statSync } from 'node:fs';
 import { extname, resolve } from 'node:path';
 import { readableBytes } from '../device/buffers.js';
 import { fail } from '../errors.js';
+import { META } from '../train/checkpoint-meta.js';
+import { isResumable } from '../train/checkpoint.js';
 import { writeOnnx } from '../train/onnx/export.js';
 import { buildTrained } from '../train/trained-model.js';
 import { namingTitles } from '../train/weights/naming.js';
 import { readWeights } from '../train/weights/read-weights.js';
-import type { Weights } from '../train/weights/weights.js';
+import { OPTIMIZER, type Weights } from '../train/weights/weights.js';
 import { weightFormats, type WriteReport, writeWeights } from '../train/weights/write-weights.js';
 import { openRuntime } from './open-runtime.js';
 import { choice, int, type OptionValues, parseOptions, text } from './options.js';
@@ -39,7 +41,12 @@ const describeSource = ({ file, recognised, tensors, centers }: Weights): string
   (recognised ? `${recognised.table.family} by ${namingTitles[recognised.naming]}'s names` : 'names of no network that Pipit knows');
 
 const describeResult = (path: string, weights: Weights, { written, naming, centers, left, notes }: WriteReport): string[] => {
-  const gone = [...left, ...weights.surplus];
+  const { tensors, facts } = weights.file;
+  const gone = [
+    ...left, ...weights.surplus,
+    ...([...tensors.keys()].some((name) => name.startsWith(OPTIMIZER)) ? ['the optimiser’s state'] : []),
+    ...(facts.has(META) && !(naming === 'pipit' && extname(path) === '.safetensors') ? ['the run’s options and position'] : []),
+  ];
   return [
     `Wrote ${path}: ${written} tensors${centers ? ' and feature centers' : ''} by ${naming ? `${namingTitles[naming]}'s` : 'their own'} names, ${readableBytes(statSync(path).size)}`,
     ...(gone.length ? [`Left out, having no place there: ${gone.slice(0, 6).join(', ')}${gone.length > 6 ? ` and ${gone.length - 6} more` : ''}`] : []),
@@ -70,6 +77,7 @@ const convert = async (): Promise<void> => {
   const known = [...weightFormats, ONNX];
   if (!(known as string[]).includes(extname(to!))) fail(`${to}: its ending does not name a format; use one of ${known.join(', ')}`);
   if (existsSync(to!) && resolve(from!) === resolve(to!)) fail(`${to} would be replaced by itself; name another file to write`);
+  if (existsSync(to!) && isResumable(to!)) fail(`${to} is a checkpoint from which a run goes on; weights alone would take its place. Name another file to write`);
   if (extname(to!) === ONNX) return convertToOnnx(from!, to!, values);
   if (values.trainedWith ?? values.classes ?? values.imageSize) fail('--trained-with, --classes and --image-size describe the network of an .onnx file; weights are converted without them');
   const weights = await readWeights(from!);

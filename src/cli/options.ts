@@ -94,10 +94,13 @@ const explain = <S extends OptionSpecs>(error: unknown, spec: CommandSpec<S>): n
   }
 };
 
+/** Some editors begin a file with a mark of its byte order. */
+export const withoutMark = (text: string): string => text.replace(/^\uFEFF/, '');
+
 const readConfig = (path: string, option: string): Record<string, unknown> => {
   let content: unknown;
   try {
-    content = JSON.parse(readFileSync(path, 'utf8'));
+    content = JSON.parse(withoutMark(readFileSync(path, 'utf8')));
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     throw new UserError(code === 'ENOENT' ? `${option}: there is no file ${path}.` : `${option}: ${path} cannot be read as JSON: ${message}.`);

@@ -8,14 +8,24 @@ import type { ImageCase, Picture } from '../train/report/types.js';
 /** Blue-green: it stands out from skies, leaves and skin alike. */
 const BOX_COLOUR = [0, 200, 190] as const;
 
-/** `photos/heron.jpg` gives `heron`; a second heron gives `heron-2`. */
+/** Bytes of a name that leave room for what is put before and behind it: file systems end at 255. */
+const LONGEST_STEM = 200;
+
+const stemOf = (file: string): string => {
+  const bytes = Buffer.from(basename(file, extname(file)).replace(/[^\p{L}\p{N}._-]+/gu, '_'));
+  // A letter that was cut in two shows as U+FFFD.
+  return bytes.subarray(0, LONGEST_STEM).toString().replace(/\uFFFD+$/, '');
+};
+
+/** `photos/heron.jpg` gives `heron`; a second heron gives `heron-2`, unless there is one. Some file systems take `Heron` for `heron`. */
 export const pictureNames = (files: readonly string[]): string[] => {
-  const used = new Map<string, number>();
+  const used = new Set<string>();
   return files.map((file) => {
-    const stem = basename(file, extname(file)).replace(/[^\p{L}\p{N}._-]+/gu, '_');
-    const count = (used.get(stem) ?? 0) + 1;
-    used.set(stem, count);
-    return count === 1 ? stem : `${stem}-${count}`;
+    const stem = stemOf(file);
+    let name = stem;
+    for (let n = 2; used.has(name.toLowerCase()); n++) name = `${stem}-${n}`;
+    used.add(name.toLowerCase());
+    return name;
   });
 };
 

@@ -11,7 +11,7 @@ import { type ResultOptions, toTrainConfig, trainOptions, withPreset } from '../
 import { programNotes } from '../train/weights/load-weights.js';
 import { namingTitles } from '../train/weights/naming.js';
 import { interpret, type Weights } from '../train/weights/weights.js';
-import { choice, flag, int, number, type OptionValues, parseConfigFile, text } from './options.js';
+import { choice, flag, int, number, type OptionValues, parseConfigFile, text, withoutMark } from './options.js';
 
 /** What another program's weights do not tell about their network. */
 export const networkOptions = {
@@ -71,9 +71,10 @@ const ofRun = (path: string, checkpoint: Checkpoint, replaced: Replaced): SavedM
 
 const readLines = (path: string): string[] => {
   try {
-    return readFileSync(path, 'utf8').split(/\r?\n/).map((line) => line.trim()).filter(Boolean);
+    return withoutMark(readFileSync(path, 'utf8')).split(/\r?\n/).map((line) => line.trim()).filter(Boolean);
   } catch (error) {
-    return fail(`--classes: ${path} cannot be read: ${(error as Error).message}`);
+    const { code, message } = error as NodeJS.ErrnoException;
+    return fail(code === 'ENOENT' ? `--classes: there is no file ${path}.` : code === 'EISDIR' ? `--classes: ${path} is a folder; name a file` : `--classes: ${path} cannot be read: ${message}`);
   }
 };
 

@@ -1,23 +1,20 @@
 import { existsSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { fail } from '../errors.js';
+import { fail, UserError } from '../errors.js';
 import { openSafetensors, type StoredTensor, writeSafetensors } from '../io/safetensors.js';
 import { toFloat32 } from '../io/tensor-file.js';
 import { type Checkpoint, checkpointIn, FORMAT, type Meta, META, type Position } from './checkpoint-meta.js';
 import { diverged } from './diverged.js';
 import type { ModelSession } from './session.js';
 import { stateToFile } from './state-layout.js';
+import { isUsable, uselessNumber } from './usable.js';
 import { loadWeights, type Target } from './weights/load-weights.js';
 import { CENTERS, interpret, OPTIMIZER } from './weights/weights.js';
-
-/** Where squares overflow, so do variances and norms: the next step has no finite number any more, although the weights have. */
-const isUsable = (value: number): boolean => Math.fround(value * value) < Infinity;
 
 /** Refuses to replace a usable checkpoint by one that nothing can go on from. */
 const checkUsable = (path: string, tensors: ReadonlyMap<string, StoredTensor>, { step }: Position): void => {
   for (const [name, { data }] of tensors) {
-    const fits = name.startsWith(OPTIMIZER) ? Number.isFinite : isUsable;
-    const odd = (data as Float32Array).find((value) => !fits(value));
+    const odd = uselessNumber(data as Float32Array, name.startsWith(OPTIMIZER) ? Number.isFinite : isUsable);
     if (odd !== undefined) diverged(dirname(path), step, `${name} holds ${odd}`);
   }
 };
@@ -44,6 +41,17 @@ const stored = (shape: readonly number[], data: ArrayLike<number>): StoredTensor
 export const readCheckpoint = (path: string): Checkpoint => {
   if (!existsSync(path)) fail(`${path}: there is no such checkpoint; train first, or name the run's folder with --out`);
   return checkpointIn(openSafetensors(path));
+};
+
+/** Whether a file is a checkpoint that a run goes on from: more than weights. */
+export const isResumable = (path: string): boolean => {
+  try {
+    const { facts, tensors } = openSafetensors(path);
+    return facts.has(META) && [...tensors.keys()].some((name) => name.startsWith(OPTIMIZER));
+  } catch (error) {
+    if (error instanceof UserError) return false;
+    throw error;
+  }
 };
 
 /** Puts weights, running statistics and centers into a network. */

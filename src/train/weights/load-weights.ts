@@ -7,6 +7,7 @@ import { formatShape, sameShape, type Shape } from '../../tensor/shape.js';
 import type { Tensor } from '../../tensor/tensor.js';
 import type { TrainConfig } from '../config.js';
 import { fromFileEntry, toFileShape } from '../state-layout.js';
+import { uselessNumber } from '../usable.js';
 import { CLASSIFIER, programsScale, rescaled, scaleOf } from './feature-scale.js';
 import { BACKBONE, namingTitles, type Recognised, stageOf } from './naming.js';
 import { CENTERS, type Weights } from './weights.js';
@@ -124,19 +125,27 @@ const checkPatterns = (patterns: readonly string[], names: readonly string[], pa
 const classifierFor = ({ featureScale }: Target, entry: TensorEntry, scale: number | null): TensorEntry =>
   (scale && featureScale && scale !== featureScale ? rescaled(entry, scale, featureScale) : entry);
 
+/** With such a number every answer would be NaN, or look like one that was computed. */
+const checkNumbers = (path: string, name: string, data: Float32Array): Float32Array => {
+  const odd = uselessNumber(data);
+  if (odd !== undefined) fail(`${path}: ${name} holds ${odd}, with which a network computes nothing of use; take weights of before its training diverged`);
+  return data;
+};
+
 /**
  * Puts weights into a network: each tensor of the network must be in the file with its shape, and each of the file in the network.
  * torchvision's files are for the backbone alone; the head keeps its fresh values then. A classifier that was made for features of another scale is
  * divided by what they are larger here, so that logits stay.
  *
  * @param allowed patterns of names that may be missing, unexpected or of another shape; null where the caller has no such choice
- * @throws UserError listing what does not fit; nothing is changed then
+ * @throws UserError listing what does not fit; nothing is changed then. Or naming a tensor with a number that is not finite: the network is of no use then
  */
 export const loadWeights = (target: Target, weights: Weights, allowed: readonly string[] | null = null): LoadReport => {
   const ignore = allowed ?? [];
   const wanted = wantedBy(target, weights);
   const own = stagesOf(wanted.keys(), target.model);
-  checkPatterns(ignore, [...wanted.keys(), ...weights.tensors.keys(), CENTERS], weights.file.path);
+  const { path } = weights.file;
+  checkPatterns(ignore, [...wanted.keys(), ...weights.tensors.keys(), CENTERS], path);
   const ignored = (name: string): boolean => ignore.some((pattern) => toPattern(pattern).test(name));
   const misfits = compare(target, weights, wanted).filter(({ name, kind }) => kind === 'unexpected' || !ignored(name));
   const serious = misfits.filter((misfit) => !ignored(misfit.name) && !isBeyondEnd(misfit, weights, own));
@@ -146,12 +155,12 @@ export const loadWeights = (target: Target, weights: Weights, allowed: readonly 
   for (const [name, { tensor }] of wanted) {
     if (ignored(name)) continue;
     const entry = weights.tensors.get(name)!;
-    write(tensor, fromFileEntry(name, name === CLASSIFIER ? classifierFor(target, entry, scaleOf(weights)) : entry).data);
+    write(tensor, checkNumbers(path, name, fromFileEntry(name, name === CLASSIFIER ? classifierFor(target, entry, scaleOf(weights)) : entry).data));
     taken++;
   }
   const { centers } = weights;
   const takesCenters = centers !== null && target.centers !== null && !ignored(CENTERS);
-  if (takesCenters) target.centers!.load(toFloat32(centers.dtype, centers.read()));
+  if (takesCenters) target.centers!.load(checkNumbers(path, CENTERS, toFloat32(centers.dtype, centers.read())));
   return { taken, fresh, left: [...misfits.map(({ name }) => name), ...weights.surplus], centers: takesCenters };
 };
 
