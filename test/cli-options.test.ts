@@ -126,6 +126,7 @@ t.test('nearest', async (t) => {
 
 t.test('errorReport: users see a message, faults a stack', async (t) => {
   t.same(errorReport(new UserError('no such folder')), { text: 'no such folder', code: 1 });
+  t.same(errorReport(new UserError('class \u001b[31m\nnext line')).text, 'class \\u001b[31m\nnext line', 'names from files move no cursor');
   const fault = errorReport(new TypeError('boom'));
   t.equal(fault.code, 2);
   t.match(fault.text, /fault of Pipit[\s\S]*TypeError: boom\n +at /);

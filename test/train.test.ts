@@ -4,11 +4,12 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { presets } from '../src/train/presets.js';
 import { trainOptions } from '../src/train/options/train-options.js';
-import type { Dataset } from '../src/data/dataset.js';
+import type { Dataset, Split } from '../src/data/dataset.js';
 import { writeSafetensors } from '../src/io/safetensors.js';
 import { readCheckpoint, restore, restoreWeights, saveCheckpoint } from '../src/train/checkpoint.js';
 import { type EpochRecord, trainMetrics, selectionScore } from '../src/train/history.js';
-import { checkData, checkEpochs, resumeNotes } from '../src/train/resume.js';
+import { checkBatchSize } from '../src/train/session.js';
+import { checkData, checkEpochs, configNotes, resumeNotes } from '../src/train/resume.js';
 import { intersectionOverUnion, LocalisationScore } from '../src/train/localisation.js';
 import { fromFileLayout, toFileLayout } from '../src/train/state-layout.js';
 import { START } from '../src/train/trainer.js';
@@ -80,6 +81,15 @@ t.test('checkpoints: names as PyTorch has them, and clear refusals', async (t) =
   t.throws(() => readCheckpoint(foreign), /foreign\.safetensors: this safetensors file was not written by Pipit's training/);
   writeSafetensors(foreign, new Map(), { pipit: '{' });
   t.throws(() => readCheckpoint(foreign), /the metadata is damaged; use another checkpoint/);
+  const meta = (history: unknown[], more: object = {}): string => JSON.stringify({ format: 1, options: {}, classes: [], position: { ...START, history, ...more }, optimizerStep: 0 });
+  const raw = { top1: 1, top5: 2 };
+  const good = { epoch: 1, step: 1, lr: 0.1, train: { loss: 1, terms: {}, raw, degenerate: 0 } };
+  for (const odd of [meta([{ epoch: 1 }]), meta([{ ...good, eval: {} }]), meta([{ ...good, train: { ...good.train, crop: 3 } }]), meta([], { unevaluated: { epoch: 1 } }), meta([], { bad: [1] })]) {
+    writeSafetensors(foreign, new Map(), { pipit: odd });
+    t.throws(() => readCheckpoint(foreign), { name: 'UserError', message: /the metadata is damaged, "position" is not what training writes/ });
+  }
+  writeSafetensors(foreign, new Map(), { pipit: meta([good, { ...good, eval: { loss: 1, raw, refined: null } }], { unevaluated: good }) });
+  t.doesNotThrow(() => readCheckpoint(foreign));
   writeSafetensors(foreign, new Map(), { pipit: '{"format": 99}' });
   t.throws(() => readCheckpoint(foreign), /checkpoint format 99 is not the one of this version/);
   writeFileSync(foreign, 'PK');
@@ -116,6 +126,7 @@ t.test('what a resumed run must agree on with its checkpoint', async (t) => {
 
   const data = (classes: string[], images: number) => ({ classes, train: { samples: new Array(images) } }) as unknown as Dataset;
   t.doesNotThrow(() => checkData(checkpoint, config(), data(['a', 'b'], 24)));
+  t.throws(() => checkData(checkpoint, config(), data(['a', '\u001b[31mb'], 24)), { message: /class 1 is "\\u001b\[31mb" instead of "b"/ });
   t.throws(() => checkData(checkpoint, config(), data(['a', 'c'], 24)), { name: 'UserError', message: /class 1 is "c" instead of "b"/ });
   t.doesNotThrow(() => checkData(checkpoint, config(), data(['a', 'b'], 23)), 'five full batches and a rest');
   t.throws(() => checkData(checkpoint, config('--drop-last'), data(['a', 'b'], 23)), { name: 'UserError', message: /after 5 batches of an epoch, and the 23 training images fill only 5/ });
@@ -128,6 +139,13 @@ t.test('what a resumed run must agree on with its checkpoint', async (t) => {
   t.throws(() => checkData(ran('val'), config(), images(24, 9)), { name: 'UserError', message: /the run had 9 held-out images, now there are 0/ });
   t.throws(() => checkData(ran('test'), config(), images(25, 9)), { name: 'UserError', message: /the run had 6 batches of training images an epoch, now there are 7/ });
   t.doesNotThrow(() => checkData(ran('test'), config('--skip-bad-images'), images(24, 10)), 'some of the ten may have been passed over');
+
+  const written = (options: object): string => t.testdir({ 'config.json': JSON.stringify(options) });
+  t.same(configNotes(checkpoint, written({ epochs: 9, lr: 0.1, clipGradNorm: 0 })), []);
+  t.same(configNotes(checkpoint, t.testdir({})), []);
+  t.match(configNotes(checkpoint, written({ epochs: 9, lr: 0.2, clipGradNorm: 0, beta: 1 })), [/config\.json says other than the checkpoint: lr, beta\. A resumed run takes the checkpoint's options/]);
+  t.throws(() => checkBatchSize({ samples: new Array(1) } as Split, config('--batch-size', '2', '--drop-last')), { message: /1 image, fewer than one batch of 2; leave the option out, or take more data$/ });
+  t.throws(() => checkBatchSize({ samples: new Array(3) } as Split, config('--drop-last')), { message: /3 images, fewer than one batch of 4; leave the option out, use --batch-size 3 or less, or take more data$/ });
 
   t.same(resumeNotes(checkpoint, config('--epochs', '9', '--schedule', 'cosine')), []);
   t.same(resumeNotes(checkpoint, config('--epochs', '12', '--schedule', 'step')), [], 'the same run, only longer');

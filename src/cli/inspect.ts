@@ -5,7 +5,7 @@ import { byteCount, elementCount, type TensorFile } from '../io/tensor-file.js';
 import { namingTitles, recognise } from '../train/weights/naming.js';
 import { weightsIn } from '../train/weights/weights.js';
 import { flag, parseOptions } from './options.js';
-import { printable } from './printable.js';
+import { printable } from '../train/printable.js';
 import { runCommand } from './run-command.js';
 
 const spec = {

@@ -12,7 +12,7 @@ import { openRuntime } from './open-runtime.js';
 import { flag, int, type OptionValues, parseOptions, text } from './options.js';
 import { type Failed, type ImagePrediction, loadImages, predictBatch, type Request, toBatch } from './predict-images.js';
 import { pictureNames, writePictures } from './predict-pictures.js';
-import { printable } from './printable.js';
+import { printable } from '../train/printable.js';
 import { runCommand } from './run-command.js';
 import { checkpointOptions, describeSaved, readSavedModel, refinementOptions, type SavedModel } from './saved-model.js';
 

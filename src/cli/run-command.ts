@@ -1,5 +1,6 @@
 /** The frame around every command: how errors end it, and what Ctrl-C does. */
 import { UserError } from '../errors.js';
+import { printableLines } from '../train/printable.js';
 import { HelpShown } from './options.js';
 
 const USER_ERROR = 1;
@@ -21,7 +22,7 @@ const tolerateClosedOutput = (outlivesReader: boolean): void => {
 
 /** What is printed for an error and the exit code it gives. */
 export const errorReport = (error: unknown): { text: string; code: number } => {
-  if (error instanceof UserError) return { text: error.message, code: USER_ERROR };
+  if (error instanceof UserError) return { text: printableLines(error.message), code: USER_ERROR };
   const stack = error instanceof Error ? (error.stack ?? error.message) : String(error);
   return { text: `This is a fault of Pipit, not of your input. Please report it with these lines:\n${stack}`, code: FAULT };
 };

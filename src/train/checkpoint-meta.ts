@@ -25,6 +25,8 @@ export interface Position {
   readonly trainSeconds: number;
   readonly trainImages: number;
   readonly history: readonly EpochRecord[];
+  /** Images left out so far because they could not be read. */
+  readonly bad?: readonly string[];
   /** The last epoch completed, where its evaluation is due and not done yet: it is not in the history then. */
   readonly unevaluated?: EpochRecord;
 }
@@ -51,13 +53,25 @@ export interface Meta {
 }
 
 const isObject = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null && !Array.isArray(value);
+const isTexts = (value: unknown): boolean => Array.isArray(value) && value.every((name) => typeof name === 'string');
 const isCount = (value: unknown): boolean => Number.isSafeInteger(value) && (value as number) >= 0;
+
+const isNumber = (value: unknown): boolean => typeof value === 'number';
+const isAccuracy = (value: unknown): boolean => isObject(value) && isNumber(value.top1) && isNumber(value.top5);
+const isAccuracyIfAny = (value: unknown): boolean => (value ?? null) === null || isAccuracy(value);
+const isTrained = (value: unknown): boolean => isObject(value) && isNumber(value.loss) && isNumber(value.degenerate) && isAccuracy(value.raw) && isAccuracyIfAny(value.crop) && isAccuracyIfAny(value.drop);
+const isEvaluated = (value: unknown): boolean => isObject(value) && isNumber(value.loss) && isAccuracy(value.raw) && isAccuracyIfAny(value.refined);
+const isRecord = (value: unknown): boolean =>
+  isObject(value) && isCount(value.epoch) && isCount(value.step) && isNumber(value.lr) && isTrained(value.train) && (value.eval === undefined || isEvaluated(value.eval));
+const isPosition = (value: unknown): boolean =>
+  isObject(value) && [value.epoch, value.batch, value.step, value.images ?? 0].every(isCount) && isObject(value.sums) && Array.isArray(value.history) && value.history.every(isRecord)
+  && (value.unevaluated === undefined || isRecord(value.unevaluated)) && isTexts(value.bad ?? []);
 
 /** What a part of the metadata must look like; one that was written by hand or is damaged must not end in a fault later. */
 const forms: Readonly<Record<Exclude<keyof Meta, 'format'>, (value: unknown) => boolean>> = {
   options: isObject,
-  classes: (value) => Array.isArray(value) && value.every((name) => typeof name === 'string'),
-  position: (value) => isObject(value) && [value.epoch, value.batch, value.step].every(isCount) && isObject(value.sums) && Array.isArray(value.history) && value.history.every(isObject),
+  classes: isTexts,
+  position: isPosition,
   optimizerStep: isCount,
   scaler: (value) => value === undefined || isObject(value),
 };
@@ -77,7 +91,7 @@ const readMeta = (path: string, text: Fact | undefined): Meta => {
 };
 
 /** Earlier versions called a value of an option otherwise, and left incomplete batches out. */
-const inPresentTerms = (options: Checkpoint['options']): Checkpoint['options'] =>
+export const inPresentTerms = (options: Checkpoint['options']): Checkpoint['options'] =>
   ({ dropLast: true, ...options, ...(options.convention === 'seed' ? { convention: 'listing' } : {}) });
 
 /** What a run wrote about itself into an opened file. */

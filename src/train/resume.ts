@@ -1,5 +1,5 @@
 /** What a run must agree on with the checkpoint it goes on from, and what to know where it does not. */
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Dataset } from '../data/dataset.js';
 import { BadImageError } from '../data/decode.js';
@@ -7,7 +7,7 @@ import { batchesIn } from '../data/loader.js';
 import { fail, UserError } from '../errors.js';
 import { checkClasses } from './check-classes.js';
 import { readCheckpoint } from './checkpoint.js';
-import type { Checkpoint } from './checkpoint-meta.js';
+import { type Checkpoint, inPresentTerms } from './checkpoint-meta.js';
 import type { TrainConfig } from './config.js';
 
 const lastPath = (out: string): string => join(out, 'last.safetensors');
@@ -56,6 +56,19 @@ export const resumeNotes = ({ options }: Checkpoint, { epochs, lr, clipGradNorm,
     ...(schedule.kind === 'cosine' && epochs !== options.epochs
       ? [`the cosine schedule falls to 0 at the last epoch: over ${epochs} epochs instead of ${String(options.epochs)} the learning rate goes on at another value than it had`] : []),
   ];
+};
+
+/** A resumed run takes its options from the checkpoint: whoever changed `config.json` would wait in vain for an effect. */
+export const configNotes = ({ options }: Checkpoint, out: string): string[] => {
+  const path = join(out, 'config.json');
+  let written: unknown;
+  try {
+    written = JSON.parse(readFileSync(path, 'utf8'));
+  } catch {
+    return [];
+  }
+  const changed = Object.entries(inPresentTerms(written as Checkpoint['options'])).filter(([name, value]) => JSON.stringify(value) !== JSON.stringify(options[name])).map(([name]) => name);
+  return changed.length ? [`${path} says other than the checkpoint: ${changed.join(', ')}. A resumed run takes the checkpoint's options, and writes the file anew; options on the command line change what can be changed`] : [];
 };
 
 /** An image that ends a run does not cost what was trained: tells how to go on from there. */

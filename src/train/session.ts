@@ -12,6 +12,7 @@ import { AdamW, type Optimizer, SGD } from '../nn/optimizer.js';
 import { manualSeed } from '../ops/index.js';
 import type { RunOptions, TrainConfig } from './config.js';
 import { createMethod, type Method } from './method.js';
+import { printable } from './printable.js';
 
 /** Decoded pictures are shrunk beyond twice this multiple of the training resize. */
 const DECODE_SIDE_FACTOR = 4;
@@ -44,7 +45,7 @@ export const openData = async (config: TrainConfig, run: Pick<RunOptions, 'worke
   const bad: string[] = [];
   const onBad = (sample: Sample, error: Error): void => {
     if (!bad.includes(sample.id)) bad.push(sample.id);
-    if (bad.length <= 5) console.warn(`skipped: ${error.message}`);
+    if (bad.length <= 5) console.warn(`skipped: ${printable(error.message)}`);
   };
   const loader = (split: Split, options: { batchSize: number; shuffle: boolean }): Loader =>
     new Loader(split, { ...options, dropLast: options.shuffle && config.dropLast, seed: config.seed, prefetch: PREFETCH_BATCHES, pool, cache, skipBadImages: config.skipBadImages, onBad });
@@ -84,6 +85,7 @@ export const updateParameters = ({ optimizer, scaler }: Omit<ModelSession, 'meth
 /** Refuses a data set that cannot fill one batch, where only full ones count. */
 export const checkBatchSize = ({ samples: { length } }: Split, { batchSize, dropLast }: TrainConfig): void => {
   if (dropLast && length < batchSize) {
-    fail(`--drop-last: the training split has ${length} images, fewer than one batch of ${batchSize}; leave the option out, use --batch-size ${Math.max(2, length)} or less, or more data`);
+    const smaller = length < 2 ? '' : `, use --batch-size ${length} or less`;
+    fail(`--drop-last: the training split has ${length} ${length === 1 ? 'image' : 'images'}, fewer than one batch of ${batchSize}; leave the option out${smaller}, or take more data`);
   }
 };

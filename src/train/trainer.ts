@@ -252,7 +252,7 @@ export class Trainer {
     if (next) this.progressMetrics(sums, next.images);
     const position: Position = {
       epoch, batch: next?.done ?? 0, images: next?.images ?? 0, step: this.step, sums,
-      seconds: this.seconds, trainSeconds: this.trainSeconds, trainImages: this.trainImages, history: this.history, ...(unevaluated ? { unevaluated } : {}),
+      seconds: this.seconds, trainSeconds: this.trainSeconds, trainImages: this.trainImages, history: this.history, bad: this.data.bad, ...(unevaluated ? { unevaluated } : {}),
     };
     await saveCheckpoint(this.pathOf(name), this.model, this.run.options, this.data.dataset.classes, position);
     if (name === 'last') this.lastSave = performance.now();

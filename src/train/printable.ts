@@ -4,3 +4,6 @@
  */
 export const printable = (text: string): string =>
   text.replace(/[\p{Cc}\p{Zl}\p{Zp}]/gu, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`);
+
+/** As {@link printable}, of a text of several lines. */
+export const printableLines = (text: string): string => text.split('\n').map(printable).join('\n');
