@@ -180,6 +180,11 @@ t.test('--skip-bad-images passes over a batch that is bad as a whole', async (t)
     t.same(await train(cut, { args, resume: true }), { finished: true });
     t.same(resultOf(cut), resultOf(out));
   });
+  const badImages = (): unknown => (JSON.parse(readFileSync(join(out, 'summary.json'), 'utf8')) as { badImages: unknown }).badImages;
+  t.equal(badImages(), 4);
+  t.same(await train(out, { args, resume: true }), { finished: true });
+  t.equal(badImages(), 4, 'a finished run that is resumed remembers them');
+  t.match(readFileSync(join(out, 'report.html'), 'utf8'), '4 unreadable images were left out');
 });
 
 t.test('the speed is that of the images behind the first step, which compiles', async (t) => {
@@ -194,5 +199,8 @@ t.test('the speed is that of the images behind the first step, which compiles', 
   t.equal(imagesPerSecond, null);
   t.notMatch(readFileSync(join(root, 'single', 'report.html'), 'utf8'), /images a second/);
 });
+
+t.test('an image size that a network cannot take is named', (t) => t.rejects(train(t.testdir({}), { args: ['--model', 'vgg19', '--image-size', '16'] }),
+  { name: 'UserError', message: /vgg19 cannot take images of 16 px; try another --image-size/ }));
 
 t.teardown(() => runtime.device.close());

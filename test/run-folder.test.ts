@@ -28,7 +28,8 @@ t.test('a folder in use is refused, one whose process has ended is taken over', 
   const out = join(t.testdir({}), 'a', 'b');
   const held = join(out, 'running.pid');
   claimRunFolder(out, '', false).release();
-  mkdirSync(out);
+  t.notOk(existsSync(join(out, '..')), 'nor one above it that was made for it');
+  mkdirSync(out, { recursive: true });
   for (const left of [`${ENDED}\n`, `${process.pid}\n`, '']) {
     writeFileSync(held, left);
     const { release } = claimRunFolder(out, '', false);

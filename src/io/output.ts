@@ -33,16 +33,16 @@ export const makeNewFolder = (folder: string): boolean => {
  * Makes a folder and those above it, as far as they are missing. Node's own recursive way never returns where nothing can be
  * made, such as in /proc.
  *
- * @returns whether it was missing
+ * @returns the folders that were missing, the outermost first
  * @throws UserError naming the folder
  */
-export const makeFolder = (folder: string): boolean => {
+export const makeFolder = (folder: string): string[] => {
   const missing: string[] = [];
   for (let at = resolve(folder); !existsSync(at) && dirname(at) !== at; at = dirname(at)) missing.unshift(at);
   try {
     missing.forEach(makeOne);
     if (!statSync(folder).isDirectory()) fail(`${folder} cannot be made: a file of that name exists.`);
-    return missing.length > 0;
+    return missing;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') fail(`${folder} cannot be made: there is no place for it; choose another folder.`);
     return explain('made', folder, error);

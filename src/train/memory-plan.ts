@@ -1,6 +1,6 @@
 import { evalTransform, resizedSide } from '../data/augment.js';
 import { type MemoryPlan, readableBytes } from '../device/buffers.js';
-import { fail } from '../errors.js';
+import { fail, UserError } from '../errors.js';
 import type { Runtime } from '../kernels/runtime.js';
 import { scope } from '../tensor/scope.js';
 import type { Shape } from '../tensor/shape.js';
@@ -57,9 +57,14 @@ export const planEvaluation = (runtime: Runtime, method: Method, config: TrainCo
 /** Shape of the attention maps [h, w, M] and channels of the features, by a dry run; null for a plain classifier. */
 export const mapsOf = (runtime: Runtime, method: Method, config: TrainConfig): { maps: Shape; channels: number } | null => {
   let maps: Shape | undefined;
-  runtime.planMemory(() => scope(() => {
-    maps = method.evaluate(blankBatch(runtime, config, 1).rows(wholeBatch(1)).images, false).maps?.shape;
-  }));
+  try {
+    runtime.planMemory(() => scope(() => {
+      maps = method.evaluate(blankBatch(runtime, config, 1).rows(wholeBatch(1)).images, false).maps?.shape;
+    }));
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    fail(`${config.model} cannot take images of ${config.augment.imageSize} px; try another --image-size. In its midst, ${error.message}`);
+  }
   return maps ? { maps: maps.slice(1), channels: method.module.features.channels } : null;
 };
 

@@ -8,7 +8,7 @@ import { makeFolder, makeNewFolder } from '../io/output.js';
 /** A folder that this process alone trains in. */
 export interface RunFolder {
   readonly path: string;
-  /** Lets others in; a new folder in which nothing was written disappears. */
+  /** Lets others in; a new folder in which nothing was written disappears, and those made above it. */
   release(): void;
 }
 
@@ -21,14 +21,14 @@ const newFolder = (name: string): string => {
   }
 };
 
-const claim = (path: string, isNew: boolean): RunFolder => {
+/** @param made folders that were made for it, the outermost first */
+const claim = (path: string, made: readonly string[]): RunFolder => {
   const unlock = lock(join(path, 'running.pid'), `the folder ${path}`);
   removeAbandoned(path);
   const release = (): void => {
     unlock();
-    if (!isNew) return;
     try {
-      rmdirSync(path);
+      for (const folder of made.toReversed()) rmdirSync(folder);
     } catch {
       // It holds files, and stays.
     }
@@ -38,7 +38,10 @@ const claim = (path: string, isNew: boolean): RunFolder => {
 
 /** The folder of `--out`, or a new one named after the data set. Refuses to overwrite a run, and to work where another process does. */
 export const claimRunFolder = (out: string | undefined, name: string, resume: boolean): RunFolder => {
-  if (out === undefined) return claim(newFolder(name), true);
+  if (out === undefined) {
+    const path = newFolder(name);
+    return claim(path, [path]);
+  }
   if (!resume && existsSync(join(out, 'last.safetensors'))) {
     fail(`${out} already holds a run. Add --resume to go on with it, or choose another folder with --out.`);
   }
