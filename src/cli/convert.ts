@@ -44,8 +44,8 @@ const describeResult = (path: string, weights: Weights, { written, naming, cente
   const { tensors, facts } = weights.file;
   const gone = [
     ...left, ...weights.surplus,
-    ...([...tensors.keys()].some((name) => name.startsWith(OPTIMIZER)) ? ['the optimiser’s state'] : []),
-    ...(facts.has(META) && !(naming === 'pipit' && extname(path) === '.safetensors') ? ['the run’s options and position'] : []),
+    ...([...tensors.keys()].some((name) => name.startsWith(OPTIMIZER)) ? ["the optimiser's state"] : []),
+    ...(facts.has(META) && !(naming === 'pipit' && extname(path) === '.safetensors') ? ["the run's options and position"] : []),
   ];
   return [
     `Wrote ${path}: ${written} tensors${centers ? ' and feature centers' : ''} by ${naming ? `${namingTitles[naming]}'s` : 'their own'} names, ${readableBytes(statSync(path).size)}`,
