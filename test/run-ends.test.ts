@@ -98,7 +98,7 @@ t.test('an unreadable test image costs no epoch: --resume evaluates what is trai
   for (const args of [[], ['--eval-every', '2']]) {
     const out = t.testdir({});
     await withBroken([fileOf(dataset.test.samples[5]!)], async () => {
-      await t.rejects(train(out, { args }), { name: 'UserError', message: /test.*\.png .*--skip-bad-images\. What was trained is saved; go on with: node dist\/train\.js --out .* --resume$/ });
+      await t.rejects(train(out, { args }), { name: 'UserError', message: /test.*\.png .*--skip-bad-images.*\. What was trained is saved; go on with: node dist\/train\.js --out .* --resume$/ });
       const { position } = readCheckpoint(join(out, 'last.safetensors'));
       t.equal(position.epoch, args.length ? 2 : 1, 'the epoch counts as trained');
       await t.rejects(train(out, { args, resume: true }), /test.*\.png/, 'again, while nothing was repaired');
