@@ -25,7 +25,7 @@ const VARIANTS = [
 ];
 /** Other tests ask for float16 themselves. Of GPUs' kernels matrix units take products, where there are some. */
 const PRECISION_RUNS = [{ PIPIT_PRECISION: 'mixed' }, { PIPIT_PRECISION: 'mixed', PIPIT_GEMM: 'tile' }].map((env) => ({ file: `${TESTS}/ops.test.js`, env }));
-const VARIANT_TESTS = ['ops', 'random-shapes', 'autograd', 'accumulate', 'determinism'].map((name) => `${TESTS}/${name}.test.js`);
+const VARIANT_TESTS = ['ops', 'random-shapes', 'extremes', 'autograd', 'accumulate', 'determinism'].map((name) => `${TESTS}/${name}.test.js`);
 
 const tally = { passed: 0, failed: 0 };
 const since = (start) => `${((performance.now() - start) / 1000).toFixed(1)} s`;
