@@ -30,7 +30,7 @@ const range = (id: number, bytes: number): BufferRange => ({ buffer: { id, size:
 
 t.test('what forward multiplied is there for backward, until it is written or the work is submitted', async (t) => {
   const { images, count, product } = counted();
-  const layers = Array.from({ length: 8 }, (_, i) => [range(3 * i, 4 * MiB), range(3 * i + 1, MiB / 4), range(3 * i + 2, 2 * MiB)] as const);
+  const layers = Array.from({ length: 8 }, (_, i) => [range(3 * i, MiB), range(3 * i + 1, MiB / 4), range(3 * i + 2, MiB / 2)] as const);
   for (const [x, w] of layers) product(x, w);
   t.equal(count.copies, 16);
   for (const [x, w, dy] of layers.toReversed()) {
@@ -76,6 +76,6 @@ t.test('work that repeats comes to a state in which nothing makes room, and oper
     const { replacements } = images;
     const before = submitted();
     if (submitted() !== before || images.replacements !== replacements) t.fail(`seed ${seed}: still changing`);
-    if (count.bytes > Math.max(64 * MiB, 3 * largest)) t.fail(`seed ${seed}: ${count.bytes} bytes are held`);
+    if (count.bytes > Math.max(16 * MiB, 3 * largest)) t.fail(`seed ${seed}: ${count.bytes} bytes are held`);
   }
 });
