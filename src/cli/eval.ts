@@ -8,7 +8,7 @@ import { type Evaluation, evaluate } from '../train/evaluate.js';
 import { checkEvaluation, compilePlanned } from '../train/memory-plan.js';
 import { checkPrecision } from '../train/method.js';
 import { checkFolder } from '../train/options/train-options.js';
-import { printable } from '../train/printable.js';
+import { printNotes } from '../train/printable.js';
 import { openData } from '../train/session.js';
 import { buildTrained } from '../train/trained-model.js';
 import { openRuntime } from './open-runtime.js';
@@ -64,7 +64,7 @@ const evaluateCommand = async (): Promise<void> => {
     const split = chosenSplit(dataset, values.split);
     checkClasses(saved, dataset.classes);
     console.log(`Data: ${dataset.name}, ${split.samples.length} ${titles[values.split].toLowerCase()} images`);
-    for (const note of dataset.notes) console.log(`Note: ${printable(note)}`);
+    printNotes(dataset.notes);
     const method = buildTrained(runtime, saved);
     checkEvaluation(runtime, method, saved.config, '--batch-size');
     await compilePlanned(runtime, console.log);

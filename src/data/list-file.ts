@@ -49,8 +49,9 @@ export function listFolder(dir: string, remedy: string): string[] {
 
 /** Names of the folders in a folder, as {@link listFolder}; without hidden ones (.name). */
 export function foldersIn(dir: string): string[] {
-  checkNames(dir);
-  return listFolder(dir, 'give access to it or remove it').filter((name) => !name.startsWith('.') && isFolder(join(dir, name)));
+  const names = listFolder(dir, 'give access to it or remove it');
+  checkNames(dir, names);
+  return names.filter((name) => !name.startsWith('.') && isFolder(join(dir, name)));
 }
 
 /** Paths of the files in a folder and in all below it, in code-unit order; without what is hidden. Links to folders are followed, each folder once. */
@@ -60,8 +61,9 @@ export function listFilesBelow(dir: string, remedy: string): string[] {
     const real = realpathSync(folder);
     if (seen.has(real)) return [];
     seen.add(real);
-    checkNames(folder);
-    const entries = readdirSync(folder, { withFileTypes: true }).filter((entry) => !entry.name.startsWith('.'));
+    const all = readdirSync(folder, { withFileTypes: true });
+    checkNames(folder, all.map(({ name }) => name));
+    const entries = all.filter((entry) => !entry.name.startsWith('.'));
     // Links last, so that what can be found without them is.
     entries.sort((a, b) => Number(a.isSymbolicLink()) - Number(b.isSymbolicLink()) || byCodeUnit(a.name, b.name));
     return entries.flatMap((entry) => {
@@ -87,8 +89,8 @@ function leadsToFolder(link: string): boolean {
 }
 
 /** Refuses names that are no UTF-8: read as text they are other names, of files that do not exist. */
-function checkNames(dir: string): void {
-  if (!listFolder(dir, 'give access to it or remove it').some((name) => name.includes('\ufffd'))) return;
+function checkNames(dir: string, names: string[]): void {
+  if (!names.some((name) => name.includes('\ufffd'))) return;
   const name = readdirSync(dir, { encoding: 'buffer' }).find((bytes) => !isUtf8(bytes));
   if (!name) return;
   const shown = Array.from(name, (byte) => (byte < 0x20 || byte > 0x7e ? `\\x${byte.toString(16).padStart(2, '0')}` : String.fromCharCode(byte))).join('');

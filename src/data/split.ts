@@ -22,6 +22,17 @@ export interface Listing {
   notes?: string[];
 }
 
+/** What parts are called, in any case. */
+export const PART_NAMES = { train: ['train', 'training'], val: ['val', 'valid', 'validation'], test: ['test', 'testing'] };
+/** Of each class, where nothing says which pictures are for testing. */
+const TEST_SHARE = 0.2;
+
+/** Sets a part of each class aside for testing, and says so. @param lack what there is none of */
+export function splitByChance(entries: Entry[], seed: number, lack: string): Pick<Listing, 'train' | 'test'> & { note: string } {
+  const { kept, held } = holdOut(entries, TEST_SHARE, seed);
+  return { train: kept, test: held, note: `${lack}: ${held.length} of ${entries.length} pictures were set aside for testing (seed ${seed})` };
+}
+
 // Keys that keep the draws of the hold-out, the subset and the folder split independent.
 const HOLD_OUT = 101;
 const SUBSET = 102;

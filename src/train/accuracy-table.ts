@@ -1,7 +1,6 @@
 import type { Accuracy } from './accuracy.js';
-import type { Evaluation } from './evaluate.js';
+import { branches, type Evaluation } from './evaluate.js';
 
-const branches = ['raw', 'crop', 'drop', 'refined', 'refinedOtherAverage'] as const;
 type Accuracies = { readonly raw: Accuracy } & { readonly [B in Exclude<(typeof branches)[number], 'raw'>]?: Accuracy };
 
 /** The accuracies that an evaluation has; a plain classifier has only `raw`. */

@@ -30,7 +30,8 @@ export interface Evaluation {
   readonly degenerate: number;
 }
 
-const branches = ['raw', 'crop', 'drop', 'refined', 'refinedOtherAverage'] as const;
+/** Predictions that are measured. */
+export const branches = ['raw', 'crop', 'drop', 'refined', 'refinedOtherAverage'] as const;
 type BranchName = (typeof branches)[number];
 const names = ['loss', 'degenerate', ...branches.flatMap((b) => [`${b}1`, `${b}5`])];
 

@@ -7,3 +7,8 @@ export const printable = (text: string): string =>
 
 /** As {@link printable}, of a text of several lines. */
 export const printableLines = (text: string): string => text.split('\n').map(printable).join('\n');
+
+/** Remarks for the user, a line each. */
+export const printNotes = (notes: readonly string[]): void => {
+  for (const note of notes) console.log(`Note: ${printable(note)}`);
+};

@@ -11,7 +11,7 @@ import { type Evaluation, evaluate } from './evaluate.js';
 import { selectionScore } from './history.js';
 import { mapsOf, reportPlan } from './memory-plan.js';
 import { checkPrecision } from './method.js';
-import { printable } from './printable.js';
+import { printNotes } from './printable.js';
 import { reportCases } from './report-cases.js';
 import type { EpochPoint, ReportData } from './report/types.js';
 import { checkData, checkEpochs, configNotes, resumeNotes, withWayOn } from './resume.js';
@@ -41,11 +41,11 @@ export const runTraining = async (
     const { dataset } = data;
     console.log(`Data: ${dataset.name}, ${dataset.classes.length} classes, ${dataset.train.samples.length} training` +
       `${dataset.val ? `, ${dataset.val.samples.length} held-out` : ''} and ${dataset.test.samples.length} test images`);
-    for (const note of dataset.notes) console.log(`Note: ${printable(note)}`);
+    printNotes(dataset.notes);
     checkBatchSize(dataset.train, config);
     if (checkpoint) checkData(checkpoint, config, dataset);
-    for (const note of checkpoint ? [...resumeNotes(checkpoint, config), ...configNotes(checkpoint, run.out)] : []) console.log(`Note: ${printable(note)}`);
-    for (const note of [...scratchNotes(config), ...batchNormNotes(config, dataset.train.samples.length)]) console.log(`Note: ${printable(note)}`);
+    if (checkpoint) printNotes([...resumeNotes(checkpoint, config), ...configNotes(checkpoint, run.out)]);
+    printNotes([...scratchNotes(config), ...batchNormNotes(config, dataset.train.samples.length)]);
     data.bad.push(...checkpoint?.position.bad ?? []);
     const model = createModel(runtime, config, dataset.classes.length);
     model.method.module.features.checkpointing = run.checkpointing;

@@ -2,7 +2,7 @@
 import { checkpointIn, META } from './checkpoint-meta.js';
 import type { TrainConfig } from './config.js';
 import type { ModelSession } from './session.js';
-import { printable } from './printable.js';
+import { printNotes } from './printable.js';
 import { CLASSIFIER } from './weights/feature-scale.js';
 import { describeLoad, type LoadReport, loadWeights, programNotes } from './weights/load-weights.js';
 import { readWeights } from './weights/read-weights.js';
@@ -35,5 +35,5 @@ export const startFrom = async (path: string, { method }: ModelSession, config: 
   const weights = await readWeights(path);
   const report = loadWeights(method, weights, config.weightsIgnore);
   console.log(describeLoad(weights, report));
-  for (const note of [...programNotes(weights, config), ...recipeNotes(weights, config), ...classNotes(weights, report, classes)]) console.log(`Note: ${printable(note)}`);
+  printNotes([...programNotes(weights, config), ...recipeNotes(weights, config), ...classNotes(weights, report, classes)]);
 };

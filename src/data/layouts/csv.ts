@@ -2,7 +2,7 @@ import { dirname, isAbsolute, resolve } from 'node:path';
 import { CsvError, parse } from 'csv-parse/sync';
 import { fail } from '../../errors.js';
 import { byCodeUnit, isFolder, readBytes } from '../list-file.js';
-import { type Entry, holdOut, type Listing } from '../split.js';
+import { type Entry, type Listing, PART_NAMES, splitByChance } from '../split.js';
 import type { Box } from '../types.js';
 
 /** Names of columns, in any case; the first that is there counts. */
@@ -10,9 +10,6 @@ const PATH = ['path', 'file', 'filename', 'filepath', 'image', 'image_path'];
 const LABEL = ['label', 'class', 'category', 'species'];
 const SPLIT = ['split', 'set', 'subset'];
 const BOX = [['x0', 'xmin'], ['y0', 'ymin'], ['x1', 'xmax'], ['y1', 'ymax']];
-const SPLITS = { train: ['train', 'training'], val: ['val', 'valid', 'validation'], test: ['test', 'testing'] };
-/** Of each class, where the table does not say which pictures are for testing. */
-const TEST_SHARE = 0.2;
 
 interface Row {
   readonly where: string;
@@ -31,13 +28,13 @@ export const readCsv = (file: string | undefined, seed: number): Listing => {
   const columns = columnsOf(file, rows[0]!);
   const classes = [...new Set(rows.map(({ cells }) => cells[columns.label]!))].sort(byCodeUnit);
   const entries = rows.map((row) => ({ split: splitOf(row, columns.split), entry: entryOf(row, columns, dirname(file), classes) }));
-  const of = (name: string): Entry[] => entries.filter(({ split }) => split === name).map(({ entry }) => entry);
-  if (columns.split) {
-    const val = of('val');
-    return { name: `table ${file}`, classes, train: of('train'), test: of('test').length ? of('test') : val, ...(val.length && of('test').length ? { val } : {}) };
+  const name = `table ${file}`;
+  if (!columns.split) {
+    const { note, ...parts } = splitByChance(entries.map(({ entry }) => entry), seed, `${file} has no column "split"`);
+    return { name, classes, ...parts, notes: [note] };
   }
-  const { kept, held } = holdOut(entries.map(({ entry }) => entry), TEST_SHARE, seed);
-  return { name: `table ${file}`, classes, train: kept, test: held, notes: [`${file} has no column "split": ${held.length} of ${rows.length} pictures were set aside for testing (seed ${seed})`] };
+  const [train, val, test] = ['train', 'val', 'test'].map((part) => entries.filter(({ split }) => split === part).map(({ entry }) => entry)) as [Entry[], Entry[], Entry[]];
+  return { name, classes, train, ...(test.length ? { test, ...(val.length ? { val } : {}) } : { test: val }) };
 };
 
 const readRows = (file: string): Row[] => {
@@ -72,7 +69,7 @@ const columnsOf = (file: string, { cells }: Row): Columns => {
 const splitOf = ({ where, cells }: Row, column: string | undefined): string | undefined => {
   if (!column) return undefined;
   const word = cells[column]!.toLowerCase();
-  return Object.entries(SPLITS).find(([, words]) => words.includes(word))?.[0] ?? fail(`${where}: ${column} is "${cells[column]!}"; use train, val or test`);
+  return Object.entries(PART_NAMES).find(([, words]) => words.includes(word))?.[0] ?? fail(`${where}: ${column} is "${cells[column]!}"; use train, val or test`);
 };
 
 const boxOf = ({ where, cells }: Row, columns: readonly string[]): Box | undefined => {

@@ -1,15 +1,10 @@
 import { basename, extname, join, relative, sep } from 'node:path';
 import { fail } from '../../errors.js';
 import { findRoot, foldersIn, isFolder, listFilesBelow, listFolder } from '../list-file.js';
-import { firstFew, holdOut, type Entry, type Listing } from '../split.js';
+import { firstFew, PART_NAMES, splitByChance, type Entry, type Listing } from '../split.js';
 
 const DECODABLE = new Set(['.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.bmp', '.gif', '.tif', '.tiff']);
 const OTHER_IMAGES = new Set(['.webp', '.avif', '.heic', '.heif', '.jp2', '.svg', '.jxl']);
-/** Of each class, where the folder has no split of its own. */
-const TEST_SHARE = 0.2;
-const TRAIN_NAMES = ['train', 'training'];
-const TEST_NAMES = ['test', 'testing'];
-const VAL_NAMES = ['val', 'valid', 'validation'];
 const REMEDY = 'give access to it or remove it';
 
 /**
@@ -20,14 +15,14 @@ const REMEDY = 'give access to it or remove it';
  */
 export function readFolder(dir: string | undefined, seed: number): Listing {
   const root = findRoot(dir, [], ['.'], 'a folder of images');
-  const [train, val, test] = [TRAIN_NAMES, VAL_NAMES, TEST_NAMES].map((names) => partOf(root, names));
+  const [train, val, test] = [PART_NAMES.train, PART_NAMES.val, PART_NAMES.test].map((names) => partOf(root, names));
   if (train && (test || val)) return readParts(root, train, val, test ?? val!);
   const alone = train ?? test ?? val;
   // Without folders in it, it is a class that happens to be called so.
   if (alone && foldersIn(alone).length > 0) {
     fail(`${root} has a ${relative(root, alone)} folder but ${train ? 'neither test nor val' : 'no train folder'}; add one, or put the class folders directly into ${root}`);
   }
-  return splitByChance(root, seed);
+  return classesAlone(root, seed);
 }
 
 /** The folder of a part, in capitals or not. */
@@ -61,7 +56,7 @@ interface Part {
   pictures: Map<string, string[]>;
 }
 
-function splitByChance(root: string, seed: number): Listing {
+function classesAlone(root: string, seed: number): Listing {
   const notes: string[] = [];
   const folders = foldersIn(root);
   const written = folders.filter((name) => isOutput(join(root, name)));
@@ -69,10 +64,9 @@ function splitByChance(root: string, seed: number): Listing {
   const pictures = readClasses(root, folders.filter((name) => !written.includes(name)), notes);
   const classes = [...pictures.keys()].filter((name) => pictures.get(name)!.length > 0);
   noteEmpty(root, [...pictures.keys()].filter((name) => !classes.includes(name)).map((name) => join(root, name)), notes);
-  const { kept, held } = holdOut(entriesOf(root, pictures, classes), TEST_SHARE, seed);
-  if (kept.length === 0) fail(`no folder in ${root} holds a picture; expected ${join(root, '<class>', '<picture>.jpg')}`);
-  notes.push(`${root} has no train folder: ${held.length} of ${held.length + kept.length} pictures were set aside for testing (seed ${seed})`);
-  return { name: `folder ${root}`, classes, train: kept, test: held, notes };
+  const { note, ...parts } = splitByChance(entriesOf(root, pictures, classes), seed, `${root} has no train folder`);
+  if (parts.train.length === 0) fail(`no folder in ${root} holds a picture; expected ${join(root, '<class>', '<picture>.jpg')}`);
+  return { name: `folder ${root}`, classes, ...parts, notes: [...notes, note] };
 }
 
 function noteEmpty(root: string, folders: string[], notes: string[]): void {
