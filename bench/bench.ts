@@ -119,7 +119,7 @@ const tuneKernels = async ({ adapter, repeats }: BenchOptions): Promise<void> =>
   checkOutputs({ 'The tuning file': tuningFile() });
   // Its other adapters' settings stay; if they cannot be read, tuning would be for nothing.
   if (existsSync(tuningFile())) readTuning();
-  const device = await openDevice(adapter === undefined ? {} : { adapter });
+  const device = await openDevice({ adapter });
   console.log(`Adapter: ${device.report.name}. Each setting is checked, then timed over the same layers; the first of a group is what it is compared with.`);
   const file = await tuneToFile(device, repeats, console.log);
   console.log(`Written to ${file}, which training reads in this folder.`);

@@ -33,22 +33,19 @@
  * What a scope made is released when it ends, except what it returns or what `keep` was called for; parameters and
  * the optimiser's state belong to their objects. Nothing needs to be closed for the process to end.
  */
+import type { OpenOptions } from './device/gpu.js';
 import { openDevice } from './device/node.js';
 import type { Runtime } from './kernels/runtime.js';
 import { openOn, type RuntimeOptions } from './tensor/open-on.js';
 
-export interface OpenRuntimeOptions extends RuntimeOptions {
-  /** `lavapipe`, `swiftshader`, or a part of the adapter's name; default: environment `PIPIT_ADAPTER`, else the best. */
-  adapter?: string;
-}
+export interface OpenRuntimeOptions extends RuntimeOptions, OpenOptions {}
 
 /**
  * Opens an adapter and makes it the one on which tensors are created from now on.
  *
  * @throws UserError when there is no adapter, or not the wanted one; the message says what to do
  */
-export const open = async ({ adapter, ...options }: OpenRuntimeOptions = {}): Promise<Runtime> =>
-  openOn(await openDevice(adapter === undefined ? {} : { adapter }), options);
+export const open = async ({ adapter, ...options }: OpenRuntimeOptions = {}): Promise<Runtime> => openOn(await openDevice({ adapter }), options);
 
 export { loadFile, saveFile } from './train/state-file.js';
 export * from './library.js';

@@ -1,7 +1,8 @@
 /** Shaders, parameters, buffers, the recorder and planning: everything below tensors. */
 import t from 'tap';
 import { readdirSync, readFileSync } from 'node:fs';
-import { BufferPool, sizeClass } from '../src/device/buffers.js';
+import { BufferPool } from '../src/device/buffers.js';
+import { sizeClass } from '../src/device/idle-stock.js';
 import { openDevice } from '../src/device/node.js';
 import { gemmFamily, tuningKey } from '../src/kernels/gemm-family.js';
 import { linearGrid, MAX_GROUPS } from '../src/kernels/grid.js';

@@ -1,7 +1,8 @@
 /** Memory over many steps, whom it belongs to, and how rarely a training step talks to the device. */
 import t from 'tap';
 import { evalTransform, resizedSide } from '../src/data/augment.js';
-import { readableBytes, sizeClass } from '../src/device/buffers.js';
+import { readableBytes } from '../src/device/buffers.js';
+import { sizeClass } from '../src/device/idle-stock.js';
 import { backward } from '../src/autograd/backward.js';
 import { Linear } from '../src/nn/layers.js';
 import { Module } from '../src/nn/module.js';

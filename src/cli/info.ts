@@ -96,7 +96,7 @@ const info = async (): Promise<number> => {
   const [facts, variables] = [machine(), environment()];
   if (!values.json) console.log(machineLines(facts, variables).join('\n'));
   try {
-    const device = await openDevice(values.adapter === undefined ? {} : { adapter: values.adapter });
+    const device = await openDevice({ adapter: values.adapter });
     const found = adapterFacts(device, gemmFamily(device.report, kernelOptions()));
     console.log(values.json ? JSON.stringify({ ...facts, environment: variables, adapter: found }, null, 2) : adapterLines(found).join('\n'));
     device.close();

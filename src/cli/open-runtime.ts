@@ -5,7 +5,7 @@ import { kernelOptions } from './kernel-options.js';
 
 /** Opens the adapter and says in one line what it is. */
 export const openRuntime = async (adapter?: string, quiet = false): Promise<Runtime> => {
-  const device = await openDevice(adapter === undefined ? {} : { adapter });
+  const device = await openDevice({ adapter });
   const runtime = openOn(device, kernelOptions());
   const { name, software } = device.report;
   if (!quiet) console.log(`Adapter: ${name}${software ? ' (software on the CPU; a GPU is far faster)' : ''}, ${runtime.gemm.kind} kernels`);

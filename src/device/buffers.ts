@@ -2,9 +2,6 @@ import { fail, UserError } from '../errors.js';
 import { DryPool, type MemoryPlan } from './dry-pool.js';
 import { IdleStock, sizeClass } from './idle-stock.js';
 
-export type { MemoryPlan } from './dry-pool.js';
-export { sizeClass } from './idle-stock.js';
-
 /** A buffer of the pool. `id` is unique for the life of the process, so caches may key on it. */
 export interface PooledBuffer {
   readonly id: number;

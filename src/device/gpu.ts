@@ -40,7 +40,7 @@ export interface AdapterReport {
 }
 
 export interface OpenOptions {
-  /** `lavapipe`, `swiftshader`, or a part of the adapter's name; default: environment `PIPIT_ADAPTER`. */
+  /** `lavapipe`, `swiftshader`, or a part of the adapter's name; default: environment `PIPIT_ADAPTER`, else the best. */
   adapter?: string;
 }
 

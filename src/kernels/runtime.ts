@@ -1,5 +1,5 @@
-import type { MemoryPlan } from '../device/buffers.js';
 import type { Device } from '../device/device.js';
+import type { MemoryPlan } from '../device/dry-pool.js';
 import { compileAhead } from './compile-ahead.js';
 import { type GemmFamily, gemmFamily, type GemmOptions } from './gemm-family.js';
 import { Recorder } from './recorder.js';

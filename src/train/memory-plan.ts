@@ -1,5 +1,6 @@
 import { evalTransform, resizedSide } from '../data/augment.js';
-import { type MemoryPlan, readableBytes } from '../device/buffers.js';
+import { readableBytes } from '../device/buffers.js';
+import type { MemoryPlan } from '../device/dry-pool.js';
 import { fail, UserError } from '../errors.js';
 import type { Runtime } from '../kernels/runtime.js';
 import { scope } from '../tensor/scope.js';
