@@ -1,5 +1,5 @@
 /** The command line of the benchmark. */
-import { choice, flag, int, kebab, type OptionValues, type Parsed, text, texts } from '../src/cli/options.js';
+import { adapterOption, choice, flag, int, kebab, type OptionValues, type Parsed, text, texts } from '../src/cli/options.js';
 import { DATASET_NAMES } from '../src/data/types.js';
 import { fail } from '../src/errors.js';
 import { backboneNames } from '../src/nn/models/index.js';
@@ -13,7 +13,7 @@ export const spec = {
     case: texts({ help: 'only cases whose name holds one of these', placeholder: 'TEXT,...' }),
     direction: choice(['all', ...DIRECTIONS], { help: 'what is timed; backward stands for every gradient', default: 'all' }),
     repeats: int({ help: 'timed submits, each of many runs; the median counts', min: 5, max: 1000, default: 5 }),
-    adapter: text({ help: 'lavapipe, swiftshader, or a part of the adapter’s name', defaultText: 'the best one' }),
+    adapter: adapterOption,
     json: text({ help: 'write all figures to this file', placeholder: 'FILE' }),
     compare: text({ help: 'compare with a file that --json wrote earlier', placeholder: 'FILE' }),
     html: text({ help: 'write a page with the roofline, every kernel a point, and the table', placeholder: 'FILE' }),

@@ -2,7 +2,7 @@ import { writeFileAtomic } from '../io/atomic.js';
 import { checkWritable } from '../io/output.js';
 import { allBackboneFacts, backbonePage, backboneRows } from './backbone-table.js';
 import { openRuntime } from './open-runtime.js';
-import { parseOptions, text } from './options.js';
+import { adapterOption, parseOptions, text } from './options.js';
 import { runCommand } from './run-command.js';
 
 const spec = {
@@ -10,7 +10,7 @@ const spec = {
   summary: 'Lists the backbones: parameters, feature maps, multiply-adds.',
   options: {
     markdown: text({ help: 'write the documentation’s page to this file', placeholder: 'FILE' }),
-    adapter: text({ help: 'lavapipe, swiftshader, or a part of the adapter’s name', defaultText: 'the best one' }),
+    adapter: adapterOption,
   },
   examples: ['node dist/backbones.js', 'node dist/backbones.js --markdown docs/backbones.md'],
 };

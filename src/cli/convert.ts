@@ -11,7 +11,7 @@ import { readWeights } from '../train/weights/read-weights.js';
 import { OPTIMIZER, type Weights } from '../train/weights/weights.js';
 import { weightFormats, type WriteReport, writeWeights } from '../train/weights/write-weights.js';
 import { openRuntime } from './open-runtime.js';
-import { choice, int, type OptionValues, parseOptions, text } from './options.js';
+import { adapterOption, choice, int, type OptionValues, parseOptions } from './options.js';
 import { runCommand } from './run-command.js';
 import { networkOptions, readSavedModel } from './saved-model.js';
 
@@ -25,7 +25,7 @@ const spec = {
     names: choice(['pipit', 'torchvision', 'reference'], { help: 'names of the weights; reference: those of WS-DAN.PyTorch', defaultText: 'pipit for .safetensors, reference for PyTorch, torchvision for a backbone alone' }),
     ...networkOptions,
     imageSize: int({ help: 'for .onnx: side of the input', min: 16, max: 2048, defaultText: 'as trained' }),
-    adapter: text({ help: 'for .onnx: lavapipe, swiftshader, or a part of the adapter’s name', defaultText: 'the best one' }),
+    adapter: { ...adapterOption, help: `for .onnx: ${adapterOption.help}` },
   },
   examples: [
     'node dist/convert.js runs/aircraft-1/best.safetensors model.ckpt',

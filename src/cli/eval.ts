@@ -12,7 +12,7 @@ import { printNotes } from '../train/printable.js';
 import { openData } from '../train/session.js';
 import { buildTrained } from '../train/trained-model.js';
 import { openRuntime } from './open-runtime.js';
-import { choice, flag, int, parseOptions, text } from './options.js';
+import { adapterOption, choice, flag, int, parseOptions, text, workersOption } from './options.js';
 import { runCommand } from './run-command.js';
 import { checkpointOptions, describeSaved, readSavedModel, refinementOptions } from './saved-model.js';
 
@@ -27,8 +27,8 @@ const spec = {
     limitTest: int({ help: 'use at most this many test images', min: 1, defaultText: 'as trained' }),
     limitTrain: int({ help: 'use at most this many training images', min: 1, defaultText: 'as trained' }),
     skipBadImages: flag({ help: 'count unreadable images and go on' }),
-    workers: int({ help: 'decoding threads; 0 decodes in the main thread', min: 0, max: 64, defaultText: 'cores − 1' }),
-    adapter: text({ help: 'lavapipe, swiftshader, or a part of the adapter’s name', defaultText: 'the best one' }),
+    workers: workersOption,
+    adapter: adapterOption,
     json: text({ help: 'write the figures to this file', placeholder: 'FILE' }),
   },
   examples: ['node dist/eval.js --out runs/synthetic-1', 'node dist/eval.js --weights model.ckpt --trained-with cub.json', 'node dist/eval.js --out runs/aircraft-1 --best --test-theta 0.2 --json figures.json'],

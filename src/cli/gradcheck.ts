@@ -10,7 +10,7 @@ import { compilePlanned } from '../train/memory-plan.js';
 import { nearest } from '../train/options/nearest.js';
 import { type CheckedOp, featureTable } from './feature-table.js';
 import { openRuntime } from './open-runtime.js';
-import { flag, parseOptions, text } from './options.js';
+import { adapterOption, flag, parseOptions, text } from './options.js';
 import { runCommand } from './run-command.js';
 
 const spec = {
@@ -18,7 +18,7 @@ const spec = {
   summary: 'Proves every op on this machine: its forward against a float64 reference, its gradient against central differences.',
   options: {
     ops: text({ help: 'only these ops, separated by commas', placeholder: 'NAME,...', defaultText: 'all' }),
-    adapter: text({ help: 'lavapipe, swiftshader, or a part of the adapter’s name', defaultText: 'the best one' }),
+    adapter: adapterOption,
     json: text({ help: 'write all figures to this file', placeholder: 'FILE' }),
     markdown: text({ help: 'write the table of ops by group to this file', placeholder: 'FILE' }),
     failures: flag({ help: 'print only the cases that fail' }),

@@ -6,14 +6,14 @@ import { dawnVersion, openDevice } from '../device/node.js';
 import { UserError } from '../errors.js';
 import { type GemmFamily, gemmFamily } from '../kernels/gemm-family.js';
 import { kernelOptions } from './kernel-options.js';
-import { flag, parseOptions, text } from './options.js';
+import { adapterOption, flag, parseOptions } from './options.js';
 import { runCommand } from './run-command.js';
 
 const spec = {
   name: 'info',
   summary: 'Shows what Pipit finds on this machine: versions, adapter, driver, limits, features, and the remedy when there is no adapter.',
   options: {
-    adapter: text({ help: 'lavapipe, swiftshader, or a part of the adapter’s name', defaultText: 'the best one' }),
+    adapter: adapterOption,
     json: flag({ help: 'print one JSON object instead' }),
   },
 };

@@ -13,7 +13,7 @@ import { camel, configValues, kebab, merge, parseConfig, type Parsed, readValue,
 import type { OptionSpec, OptionSpecs } from '../train/options/specs.js';
 
 export { kebab, type Parsed, toConfig } from '../train/options/config-values.js';
-export { choice, configFile, flag, int, number, numbers, text, texts } from '../train/options/specs.js';
+export { adapterOption, choice, configFile, flag, int, number, numbers, text, texts, workersOption } from '../train/options/specs.js';
 export type { OptionSpec, OptionSpecs, OptionValues } from '../train/options/specs.js';
 
 export interface CommandSpec<S extends OptionSpecs> {

@@ -8,7 +8,7 @@ import { readWeights } from '../train/weights/read-weights.js';
 import { WSDAN } from '../wsdan/model.js';
 import { defaultWsdan } from '../wsdan/options.js';
 import { openRuntime } from './open-runtime.js';
-import { flag, number, parseOptions, text } from './options.js';
+import { adapterOption, flag, number, parseOptions, text } from './options.js';
 import { runCommand } from './run-command.js';
 
 const spec = {
@@ -20,7 +20,7 @@ const spec = {
     transformInput: flag({ help: 'bring pixels to −1 … 1 inside Inception, as torchvision does for Google’s weights' }),
     tolerance: number({ help: 'largest error of activations, relative to the largest value of a layer', min: 0, default: 1e-3 }),
     gradientTolerance: number({ help: 'largest error of gradients, likewise', min: 0, default: 1e-2 }),
-    adapter: text({ help: 'lavapipe, swiftshader, or a part of the adapter’s name', defaultText: 'the best one' }),
+    adapter: adapterOption,
   },
   examples: ['node dist/parity.js --weights resnet18.weights --fixture resnet18.fixture'],
 };

@@ -9,7 +9,7 @@ import type { Guess } from '../train/report/types.js';
 import { decodeLimits } from '../train/session.js';
 import { buildTrained } from '../train/trained-model.js';
 import { openRuntime } from './open-runtime.js';
-import { flag, int, type OptionValues, parseOptions, text } from './options.js';
+import { adapterOption, flag, int, type OptionValues, parseOptions, text, workersOption } from './options.js';
 import { type Failed, type ImagePrediction, loadImages, predictBatch, type Request, toBatch } from './predict-images.js';
 import { pictureNames, writePictures } from './predict-pictures.js';
 import { printable } from '../train/printable.js';
@@ -27,8 +27,8 @@ const spec = {
     pictures: text({ help: 'write pictures of the box, heat map, attention maps, crop and drop to this folder', placeholder: 'DIR' }),
     json: flag({ help: 'print one JSON array instead' }),
     ...refinementOptions,
-    workers: int({ help: 'decoding threads; 0 decodes in the main thread', min: 0, max: 64, defaultText: 'cores − 1' }),
-    adapter: text({ help: 'lavapipe, swiftshader, or a part of the adapter’s name', defaultText: 'the best one' }),
+    workers: workersOption,
+    adapter: adapterOption,
   },
   examples: ['node dist/predict.js heron.jpg gull.png --out runs/folder-1 --pictures looked', 'node dist/predict.js --synthetic 4 --out runs/synthetic-1 --pictures looked'],
 };

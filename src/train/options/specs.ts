@@ -74,7 +74,7 @@ interface List extends Range {
 
 const isAscending = (values: readonly number[]): boolean => values.every((value, i) => i === 0 || values[i - 1]! <= value);
 
-/** A list of numbers, on the command line separated by commas: `--crop-threshold 0.4,0.6`. */
+/** A list of numbers, on the command line separated by commas: `--crop-theta 0.4,0.6`. */
 export const numbers = <S extends Base<readonly number[]> & List>(spec: S): Declared<readonly number[], S> => ({
   placeholder: spec.length === undefined ? 'N,...' : Array.from({ length: spec.length }, () => 'N').join(','),
   ...spec,
@@ -139,6 +139,10 @@ export const configFile = (spec: { help?: string } = {}): OptionSpec<string> => 
   ...text({ placeholder: 'FILE.json', help: spec.help ?? 'take options from this file; those on the command line win' }),
   kind: 'config',
 });
+
+/** Options that several commands have. */
+export const adapterOption = text({ help: 'lavapipe, swiftshader, or a part of the adapter’s name', defaultText: 'the best one' });
+export const workersOption = int({ help: 'decoding threads; 0 decodes in the main thread', min: 0, max: 64, defaultText: 'cores − 1' });
 
 export type OptionSpecs = Readonly<Record<string, OptionSpec<unknown>>>;
 

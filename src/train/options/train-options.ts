@@ -6,7 +6,7 @@ import { defaultWsdan } from '../../wsdan/options.js';
 import type { TrainConfig } from '../config.js';
 import { presets } from '../presets.js';
 import type { Parsed } from './config-values.js';
-import { choice, configFile, flag, int, number, numbers, type OptionValues, text, texts } from './specs.js';
+import { adapterOption, choice, configFile, flag, int, number, numbers, type OptionValues, text, texts, workersOption } from './specs.js';
 
 const preset = 'preset of the data set';
 
@@ -80,12 +80,12 @@ export const runOptions = {
   resume: flag({ help: 'go on from the last checkpoint in --out' }),
   logEvery: int({ help: 'steps between reads of the running metrics', min: 1, default: 10 }),
   saveEvery: number({ help: 'minutes between checkpoints within an epoch', min: 0.1, default: 10 }),
-  workers: int({ help: 'decoding threads; 0 decodes in the main thread', min: 0, max: 64, defaultText: 'cores − 1' }),
+  workers: workersOption,
   cacheMb: int({ help: 'memory for decoded images in MiB', min: 0, default: 1024 }),
   checkpointing: flag({ help: 'keep only what enters each stage of the backbone and compute the rest again in backward: about 60 % of the memory for about a third more time, and the same numbers to the bit' }),
   memoryBudget: int({ help: 'refuse a step that needs more device memory than this, in MiB; 0: never', min: 0, default: 0 }),
   reportImages: int({ help: 'test images shown in the report', min: 0, max: 200, default: 12 }),
-  adapter: text({ help: 'lavapipe, swiftshader, or a part of the adapter’s name', defaultText: 'the best one' }),
+  adapter: adapterOption,
   debugNan: flag({ help: 'find the first op that gives NaN or Inf (slow)' }),
   config: configFile(),
 };
