@@ -6,7 +6,7 @@ import { META } from '../train/checkpoint-meta.js';
 import { isResumable } from '../train/checkpoint.js';
 import { writeOnnx } from '../train/onnx/export.js';
 import { buildTrained } from '../train/trained-model.js';
-import { namingTitles } from '../train/weights/naming.js';
+import { describeNames, namingTitles } from '../train/weights/naming.js';
 import { readWeights } from '../train/weights/read-weights.js';
 import { OPTIMIZER, type Weights } from '../train/weights/weights.js';
 import { weightFormats, type WriteReport, writeWeights } from '../train/weights/write-weights.js';
@@ -37,8 +37,7 @@ const spec = {
 type Values = OptionValues<typeof spec.options>;
 
 const describeSource = ({ file, recognised, tensors, centers }: Weights): string =>
-  `Read ${file.path}: ${file.format}, ${tensors.size} weights${centers ? ' and feature centers' : ''}, ` +
-  (recognised ? `${recognised.table.family} by ${namingTitles[recognised.naming]}'s names` : 'names of no network that Pipit knows');
+  `Read ${file.path}: ${file.format}, ${tensors.size} weights${centers ? ' and feature centers' : ''}, ${describeNames(recognised)}`;
 
 const describeResult = (path: string, weights: Weights, { written, naming, centers, left, notes }: WriteReport): string[] => {
   const { tensors, facts } = weights.file;

@@ -8,6 +8,7 @@ import type { Op } from '../ops/op.js';
 import { ops } from '../ops/registry.js';
 import { compilePlanned } from '../train/memory-plan.js';
 import { nearest } from '../train/options/nearest.js';
+import { inColumns } from './columns.js';
 import { type CheckedOp, featureTable } from './feature-table.js';
 import { openRuntime } from './open-runtime.js';
 import { adapterOption, flag, parseOptions, text } from './options.js';
@@ -49,8 +50,7 @@ const attempt = async (check: () => Promise<Verdict>, op: Op, opCase: OpCase): P
   }
 };
 
-const COLUMNS = [22, 34, 12, 12, 11] as const;
-const line = (...cells: string[]): string => cells.map((cell, i) => (i < COLUMNS.length ? cell.padEnd(COLUMNS[i]!) : cell)).join(' ').trimEnd();
+const line = inColumns(22, 34, 12, 12, 11);
 const errorText = ({ error }: Verdict): string => (error === 0 ? 'exact' : error.toExponential(1));
 
 const verdictText = (forward: Verdict, gradient: Verdict | null): string => {

@@ -2,7 +2,7 @@ import { readableBytes } from '../device/buffers.js';
 import { fail } from '../errors.js';
 import { openTensorFile } from '../io/open-tensor-file.js';
 import { byteCount, elementCount, type TensorFile } from '../io/tensor-file.js';
-import { namingTitles, recognise } from '../train/weights/naming.js';
+import { describeNames, recognise } from '../train/weights/naming.js';
 import { weightsIn } from '../train/weights/weights.js';
 import { flag, parseOptions } from './options.js';
 import { printable } from '../train/printable.js';
@@ -24,12 +24,6 @@ const shortened = (value: unknown): string => {
   return text.length > LONGEST_FACT ? `${text.slice(0, LONGEST_FACT)} … (${text.length} characters)` : text;
 };
 
-/** Whose names the weights in the file have. */
-const namesOf = (file: TensorFile): string => {
-  const recognised = recognise(weightsIn(file).keys());
-  return recognised ? `${recognised.table.family} by ${namingTitles[recognised.naming]}'s names` : 'names of no network that Pipit knows';
-};
-
 const lines = (file: TensorFile): string[] => {
   const rows = [...file.tensors].map(([name, { dtype, shape }]) => [printable(name), dtype, shapeText(shape), String(byteCount({ dtype, shape }))] as const);
   const width = (column: number, title: string): number => Math.max(title.length, ...rows.map((row) => row[column]!.length));
@@ -38,7 +32,7 @@ const lines = (file: TensorFile): string[] => {
   const total = [...file.tensors.values()].reduce((sum, entry) => sum + byteCount(entry), 0);
   const numbers = [...file.tensors.values()].reduce((sum, { shape }) => sum + elementCount(shape), 0);
   return [
-    `${printable(file.path)}: ${file.format}, ${namesOf(file)}`,
+    `${printable(file.path)}: ${file.format}, ${describeNames(recognise(weightsIn(file).keys()))}`,
     row('tensor', 'type', 'shape', 'bytes'),
     ...rows.map((cells) => row(...cells)),
     `${file.tensors.size} tensors, ${numbers.toLocaleString('en')} numbers, ${readableBytes(total)}`,

@@ -7,6 +7,7 @@ import { loadWeights } from '../train/weights/load-weights.js';
 import { readWeights } from '../train/weights/read-weights.js';
 import { WSDAN } from '../wsdan/model.js';
 import { defaultWsdan } from '../wsdan/options.js';
+import { inColumns } from './columns.js';
 import { openRuntime } from './open-runtime.js';
 import { adapterOption, flag, number, parseOptions, text } from './options.js';
 import { runCommand } from './run-command.js';
@@ -30,8 +31,7 @@ const build = ({ network, model, classes, wsdan }: ParityFixture, transformInput
   return network === 'backbone' ? backbone : new WSDAN(backbone, classes, { ...defaultWsdan, ...wsdan });
 });
 
-const COLUMNS = [44, 18, 21, 21, 21] as const;
-const line = (...cells: string[]): string => cells.map((cell, i) => (i < COLUMNS.length ? cell.padEnd(COLUMNS[i]!) : cell)).join(' ').trimEnd();
+const line = inColumns(44, 18, 21, 21, 21);
 const errorText = (parity: Parity | null): string => (parity ? `${parity.worst.toExponential(1)} (rms ${parity.typical.toExponential(1)})` : '–');
 
 const exceeds = (parity: Parity | null, limit: number): boolean => parity !== null && !(parity.worst <= limit);

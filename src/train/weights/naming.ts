@@ -16,6 +16,10 @@ export interface Recognised {
   readonly table: NameTable;
 }
 
+/** Whose names they are, in words. */
+export const describeNames = (recognised: Recognised | null): string =>
+  (recognised ? `${recognised.table.family} by ${namingTitles[recognised.naming]}'s names` : 'names of no network that Pipit knows');
+
 const PARALLEL = 'module.';
 const COUNTER = '.num_batches_tracked';
 export const BACKBONE = 'features.';
