@@ -11,8 +11,6 @@ import { type Extents, gemmRows, gemmWeights, type Geometry } from './gemm.js';
 import { nd, type Nd } from './nd.js';
 import { allocate, bytesOf, dispatch, floatOf, gridFor, type Op, run } from './op.js';
 import { add } from './binary.js';
-import { cast } from './cast.js';
-import { matmul } from './matmul.js';
 import { sumInto } from './reduce.js';
 import { relu, reluGradient } from './unary.js';
 import { suitsWinograd, winograd, winogradGradWeight } from './winograd.js';
@@ -242,10 +240,4 @@ export const conv2d = (x: Tensor, weight: Tensor, bias: Tensor | null = null, op
   checkAdded('conv2d', bias, residual);
   const inputs = [x, weight, ...[bias, residual].filter((t): t is Tensor => t instanceof Tensor)];
   return run(conv2dOp, inputs, { stride: pair('conv2d', 'stride', stride), padding: pair('conv2d', 'padding', padding), dilation: pair('conv2d', 'dilation', dilation), groups, activation });
-};
-
-/** Fully connected layer: x [..., in] · weight [in, out] + bias [out]; float16 within `autocast`. */
-export const linear = (x: Tensor, weight: Tensor, bias: Tensor | null = null): Tensor => {
-  const y = matmul(x, weight);
-  return bias ? cast(add(y, bias), y.dtype) : y;
 };

@@ -1,6 +1,8 @@
 import { fail } from '../errors.js';
 import { formatShape, numel, quadsPerRow, sameShape, type Shape } from '../tensor/shape.js';
 import type { DType, Tensor } from '../tensor/tensor.js';
+import { add } from './binary.js';
+import { cast } from './cast.js';
 import { gemmRows, gemmWeights, rowsGeometry } from './gemm.js';
 import { transpose } from './layout.js';
 import { type Nd, nd } from './nd.js';
@@ -141,3 +143,9 @@ const referenceProduct = (a: Nd, b: Nd, attrs: Attrs): Nd => {
  */
 export const matmul = (a: Tensor, b: Tensor, options: Partial<Attrs> = {}): Tensor =>
   run(matmulOp, [a, b], { transposeA: options.transposeA ?? false, transposeB: options.transposeB ?? false });
+
+/** Fully connected layer: x [..., in] · weight [in, out] + bias [out]; float16 within `autocast`. */
+export const linear = (x: Tensor, weight: Tensor, bias: Tensor | null = null): Tensor => {
+  const y = matmul(x, weight);
+  return bias ? cast(add(y, bias), y.dtype) : y;
+};
