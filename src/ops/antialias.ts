@@ -3,8 +3,8 @@ import source from '../../shaders/antialias.wgsl';
 import { Shader } from '../kernels/shader.js';
 import { quadsPerRow, sameShape, type Shape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { resample, resampleBackward } from './crop-resize.js';
 import { allocate, dispatch, floatOf, forAdapter, gridFor, runsOf } from './op.js';
+import { resample, resampleBackward } from './resample.js';
 
 const shader = new Shader('antialias', source);
 

@@ -1,7 +1,7 @@
 /** Float64 references of attention boxes and masks: NumPy-like, on whole upsampled maps. */
 import type { MaskAttrs } from './attention-mask.js';
 import { type Nd, nd } from './nd.js';
-import { bilinearTaps } from './resample.js';
+import { bilinearTaps } from './resample-reference.js';
 
 interface Upsampled {
   readonly values: Float64Array;

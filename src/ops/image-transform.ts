@@ -7,6 +7,7 @@ import type { Tensor } from '../tensor/tensor.js';
 import type { Fill, OpCase } from './cases.js';
 import { nd } from './nd.js';
 import { allocate, bytesOf, type Call, dispatch, forAdapter, gridFor, type Op, run, runsOf } from './op.js';
+import { triangleTaps } from './resample-reference.js';
 
 const shader = new Shader('image-transform', source);
 
@@ -103,22 +104,14 @@ const forward = ({ runtime, inputs: [pixels], attrs: { rows, size, mean, std }, 
   return y;
 };
 
-/** Normalised triangle weights of the source pixels of one output position. */
-const tapsAt = (centre: number, scale: number, length: number): [number, number][] => {
-  const reach = Math.max(1, scale);
-  const taps = Array.from({ length }, (_, i): [number, number] => [i, Math.max(0, 1 - Math.abs(i + 0.5 - centre) / reach)]).filter(([, w]) => w > 0);
-  const sum = taps.reduce((total, [, w]) => total + w, 0);
-  return taps.map(([i, w]) => [i, w / sum]);
-};
-
 const byteOf = (word: number, channel: number): number => Math.floor(word / 256 ** channel) % 256;
 
 const resampledReference = (pixels: Float64Array, row: ImageRow, size: number): number[] => {
   const out: number[] = [];
   for (let y = 0; y < size; y++) {
-    const down = tapsAt(row.y0 + (y + 0.5) * row.scaleY, row.scaleY, row.height);
+    const down = triangleTaps(row.y0 + (y + 0.5) * row.scaleY, row.scaleY, row.height);
     for (let x = 0; x < size; x++) {
-      const across = tapsAt(row.x0 + ((row.flip ? size - 1 - x : x) + 0.5) * row.scaleX, row.scaleX, row.width);
+      const across = triangleTaps(row.x0 + ((row.flip ? size - 1 - x : x) + 0.5) * row.scaleX, row.scaleX, row.width);
       for (let c = 0; c < 3; c++) {
         let value = 0;
         for (const [j, v] of down) for (const [i, w] of across) value += v * w * byteOf(pixels[row.offset + j * row.width + i]!, c) / 255;

@@ -5,10 +5,10 @@ import { antialias as antialiased, antialiasBackward } from './antialias.js';
 import { checkChoice, given } from './arguments.js';
 import type { OpCase } from './cases.js';
 import { pair } from './conv-shape.js';
-import { resample, resampleBackward } from './crop-resize.js';
 import { nd } from './nd.js';
 import { bytesOf, type Op, run } from './op.js';
-import { bilinearTaps, checkAxes, type ImageSize, triangleTaps } from './resample.js';
+import { checkAxes, type ImageSize, resample, resampleBackward } from './resample.js';
+import { bilinearTaps, triangleTaps } from './resample-reference.js';
 
 interface Attrs {
   readonly size: ImageSize;
@@ -27,7 +27,7 @@ const infer: Op<Attrs>['infer'] = ([images], { size: [height, width], mode, alig
 };
 
 const tapsFor = ({ mode, alignCorners, antialias }: Attrs) => (o: number, inSize: number, outSize: number): [number, number][] => {
-  if (antialias) return triangleTaps(o, inSize, outSize);
+  if (antialias) return triangleTaps((o + 0.5) * (inSize / outSize), inSize / outSize, inSize);
   return mode === 'nearest' ? [[Math.floor((o * inSize) / outSize), 1]] : bilinearTaps(o, inSize, outSize, alignCorners);
 };
 

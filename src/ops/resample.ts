@@ -1,5 +1,12 @@
-/** Which axes can be resized, and float64 weights for the references of the resampling ops, written from PyTorch's documentation. */
+/** How images are resized on the device, for the ops that do so, and which sizes can be. */
+import source from '../../shaders/interpolate.wgsl';
 import { fail } from '../errors.js';
+import { Shader } from '../kernels/shader.js';
+import { quadsPerRow, type Shape } from '../tensor/shape.js';
+import type { DType, Tensor } from '../tensor/tensor.js';
+import { allocate, dispatch, floatOf, forAdapter, gridFor, runsOf } from './op.js';
+
+const shader = new Shader('interpolate', source);
 
 /** Height and width in pixels. */
 export type ImageSize = readonly [number, number];
@@ -13,24 +20,70 @@ export const checkAxes = (op: string, from: ImageSize, to: ImageSize): void => {
   if (axis !== undefined) fail(`${op}: the ${axis ? 'width' : 'height'} of ${from[axis]} and its new size ${to[axis]} are too long together: their product must stay below 2^30. Resize in parts`);
 };
 
-/** Source elements and weights of output `o` in a bilinearly resized axis. */
-export const bilinearTaps = (o: number, inSize: number, outSize: number, alignCorners: boolean): [number, number][] => {
-  const ratio = alignCorners ? (outSize > 1 ? (inSize - 1) / (outSize - 1) : 0) : inSize / outSize;
-  const position = alignCorners ? o * ratio : Math.max(0, (o + 0.5) * ratio - 0.5);
-  const low = Math.min(Math.floor(position), inSize - 1);
-  const high = Math.min(low + 1, inSize - 1);
-  return [[low, 1 - (position - low)], [high, position - low]];
+export interface Resampling {
+  readonly nearest: boolean;
+  readonly alignCorners: boolean;
+  /** [B, 4] boxes of the input images, or null for whole images. */
+  readonly boxes: Tensor | null;
+}
+
+const constants = ({ nearest, alignCorners, boxes }: Resampling) => ({ NEAREST: nearest ? 1 : 0, ALIGNED: alignCorners ? 1 : 0, BOXED: boxes ? 1 : 0 });
+
+/**
+ * How invocations walk over images: GPUs down columns, so that neighbours read what lies side by side, and a few entries each; drivers
+ * on CPUs along whole lines, as memory lies there, and two at a time, which share what is computed for each entry.
+ */
+const WALK: Readonly<Record<'gpu' | 'software', { readonly rows: boolean; readonly run: number; readonly across: number }>> =
+  { gpu: { rows: true, run: 8, across: 1 }, software: { rows: false, run: 1024, across: 2 } };
+
+interface Launch {
+  readonly rows: boolean;
+  /** Entries of the walked axis. */
+  readonly length: number;
+  /** Lines or columns of an image that are walked along, and how many at a time. */
+  readonly lines: number;
+  readonly across: number;
+  /** vec4f that lie side by side in each of them. */
+  readonly inner: number;
+  readonly leaping?: boolean;
+}
+
+/** Without boxes the images stand in for them: the kernel needs all its bindings. */
+const launch = (entry: string, x: Tensor, y: Tensor, images: Shape, resized: Shape, how: Resampling, { rows, length, lines, across, inner, leaping }: Launch): void => {
+  const { runtime } = x;
+  const cut = runsOf(length, forAdapter(runtime, WALK).run);
+  const kernel = shader.kernel(entry, { ...constants(how), ROWS: rows ? 1 : 0, LEAPING: leaping ? 1 : 0, ACROSS: across });
+  dispatch(runtime, kernel, { x, boxes: how.boxes ?? x, y }, {
+    batch: images[0]!, inHeight: images[1]!, inWidth: images[2]!, outHeight: resized[1]!, outWidth: resized[2]!, quads: quadsPerRow(images),
+    lines, ...cut, inner,
+  }, gridFor(images[0]! * Math.ceil(lines / across) * cut.runs * inner));
 };
 
-/** Source elements and weights of output `o` in an axis resized with a triangle that widens when shrinking, as PIL does. */
-export const triangleTaps = (o: number, inSize: number, outSize: number): [number, number][] => {
-  const ratio = inSize / outSize;
-  const support = Math.max(1, ratio);
-  const taps: [number, number][] = [];
-  for (let i = 0; i < inSize; i++) {
-    const weight = 1 - Math.abs(i + 0.5 - (o + 0.5) * ratio) / support;
-    if (weight > 0) taps.push([i, weight]);
-  }
-  const sum = taps.reduce((total, [, weight]) => total + weight, 0);
-  return taps.map(([i, weight]) => [i, weight / sum]);
+/** Resizes images [B, H, W, C], or a box of each. */
+export const resample = (images: Tensor, shape: Shape, how: Resampling): Tensor => {
+  const { runtime } = images;
+  const y = allocate(runtime, shape, 'resample', floatOf(images));
+  const { rows, across } = forAdapter(runtime, WALK);
+  const [walked, other] = rows ? [1, 2] : [2, 1];
+  launch('forward', images, y, images.shape, shape, how, {
+    rows, length: shape[walked]!, lines: shape[other]!, across, inner: quadsPerRow(shape), leaping: shape[walked]! < images.shape[walked]!,
+  });
+  return y;
+};
+
+/** Gradient with respect to the images of {@link resample}: along one axis, then along the other. The first one reads most. */
+export const resampleBackward = (grad: Tensor, images: Shape, how: Resampling): Tensor => {
+  const { runtime } = grad;
+  const { rows: rowsFirst, across } = forAdapter(runtime, WALK);
+  const along = (from: Tensor, rows: boolean, dtype: DType): Tensor => {
+    const [batch, height, width, channels] = from.shape as [number, number, number, number];
+    const to = rows ? [batch, images[1]!, width, channels] : [batch, height, images[2]!, channels];
+    const y = allocate(runtime, to, 'resample gradient', dtype);
+    const quads = quadsPerRow(images);
+    launch('backward', from, y, images, grad.shape, how, rows
+      ? { rows, length: images[1]!, lines: 1, across: 1, inner: width * quads }
+      : { rows, length: images[2]!, lines: height, across, inner: quads });
+    return y;
+  };
+  return along(along(grad, rowsFirst, 'float32'), !rowsFirst, floatOf(grad));
 };
