@@ -7,7 +7,7 @@ import { CaseRandom } from '../src/ops/cases.js';
 import { WINOGRAD } from '../src/ops/conv2d-cases.js';
 import { conv2d, conv2dOp } from '../src/ops/index.js';
 import { nd } from '../src/ops/nd.js';
-import type { Pair } from '../src/ops/conv-shape.js';
+import type { Pair } from '../src/ops/arguments.js';
 import { numel, type Shape } from '../src/tensor/shape.js';
 import { setDefaultRuntime, tensor } from '../src/tensor/create.js';
 import { scope } from '../src/tensor/scope.js';

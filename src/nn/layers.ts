@@ -1,9 +1,9 @@
 import { checkpoint } from '../autograd/checkpoint.js';
 import { isGradEnabled, isRecomputing } from '../autograd/tape.js';
 import { fail } from '../errors.js';
-import { add, avgPool2d, batchNorm2d, conv2d, convBatchNorm2d, dropout, type FrozenNorm, globalAvgPool2d, linear, maxPool2d, relu } from '../ops/index.js';
-import { checkIntegers } from '../ops/arguments.js';
-import { type Pair, pair } from '../ops/conv-shape.js';
+import { add, avgPool2d, batchNorm2d, conv2d, convBatchNorm2d, dropout, type FrozenNorm, globalAvgPool2d, linear, maxPool2d, type Pool2dOptions, relu } from '../ops/index.js';
+import { checkIntegers, type Pair, pair } from '../ops/arguments.js';
+import type { ConvOptions } from '../ops/conv-shape.js';
 import { endsHere } from '../tensor/scope.js';
 import { checkList } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
@@ -16,11 +16,7 @@ export interface Behind {
   readonly activation?: 'none' | 'relu';
 }
 
-export interface Conv2dLayerOptions {
-  stride?: number | Pair;
-  padding?: number | Pair;
-  dilation?: number | Pair;
-  groups?: number;
+export interface Conv2dLayerOptions extends Omit<ConvOptions, 'activation'> {
   bias?: boolean;
   /** Initial weights for a shape [KH, KW, in / groups, out]; default PyTorch's uniform ±1 / sqrt(fan in). */
   init?: (shape: readonly number[]) => Float32Array;
@@ -133,11 +129,7 @@ export class ReLU extends Module {
   }
 }
 
-export interface PoolOptions {
-  stride?: number | Pair;
-  padding?: number | Pair;
-  ceilMode?: boolean;
-}
+type PoolOptions = Omit<Pool2dOptions, 'kernelSize'>;
 
 export class MaxPool2d extends Module {
   constructor(private readonly kernelSize: number | Pair, private readonly options: PoolOptions = {}) {

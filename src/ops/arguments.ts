@@ -50,3 +50,12 @@ export const checkIntegers = (op: string, option: string, values: readonly numbe
   const listed = Array.isArray(values);
   if (!listed || !values.every((value) => Number.isInteger(value) && value >= least)) fail(`${op}: ${option} ${listed ? formatShape(values) : String(values)} must hold integers of at least ${least}`);
 };
+
+export type Pair = readonly [number, number];
+
+/** A number for both axes, or [vertical, horizontal]. */
+export const pair = (op: string, option: string, value: number | Pair): Pair => {
+  if (typeof value === 'number') return [value, value];
+  if (Array.isArray(value) && value.length !== 2) fail(`${op}: ${option} must be a number for both axes, or [vertical, horizontal]; got ${formatShape(value)}`);
+  return value;
+};

@@ -4,9 +4,10 @@ import { fail } from '../errors.js';
 import { Shader } from '../kernels/shader.js';
 import { formatShape, quadsPerRow, sameShape, type Shape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
+import type { Pair } from './arguments.js';
 import { batchNorm2dOp } from './batch-norm.js';
 import { type OpCase, type Tolerance, uniform } from './cases.js';
-import { checkAdded, type ConvAttrs, convShape, type Pair, pair } from './conv-shape.js';
+import { checkAdded, type ConvAttrs, convAttrs, convShape } from './conv-shape.js';
 import { WINOGRAD } from './conv2d-cases.js';
 import { type Conv2dOptions, conv2dOp, convolve } from './conv2d.js';
 import type { Nd } from './nd.js';
@@ -102,8 +103,8 @@ export interface FrozenNorm {
  * @param x [N, H, W, Cin]; weight [KH, KW, Cin, Cout]; bias [Cout] or null
  */
 export const convBatchNorm2d = (x: Tensor, weight: Tensor, bias: Tensor | null, norm: FrozenNorm, options: Omit<Conv2dOptions, 'groups'> = {}): Tensor => {
-  const { stride = 1, padding = 0, dilation = 1, activation = 'none', residual } = options;
+  const { residual } = options;
   checkAdded('convBatchNorm2d', bias, residual);
   const inputs = [x, weight, norm.mean, norm.variance, norm.weight, norm.bias, bias, residual].filter((t): t is Tensor => Boolean(t));
-  return run(convBatchNorm2dOp, inputs, { stride: pair('convBatchNorm2d', 'stride', stride), padding: pair('convBatchNorm2d', 'padding', padding), dilation: pair('convBatchNorm2d', 'dilation', dilation), groups: 1, activation, eps: norm.eps });
+  return run(convBatchNorm2dOp, inputs, { ...convAttrs('convBatchNorm2d', options), eps: norm.eps });
 };

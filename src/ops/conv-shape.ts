@@ -1,16 +1,7 @@
 import { fail } from '../errors.js';
 import { formatShape, sameShape, type Shape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { checkChoice, checkIntegers, checkTensor } from './arguments.js';
-
-export type Pair = readonly [number, number];
-
-/** A number for both axes, or [vertical, horizontal]. */
-export const pair = (op: string, option: string, value: number | Pair): Pair => {
-  if (typeof value === 'number') return [value, value];
-  if (Array.isArray(value) && value.length !== 2) fail(`${op}: ${option} must be a number for both axes, or [vertical, horizontal]; got ${formatShape(value)}`);
-  return value;
-};
+import { checkChoice, checkIntegers, checkTensor, type Pair, pair } from './arguments.js';
 
 export interface ConvAttrs {
   readonly stride: Pair;
@@ -20,6 +11,20 @@ export interface ConvAttrs {
   /** Applied in the same pass; default none. */
   readonly activation?: 'none' | 'relu';
 }
+
+/** What callers of convolutions may say. */
+export interface ConvOptions {
+  stride?: number | Pair;
+  padding?: number | Pair;
+  dilation?: number | Pair;
+  groups?: number;
+  /** `relu` applies max(·, 0) in the same pass. */
+  activation?: 'none' | 'relu';
+}
+
+/** The options with PyTorch's defaults, and for both axes. */
+export const convAttrs = (op: string, { stride = 1, padding = 0, dilation = 1, groups = 1, activation = 'none' }: ConvOptions): ConvAttrs =>
+  ({ stride: pair(op, 'stride', stride), padding: pair(op, 'padding', padding), dilation: pair(op, 'dilation', dilation), groups, activation });
 
 /** Pixels along one axis after a window has moved over it. */
 export const windowCount = (size: number, kernel: number, stride: number, padding: number, dilation = 1): number =>

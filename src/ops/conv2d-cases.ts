@@ -1,6 +1,7 @@
 import type { Shape } from '../tensor/shape.js';
+import type { Pair } from './arguments.js';
 import type { OpCase, Tolerance } from './cases.js';
-import { type ConvAttrs, convShape, type Pair } from './conv-shape.js';
+import { type ConvAttrs, convShape } from './conv-shape.js';
 import { inceptionLayers, inceptionLayersOfBatch12 } from './inception-shapes.js';
 
 interface Layer {

@@ -4,7 +4,7 @@ import { numel, quadCount, quadsPerRow, type Shape } from '../tensor/shape.js';
 import { type DType, Tensor } from '../tensor/tensor.js';
 import { patchesForward, patchesGradInput, patchesGradWeight, suitsPatches } from './conv-patches.js';
 import { convert } from './convert.js';
-import { checkAdded, type ConvAttrs, convShape, pair, type Pair, tapsBetween } from './conv-shape.js';
+import { checkAdded, type ConvAttrs, convAttrs, type ConvOptions, convShape, tapsBetween } from './conv-shape.js';
 import { convCases } from './conv2d-cases.js';
 import type { Epilogue } from './epilogue.js';
 import { type Extents, gemmRows, gemmWeights, type Geometry } from './gemm.js';
@@ -215,13 +215,7 @@ export const conv2dOp: Op<ConvAttrs> = {
   cases: convCases,
 };
 
-export interface Conv2dOptions {
-  stride?: number | Pair;
-  padding?: number | Pair;
-  dilation?: number | Pair;
-  groups?: number;
-  /** `relu` applies max(·, 0) in the same pass. */
-  activation?: 'none' | 'relu';
+export interface Conv2dOptions extends ConvOptions {
   /** Of the result's shape: added before the activation, in the same pass. */
   residual?: Tensor | null;
 }
@@ -236,8 +230,8 @@ export interface Conv2dOptions {
  * @throws UserError when channels, groups or sizes do not fit
  */
 export const conv2d = (x: Tensor, weight: Tensor, bias: Tensor | null = null, options: Conv2dOptions = {}): Tensor => {
-  const { stride = 1, padding = 0, dilation = 1, groups = 1, activation = 'none', residual } = options;
+  const { residual } = options;
   checkAdded('conv2d', bias, residual);
   const inputs = [x, weight, ...[bias, residual].filter((t): t is Tensor => t instanceof Tensor)];
-  return run(conv2dOp, inputs, { stride: pair('conv2d', 'stride', stride), padding: pair('conv2d', 'padding', padding), dilation: pair('conv2d', 'dilation', dilation), groups, activation });
+  return run(conv2dOp, inputs, convAttrs('conv2d', options));
 };

@@ -1,9 +1,8 @@
 import { fail } from '../errors.js';
 import { formatShape, type Shape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { checkIntegers, given } from './arguments.js';
+import { checkIntegers, given, pair } from './arguments.js';
 import { literal, type OpCase } from './cases.js';
-import { pair } from './conv-shape.js';
 import { nd } from './nd.js';
 import { bytesOf, type Op, run } from './op.js';
 import { checkAxes, type ImageSize, resample, resampleBackward } from './resample.js';

@@ -1,6 +1,7 @@
 /** The 31 different convolutions of Inception-v3 up to Mixed_6e, with WS-DAN's attention head, at 448×448. */
 import type { Shape } from '../tensor/shape.js';
-import { type Pair, windowCount } from './conv-shape.js';
+import type { Pair } from './arguments.js';
+import { windowCount } from './conv-shape.js';
 
 /** Input and output channels, kernel, side of the square input; stride 1, no padding. */
 type Row = readonly [from: number, to: number, kernel: Pair, side: number, options?: { readonly stride?: 1 | 2; readonly padded?: true }];

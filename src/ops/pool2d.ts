@@ -1,15 +1,14 @@
-import { averagedWindows, isSmallWindow, maximalWindows, passedToMaxima, spreadWindows, type Window } from './pool2d-window.js';
 import source from '../../shaders/pool2d.wgsl';
 import { fail } from '../errors.js';
 import { Shader } from '../kernels/shader.js';
 import { formatShape, numel, quadCount, quadsPerRow, rowWidth, type Shape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { checkIntegers, given } from './arguments.js';
+import { checkIntegers, given, type Pair, pair } from './arguments.js';
 import { closeBy, distinct, type OpCase } from './cases.js';
-import { type Pair, pair } from './conv-shape.js';
 import { convert } from './convert.js';
 import { type Nd, nd } from './nd.js';
 import { allocate, type BackwardCall, bytesOf, type Call, dispatch, floatOf, gridFor, type Op, run } from './op.js';
+import { averagedWindows, isSmallWindow, maximalWindows, passedToMaxima, spreadWindows, type Window } from './pool2d-window.js';
 import { mean } from './reduce.js';
 import { checkAxes } from './resample.js';
 import { reshape } from './reshape.js';

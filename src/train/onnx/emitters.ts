@@ -1,7 +1,8 @@
 /** How each op that networks use in evaluation is said in ONNX (opset 13). Everything with four axes is [N, C, H, W] there. */
 import { fail } from '../../errors.js';
 import type { AttributeValue } from '../../io/onnx.js';
-import type { ConvAttrs, Pair } from '../../ops/conv-shape.js';
+import type { Pair } from '../../ops/arguments.js';
+import type { ConvAttrs } from '../../ops/conv-shape.js';
 import type { Window } from '../../ops/pool2d-window.js';
 import type { Scalars } from '../../ops/unary.js';
 import { formatShape, type Shape } from '../../tensor/shape.js';
