@@ -3,11 +3,13 @@ import t from 'tap';
 import { worstError } from '../src/autograd/verify.js';
 import {
   attentionBox, attentionPool, chooseMaps, dropMask, gatherRows, l2Normalize, mapWeights, type MaskConvention, reshape, signedSqrt, thresholdMask,
-  uniformPerRow, updateCenters_,
+  updateCenters_,
 } from '../src/ops/index.js';
 import { CaseRandom } from '../src/ops/cases.js';
 import { tensor } from '../src/tensor/create.js';
 import { scope } from '../src/tensor/scope.js';
+import { drawTheta } from '../src/wsdan/augment.js';
+import { wholeBatch } from '../src/wsdan/micro-batches.js';
 import { openRuntime } from './support/runtime.js';
 
 const runtime = await openRuntime();
@@ -120,9 +122,10 @@ await t.test('maps chosen by index; weights by the root of their sum', (t) => sc
 }));
 
 await t.test('thresholds drawn per image', (t) => scope(async () => {
-  const a = [...await uniformPerRow(42, 1000, 0.4, 0.6).data()];
-  t.same(a, [...await uniformPerRow(42, 1000, 0.4, 0.6).data()], 'the key decides');
-  t.notSame(a, [...await uniformPerRow(43, 1000, 0.4, 0.6).data()]);
+  const rows = wholeBatch(1000);
+  const a = [...await drawTheta(42, rows, [0.4, 0.6]).data()];
+  t.same(a, [...await drawTheta(42, rows, [0.4, 0.6]).data()], 'the key decides');
+  t.notSame(a, [...await drawTheta(43, rows, [0.4, 0.6]).data()]);
   t.ok(a.every((v) => v >= 0.4 && v < 0.6));
   // The mean of 1000 draws has a standard deviation of 0.2 / sqrt(12 · 1000) = 0.0018.
   t.ok(Math.abs(a.reduce((sum, v) => sum + v, 0) / 1000 - 0.5) < 0.008);

@@ -5,11 +5,9 @@ import { formatShape, quadCount, quadsPerRow, rowWidth, type Shape } from '../te
 import type { Tensor } from '../tensor/tensor.js';
 import { type Fill, integers, literal, type OpCase, uniform } from './cases.js';
 import { mapNd, nd } from './nd.js';
-import { allocate, bytesOf, dispatch, gridFor, type Op, run, stretchesFor } from './op.js';
-import { rand, type RandomKey } from './random.js';
+import { allocate, bytesOf, dispatch, gridFor, type NoAttrs, type Op, run, stretchesFor } from './op.js';
 
 const shader = new Shader('attention-choice', source);
-type None = Record<string, never>;
 
 const paramsOf = (shape: Shape) => ({ steps: 1, batch: shape[0]!, pixels: shape[1]! * shape[2]!, quads: quadsPerRow(shape), channels: rowWidth(shape) });
 
@@ -23,7 +21,7 @@ const multiplied = (images: Tensor, mask: Tensor): Tensor => {
 
 const zerosAndOnes: Fill = (random, count) => Array.from({ length: count }, () => Math.floor(random.next() * 2));
 
-export const maskedMultiplyOp: Op<None> = {
+export const maskedMultiplyOp: Op<NoAttrs> = {
   name: 'maskedMultiply',
   group: 'WS-DAN',
   infer: ([images, mask]) => {
@@ -72,7 +70,7 @@ export const chooseMapOp: Op<{ which: number }> = {
   ]),
 };
 
-export const mapWeightsOp: Op<None> = {
+export const mapWeightsOp: Op<NoAttrs> = {
   name: 'mapWeights',
   group: 'WS-DAN',
   infer: ([maps]) => (maps!.length === 4 ? [maps![0]!, maps![3]!] : fail(`mapWeights: maps must be [B, H, W, M], got ${formatShape(maps!)}`)),
@@ -112,6 +110,3 @@ export const chooseMaps = (maps: Tensor, indices: Tensor): [Tensor, Tensor] =>
  * [B, M]. 0 for a map with a negative sum or one that is not finite. No gradient.
  */
 export const mapWeights = (maps: Tensor): Tensor => run(mapWeightsOp, [maps], {});
-
-/** One uniform number in [low, high) per row: [rows], a function of the key alone. For thresholds drawn per image. */
-export const uniformPerRow = (key: RandomKey, rows: number, low: number, high: number): Tensor => rand([rows], { key, low, high });

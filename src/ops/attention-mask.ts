@@ -7,7 +7,7 @@ import { formatShape, type Shape } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
 import { boxReference, maskBoxReference, maskReference } from './attention-mask-reference.js';
 import { literal, type OpCase, uniform } from './cases.js';
-import { allocate, bytesOf, type Call, dispatch, forAdapter, gridFor, type Op, run, runsOf } from './op.js';
+import { allocate, bytesOf, type Call, dispatch, forAdapter, gridFor, type NoAttrs, type Op, run, runsOf } from './op.js';
 import type { ImageSize } from './resample.js';
 
 const shader = new Shader('attention-mask', source);
@@ -22,6 +22,7 @@ export type MaskConvention = 'GuYuc' | 'wvinzh' | 'listing';
 interface Details {
   readonly alignCorners: boolean;
   readonly thresholdOn: 'lowres' | 'upsampled';
+  /** `float` cuts to whole pixels after adding the margin, `pixels` before. */
   readonly paddingMode: 'float' | 'pixels';
 }
 
@@ -44,17 +45,13 @@ export interface AttentionMaskOptions {
   readonly imageSize: ImageSize;
   /** Share of the maximum that counts as hot: a number, or a tensor [B] with one for each image. */
   readonly theta: Tensor | number;
-  /** Default: `GuYuc`. The options below override its details. */
+  /** Default: `GuYuc`. */
   readonly convention?: MaskConvention;
-  readonly alignCorners?: boolean;
-  readonly thresholdOn?: 'lowres' | 'upsampled';
 }
 
 export interface AttentionBoxOptions extends AttentionMaskOptions {
   /** Margin on each side as a share of the image's height and width. */
   readonly padding: number;
-  /** `float` cuts after adding the margin, `pixels` before. */
-  readonly paddingMode?: 'float' | 'pixels';
 }
 
 /** Rows of a mask that an invocation walks over at most. */
@@ -130,10 +127,8 @@ const computeMask = (inputs: readonly Tensor[], attrs: MaskAttrs, rule: Rule): {
   return { mask, degenerate };
 };
 
-const attrsOf = (options: AttentionMaskOptions, details: Details, padding = 0): MaskAttrs => ({
-  imageSize: options.imageSize, theta: options.theta instanceof Tensor ? null : options.theta, padding,
-  alignCorners: options.alignCorners ?? details.alignCorners, thresholdOn: options.thresholdOn ?? details.thresholdOn, paddingMode: details.paddingMode,
-});
+const attrsOf = ({ imageSize, theta, convention = 'GuYuc' }: AttentionMaskOptions, details: typeof BOX_DETAILS, padding = 0): MaskAttrs =>
+  ({ imageSize, theta: theta instanceof Tensor ? null : theta, padding, ...details[convention] });
 const inputsOf = (maps: Tensor, { theta }: AttentionMaskOptions): Tensor[] => (theta instanceof Tensor ? [maps, theta] : [maps]);
 
 const CONVENTIONS: readonly MaskConvention[] = ['GuYuc', 'wvinzh', 'listing'];
@@ -185,7 +180,7 @@ const maskOp = (name: string, rule: Rule): Op<MaskAttrs> => ({
 export const dropMaskOp = maskOp('dropMask', Rule.Dropping);
 export const thresholdMaskOp = maskOp('thresholdMask', Rule.Plain);
 
-const maskBoxForward = ({ inputs, shape: [batch] }: Call<Record<string, never>>): Tensor => {
+const maskBoxForward = ({ inputs, shape: [batch] }: Call<NoAttrs>): Tensor => {
   const [mask] = inputs as [Tensor];
   const { shape: [, height, width], runtime } = mask;
   // A margin of nothing before and one pixel behind makes the far edges exclusive.
@@ -200,7 +195,7 @@ const maskBoxForward = ({ inputs, shape: [batch] }: Call<Record<string, never>>)
 
 const sparse = (share: number) => (random: { next(): number }, count: number): number[] => Array.from({ length: count }, () => (random.next() < share ? 1 : 0));
 
-export const maskBoxOp: Op<Record<string, never>> = {
+export const maskBoxOp: Op<NoAttrs> = {
   name: 'maskBox',
   group: 'WS-DAN',
   infer: ([mask]) => {
@@ -226,8 +221,7 @@ export const maskBoxOp: Op<Record<string, never>> = {
  * `degenerate` (int32 [B]). WS-DAN's attention cropping; no gradient.
  */
 export const attentionBox = (maps: Tensor, options: AttentionBoxOptions): { boxes: Tensor; degenerate: Tensor } => {
-  const details = BOX_DETAILS[options.convention ?? 'GuYuc'];
-  const attrs = attrsOf(options, { ...details, paddingMode: options.paddingMode ?? details.paddingMode }, options.padding);
+  const attrs = attrsOf(options, BOX_DETAILS, options.padding);
   const inputs = inputsOf(maps, options);
   checkMaps('attentionBox', inputs.map((t) => t.shape), attrs);
   return scope(() => computeBoxes(inputs, attrs));
@@ -238,7 +232,7 @@ export const attentionBox = (maps: Tensor, options: AttentionBoxOptions): { boxe
  * A map that is constant or not finite, or would drop every pixel, keeps all of them and sets `degenerate` (int32 [B]).
  */
 export const dropMask = (maps: Tensor, options: AttentionMaskOptions): { mask: Tensor; degenerate: Tensor } => {
-  const attrs = attrsOf(options, MASK_DETAILS[options.convention ?? 'GuYuc']);
+  const attrs = attrsOf(options, MASK_DETAILS);
   const inputs = inputsOf(maps, options);
   checkMaps('dropMask', inputs.map((t) => t.shape), attrs);
   return scope(() => computeMask(inputs, attrs, Rule.Dropping));
@@ -246,7 +240,7 @@ export const dropMask = (maps: Tensor, options: AttentionMaskOptions): { mask: T
 
 /** 1 where the upsampled map reaches `theta` of its maximum, 0 elsewhere (everywhere, if the map is not finite): [B, H, W, 1]. */
 export const thresholdMask = (maps: Tensor, options: AttentionMaskOptions): Tensor =>
-  run(thresholdMaskOp, inputsOf(maps, options), attrsOf(options, MASK_DETAILS[options.convention ?? 'GuYuc']));
+  run(thresholdMaskOp, inputsOf(maps, options), attrsOf(options, MASK_DETAILS));
 
 /** Bounding box of the non-zero pixels of masks [B, H, W, 1]: [B, 4] as y0, x0, y1, x1, far edges exclusive; the whole image for an empty mask. */
 export const maskBox = (mask: Tensor): Tensor => run(maskBoxOp, [mask], {});

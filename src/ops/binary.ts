@@ -8,12 +8,11 @@ import { broadcastDispatch, withoutWalk } from './broadcast.js';
 import { awayFrom, type Fill, literal, type OpCase, uniform } from './cases.js';
 import { checkTypes } from './convert.js';
 import { broadcastOffset, forEachIndex, nd } from './nd.js';
-import { allocate, type BackwardCall, bytesOf, type Call, dispatch, floatOf, type Op, run, stretchesFor } from './op.js';
+import { allocate, type BackwardCall, bytesOf, type Call, dispatch, floatOf, type NoAttrs, type Op, run, stretchesFor } from './op.js';
 import { sumTo } from './reduce.js';
 import { affine, neg } from './unary.js';
 
 const shader = new Shader('binary', source);
-type None = Record<string, never>;
 const CODES = { add: 0, sub: 1, mul: 2, div: 3, maximum: 4, minimum: 5, eq: 6, ne: 7, lt: 8, le: 9, gt: 10, ge: 11 } as const;
 type Name = keyof typeof CODES;
 const OPERANDS = ['a', 'b', 'g'];
@@ -24,7 +23,7 @@ const launch = (entry: string, name: Name, shape: Shape, operands: Readonly<Reco
   broadcastDispatch(shader, OPERANDS, { op: name, entry, constants: { OP: CODES[name], ...more } }, shape, operands, outputs);
 
 /** The gradients of both operands of y = name(a, b), summed to their shapes; one pass makes both where both are wanted. */
-const gradients = (name: Name) => ({ grad, inputs: [a, b], shapes, shape, needs }: BackwardCall<None>): (Tensor | null)[] => {
+const gradients = (name: Name) => ({ grad, inputs: [a, b], shapes, shape, needs }: BackwardCall<NoAttrs>): (Tensor | null)[] => {
   const operands = { g: grad, a: a!, b: b! };
   const forOperand = (i: 0 | 1): Tensor | null => (needs[i] ? allocate(grad.runtime, shape, `${name} gradient`, floatOf(grad, a!, b!)) : null);
   const [toA, toB] = [forOperand(0), forOperand(1)];
@@ -43,7 +42,7 @@ export const whereEqual = (grad: Tensor, a: Tensor, b: Tensor): Tensor => {
 
 interface Row {
   readonly formula: (a: number, b: number) => number;
-  readonly backward: ((call: BackwardCall<None>) => readonly (Tensor | null)[]) | null;
+  readonly backward: ((call: BackwardCall<NoAttrs>) => readonly (Tensor | null)[]) | null;
   readonly keeps?: Op['keeps'];
   readonly dtype?: DType;
   readonly fill?: readonly (Fill | undefined)[];
@@ -54,14 +53,14 @@ const shapePairs: readonly (readonly [Shape, Shape])[] = [
   [[2, 1, 3, 1, 2], [1, 4, 1, 2, 2]], [[60, 40, 33], [33]],
 ];
 
-const casesFor = (fill?: Row['fill']): OpCase<None>[] => [
+const casesFor = (fill?: Row['fill']): OpCase<NoAttrs>[] => [
   ...shapePairs.map(([a, b]) => ({ name: `[${a.join('×')}] with [${b.join('×')}]`, shapes: [a, b], attrs: {}, ...(fill ? { fill } : {}) })),
   { name: '2×26×26×768', shapes: [[2, 26, 26, 768], [2, 26, 26, 768]], attrs: {}, bench: true, ...(fill ? { fill } : {}) },
 ];
 
 /** Rows of the same numbers, to be compared with each of them. −1 would be NaN as a float, and small numbers would be zero. */
 const everyPair = (dtype: DType): number[][] => new Array<number[]>(5).fill([0, 1, 2, 2 ** 30, dtype === 'int32' ? -1 : 2 ** 31]);
-const integerCases: OpCase<None>[] = (['int32', 'uint32'] as const).map((dtype) => ({
+const integerCases: OpCase<NoAttrs>[] = (['int32', 'uint32'] as const).map((dtype) => ({
   name: dtype, shapes: [[5, 5], [5, 1]], attrs: {}, dtypes: [dtype, dtype], gradient: 'none',
   fill: [literal(everyPair(dtype).flat()), literal(everyPair(dtype)[0]!)],
 }));
@@ -73,13 +72,13 @@ const kindOfIntegers = (name: Name, a: Tensor, b: Tensor): Constants => {
 };
 
 /** Ops without gradient are comparisons, which take integers, too. */
-const binaryOp = (name: Name, row: Row): Op<None> => ({
+const binaryOp = (name: Name, row: Row): Op<NoAttrs> => ({
   name,
   ...(row.backward ? { group: 'Arithmetic' } : { group: 'Comparison', takes: ['any'] }),
   precision: 'any',
   infer: ([a, b]) => broadcastShapes(name, a!, b!),
   ...(row.dtype ? { dtype: row.dtype } : {}),
-  forward: ({ runtime, inputs: [a, b], shape }: Call<None>) => {
+  forward: ({ runtime, inputs: [a, b], shape }: Call<NoAttrs>) => {
     const y = allocate(runtime, shape, name, row.dtype ?? floatOf(a!, b!));
     launch('forward', name, shape, { a: a!, b: b! }, { y }, row.backward ? {} : kindOfIntegers(name, a!, b!));
     return y;
@@ -115,7 +114,7 @@ export const maximumOp = binaryOp('maximum', { formula: Math.max, keeps: { input
 export const minimumOp = binaryOp('minimum', { formula: Math.min, keeps: { inputs: [0, 1] }, fill: apart, backward: gradients('minimum') });
 
 const few: Fill = (random, count) => Array.from({ length: count }, () => Math.floor(random.next() * 3));
-const comparison = (name: Name, holds: (a: number, b: number) => boolean): Op<None> =>
+const comparison = (name: Name, holds: (a: number, b: number) => boolean): Op<NoAttrs> =>
   binaryOp(name, { formula: (a, b) => (holds(a, b) ? 1 : 0), backward: null, dtype: 'bool', fill: [few, few] });
 
 export const eqOp = comparison('eq', (a, b) => a === b);
@@ -126,7 +125,7 @@ export const gtOp = comparison('gt', (a, b) => a > b);
 export const geOp = comparison('ge', (a, b) => a >= b);
 
 type Operand = Tensor | number;
-const apply = (op: Op<None>, a: Tensor, b: Tensor): Tensor => run(op, [a, b], {});
+const apply = (op: Op<NoAttrs>, a: Tensor, b: Tensor): Tensor => run(op, [a, b], {});
 
 /** By a number whose reciprocal float32 has not in full, it goes in two steps, the first by a power of two. */
 const divideBy = (a: Tensor, b: number): Tensor => {

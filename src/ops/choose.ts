@@ -9,11 +9,10 @@ import { type Fill, integers, type OpCase } from './cases.js';
 import { checkTypes, commonType } from './convert.js';
 import { bitsOf, full } from './fill.js';
 import { broadcastOffset, forEachIndex, nd } from './nd.js';
-import { bytesOf, type Op, run } from './op.js';
+import { bytesOf, type NoAttrs, type Op, run } from './op.js';
 import { sumTo } from './reduce.js';
 
 const shader = new Shader('choose', source);
-type None = Record<string, never>;
 const OPERANDS = ['c', 'a', 'b'];
 
 interface Operands {
@@ -42,10 +41,10 @@ const split = (grad: Tensor, condition: Tensor): [Tensor, Tensor] => {
 };
 
 const bits: Fill = (random, count) => Array.from({ length: count }, () => (random.next() < 0.5 ? 0 : 1));
-const whereCase = (name: string, shapes: readonly Shape[], bench = false): OpCase<None> =>
+const whereCase = (name: string, shapes: readonly Shape[], bench = false): OpCase<NoAttrs> =>
   ({ name, shapes, attrs: {}, fill: [bits], dtypes: ['bool'], ...(bench ? { bench } : {}) });
 
-export const whereOp: Op<None> = {
+export const whereOp: Op<NoAttrs> = {
   name: 'where', takes: ['float', 'any'], group: 'Masks', precision: 'any',
   infer: ([c, a, b]) => broadcastShapes('where', c!, broadcastShapes('where', a!, b!)),
   forward: ({ runtime, inputs: [c, a, b], shape }) => {

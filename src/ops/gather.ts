@@ -8,11 +8,10 @@ import { formatShape, quadCount, quadsPerRow, type Shape } from '../tensor/shape
 import type { Tensor } from '../tensor/tensor.js';
 import { integers, type OpCase } from './cases.js';
 import { mapNd } from './nd.js';
-import { ABREAST, allocate, bytesOf, dispatch, gridFor, type Op, run, stepsFor } from './op.js';
+import { ABREAST, allocate, bytesOf, dispatch, gridFor, type NoAttrs, type Op, run, stepsFor } from './op.js';
 import { checkTaken } from './taken.js';
 
 const shader = new Shader('gather', source);
-type None = Record<string, never>;
 
 const paramsOf = (table: Shape, labels: Shape, beta = 0) =>
   ({ rows: labels[0]!, tableRows: table[0]!, quads: quadsPerRow(table), width: table[1]!, parts: 1, steps: 1, beta });
@@ -24,11 +23,11 @@ const partsOf = (runtime: Runtime, shape: Shape) => {
   return { params: { parts, steps: Math.ceil(turns / parts) }, grid: gridFor(shape[0]! * parts * ABREAST) };
 };
 
-const rowsCase = (table: Shape, labels: number, more: Partial<OpCase<None>> = {}): OpCase<None> => ({
+const rowsCase = (table: Shape, labels: number, more: Partial<OpCase<NoAttrs>> = {}): OpCase<NoAttrs> => ({
   name: `${labels} rows of ${table.join('×')}`, shapes: [table, [labels]], attrs: {}, fill: [undefined, integers(table[0]!)], dtypes: [undefined, 'int32'], ...more,
 });
 
-export const gatherRowsOp: Op<None> = {
+export const gatherRowsOp: Op<NoAttrs> = {
   name: 'gatherRows',
   takes: ['float', 'int32'],
   group: 'Indexing',

@@ -9,6 +9,9 @@ import { checkTaken, type Taken } from './taken.js';
 
 export { ABREAST, allocate, bytesOf, dispatch, floatOf, forAdapter, gridFor, isRagged, runsOf, stepsFor, stretchesFor, WORKGROUP } from './launch.js';
 
+/** Of ops that have no attributes. */
+export type NoAttrs = Record<string, never>;
+
 /** What an op's forward gets. */
 export interface Call<A> {
   readonly runtime: Runtime;

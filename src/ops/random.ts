@@ -65,9 +65,6 @@ const takeKey = (): number => {
   return key;
 };
 
-/** A key for something besides the steps (initial weights, an epoch's order): a function of the seed and the given numbers. */
-export const randomKey = (...parts: readonly number[]): number => hashKey(state.seed, 0x5eed, ...parts);
-
 const none = { steps: 1, a: 0, b: 0, most: 0, options: 0, optionStride: 0 };
 const paramsOf = (shape: Shape, key: RandomKey) => ({ ...none, quads: quadCount(shape), quadsPerRow: quadsPerRow(shape), width: rowWidth(shape), key });
 

@@ -7,13 +7,12 @@ import type { Tensor } from '../tensor/tensor.js';
 import { integers, type OpCase, uniform } from './cases.js';
 import { type Nd, nd } from './nd.js';
 import { transpose } from './layout.js';
-import { allocate, type BackwardCall, bytesOf, type Call, dispatch, gridFor, type Op, run } from './op.js';
+import { allocate, type BackwardCall, bytesOf, type Call, dispatch, gridFor, type NoAttrs, type Op, run } from './op.js';
 import { mean, sum } from './reduce.js';
 import { rowLaunch } from './rows.js';
 
 const shader = new Shader('softmax', source);
 const entropyShader = new Shader('cross-entropy', entropySource);
-type None = Record<string, never>;
 
 const rowParams = (shape: Shape) => ({ rows: rowCount(shape), quads: quadsPerRow(shape), width: rowWidth(shape) });
 
@@ -38,17 +37,17 @@ const referenceRows = (x: Nd, value: (v: number, logTotal: number) => number): N
 
 const softmaxShapes: readonly Shape[] = [[3, 5], [1, 1], [7], [2, 3, 4], [2, 517], [700, 6], [520, 1]];
 
-const softmaxOp_ = (name: string, logarithm: boolean): Op<None> => ({
+const softmaxOp_ = (name: string, logarithm: boolean): Op<NoAttrs> => ({
   name, group: 'Softmax',
   infer: ([shape]) => shape!,
-  forward: ({ runtime, inputs: [x], shape }: Call<None>) => {
+  forward: ({ runtime, inputs: [x], shape }: Call<NoAttrs>) => {
     const y = allocate(runtime, shape, name);
     const { constants, grid } = rowLaunch(shape);
     dispatch(runtime, shader.kernel('forward', { ...constants, LOGARITHM: logarithm ? 1 : 0 }), { x: x!, y }, rowParams(shape), grid);
     return y;
   },
   keeps: { output: true },
-  backward: ({ runtime, grad, output, shape }: BackwardCall<None>) => {
+  backward: ({ runtime, grad, output, shape }: BackwardCall<NoAttrs>) => {
     const result = allocate(runtime, shape, `${name} gradient`);
     const { constants, grid } = rowLaunch(shape);
     dispatch(runtime, shader.kernel('backward', { ...constants, LOGARITHM: logarithm ? 1 : 0 }), { x: output!, gradient: grad, result }, rowParams(shape), grid);
@@ -140,7 +139,7 @@ export const crossEntropyOp: Op<EntropyAttrs> = {
   tolerance: { forward: 4e-6, gradient: 1e-5, reason: 'WGSL allows exp an error of 3 + 2|x| ulp, and log 3 ulp' },
 };
 
-const alongAxis = (op: Op<None>, x: Tensor, axis: number): Tensor => {
+const alongAxis = (op: Op<NoAttrs>, x: Tensor, axis: number): Tensor => {
   if (x.rank === 0) return run(op, [x], {});
   const at = normalizeAxis(op.name, axis, x.rank);
   if (at === x.rank - 1) return run(op, [x], {});

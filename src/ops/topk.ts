@@ -5,10 +5,9 @@ import { formatShape, quadsPerRow, rowCount, rowWidth, sameShape, type Shape } f
 import { Tensor } from '../tensor/tensor.js';
 import { type Fill, integers, literal } from './cases.js';
 import { type Nd, nd } from './nd.js';
-import { allocate, bytesOf, dispatch, gridFor, type Op, run } from './op.js';
+import { allocate, bytesOf, dispatch, gridFor, type NoAttrs, type Op, run } from './op.js';
 
 const shader = new Shader('topk', source);
-type None = Record<string, never>;
 /** Each entry costs a pass over its row. */
 const MAX_K = 16;
 const MAX_KS = 4;
@@ -64,7 +63,7 @@ const labelledCases = [
   labelled('labels outside', [3, 4], odd, literal([4, -1, 2])),
 ];
 
-export const labelRankOp: Op<None> = {
+export const labelRankOp: Op<NoAttrs> = {
   name: 'labelRank', takes: ['float', 'int32'], group: 'Selection', dtype: 'int32', backward: null,
   infer: (shapes) => {
     checkLabelled('labelRank', shapes);
@@ -127,7 +126,7 @@ export const topkIndicesOp: Op<KAttrs> = {
   ],
 };
 
-export const takeAlongLastOp: Op<None> = {
+export const takeAlongLastOp: Op<NoAttrs> = {
   name: 'takeAlongLast', takes: ['float', 'int32'], group: 'Selection', backward: null,
   infer: ([x, positions]) => {
     if (!sameShape(x!.slice(0, -1), positions!.slice(0, -1)) || x!.length !== positions!.length) {

@@ -1,6 +1,6 @@
 import { noGrad } from '../autograd/tape.js';
 import { constantRow } from '../tensor/create.js';
-import { add, affine, attentionBox, cat, chooseMaps, cropResize, dropMask, mapWeights, maskedMultiply, mean, mul, multinomial, nextRandomKey, type RandomKey, slice, uniformPerRow, zeros } from '../ops/index.js';
+import { add, affine, attentionBox, cat, chooseMaps, cropResize, dropMask, mapWeights, maskedMultiply, mean, mul, multinomial, nextRandomKey, rand, type RandomKey, slice, zeros } from '../ops/index.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { isWhole, type Rows, wholeBatch } from './micro-batches.js';
 import type { WsdanOptions } from './options.js';
@@ -72,6 +72,6 @@ export const attentionDrop = (images: Tensor, map: Tensor, theta: Tensor | numbe
 
 /** Thresholds in training: one uniform draw per image, by its place in the batch. */
 export const drawTheta = (key: RandomKey, rows: Rows, [low, high]: readonly [number, number]): Tensor => {
-  const drawn = uniformPerRow(key, rows.of, low, high);
+  const drawn = rand([rows.of], { key, low, high });
   return isWhole(rows) ? drawn : slice(drawn, [rows.from], [rows.to]);
 };
