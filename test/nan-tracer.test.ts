@@ -4,7 +4,7 @@ import { backward } from '../src/autograd/backward.js';
 import { NanTracer } from '../src/autograd/nan-tracer.js';
 import { countNonFinite } from '../src/ops/finite.js';
 import { add, div, log, mul, relu, sqrt, sum, zeros } from '../src/ops/index.js';
-import { popModule, pushModule } from '../src/tensor/context.js';
+import { popModule, pushModule } from '../src/tensor/module-path.js';
 import { tensor } from '../src/tensor/create.js';
 import { scope } from '../src/tensor/scope.js';
 import { openRuntime } from './support/runtime.js';

@@ -11,7 +11,7 @@ import { type AnyModule, Module, parameter } from '../src/nn/module.js';
 import { AdamW, SGD } from '../src/nn/optimizer.js';
 import { learningRate, type ScheduleOptions } from '../src/nn/schedule.js';
 import { add, affine, manualSeed, mul, ones, permute, sum } from '../src/ops/index.js';
-import { modulePath } from '../src/tensor/context.js';
+import { modulePath } from '../src/tensor/module-path.js';
 import { tensor } from '../src/tensor/create.js';
 import { scope } from '../src/tensor/scope.js';
 import { numel } from '../src/tensor/shape.js';

@@ -5,7 +5,7 @@ import { accumulate, add } from '../ops/binary.js';
 import { convert, copyOf } from '../ops/convert.js';
 import { full } from '../ops/fill.js';
 import { inspectOutput } from '../ops/op.js';
-import { inModule } from '../tensor/context.js';
+import { inModule } from '../tensor/module-path.js';
 import { scope, trackOutermost, untrack } from '../tensor/scope.js';
 import { formatShape, sameShape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';

@@ -3,7 +3,7 @@ import type { Runtime } from '../kernels/runtime.js';
 import { fill_, zeros } from '../ops/fill.js';
 import { countNonFinite } from '../ops/finite.js';
 import { installOutputHook } from '../ops/op.js';
-import { modulePath } from '../tensor/context.js';
+import { modulePath } from '../tensor/module-path.js';
 import { keep } from '../tensor/scope.js';
 import { formatShape, type Shape } from '../tensor/shape.js';
 import { withOwner } from '../tensor/storage.js';

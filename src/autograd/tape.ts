@@ -1,7 +1,7 @@
 import { fail } from '../errors.js';
 import { convert } from '../ops/convert.js';
 import { type Call, installTape, type Op } from '../ops/op.js';
-import { modulePath } from '../tensor/context.js';
+import { modulePath } from '../tensor/module-path.js';
 import { Extents } from '../tensor/extent.js';
 import { type Scoped, trackOutermost, untrack } from '../tensor/scope.js';
 import { formatShape, type Shape } from '../tensor/shape.js';

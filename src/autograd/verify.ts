@@ -6,7 +6,7 @@ import { type Op, run } from '../ops/op.js';
 import { tensor } from '../tensor/create.js';
 import { roundToHalf } from '../float16.js';
 import { scope } from '../tensor/scope.js';
-import { formatShape, numel, sameShape, type Shape } from '../tensor/shape.js';
+import { formatShape, numel, quadsPerRow, rowWidth, sameShape, type Shape } from '../tensor/shape.js';
 import { type DType, isFloat, Tensor } from '../tensor/tensor.js';
 import { backward } from './backward.js';
 
@@ -102,11 +102,11 @@ const DIRTY = 'padding behind the last element of a row is not zero';
 
 /** Every kernel must keep the padding of rows at zero: others rely on it. */
 const tailIsZero = async (x: Tensor): Promise<boolean> => {
-  const width = x.shape.length ? x.shape[x.shape.length - 1]! : 1;
+  const width = rowWidth(x.shape);
   if (width % 4 === 0) return true;
   const raw = await x.runtime.recorder.read(x.range);
   const [stored, magnitude] = x.dtype === 'float16' ? [new Uint16Array(raw), 0x7fff] : [new Uint32Array(raw), 0x7fffffff];
-  const stride = Math.ceil(width / 4) * 4;
+  const stride = 4 * quadsPerRow(x.shape);
   return stored.every((bits, i) => i % stride < width || (bits & magnitude) === 0);
 };
 

@@ -1,5 +1,5 @@
 import { fail } from '../errors.js';
-import { modulePath, popModule, pushModule } from '../tensor/context.js';
+import { modulePath, popModule, pushModule } from '../tensor/module-path.js';
 import { defaultRuntime, write } from '../tensor/create.js';
 import { keep, scope } from '../tensor/scope.js';
 import { formatShape, sameShape, type Shape } from '../tensor/shape.js';

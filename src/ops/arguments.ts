@@ -1,6 +1,6 @@
 import { fail } from '../errors.js';
 import type { Runtime } from '../kernels/runtime.js';
-import { formatShape } from '../tensor/shape.js';
+import { formatShape, type Shape } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
 
 // JavaScript's callers have no compiler to tell them.
@@ -43,6 +43,13 @@ export const given = <T extends object>(op: string, options: T, ...needed: reado
 /** Refuses a word that is none of an option's. */
 export const checkChoice = (op: string, option: string, value: string, choices: readonly string[]): void => {
   if (!choices.includes(value)) fail(`${op}: ${option} must be ${choices.map((choice) => `"${choice}"`).join(' or ')}, got "${value}"`);
+};
+
+/** Refuses shapes other than those of logits [batch, classes] with labels [batch]. */
+export const checkLabelled = (op: string, [logits, labels]: readonly Shape[]): void => {
+  if (logits!.length !== 2 || labels!.length !== 1 || logits![0] !== labels![0]) {
+    fail(`${op}: expects logits [batch, classes] and labels [batch], got ${formatShape(logits!)} and ${formatShape(labels!)}`);
+  }
 };
 
 /** Refuses a list whose numbers are no integers of at least `least`. */

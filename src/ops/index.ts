@@ -1,4 +1,4 @@
-/** Registration: one line per op file. Everything else finds the ops through `registry.ts`. */
+/** One line for each op file: what it exports is public, and its records are found by `registry.ts`. */
 export * from './unary.js';
 export * from './binary.js';
 export * from './fill.js';

@@ -27,8 +27,12 @@ const ROWS_PER_SPLIT = 32;
 /** vec4f of a row for one workgroup: one that adds more loses digits, and leaves the rest of the device idle. */
 const QUADS_PER_PART = 4096;
 
-const withAxes = (shape: Shape, axes: readonly number[], keepdim: boolean): Shape =>
-  keepdim ? shape.map((size, i) => (axes.includes(i) ? 1 : size)) : shape.filter((_, i) => !axes.includes(i));
+/** The shape with axes of size 1 in place of those that are reduced. */
+const kept = (shape: Shape, axes: readonly number[]): Shape => shape.map((size, i) => (axes.includes(i) ? 1 : size));
+const reducedShape = (shape: Shape, { axes, keepdim }: Attrs): Shape => (keepdim ? kept(shape, axes) : shape.filter((_, i) => !axes.includes(i)));
+
+/** What a mean multiplies a sum by. */
+const meanScale = (shape: Shape, axes: readonly number[]): number => 1 / numel(axes.map((axis) => shape[axis]!));
 
 /** Where a reduction goes that makes no tensor of its own. */
 interface Target {
@@ -50,9 +54,8 @@ const reduceColumns = (kind: Kind, x: Tensor, from: number, to: number, scale: n
   const splits = Math.max(1, Math.min(Math.ceil(length / ROWS_PER_SPLIT), Math.floor(TARGET_INVOCATIONS / (outer * quads))));
   const kernel = shader.kernel('columns', { OP: CODES[kind] });
   const [firstKernel, inputs] = best ? [shader.kernel('ties'), { x, best }] : [kernel, { x }];
-  const kept = shape.map((size, i) => (i >= from && i < to ? 1 : size));
   const width = rowWidth(shape);
-  const result = target?.y ?? allocate(runtime, kept, kind);
+  const result = target?.y ?? allocate(runtime, shape.map((size, i) => (i >= from && i < to ? 1 : size)), kind);
   const launch = (by: Kernel, tensors: Readonly<Record<string, Tensor>>, y: Tensor, rows: number, parts: number, factor: number): void =>
     dispatch(runtime, by, { ...tensors, y }, { outer, length: rows, quads, splits: parts, width, scale: factor, accumulate: y === target?.y && target.accumulate ? 1 : 0 }, gridFor(outer * parts * quads));
   if (splits === 1) {
@@ -101,19 +104,17 @@ const tiesOf = (x: Tensor, best: Tensor, axes: readonly number[]): Tensor => {
 };
 
 const forwardOf = (kind: Kind, mean: boolean): Op<Attrs>['forward'] => ({ inputs: [x], attrs: { axes }, shape }) => {
-  const scale = mean ? 1 / numel(axes.map((axis) => x!.shape[axis]!)) : 1;
+  const scale = mean ? meanScale(x!.shape, axes) : 1;
   if (axes.length === 0 || x!.rank === 0) return convert(x!, 'float32');
   return reshape(reduceKept(kind, x!, axes, scale), shape);
 };
 
-const groupsOf = (x: Nd, { axes, keepdim }: Attrs, visit: (out: number, value: number) => void): Nd => {
-  const out = nd(withAxes(x.shape, axes, keepdim));
-  const keptStrides = strides(withAxes(x.shape, axes, true));
-  forEachIndex(x.shape, (index, flat) => visit(index.reduce((sum, at, i) => sum + (axes.includes(i) ? 0 : at * keptStrides[i]!), 0), x.data[flat]!));
+const groupsOf = (x: Nd, attrs: Attrs, visit: (out: number, value: number) => void): Nd => {
+  const out = nd(reducedShape(x.shape, attrs));
+  const keptStrides = strides(kept(x.shape, attrs.axes));
+  forEachIndex(x.shape, (index, flat) => visit(index.reduce((sum, at, i) => sum + (attrs.axes.includes(i) ? 0 : at * keptStrides[i]!), 0), x.data[flat]!));
   return out;
 };
-
-const kept = (shape: Shape, axes: readonly number[]): Shape => withAxes(shape, axes, true);
 
 const REAL: Shape = [2, 73, 73, 192];
 
@@ -131,18 +132,18 @@ const cases = (kind: 'linear' | 'extremum'): OpCase<Attrs>[] => {
 };
 
 const cost: Op<Attrs>['cost'] = ([shape], _, out) => ({ flops: numel(shape!), bytes: bytesOf(shape!, out) });
-const infer: Op<Attrs>['infer'] = ([shape], { axes, keepdim }) => withAxes(shape!, axes, keepdim);
+const infer: Op<Attrs>['infer'] = ([shape], attrs) => reducedShape(shape!, attrs);
 
 const linearOp = (name: string, mean: boolean): Op<Attrs> => ({
   name, group: 'Reduction', precision: 'any', infer, cost, cases: cases('linear'),
   forward: forwardOf('sum', mean),
   backward: ({ grad, attrs: { axes }, shapes: [shape] }) => {
-    const scale = mean ? 1 / numel(axes.map((axis) => shape![axis]!)) : 1;
+    const scale = mean ? meanScale(shape!, axes) : 1;
     return [expanded(reshape(scale === 1 ? grad : affine(grad, scale), kept(shape!, axes)), shape!)];
   },
   reference: ([x], attrs) => {
-    const scale = mean ? 1 / numel(attrs.axes.map((axis) => x!.shape[axis]!)) : 1;
-    const sums = new Float64Array(numel(withAxes(x!.shape, attrs.axes, true)));
+    const scale = mean ? meanScale(x!.shape, attrs.axes) : 1;
+    const sums = new Float64Array(numel(kept(x!.shape, attrs.axes)));
     const out = groupsOf(x!, attrs, (at, value) => { sums[at]! += value * scale; });
     out.data.set(sums);
     return out;
@@ -159,7 +160,7 @@ const extremumOp = (name: 'max' | 'min', better: (a: number, b: number) => boole
     return [whereEqual(div(reshape(grad, best.shape), tiesOf(x!, best, axes)), x!, best)];
   },
   reference: ([x], attrs) => {
-    const best = new Float64Array(numel(withAxes(x!.shape, attrs.axes, true))).fill(NaN);
+    const best = new Float64Array(numel(kept(x!.shape, attrs.axes))).fill(NaN);
     const out = groupsOf(x!, attrs, (at, value) => { if (Number.isNaN(best[at]!) || better(value, best[at]!)) best[at] = value; });
     out.data.set(best);
     return out;
@@ -173,7 +174,7 @@ export const minOp = extremumOp('min', (a, b) => a < b);
 
 export const argmaxOp: Op<{ axis: number; keepdim: boolean }> = {
   name: 'argmax', group: 'Reduction', dtype: 'int32',
-  infer: ([shape], { axis, keepdim }) => withAxes(shape!, [axis], keepdim),
+  infer: ([shape], { axis, keepdim }) => reducedShape(shape!, { axes: [axis], keepdim }),
   forward: ({ runtime, inputs: [x], attrs: { axis }, shape }) => {
     const { shape: from } = x!;
     const indices = allocate(runtime, kept(from, [axis]), 'argmax', 'int32');
@@ -187,7 +188,7 @@ export const argmaxOp: Op<{ axis: number; keepdim: boolean }> = {
   backward: null,
   reference: ([x], { axis, keepdim }) => {
     const attrs = { axes: [axis], keepdim };
-    const best = new Float64Array(numel(withAxes(x!.shape, [axis], true))).fill(-Infinity);
+    const best = new Float64Array(numel(kept(x!.shape, [axis]))).fill(-Infinity);
     const at = new Float64Array(best.length);
     const seen = new Float64Array(best.length);
     const out = groupsOf(x!, attrs, (i, value) => {

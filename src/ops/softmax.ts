@@ -2,8 +2,9 @@ import source from '../../shaders/softmax.wgsl';
 import entropySource from '../../shaders/cross-entropy.wgsl';
 import { fail } from '../errors.js';
 import { Shader } from '../kernels/shader.js';
-import { formatShape, normalizeAxis, numel, quadCount, quadsPerRow, rowCount, rowWidth, type Shape } from '../tensor/shape.js';
+import { normalizeAxis, numel, quadCount, quadsPerRow, rowCount, rowWidth, type Shape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
+import { checkLabelled } from './arguments.js';
 import { integers, type OpCase, uniform } from './cases.js';
 import { type Nd, nd } from './nd.js';
 import { transpose } from './layout.js';
@@ -95,13 +96,11 @@ const entropyBackward = ({ runtime, grad, attrs, inputs: [x, labels], saved }: B
   return [result, null];
 };
 
-const entropyInfer: Op<EntropyAttrs>['infer'] = ([logits, labels], { labelSmoothing, reduction }) => {
-  if (logits!.length !== 2 || labels!.length !== 1 || logits![0] !== labels![0]) {
-    fail(`crossEntropy: expects logits [batch, classes] and labels [batch], got ${formatShape(logits!)} and ${formatShape(labels!)}`);
-  }
+const entropyInfer: Op<EntropyAttrs>['infer'] = (shapes, { labelSmoothing, reduction }) => {
+  checkLabelled('crossEntropy', shapes);
   if (!(labelSmoothing >= 0 && labelSmoothing <= 1)) fail(`crossEntropy: labelSmoothing ${labelSmoothing} must be between 0 and 1`);
   if (!['mean', 'sum', 'none'].includes(reduction)) fail(`crossEntropy: reduction must be 'mean', 'sum' or 'none', got '${String(reduction)}'`);
-  return reduction === 'none' ? labels! : [];
+  return reduction === 'none' ? shapes[1]! : [];
 };
 
 /** By the definition: the mean over classes of −q log p with the smoothed target q. */

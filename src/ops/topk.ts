@@ -3,6 +3,7 @@ import { fail } from '../errors.js';
 import { Shader } from '../kernels/shader.js';
 import { formatShape, quadsPerRow, rowCount, rowWidth, sameShape, type Shape } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
+import { checkLabelled } from './arguments.js';
 import { type Fill, integers, literal } from './cases.js';
 import { type Nd, nd } from './nd.js';
 import { allocate, bytesOf, dispatch, gridFor, type NoAttrs, type Op, run } from './op.js';
@@ -15,12 +16,6 @@ const MAX_KS = 4;
 const paramsOf = (shape: Shape, k = 0, ks: readonly number[] = []) => {
   const rows = rowCount(shape);
   return { rows, padded: Math.ceil(rows / 4) * 4, quads: quadsPerRow(shape), width: rowWidth(shape), k, ks };
-};
-
-const checkLabelled = (op: string, [logits, labels]: readonly Shape[]): void => {
-  if (logits!.length !== 2 || labels!.length !== 1 || logits![0] !== labels![0]) {
-    fail(`${op}: expects logits [batch, classes] and labels [batch], got ${formatShape(logits!)} and ${formatShape(labels!)}`);
-  }
 };
 
 const rankOf = (logits: Tensor, labels: Tensor): Tensor => {

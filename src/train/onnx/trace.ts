@@ -2,7 +2,7 @@
 import { noGrad } from '../../autograd/tape.js';
 import { fail } from '../../errors.js';
 import { type Call, type Op, withTape } from '../../ops/op.js';
-import { modulePath } from '../../tensor/context.js';
+import { modulePath } from '../../tensor/module-path.js';
 import { untrack } from '../../tensor/scope.js';
 import { formatShape, sameShape, type Shape } from '../../tensor/shape.js';
 import type { Storage } from '../../tensor/storage.js';
