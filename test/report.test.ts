@@ -10,7 +10,8 @@ import { escapeHtml, scriptJson } from '../src/train/report/html.js';
 import {
   attentionGrid, cropPicture, drawBox, encodePng, heatmapOverlay, resizeMap, scaledPicture,
 } from '../src/train/report/pictures.js';
-import { type ImageCase, type Picture, renderReport, type ReportData, writeReport } from '../src/train/report/write-report.js';
+import type { ImageCase, Picture, ReportData } from '../src/train/report/types.js';
+import { renderReport, writeReport } from '../src/train/report/write-report.js';
 
 /** A picture whose pixel (x, y) is given by a function. */
 const picture = (width: number, height: number, colour: (x: number, y: number) => readonly [number, number, number]): Picture => {

@@ -6,7 +6,7 @@ import { presets } from '../src/train/presets.js';
 import { trainOptions } from '../src/train/options/train-options.js';
 import type { Dataset, Split } from '../src/data/dataset.js';
 import { writeSafetensors } from '../src/io/safetensors.js';
-import { readCheckpoint, restore, restoreWeights, saveCheckpoint } from '../src/train/checkpoint.js';
+import { readCheckpoint, restore, saveCheckpoint } from '../src/train/checkpoint.js';
 import { type EpochRecord, trainMetrics, selectionScore } from '../src/train/history.js';
 import { checkBatchSize } from '../src/train/session.js';
 import { checkData, checkEpochs, configNotes, resumeNotes } from '../src/train/resume.js';
@@ -72,7 +72,7 @@ t.test('checkpoints: names as PyTorch has them, and clear refusals', async (t) =
   t.same(tensors.get('fc.weight')!.shape[0], 5);
   t.same(tensors.get('feature_center')!.shape[0], 5);
   const other = fixedTraining(runtime, configOf(...TINY), 6);
-  t.throws(() => restoreWeights(other.session.method, readCheckpoint(path)),
+  t.throws(() => restore(other.session, readCheckpoint(path)),
     /named\.safetensors \(names of Pipit\) does not fit resnet_small:\n {2}2 of another shape:\n {4}fc\.weight: expected \[6, 256\], found \[5, 256\]\n {4}feature_center: expected \[6, 256\], found \[5, 256\]\nThe file's network tells 5 classes apart, this one 6\./);
 
   t.throws(() => readCheckpoint(join(folder, 'none.safetensors')), /none\.safetensors: there is no such checkpoint; train first/);

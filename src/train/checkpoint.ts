@@ -8,7 +8,7 @@ import { diverged } from './diverged.js';
 import type { ModelSession } from './session.js';
 import { stateToFile } from './state-layout.js';
 import { isUsable, uselessNumber } from './usable.js';
-import { loadWeights, type Target } from './weights/load-weights.js';
+import { loadWeights } from './weights/load-weights.js';
 import { CENTERS, interpret, OPTIMIZER } from './weights/weights.js';
 
 /** Refuses to replace a usable checkpoint by one that nothing can go on from. */
@@ -54,14 +54,9 @@ export const isResumable = (path: string): boolean => {
   }
 };
 
-/** Puts weights, running statistics and centers into a network. */
-export const restoreWeights = (target: Target, { file }: Checkpoint): void => {
-  loadWeights(target, interpret(file));
-};
-
 /** Puts everything back, so that training goes on to the bit. */
 export const restore = (model: ModelSession, checkpoint: Checkpoint): void => {
-  restoreWeights(model.method, checkpoint);
+  loadWeights(model.method, interpret(checkpoint.file));
   const vectors = [...checkpoint.file.tensors].filter(([name]) => name.startsWith(OPTIMIZER))
     .map(([name, { dtype, read }]) => [name.slice(OPTIMIZER.length), toFloat32(dtype, read())] as const);
   model.optimizer.loadStateDict({ step: checkpoint.optimizerStep, vectors: new Map(vectors) });

@@ -155,7 +155,7 @@ const list = (fixed: RunPlan['fixed']): string => Object.entries(fixed).map(([ow
 const work = ({ reservedBytes, peakBytes }: MemoryPlan): string => `${readableBytes(reservedBytes)} (${readableBytes(peakBytes)} in use at once)`;
 
 /** The plan in words. */
-export const describePlan = (runtime: Runtime, config: TrainConfig, run: Chosen, { fixed, step, evaluation }: RunPlan): string => {
+const describePlan = (runtime: Runtime, config: TrainConfig, run: Chosen, { fixed, step, evaluation }: RunPlan): string => {
   const { most, checkpointing } = mannerOf(config, run);
   const largest = step.largestBytes > evaluation.largestBytes ? step : evaluation;
   const needed = total(fixed) + Math.max(step.reservedBytes, evaluation.reservedBytes);

@@ -8,7 +8,7 @@ import { tensor } from '../tensor/create.js';
 import { keep, scope } from '../tensor/scope.js';
 import { formatShape, sameShape, type Shape } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
-import { type FileTensor, toFileLayout } from './state-layout.js';
+import { CHANNELS_FIRST, CHANNELS_LAST, type FileTensor, toFileLayout } from './state-layout.js';
 import { recognise, toPipit } from './weights/naming.js';
 
 /** A network recorded layer by layer in PyTorch; test/reference/parity_fixture.py writes such files. */
@@ -69,8 +69,6 @@ export const readParityFixture = (path: string): ParityFixture => {
   return { network, model, classes, train, wsdan, tensors: network === 'wsdan' ? inOurNames(tensors) : tensors };
 };
 
-const CHANNELS_FIRST = [0, 3, 1, 2];
-const CHANNELS_LAST = [0, 2, 3, 1];
 const floats = ({ data }: StoredTensor): Float32Array => (data instanceof Float32Array ? data : Float32Array.from(data as ArrayLike<number>));
 const upload = (stored: StoredTensor): Tensor => {
   const made = tensor(floats(stored), stored.shape);

@@ -25,8 +25,6 @@ const PREFETCH_BATCHES = 3;
 /** Data and decoding of a run, shared by training, evaluation and prediction. */
 export interface DataSession {
   readonly dataset: Dataset;
-  readonly pool: DecodePool;
-  readonly cache: ImageCache;
   /** Bad images met so far (only with skipBadImages). */
   readonly bad: string[];
   loader(split: Split, options: { batchSize: number; shuffle: boolean }): Loader;
@@ -49,7 +47,7 @@ export const openData = async (config: TrainConfig, run: Pick<RunOptions, 'worke
   };
   const loader = (split: Split, options: { batchSize: number; shuffle: boolean }): Loader =>
     new Loader(split, { ...options, dropLast: options.shuffle && config.dropLast, seed: config.seed, prefetch: PREFETCH_BATCHES, pool, cache, skipBadImages: config.skipBadImages, onBad });
-  return { dataset, pool, cache, bad, loader, close: () => pool.close() };
+  return { dataset, bad, loader, close: () => pool.close() };
 };
 
 /** The network with its optimiser, initialised from the config's seed. */
@@ -65,7 +63,7 @@ export const createModel = (runtime: Runtime, config: TrainConfig, classes: numb
   manualSeed(config.seed);
   const method = createMethod(runtime, config, classes);
   const { lr, momentum, nesterov, weightDecay, clipGradNorm } = config;
-  const parameters = method.module.parameters().filter((p) => p.requiresGrad);
+  const parameters = method.module.parameters();
   const optimizer = config.optimizer === 'sgd'
     ? new SGD(parameters, { lr, momentum, nesterov, weightDecay, clipGradNorm })
     : new AdamW(parameters, { lr, weightDecay, clipGradNorm });

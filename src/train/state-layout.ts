@@ -11,6 +11,10 @@ export interface FileTensor {
   readonly data: Float32Array;
 }
 
+/** Pipit's images are [N, H, W, C], those of PyTorch and ONNX [N, C, H, W]: the axis of ours that each axis of theirs shows, and the other way. */
+export const CHANNELS_FIRST = [0, 3, 1, 2] as const;
+export const CHANNELS_LAST = [0, 2, 3, 1] as const;
+
 /** A state does not tell whose its tensors are: what PyTorch lays out otherwise is called `weight`, and has four axes (convolutions) or two (linear layers). */
 const isWeight = (name: string, { length }: Shape, axes: 2 | 4): boolean => length === axes && name.endsWith('weight');
 

@@ -1,9 +1,11 @@
+import type { MaskConvention, PoolMode } from '../ops/index.js';
+
 /** Every choice that the reference implementations of WS-DAN make differently, by name. */
 export interface WsdanOptions {
   /** Number of attention maps M; 32 in all published recipes. */
   readonly attentions: number;
   /** Pooling of part features: mean (`GAP`, all published recipes) or maximum (`GMP`) over positions. */
-  readonly pooling: 'GAP' | 'GMP';
+  readonly pooling: PoolMode;
   /** `head`: a 1×1 convolution with batch norm and ReLU (GuYuc); `features`: the first M feature channels (GuYuc with Mixed_7c). */
   readonly attentionSource: 'head' | 'features';
   /**
@@ -16,7 +18,7 @@ export interface WsdanOptions {
   /** GuYuc's classifier has no bias; wvinzh's and the authors' have one. */
   readonly classifierBias: boolean;
   /** Corner alignment, threshold and padding rules of crop and drop: those of GuYuc, wvinzh, or a blog's listing. */
-  readonly convention: 'GuYuc' | 'wvinzh' | 'listing';
+  readonly convention: MaskConvention;
   /** A class that occurs twice in a batch: all occurrences move its center (authors), or the last one (GuYuc on CPU). */
   readonly duplicates: 'accumulate' | 'last';
   /** Step of the center update, paper's β. */

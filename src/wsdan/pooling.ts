@@ -1,4 +1,4 @@
-import { attentionPool, interpolate, l2Normalize, reshape, signedSqrt } from '../ops/index.js';
+import { attentionPool, interpolate, l2Normalize, type PoolMode, reshape, signedSqrt } from '../ops/index.js';
 import type { Tensor } from '../tensor/tensor.js';
 
 const resizedTo = ({ rank, shape: [, height, width] }: Tensor, maps: Tensor): Tensor => {
@@ -13,7 +13,7 @@ const resizedTo = ({ rank, shape: [, height, width] }: Tensor, maps: Tensor): Te
  * @param maps A [B, H, W, M]; those of another height and width are resized to the features', corners aligned, as the reference does
  * @returns the feature matrix [B, M·C] with unit rows; m outer, c inner
  */
-export const bilinearAttentionPooling = (features: Tensor, maps: Tensor, pool: 'GAP' | 'GMP' = 'GAP'): Tensor => {
+export const bilinearAttentionPooling = (features: Tensor, maps: Tensor, pool: PoolMode = 'GAP'): Tensor => {
   const parts = attentionPool(features, resizedTo(features, maps), { pool });
   const [batch, m, c] = parts.shape as [number, number, number];
   return l2Normalize(signedSqrt(reshape(parts, [batch, m * c]), 1e-12), 1e-12);

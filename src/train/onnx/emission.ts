@@ -1,18 +1,14 @@
 import { fail } from '../../errors.js';
 import { formatShape, type Shape } from '../../tensor/shape.js';
-import { permuted } from '../state-layout.js';
+import { CHANNELS_FIRST, CHANNELS_LAST, permuted } from '../state-layout.js';
 import type { OnnxGraph } from './graph.js';
 import type { Computed, Constant, TracedCall, Value } from './trace.js';
 
-/** Pipit's images are [N, H, W, C], ONNX's [N, C, H, W]: axis i of theirs is axis TO_IMAGE[i] of ours. */
-export const TO_IMAGE = [0, 3, 1, 2] as const;
-const FROM_IMAGE = [0, 2, 3, 1] as const;
-
 /** Everything with four axes is an image in the graph. */
 export const isImage = (shape: Shape): boolean => shape.length === 4;
-export const onnxShape = (shape: Shape): Shape => (isImage(shape) ? TO_IMAGE.map((axis) => shape[axis]!) : shape);
+export const onnxShape = (shape: Shape): Shape => (isImage(shape) ? CHANNELS_FIRST.map((axis) => shape[axis]!) : shape);
 /** An axis of ours in the graph. */
-export const onnxAxis = (axis: number, shape: Shape): number => (isImage(shape) ? TO_IMAGE.indexOf(axis as 0) : axis);
+export const onnxAxis = (axis: number, shape: Shape): number => (isImage(shape) ? CHANNELS_FIRST.indexOf(axis as 0) : axis);
 
 /** What the emitters share: the graph, the names of what is there already, and the layouts. */
 export class Emission {
@@ -29,7 +25,7 @@ export class Emission {
 
   /** A value in the graph's layout. */
   name(value: Value): string {
-    if (value.kind === 'constant') return this.arranged(value, isImage(value.shape) ? TO_IMAGE : null);
+    if (value.kind === 'constant') return this.arranged(value, isImage(value.shape) ? CHANNELS_FIRST : null);
     return this.names.get(value)!;
   }
 
@@ -37,7 +33,7 @@ export class Emission {
   besideImage(value: Value): string {
     if (isImage(value.shape)) return this.name(value);
     if (value.kind !== 'constant') return fail(`ONNX export: a computed tensor ${formatShape(value.shape)} is broadcast against images; reshape it to four axes first`);
-    return this.arranged(value, TO_IMAGE, [...new Array<number>(4 - value.shape.length).fill(1), ...value.shape]);
+    return this.arranged(value, CHANNELS_FIRST, [...new Array<number>(4 - value.shape.length).fill(1), ...value.shape]);
   }
 
   /** A constant with its axes in another order. */
@@ -64,11 +60,11 @@ export class Emission {
   reshape(result: string, from: Shape, to: Shape): string {
     const { graph } = this;
     const spatial = isImage(from) && from[1]! * from[2]! > 1 && from[3]! > 1;
-    const rows = spatial ? graph.add('Transpose', [result], { perm: FROM_IMAGE }) : result;
+    const rows = spatial ? graph.add('Transpose', [result], { perm: CHANNELS_LAST }) : result;
     const images = isImage(to) && to[1]! * to[2]! > 1 && to[3]! > 1;
     const target = isImage(to) && !images ? onnxShape(to) : to;
     const reshaped = graph.add('Reshape', [rows, graph.ints(this.sizes(from, target))]);
-    return images ? graph.add('Transpose', [reshaped], { perm: TO_IMAGE }) : reshaped;
+    return images ? graph.add('Transpose', [reshaped], { perm: CHANNELS_FIRST }) : reshaped;
   }
 
   /** Sizes for Reshape: 0 keeps a batch axis, −1 finds one that the batch is part of. */

@@ -2,14 +2,18 @@
 import { fail } from '../../errors.js';
 import type { AttributeValue } from '../../io/onnx.js';
 import type { Pair } from '../../ops/arguments.js';
-import type { ConvAttrs } from '../../ops/conv-shape.js';
+import type {
+  adaptiveAvgPool2dOp, affineOp, attentionPoolOp, batchNorm2dOp, catOp, conv2dOp, convBatchNorm2dOp, interpolateOp, l2NormalizeOp, matmulOp, maxPool2dOp, permuteOp, sliceOp, sumOp,
+} from '../../ops/index.js';
+import type { Op } from '../../ops/op.js';
 import type { Window } from '../../ops/pool2d-window.js';
-import type { Scalars } from '../../ops/unary.js';
 import { formatShape, type Shape } from '../../tensor/shape.js';
-import { type Emission, type Emitter, isImage, onnxAxis, TO_IMAGE } from './emission.js';
+import { CHANNELS_FIRST } from '../state-layout.js';
+import { type Emission, type Emitter, isImage, onnxAxis } from './emission.js';
 import type { TracedCall, Value } from './trace.js';
 
-const attrsOf = <A>(call: TracedCall): A => call.attrs as A;
+/** The attributes of a call, by the type of its op's record. */
+const attrsOf = <O>(call: TracedCall) => call.attrs as O extends Op<infer A> ? A : never;
 const first = (emission: Emission, { inputs }: TracedCall): string => emission.name(inputs[0]!);
 /** Same padding on both sides: top, left, bottom, right. */
 const pads = ([y, x]: Pair): number[] => [y, x, y, x];
@@ -21,15 +25,15 @@ const unary = (opType: string): Emitter => (emission, call) => emission.graph.ad
 
 const affine: Emitter = (emission, call) => {
   const { graph } = emission;
-  const { a, b } = attrsOf<Scalars>(call);
+  const { a, b } = attrsOf<typeof affineOp>(call);
   const scaled = a === 1 ? first(emission, call) : graph.add('Mul', [first(emission, call), graph.number(a)]);
   return b === 0 ? scaled : graph.add('Add', [scaled, graph.number(b)]);
 };
 
-const pow: Emitter = (emission, call) => emission.graph.add('Pow', [first(emission, call), emission.graph.number(attrsOf<Scalars>(call).a)]);
+const pow: Emitter = (emission, call) => emission.graph.add('Pow', [first(emission, call), emission.graph.number(attrsOf<typeof affineOp>(call).a)]);
 
 const clamp: Emitter = (emission, call) => {
-  const { a, b } = attrsOf<Scalars>(call);
+  const { a, b } = attrsOf<typeof affineOp>(call);
   return emission.graph.add('Clip', [first(emission, call), emission.graph.number(a), emission.graph.number(b)]);
 };
 
@@ -37,7 +41,7 @@ const clamp: Emitter = (emission, call) => {
 const signedSqrt: Emitter = (emission, call) => {
   const { graph } = emission;
   const x = first(emission, call);
-  const root = graph.add('Sqrt', [graph.add('Add', [graph.add('Abs', [x]), graph.number(attrsOf<Scalars>(call).a)])]);
+  const root = graph.add('Sqrt', [graph.add('Add', [graph.add('Abs', [x]), graph.number(attrsOf<typeof affineOp>(call).a)])]);
   return graph.add('Mul', [graph.add('Sign', [x]), root]);
 };
 
@@ -59,7 +63,7 @@ const OIHW = [3, 2, 0, 1];
 
 /** The convolution alone; what is fused behind it follows in {@link behind}. */
 const convolution = (emission: Emission, call: TracedCall, bias: Value | undefined): string => {
-  const { stride, padding, dilation, groups } = attrsOf<ConvAttrs>(call);
+  const { stride, padding, dilation, groups } = attrsOf<typeof conv2dOp>(call);
   const weight = call.inputs[1]!;
   const operands = [first(emission, call), emission.arranged(weight, OIHW), ...(bias ? [emission.name(bias)] : [])];
   return emission.graph.add('Conv', operands, { strides: stride, pads: pads(padding), dilations: dilation, group: groups, kernel_shape: weight.shape.slice(0, 2) });
@@ -67,7 +71,7 @@ const convolution = (emission: Emission, call: TracedCall, bias: Value | undefin
 
 const behind = (emission: Emission, call: TracedCall, y: string, residual: Value | undefined): string => {
   const sum = residual ? emission.graph.add('Add', [y, emission.name(residual)]) : y;
-  return attrsOf<ConvAttrs>(call).activation === 'relu' ? emission.graph.add('Relu', [sum]) : sum;
+  return attrsOf<typeof conv2dOp>(call).activation === 'relu' ? emission.graph.add('Relu', [sum]) : sum;
 };
 
 const ofRank = (values: readonly Value[], rank: number): Value | undefined => values.find(({ shape }) => shape.length === rank);
@@ -81,18 +85,12 @@ const conv2d: Emitter = (emission, call) => {
 const convBatchNorm2d: Emitter = (emission, call) => {
   const [, , mean, variance, weight, bias, ...rest] = call.inputs as [Value, Value, Value, Value, Value, Value, ...Value[]];
   const operands = [convolution(emission, call, ofRank(rest, 1)), ...[weight, bias, mean, variance].map((value) => emission.name(value))];
-  const normalised = emission.graph.add('BatchNormalization', operands, { epsilon: { float: attrsOf<NormAttrs>(call).eps } });
+  const normalised = emission.graph.add('BatchNormalization', operands, { epsilon: { float: attrsOf<typeof convBatchNorm2dOp>(call).eps } });
   return behind(emission, call, normalised, ofRank(rest, 4));
 };
 
-interface NormAttrs {
-  readonly training: boolean;
-  readonly eps: number;
-  readonly activation: 'none' | 'relu';
-}
-
 const batchNorm2d: Emitter = (emission, call) => {
-  const { training, eps, activation } = attrsOf<NormAttrs>(call);
+  const { training, eps, activation } = attrsOf<typeof batchNorm2dOp>(call);
   const { shape } = call.output;
   if (training) fail('ONNX export: batch norm is in training mode; call eval() on the network first');
   if (!isImage(shape) && shape.length !== 2) fail(`ONNX export: batch norm of ${formatShape(shape)}; only [N, H, W, C] and [N, C] are known`);
@@ -107,7 +105,7 @@ const l2Normalize: Emitter = (emission, call) => {
   const x = first(emission, call);
   const { shape } = call.output;
   const length = graph.add('ReduceL2', [x], { axes: [onnxAxis(shape.length - 1, shape)], keepdims: 1 });
-  return graph.add('Div', [x, graph.add('Max', [length, graph.number(attrsOf<{ eps: number }>(call).eps)])]);
+  return graph.add('Div', [x, graph.add('Max', [length, graph.number(attrsOf<typeof l2NormalizeOp>(call).eps)])]);
 };
 
 const alongLast = (opType: string): Emitter => (emission, call) => {
@@ -115,13 +113,8 @@ const alongLast = (opType: string): Emitter => (emission, call) => {
   return emission.graph.add(opType, [first(emission, call)], { axis: onnxAxis(shape.length - 1, shape) });
 };
 
-interface MatmulAttrs {
-  readonly transposeA: boolean;
-  readonly transposeB: boolean;
-}
-
 const matmul: Emitter = (emission, call) => {
-  const { transposeA, transposeB } = attrsOf<MatmulAttrs>(call);
+  const { transposeA, transposeB } = attrsOf<typeof matmulOp>(call);
   if (call.inputs.some(({ shape }) => isImage(shape))) return fail('ONNX export: matrix products of four axes are not exported; reshape the operands to three');
   const operand = (i: 0 | 1, transposed: boolean): string => {
     const name = emission.name(call.inputs[i]!);
@@ -132,10 +125,6 @@ const matmul: Emitter = (emission, call) => {
   return emission.graph.add('MatMul', [operand(0, transposeA), operand(1, transposeB)]);
 };
 
-interface PoolAttrs {
-  readonly pool: 'GAP' | 'GMP';
-}
-
 /** Features [N, C, H, W] and maps [N, M, H, W] to [N, M, C]: a product over the pixels, or the maximum of all products. */
 const attentionPool: Emitter = (emission, call) => {
   const { graph } = emission;
@@ -143,7 +132,7 @@ const attentionPool: Emitter = (emission, call) => {
   const [, height, width, channels] = call.inputs[0]!.shape as [number, number, number, number];
   const [pixels, count] = [height * width, call.output.shape[1]!];
   const flat = (name: string, sizes: readonly number[]): string => graph.add('Reshape', [name, graph.ints([0, ...sizes])]);
-  if (attrsOf<PoolAttrs>(call).pool === 'GAP') {
+  if (attrsOf<typeof attentionPoolOp>(call).pool === 'GAP') {
     const rows = graph.add('Transpose', [flat(features, [channels, pixels])], { perm: [0, 2, 1] });
     return graph.add('Mul', [graph.add('MatMul', [flat(maps, [count, pixels]), rows]), graph.number(1 / pixels)]);
   }
@@ -162,7 +151,7 @@ const checkWindows = ([, height, width]: Shape, [, outHeight, outWidth]: Shape, 
 };
 
 const pool2d = (opType: string, extra: (window: Window) => Record<string, AttributeValue>): Emitter => (emission, call) => {
-  const window = attrsOf<Window>(call);
+  const window = attrsOf<typeof maxPool2dOp>(call);
   const { kernel, stride, padding, ceilMode } = window;
   if (ceilMode) checkWindows(call.inputs[0]!.shape, call.output.shape, window);
   return emission.graph.add(opType, [first(emission, call)], { kernel_shape: kernel, strides: stride, pads: pads(padding), ceil_mode: ceilMode ? 1 : 0, ...extra(window) });
@@ -173,16 +162,9 @@ const averagePool = pool2d('AveragePool', ({ countIncludePad, ceilMode }) => {
   return { count_include_pad: countIncludePad ? 1 : 0 };
 });
 
-interface ResizeAttrs {
-  readonly size: Pair;
-  readonly mode: 'bilinear' | 'nearest';
-  readonly alignCorners: boolean;
-  readonly antialias: boolean;
-}
-
 const interpolate: Emitter = (emission, call) => {
   const { graph } = emission;
-  const { size, mode, alignCorners, antialias } = attrsOf<ResizeAttrs>(call);
+  const { size, mode, alignCorners, antialias } = attrsOf<typeof interpolateOp>(call);
   if (antialias) fail('ONNX export: resizing with antialias is not part of opset 13');
   const [, height, width] = call.inputs[0]!.shape as [number, number, number, number];
   const scales = graph.floats(`scales ${size.join(', ')}`, [4], Float32Array.of(1, 1, size[0] / height, size[1] / width));
@@ -190,15 +172,10 @@ const interpolate: Emitter = (emission, call) => {
   return graph.add('Resize', [first(emission, call), '', scales], { mode: mode === 'nearest' ? 'nearest' : 'linear', coordinate_transformation_mode: corners, nearest_mode: 'floor' });
 };
 
-interface ReduceAttrs {
-  readonly axes: readonly number[];
-  readonly keepdim: boolean;
-}
-
 /** Axes are an input of ReduceSum since opset 13, and an attribute of the others. */
 const reduce = (opType: string): Emitter => (emission, call) => {
   const { graph } = emission;
-  const { axes, keepdim } = attrsOf<ReduceAttrs>(call);
+  const { axes, keepdim } = attrsOf<typeof sumOp>(call);
   const { shape } = call.inputs[0]!;
   const theirs = axes.map((axis) => onnxAxis(axis, shape));
   const x = first(emission, call);
@@ -211,17 +188,12 @@ const reduce = (opType: string): Emitter => (emission, call) => {
 const reshape: Emitter = (emission, call) => emission.reshape(first(emission, call), call.inputs[0]!.shape, call.output.shape);
 
 const cat: Emitter = (emission, call) =>
-  emission.graph.add('Concat', call.inputs.map((value) => emission.name(value)), { axis: onnxAxis(attrsOf<{ axis: number }>(call).axis, call.output.shape) });
-
-interface SliceAttrs {
-  readonly starts: readonly number[];
-  readonly ends: readonly number[];
-}
+  emission.graph.add('Concat', call.inputs.map((value) => emission.name(value)), { axis: onnxAxis(attrsOf<typeof catOp>(call).axis, call.output.shape) });
 
 /** Axes that stay whole are not named, so that a batch of any size passes. */
 const slice: Emitter = (emission, call) => {
   const { graph } = emission;
-  const { starts, ends } = attrsOf<SliceAttrs>(call);
+  const { starts, ends } = attrsOf<typeof sliceOp>(call);
   const { shape } = call.inputs[0]!;
   const cut = shape.flatMap((size, axis) => (starts[axis] === 0 && ends[axis] === size ? [] : [axis]));
   if (cut.length === 0) return graph.add('Identity', [first(emission, call)]);
@@ -231,14 +203,14 @@ const slice: Emitter = (emission, call) => {
 
 /** Output axis i of ours shows input axis axes[i]; both sides are seen in the graph's layout. */
 const permute: Emitter = (emission, call) => {
-  const { axes } = attrsOf<{ axes: readonly number[] }>(call);
+  const { axes } = attrsOf<typeof permuteOp>(call);
   const { shape } = call.output;
-  const ours = isImage(shape) ? TO_IMAGE.map((axis) => axes[axis]!) : axes;
+  const ours = isImage(shape) ? CHANNELS_FIRST.map((axis) => axes[axis]!) : axes;
   return emission.graph.add('Transpose', [first(emission, call)], { perm: ours.map((axis) => onnxAxis(axis, shape)) });
 };
 
 const adaptiveAverage: Emitter = (emission, call) => {
-  const [height, width] = attrsOf<{ output: Pair }>(call).output;
+  const [height, width] = attrsOf<typeof adaptiveAvgPool2dOp>(call).output;
   if (height !== 1 || width !== 1) fail(`ONNX export: adaptive pooling to ${height}×${width} is not part of ONNX; only 1×1 is`);
   return emission.graph.add('GlobalAveragePool', [first(emission, call)]);
 };
@@ -253,4 +225,3 @@ export const emitters: Readonly<Record<string, Emitter>> = {
   sum: reduce('ReduceSum'), mean: reduce('ReduceMean'), max: reduce('ReduceMax'), min: reduce('ReduceMin'),
   reshape, cat, slice, permute,
 };
-

@@ -8,8 +8,6 @@ import { count, duration, escapeHtml, percent, points } from './html.js';
 import { STYLE } from './style.js';
 import type { ReportData } from './types.js';
 
-export type { AttentionMap, EpochPoint, Guess, ImageCase, Picture, ReportData } from './types.js';
-
 const keyFigure = (value: string, caption: string, kind = ''): string => `<div class="${kind}"><b>${value}</b><small>${caption}</small></div>`;
 
 const keyFigures = ({ accuracy: { raw, refined }, localisation, imagesPerSecond, seconds }: ReportData): string => `<div class="key">${[
