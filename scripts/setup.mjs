@@ -1,10 +1,8 @@
-// Makes a fresh clone ready:
-//   node scripts/setup.mjs          what is missing or out of date
-//   node scripts/setup.mjs --test   the same, and always a fresh build
-import { setUp } from './set-up.mjs';
+// Makes a fresh clone ready: installs, finds an adapter and builds what is missing or out of date.
+import { setUp } from './setup-steps.mjs';
 
 try {
-  setUp({ alwaysBuild: process.argv.includes('--test') });
+  setUp();
 } catch (error) {
   console.error(`[setup] ${error.message}`);
   process.exitCode = 1;

@@ -5,7 +5,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { setUp } from './set-up.mjs';
+import { setUp } from './setup-steps.mjs';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const TESTS = 'dist/test';
