@@ -59,6 +59,7 @@ const propagate = (root: Node, seed: Tensor): void => {
     results.forEach((result, i) => {
       const source = node.sources[i];
       if (!result) {
+        // The op added its gradient to the one that was there, or has none.
         into[i]?.storage.changed();
         return;
       }
