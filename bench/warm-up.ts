@@ -21,7 +21,7 @@ export interface WarmUp {
 }
 
 /** What is asked of them, in seconds of wall time on two cores. */
-export const WARM_UP_BARS = { cold: 20, second: 3 } as const;
+const WARM_UP_BARS = { cold: 20, second: 3 } as const;
 
 /** The line that training prints when its first step has been executed. */
 const FIRST_STEP = /first step done/;

@@ -37,7 +37,7 @@ const passThrough = (network: AnyModule, runtime: Runtime, size: number): { map:
 };
 
 /** Builds a backbone in a dry run: nothing is allocated on the device. */
-export const backboneFacts = (runtime: Runtime, name: BackboneName): BackboneFacts => {
+const backboneFacts = (runtime: Runtime, name: BackboneName): BackboneFacts => {
   let facts: BackboneFacts;
   runtime.planMemory(() => scope(() => noGrad(() => withoutInit(() => {
     const network = createBackbone(name).eval();

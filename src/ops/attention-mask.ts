@@ -71,7 +71,7 @@ const checkMaps = (op: string, shapes: readonly Shape[], { theta, padding, image
 };
 
 /** Whole pixels to go towards 0 and towards the far edge: cutting `row ∓ share · size` towards zero, on integers. */
-export const paddingPixels = (size: number, share: number, mode: Details['paddingMode']): [number, number] =>
+const paddingPixels = (size: number, share: number, mode: Details['paddingMode']): [number, number] =>
   mode === 'pixels' ? [Math.floor(share * size), Math.floor(share * size)] : [Math.ceil(share * size), Math.floor(share * size)];
 
 const paramsOf = ([maps, thetas]: readonly Tensor[], attrs: MaskAttrs, rule: Rule) => {

@@ -1,4 +1,4 @@
-/** One line for each op file: what it exports is public, and its records are found by `registry.ts`. */
+/** One line for each op file: what it exports is public, and its records are found by `registry.ts`. Of what ops share only what users call. */
 export * from './unary.js';
 export * from './binary.js';
 export * from './fill.js';
@@ -20,7 +20,7 @@ export * from './choose.js';
 export * from './crop-resize.js';
 export * from './interpolate.js';
 export * from './cast.js';
-export * from './autocast.js';
+export { autocast, clearAutocastCache, isAutocastEnabled } from './autocast.js';
 export * from './grad-scaler.js';
 export * from './random.js';
 export * from './topk.js';

@@ -4,7 +4,7 @@ import { mix32 } from '../mix32.js';
 const GOLDEN = 0x9e3779b9;
 
 /** 32 random bits, a function of key and counter alone. */
-export const randomBits = (key: number, counter: number): number => mix32(mix32(counter ^ key) + Math.imul(counter + 1, GOLDEN) + key);
+const randomBits = (key: number, counter: number): number => mix32(mix32(counter ^ key) + Math.imul(counter + 1, GOLDEN) + key);
 
 /** Uniform in [0, 1) with 24 bits: exact in float32. */
 export const randomUniform = (key: number, counter: number): number => (randomBits(key, counter) >>> 8) / 2 ** 24;

@@ -10,7 +10,7 @@ import { dispatch, forAdapter } from './launch.js';
 import { mergedAxes, Plans, planWalk, type Walk, type WalkAxis } from './walk.js';
 
 const shader = new Shader('layout', source);
-export const MAX_AXES = 6;
+const MAX_AXES = 6;
 
 /** Where each element of a copy comes from: input element `base` + Σ index · stride, in stored elements. */
 export interface View {
