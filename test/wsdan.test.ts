@@ -1,9 +1,10 @@
 /** WS-DAN piece by piece: published values, degenerate maps, centers, and refinement against plain loops. */
 import t from 'tap';
 import { backward } from '../src/autograd/backward.js';
+import { noGrad } from '../src/autograd/tape.js';
 import { seedInit } from '../src/nn/init.js';
 import { BasicBlock, ResNet } from '../src/nn/models/resnet.js';
-import { affine, interpolate, manualSeed, mean, nextRandomKey, ones, permute, sum } from '../src/ops/index.js';
+import { affine, interpolate, manualSeed, mean, nextRandomKey, ones, permute } from '../src/ops/index.js';
 import { tensor, write } from '../src/tensor/create.js';
 import { scope } from '../src/tensor/scope.js';
 import type { Tensor } from '../src/tensor/tensor.js';
@@ -32,6 +33,7 @@ t.test('bilinear attention pooling gives the published values', (t) => scope(asy
   t.ok(nearly(await bilinearAttentionPooling(features, maps).data(), [-0.254, 0.179605, 0.359211, -0.538816, 0.254, 0.647576], 6e-7), 'GAP');
   t.ok(nearly(await bilinearAttentionPooling(features, maps, 'GMP').data(), [0, 0.252646, 0.437595, -0.385923, 0.385923, 0.668437], 6e-7), 'GMP');
   t.same(await bilinearAttentionPooling(features, affine(maps, 0)).data(), new Float32Array(6), 'dead maps give zeros, not NaN');
+  t.ok(nearly(await bilinearAttentionPooling(affine(features, 1e-6), maps).data(), [-0.254, 0.179605, 0.359211, -0.538816, 0.254, 0.647576], 1e-5), 'and of tiny features: rows are of unit length all the same');
   const enlarged = interpolate(maps, { size: [3, 5], alignCorners: true });
   const larger = tensor(portableSigned(2, 3 * 5 * 3), [1, 3, 5, 3]);
   t.same(await bilinearAttentionPooling(larger, maps).data(), await bilinearAttentionPooling(larger, enlarged).data(), 'maps of another size are resized');
@@ -214,6 +216,36 @@ t.test('in training a blog’s listing crops as wvinzh does', (t) => scope(async
   t.notSame(await boxes('GuYuc'), wvinzh);
 }));
 
+t.test('losses and hits of a step, by hand from its logits', (t) => scope(async () => {
+  const [classes, smoothing] = [9, 0.2];
+  const model = smallNet({}, classes);
+  // The second map is dead: nothing can be dropped by it.
+  write(model.attentions.bn.weight, Float32Array.of(1, 0, 1, 1, 1, 1));
+  write(model.attentions.bn.bias, Float32Array.of(0, -1, 0, 0, 0, 0));
+  const images = tensor(portableSigned(4, 6 * 16 * 16 * 3, 2), [6, 16, 16, 3]);
+  const coarse = rowsOf(await noGrad(() => model.call(images)).logits.data(), classes);
+  // The label of image b is the network's guess number b.
+  const labels = coarse.map((row, b) => row.indexOf(row.toSorted((p, q) => q - p)[b]!));
+  const options = { ...defaultWsdan, attentions: 6, labelSmoothing: smoothing };
+  const [centers, metrics] = [new FeatureCenters(runtime, classes, model.featureSize, options), new MetricSums(runtime, stepMetrics)];
+  const draws = { maps: () => int32(labels.flatMap(() => [0, 1]), [6, 2]), cropTheta: () => 0.5, dropTheta: () => 0.5 };
+  const { logits } = trainStep(model, centers, images, int32(labels), options, metrics, { draws });
+  const sums = await metrics.read();
+  for (const [branch, name] of [['raw', 'Raw'], ['crop', 'Crop'], ['drop', 'Drop']] as const) {
+    const rows = rowsOf(await logits[branch].data(), classes);
+    const loss = rows.reduce((total, row, b) => total - softmaxRow(row).reduce((sum, p, k) => sum + ((k === labels[b] ? 1 - smoothing : 0) + smoothing / classes) * Math.log(p), 0), 0);
+    t.ok(Math.abs(sums[`loss${name}`] - loss) < 1e-5 * loss, `${branch}: loss ${sums[`loss${name}`]}, by hand ${loss}`);
+    const hits = (most: number): number => rows.filter((row, b) => row.filter((v) => v > row[labels[b]!]!).length < most).length;
+    t.same([sums[`${branch}Top1`], sums[`${branch}Top5`]], [hits(1), hits(5)], `${branch}: hits`);
+  }
+  t.same([sums.rawTop1, sums.rawTop5], [1, 5], 'as the labels were chosen');
+  t.not(sums.lossCrop, sums.lossRaw);
+  t.same([sums.degenerateCrop, sums.degenerateDrop], [0, 6]);
+  releaseAll(model);
+  centers.table.release();
+  metrics.release();
+}));
+
 t.test('model: sources of maps, scale, bias, errors', (t) => scope(async () => {
   const images = tensor(portableSigned(1, 2 * 16 * 16 * 3), [2, 16, 16, 3]);
   const model = smallNet().eval();
@@ -300,8 +332,10 @@ t.test('localise and refine equals its parts done by hand', (t) => scope(async (
   t.notOk(nearly(await byLogits.refined.data(), expected, 1e-3), 'which is something else');
   t.same([await got.refinedOtherAverage.data(), await byLogits.refinedOtherAverage.data()], [await byLogits.refined.data(), await got.refined.data()], 'the other mean is there, too');
   t.equal(byLogits.drop, null);
-  t.ok(nearly(await sum(got.drop!, 1).data(), [1, 1, 1], 1e-6), 'the branch without the attended region');
-  t.ok((await got.dropped!.data()).some((v) => v === 0));
+  const dropped = await attentionDrop(images, got.meanMap, 0.35, options).images.data();
+  t.same(await got.dropped!.data(), dropped, 'the attended region is gone, by the middle of the thresholds of training');
+  t.ok(dropped.some((v) => v === 0));
+  t.ok(nearly(await got.drop!.data(), rowsOf(await model.call(tensor(dropped, images.shape)).logits.data(), 4).flatMap(softmaxRow), 1e-6), 'and the network is asked without it');
   t.equal(got.refined.requiresGrad, false);
   releaseAll(model);
 }));
