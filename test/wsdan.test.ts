@@ -16,7 +16,7 @@ import { MetricSums } from '../src/wsdan/metric-sums.js';
 import { PlainClassifier, WSDAN } from '../src/wsdan/model.js';
 import { defaultWsdan, type WsdanOptions } from '../src/wsdan/options.js';
 import { bilinearAttentionPooling } from '../src/wsdan/pooling.js';
-import { stepMetrics, trainStep } from '../src/wsdan/train-step.js';
+import { randomDraws, stepMetrics, trainStep } from '../src/wsdan/train-step.js';
 import { portableSigned, portableUniform } from './support/portable.js';
 import { openRuntime } from './support/runtime.js';
 
@@ -127,6 +127,19 @@ t.test('thresholds: one uniform draw per image', (t) => scope(async () => {
   const average = drawn.reduce((a, b) => a + b, 0) / 4000;
   t.ok(Math.abs(average - 0.5) < 4 * 0.2 / Math.sqrt(12 * 4000), `mean ${average}`);
   t.ok(new Set(drawn).size > 3900, 'not one for all');
+}));
+
+t.test('the draws of a step: each threshold of its own range, and none the shadow of another', (t) => scope(async () => {
+  const draws = randomDraws({ ...defaultWsdan, cropTheta: [0.4, 0.6], dropTheta: [0.1, 0.2] });
+  const rows = wholeBatch(400);
+  // Where in its range each threshold lies.
+  const within = async (theta: Tensor | number, low: number, high: number): Promise<number[]> => Array.from(await (theta as Tensor).data(), (x) => (x - low) / (high - low));
+  const [crop, drop] = [await within(draws.cropTheta(rows), 0.4, 0.6), await within(draws.dropTheta(rows), 0.1, 0.2)];
+  // Bounds in float32.
+  for (const [name, places] of [['crop', crop], ['drop', drop]] as const) t.ok(places.every((p) => p > -1e-6 && p < 1 + 1e-6) && Math.max(...places) - Math.min(...places) > 0.9, name);
+  // The sum of n products of independent uniforms has the deviation sqrt(n) / 12.
+  const together = crop.reduce((total, p, i) => total + (p - 0.5) * (drop[i]! - 0.5), 0);
+  t.ok(Math.abs(together) < 4 * Math.sqrt(400) / 12, `correlation sum ${together}`);
 }));
 
 const rowsOf = (data: ArrayLike<number>, width: number): number[][] =>
@@ -244,6 +257,27 @@ t.test('losses and hits of a step, by hand from its logits', (t) => scope(async 
   releaseAll(model);
   centers.table.release();
   metrics.release();
+}));
+
+t.test('the center loss enters gradients with its weight', (t) => scope(async () => {
+  const images = tensor(portableSigned(4, 4 * 16 * 16 * 3, 2), [4, 16, 16, 3]);
+  const gradient = async (centerWeight: number): Promise<Float64Array> => {
+    const [model, options] = [smallNet(), { ...defaultWsdan, centerWeight }];
+    const [centers, metrics] = [new FeatureCenters(runtime, 4, model.featureSize, options), new MetricSums(runtime, stepMetrics)];
+    centers.load(portableSigned(6, centers.table.size));
+    trainStep(model, centers, images, int32([0, 1, 2, 3]), options, metrics, { draws: { maps: () => int32([0, 1, 2, 3, 4, 5, 0, 1], [4, 2]), cropTheta: () => 0.5, dropTheta: () => 0.5 } });
+    const found = Float64Array.from(await model.attentions.conv.weight.grad!.data());
+    releaseAll(model);
+    centers.table.release();
+    metrics.release();
+    return found;
+  };
+  const [none, once, thrice] = [await gradient(0), await gradient(1), await gradient(3)];
+  const share = once.map((g, i) => g - none[i]!);
+  const scale = Math.max(...share.map(Math.abs));
+  t.ok(scale > 0.01 * Math.max(...none.map(Math.abs)), 'it has a share that can be seen');
+  // Sums in float32, of which differences are taken.
+  t.ok(thrice.every((g, i) => Math.abs(g - none[i]! - 3 * share[i]!) < 1e-3 * scale), 'three times the weight, three times the share');
 }));
 
 t.test('model: sources of maps, scale, bias, errors', (t) => scope(async () => {
