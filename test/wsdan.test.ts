@@ -1,11 +1,8 @@
 /** WS-DAN piece by piece: published values, degenerate maps, centers, and refinement against plain loops. */
 import t from 'tap';
 import { backward } from '../src/autograd/backward.js';
-import { noGrad } from '../src/autograd/tape.js';
-import { seedInit } from '../src/nn/init.js';
-import { BasicBlock, ResNet } from '../src/nn/models/resnet.js';
 import { affine, interpolate, manualSeed, mean, nextRandomKey, ones, permute } from '../src/ops/index.js';
-import { tensor, write } from '../src/tensor/create.js';
+import { tensor } from '../src/tensor/create.js';
 import { scope } from '../src/tensor/scope.js';
 import type { Tensor } from '../src/tensor/tensor.js';
 import { attentionCrop, attentionDrop, chooseAttentionMaps, drawTheta, meanMap } from '../src/wsdan/augment.js';
@@ -13,15 +10,14 @@ import { FeatureCenters } from '../src/wsdan/centers.js';
 import { localiseAndRefine } from '../src/wsdan/localise.js';
 import { wholeBatch } from '../src/wsdan/micro-batches.js';
 import { MetricSums } from '../src/wsdan/metric-sums.js';
-import { PlainClassifier, WSDAN } from '../src/wsdan/model.js';
+import { PlainClassifier } from '../src/wsdan/model.js';
 import { defaultWsdan, type WsdanOptions } from '../src/wsdan/options.js';
 import { bilinearAttentionPooling } from '../src/wsdan/pooling.js';
-import { randomDraws, stepMetrics, trainStep } from '../src/wsdan/train-step.js';
 import { portableSigned, portableUniform } from './support/portable.js';
 import { openRuntime } from './support/runtime.js';
+import { int32, releaseAll, rowsOf, smallNet, softmaxRow } from './support/small-wsdan.js';
 
 const runtime = await openRuntime();
-const int32 = (values: number[], shape = [values.length]): Tensor => tensor(values, shape, { dtype: 'int32' });
 const nearly = (actual: ArrayLike<number>, expected: readonly number[], tolerance: number): boolean =>
   actual.length === expected.length && expected.every((value, i) => Math.abs(actual[i]! - value) <= tolerance);
 const uniforms = (count: number, number: number): Float32Array => Float32Array.from({ length: count }, (_, k) => portableUniform(number, k));
@@ -129,22 +125,6 @@ t.test('thresholds: one uniform draw per image', (t) => scope(async () => {
   t.ok(new Set(drawn).size > 3900, 'not one for all');
 }));
 
-t.test('the draws of a step: each threshold of its own range, and none the shadow of another', (t) => scope(async () => {
-  const draws = randomDraws({ ...defaultWsdan, cropTheta: [0.4, 0.6], dropTheta: [0.1, 0.2] });
-  const rows = wholeBatch(400);
-  // Where in its range each threshold lies.
-  const within = async (theta: Tensor | number, low: number, high: number): Promise<number[]> => Array.from(await (theta as Tensor).data(), (x) => (x - low) / (high - low));
-  const [crop, drop] = [await within(draws.cropTheta(rows), 0.4, 0.6), await within(draws.dropTheta(rows), 0.1, 0.2)];
-  // Bounds in float32.
-  for (const [name, places] of [['crop', crop], ['drop', drop]] as const) t.ok(places.every((p) => p > -1e-6 && p < 1 + 1e-6) && Math.max(...places) - Math.min(...places) > 0.9, name);
-  // The sum of n products of independent uniforms has the deviation sqrt(n) / 12.
-  const together = crop.reduce((total, p, i) => total + (p - 0.5) * (drop[i]! - 0.5), 0);
-  t.ok(Math.abs(together) < 4 * Math.sqrt(400) / 12, `correlation sum ${together}`);
-}));
-
-const rowsOf = (data: ArrayLike<number>, width: number): number[][] =>
-  Array.from({ length: data.length / width }, (_, r) => Array.from({ length: width }, (_unused, i) => data[r * width + i]!));
-
 /** exp(−d² / 2s²) around (row, column) on a square map. */
 const blob = (side: number, row: number, column: number, s: number): number[] =>
   Array.from({ length: side * side }, (_, i) => Math.exp(-((Math.floor(i / side) - row) ** 2 + ((i % side) - column) ** 2) / (2 * s * s)));
@@ -187,99 +167,6 @@ t.test('unusable maps: the whole image is kept, and counted', (t) => scope(async
   t.ok(dropped.subarray(3 * 192).some((v) => v === 0), 'the good map drops');
 }));
 
-const smallNet = (options: Partial<WsdanOptions> = {}, classes = 4): WSDAN => {
-  seedInit(2);
-  const backbone = new ResNet({ block: BasicBlock, depths: [1], widths: [8], strides: [2], stem: { kind: 'small', width: 8, stride: 2 } });
-  return new WSDAN(backbone, classes, { ...defaultWsdan, attentions: 6, ...options }).nameAll();
-};
-const releaseAll = (model: WSDAN): void => [...model.namedParameters(), ...model.namedBuffers()].forEach(([, p]) => { p.grad?.release(); p.release(); });
-
-t.test('a training step counts unusable maps and stays finite', (t) => scope(async () => {
-  const model = smallNet();
-  // weight 0 and bias −1 before the ReLU: every map is zero
-  write(model.attentions.bn.weight, new Float32Array(6));
-  write(model.attentions.bn.bias, new Float32Array(6).fill(-1));
-  const centers = new FeatureCenters(runtime, 4, model.featureSize, defaultWsdan);
-  const metrics = new MetricSums(runtime, stepMetrics);
-  trainStep(model, centers, tensor(portableSigned(1, 5 * 16 * 16 * 3), [5, 16, 16, 3]), int32([0, 1, 2, 3, 0]), defaultWsdan, metrics);
-  const sums = await metrics.read();
-  t.same([sums.degenerateCrop, sums.degenerateDrop], [5, 5]);
-  for (const name of ['lossRaw', 'lossCrop', 'lossDrop'] as const) t.ok(Math.abs(sums[name] / 5 - Math.log(4)) < 1e-5, `${name}: zero features know nothing`);
-  t.equal(sums.lossCenter, 0, 'and lie on the zero centers');
-  for (const [name, p] of model.namedParameters()) t.ok((await p.grad!.data()).every(Number.isFinite), `${name}: finite gradient`);
-  releaseAll(model);
-  centers.table.release();
-  metrics.release();
-}));
-
-t.test('in training a blog’s listing crops as wvinzh does', (t) => scope(async () => {
-  const images = tensor(portableSigned(1, 8 * 64 * 64 * 3), [8, 64, 64, 3]);
-  const boxes = async (convention: WsdanOptions['convention']): Promise<number[]> => {
-    const [model, options] = [smallNet(), { ...defaultWsdan, convention }];
-    const [centers, metrics] = [new FeatureCenters(runtime, 4, model.featureSize, options), new MetricSums(runtime, stepMetrics)];
-    manualSeed(3);
-    const found = [...(await trainStep(model, centers, images, int32([0, 1, 2, 3, 0, 1, 2, 3]), options, metrics).boxes.data())];
-    releaseAll(model);
-    centers.table.release();
-    metrics.release();
-    return found;
-  };
-  const wvinzh = await boxes('wvinzh');
-  t.same(await boxes('listing'), wvinzh);
-  t.notSame(await boxes('GuYuc'), wvinzh);
-}));
-
-t.test('losses and hits of a step, by hand from its logits', (t) => scope(async () => {
-  const [classes, smoothing] = [9, 0.2];
-  const model = smallNet({}, classes);
-  // The second map is dead: nothing can be dropped by it.
-  write(model.attentions.bn.weight, Float32Array.of(1, 0, 1, 1, 1, 1));
-  write(model.attentions.bn.bias, Float32Array.of(0, -1, 0, 0, 0, 0));
-  const images = tensor(portableSigned(4, 6 * 16 * 16 * 3, 2), [6, 16, 16, 3]);
-  const coarse = rowsOf(await noGrad(() => model.call(images)).logits.data(), classes);
-  // The label of image b is the network's guess number b.
-  const labels = coarse.map((row, b) => row.indexOf(row.toSorted((p, q) => q - p)[b]!));
-  const options = { ...defaultWsdan, attentions: 6, labelSmoothing: smoothing };
-  const [centers, metrics] = [new FeatureCenters(runtime, classes, model.featureSize, options), new MetricSums(runtime, stepMetrics)];
-  const draws = { maps: () => int32(labels.flatMap(() => [0, 1]), [6, 2]), cropTheta: () => 0.5, dropTheta: () => 0.5 };
-  const { logits } = trainStep(model, centers, images, int32(labels), options, metrics, { draws });
-  const sums = await metrics.read();
-  for (const [branch, name] of [['raw', 'Raw'], ['crop', 'Crop'], ['drop', 'Drop']] as const) {
-    const rows = rowsOf(await logits[branch].data(), classes);
-    const loss = rows.reduce((total, row, b) => total - softmaxRow(row).reduce((sum, p, k) => sum + ((k === labels[b] ? 1 - smoothing : 0) + smoothing / classes) * Math.log(p), 0), 0);
-    t.ok(Math.abs(sums[`loss${name}`] - loss) < 1e-5 * loss, `${branch}: loss ${sums[`loss${name}`]}, by hand ${loss}`);
-    const hits = (most: number): number => rows.filter((row, b) => row.filter((v) => v > row[labels[b]!]!).length < most).length;
-    t.same([sums[`${branch}Top1`], sums[`${branch}Top5`]], [hits(1), hits(5)], `${branch}: hits`);
-  }
-  t.same([sums.rawTop1, sums.rawTop5], [1, 5], 'as the labels were chosen');
-  t.not(sums.lossCrop, sums.lossRaw);
-  t.same([sums.degenerateCrop, sums.degenerateDrop], [0, 6]);
-  releaseAll(model);
-  centers.table.release();
-  metrics.release();
-}));
-
-t.test('the center loss enters gradients with its weight', (t) => scope(async () => {
-  const images = tensor(portableSigned(4, 4 * 16 * 16 * 3, 2), [4, 16, 16, 3]);
-  const gradient = async (centerWeight: number): Promise<Float64Array> => {
-    const [model, options] = [smallNet(), { ...defaultWsdan, centerWeight }];
-    const [centers, metrics] = [new FeatureCenters(runtime, 4, model.featureSize, options), new MetricSums(runtime, stepMetrics)];
-    centers.load(portableSigned(6, centers.table.size));
-    trainStep(model, centers, images, int32([0, 1, 2, 3]), options, metrics, { draws: { maps: () => int32([0, 1, 2, 3, 4, 5, 0, 1], [4, 2]), cropTheta: () => 0.5, dropTheta: () => 0.5 } });
-    const found = Float64Array.from(await model.attentions.conv.weight.grad!.data());
-    releaseAll(model);
-    centers.table.release();
-    metrics.release();
-    return found;
-  };
-  const [none, once, thrice] = [await gradient(0), await gradient(1), await gradient(3)];
-  const share = once.map((g, i) => g - none[i]!);
-  const scale = Math.max(...share.map(Math.abs));
-  t.ok(scale > 0.01 * Math.max(...none.map(Math.abs)), 'it has a share that can be seen');
-  // Sums in float32, of which differences are taken.
-  t.ok(thrice.every((g, i) => Math.abs(g - none[i]! - 3 * share[i]!) < 1e-3 * scale), 'three times the weight, three times the share');
-}));
-
 t.test('model: sources of maps, scale, bias, errors', (t) => scope(async () => {
   const images = tensor(portableSigned(1, 2 * 16 * 16 * 3), [2, 16, 16, 3]);
   const model = smallNet().eval();
@@ -297,32 +184,33 @@ t.test('model: sources of maps, scale, bias, errors', (t) => scope(async () => {
   const out = fromFeatures.call(images);
   const first = await fromFeatures.features.call(images).data();
   t.same([...(await out.maps.data())], [...first].filter((_, i) => i % 8 < 6), 'the first six channels');
+  const frozen = fromFeatures.namedParameters().filter(([, p]) => !p.requiresGrad).map(([name]) => name);
+  t.same(frozen, ['attentions.conv.weight', 'attentions.bn.weight', 'attentions.bn.bias'], 'the head stays as it is, weight decay or not');
+  const largest = smallNet({ pooling: 'GMP' }).eval();
+  t.same(await largest.call(images).featureMatrix.data(), await bilinearAttentionPooling(model.features.call(images), maps, 'GMP').data(), 'maxima where they are wanted');
   t.throws(() => smallNet({ attentionSource: 'features', attentions: 9 }), /9 attention maps cannot be taken from 8 feature channels; use fewer, or attention source "head"/);
   t.throws(() => smallNet({}, 1), /at least two classes are needed, got 1/);
   const plain = new PlainClassifier(model.features, 3);
   t.same([plain.call(images).shape, plain.namedParameters().slice(-2).map(([name]) => name)], [[2, 3], ['fc.weight', 'fc.bias']]);
-  for (const m of [model, half, biased, fromFeatures]) releaseAll(m);
+  for (const m of [model, half, biased, fromFeatures, largest]) releaseAll(m);
 }));
 
 t.test('a rim of zeros around the maps', (t) => scope(async () => {
   const images = tensor(portableSigned(1, 2 * 32 * 32 * 3), [2, 32, 32, 3]);
   const [bare, rimmed] = [smallNet().eval(), smallNet({ attentionRim: 2 }).eval()];
-  const everywhere = await bare.call(images).maps.data();
-  const middle = (i: number): boolean => [Math.floor(i / 48) % 8, Math.floor(i / 6) % 8].every((at) => at >= 2 && at < 6);
-  t.same([...(await rimmed.call(images).maps.data())], [...everywhere].map((v, i) => (middle(i) ? v : 0)), 'the middle stays as it is');
+  // A dry run computes nothing that could be kept.
+  runtime.planMemory(() => scope(() => { rimmed.call(images); }));
+  for (const [side, of] of [[8, images], [12, tensor(portableSigned(2, 32 * 48 * 3), [1, 32, 48, 3])]] as const) {
+    const everywhere = await bare.call(of).maps.data();
+    const middle = (i: number): boolean => [[Math.floor(i / (6 * side)) % 8, 8], [Math.floor(i / 6) % side, side]].every(([at, size]) => at! >= 2 && at! < size! - 2);
+    t.same([...(await rimmed.call(of).maps.data())], [...everywhere].map((v, i) => (middle(i) ? v : 0)), `8×${side}: the middle stays as it is`);
+  }
   t.throws(() => rimmed.call(tensor(new Float32Array(768), [1, 16, 16, 3])), /a rim of 2 leaves nothing of 4×4 attention maps; use a smaller rim or larger images/);
   for (const m of [bare, rimmed]) releaseAll(m);
 }));
 
 const squares = async (x: Tensor): Promise<number[]> => {
   return rowsOf(await x.data(), x.shape[1]!).map((row) => row.reduce((total, v) => total + v * v, 0));
-};
-
-const softmaxRow = (row: readonly number[]): number[] => {
-  const top = Math.max(...row);
-  const parts = row.map((v) => Math.exp(v - top));
-  const total = parts.reduce((a, b) => a + b, 0);
-  return parts.map((v) => v / total);
 };
 
 /** Bilinear with aligned corners from a box, one image at a time, as plainly as can be. */
