@@ -90,6 +90,10 @@ t.test('checkpoints: names as PyTorch has them, and clear refusals', async (t) =
   }
   writeSafetensors(foreign, new Map(), { pipit: meta([good, { ...good, eval: { loss: 1, raw, refined: null } }], { unevaluated: good }) });
   t.doesNotThrow(() => readCheckpoint(foreign));
+  for (const [part, odd] of [['options', []], ['classes', [1]], ['optimizerStep', -1], ['scaler', 5]] as const) {
+    writeSafetensors(foreign, new Map(), { pipit: JSON.stringify({ ...JSON.parse(meta([])) as object, [part]: odd }) });
+    t.throws(() => readCheckpoint(foreign), { name: 'UserError', message: new RegExp(`the metadata is damaged, "${part}" is not what training writes`) });
+  }
   writeSafetensors(foreign, new Map(), { pipit: '{"format": 99}' });
   t.throws(() => readCheckpoint(foreign), /checkpoint format 99 is not the one of this version/);
   writeFileSync(foreign, 'PK');
@@ -108,6 +112,10 @@ t.test('a checkpoint that nothing could go on from is not written', async (t) =>
   write(statistic, new Float32Array(statistic.size).fill(1e25));
   await t.rejects(saveCheckpoint(path, session, {}, [], START), { message: new RegExp(`${name} holds 9\\.99\\d+e\\+24`) }, 'nor a finite one whose square overflows');
   t.equal(readFileSync(path, 'utf8'), 'an earlier one');
+  write(statistic, new Float32Array(statistic.size).fill(1));
+  const { step, vectors } = await session.optimizer.stateDict();
+  session.optimizer.loadStateDict({ step, vectors: new Map([...vectors].map(([vector, data]) => [vector, data.map(() => 1e25)])) });
+  await t.resolves(saveCheckpoint(path, session, {}, [], START), 'moments are squares themselves: of them only infinite ones are of no use');
 });
 
 t.test('what a resumed run must agree on with its checkpoint', async (t) => {
@@ -143,6 +151,7 @@ t.test('what a resumed run must agree on with its checkpoint', async (t) => {
   const written = (options: object): string => t.testdir({ 'config.json': JSON.stringify(options) });
   t.same(configNotes(checkpoint, written({ epochs: 9, lr: 0.1, clipGradNorm: 0 })), []);
   t.same(configNotes(checkpoint, t.testdir({})), []);
+  t.same(configNotes({ ...checkpoint, options: { convention: 'listing', dropLast: true } }, written({ convention: 'seed' })), [], 'an earlier version\'s name of the same');
   t.match(configNotes(checkpoint, written({ epochs: 9, lr: 0.2, clipGradNorm: 0, beta: 1 })), [/config\.json says other than the checkpoint: lr, beta\. A resumed run takes the checkpoint's options/]);
   t.throws(() => checkBatchSize({ samples: new Array(1) } as Split, config('--batch-size', '2', '--drop-last')), { message: /1 image, fewer than one batch of 2; leave the option out, or take more data$/ });
   t.throws(() => checkBatchSize({ samples: new Array(3) } as Split, config('--drop-last')), { message: /3 images, fewer than one batch of 4; leave the option out, use --batch-size 3 or less, or take more data$/ });
@@ -224,6 +233,21 @@ t.test('a plain classifier trains through the same session', async (t) => {
   for (let number = 1; number < 20; number++) await step(number);
   t.ok(await lossOf(20) < first / 2, 'it learns eight pictures of noise');
   t.equal(session.method.centers, null);
+});
+
+t.test('options of the optimiser, of batch norm and of the loss reach them', async (t) => {
+  const after = async (...args: string[]): Promise<string> => {
+    const { session, step } = fixedTraining(runtime, configOf('--batch-size', '4', '--image-size', '32', '--method', 'plain', '--optimizer', 'sgd', '--weight-decay', '0', ...args), 3);
+    await step(0);
+    return weightsHash(session.method.module);
+  };
+  const seen = [await after()];
+  for (const args of [['--nesterov'], ['--clip-grad-norm', '0.01'], ['--weight-decay', '0.1'], ['--bn-momentum', '0.3'], ['--label-smoothing', '0.2']]) {
+    const hash = await after(...args);
+    t.notOk(seen.includes(hash), args.join(' '));
+    seen.push(hash);
+  }
+  t.equal(await after('--momentum', '0.5'), seen[0], 'momentum has no say in a first step');
 });
 
 t.teardown(() => runtime.device.close());
