@@ -125,6 +125,7 @@ for (const [most, checkpointing] of [[2, false], [1, false], [2, true]] as const
     const before = footprint();
     const plan = planStep(runtime, method, config, { most, checkpointing });
     t.same(footprint(), before, 'planning allocates nothing');
+    t.equal(method.module.features.checkpointing, false, 'and leaves the network as it was');
     method.module.features.checkpointing = checkpointing;
     await runtime.idle();
     pool.trim();
@@ -152,6 +153,8 @@ t.test('the plan of a run in words', async (t) => {
   t.match(lines[2], /^ {2}step of 2 images at once, checkpointing off: activations and workspace .* MiB \(.* MiB in use at once\)$/);
   t.match(lines[3], /^ {2}evaluation of 4 images at once: .* MiB/);
   t.match(lines[4], /^ {2}largest tensor: .*iB of .* MiB that this adapter binds \(.*\[.*\]\)$/);
+  t.not(readableBytes(step.largestBytes), readableBytes(evaluation.largestBytes));
+  t.match(lines[4], `largest tensor: ${readableBytes(Math.max(step.largestBytes, evaluation.largestBytes))} of `);
   const cut = reportPlan(runtime, method, { ...config, batchSize: 5, microBatch: 2 }, { ...run, checkpointing: true, memoryBudgetMegabytes: 4000 });
   t.match(cut, /^Memory: .* of a budget of 4000\.0 MiB\n/);
   t.match(cut, /step of 5 images in 3 micro-batches of 2, checkpointing on:/);

@@ -13,6 +13,7 @@ import { checkData, checkEpochs, configNotes, resumeNotes } from '../src/train/r
 import { intersectionOverUnion, LocalisationScore } from '../src/train/localisation.js';
 import { fromFileLayout, toFileLayout } from '../src/train/state-layout.js';
 import { START } from '../src/train/trainer.js';
+import { scratchNotes, startFrom } from '../src/train/start-weights.js';
 import { weightsHash } from '../src/train/weights-hash.js';
 import { write } from '../src/tensor/create.js';
 import { configOf, fixedTraining } from './support/default-training.js';
@@ -160,6 +161,24 @@ t.test('what a resumed run must agree on with its checkpoint', async (t) => {
   t.same(resumeNotes(checkpoint, config('--epochs', '12', '--schedule', 'step')), [], 'the same run, only longer');
   t.match(resumeNotes(checkpoint, config('--epochs', '9', '--skip-bad-images')), [/from here on unreadable images are counted and passed over/]);
   t.match(resumeNotes(checkpoint, config('--epochs', '12', '--schedule', 'cosine')), [/over 12 epochs instead of 9/]);
+});
+
+t.test('what a run is told that starts from weights, or from none', async (t) => {
+  const path = join(folder, 'start.safetensors');
+  const { session } = fixedTraining(runtime, configOf(...TINY), 3);
+  await saveCheckpoint(path, session, { scale: 10 }, ['a', 'b', 'c'], START);
+  const notesOf = async (classes: string[], ...args: string[]): Promise<unknown[]> => {
+    const logged = t.capture(console, 'log');
+    await startFrom(path, session, configOf(...TINY, '--weights', path, ...args), classes);
+    logged.restore();
+    return logged().map(({ args: [line] }) => line as unknown).filter((line) => String(line).startsWith('Note:'));
+  };
+  t.same(await notesOf(['a', 'b', 'c']), []);
+  t.match(await notesOf(['a', 'x', 'y']), [/^Note: .*start\.safetensors was trained on other classes: class 1 is "x" here and was "b" there\. .*--weights-ignore "fc\.\*,feature_center"$/]);
+  t.same(await notesOf(['a', 'x', 'y'], '--weights-ignore', 'fc.*,feature_center'), [], 'a fresh classifier means what it learns');
+  const scratch = (...args: string[]): number => scratchNotes(configOf(...args)).length;
+  t.match(scratchNotes(configOf('--scale', '50')), [/a feature scale of 50 is made for pretrained weights; .*Use --scale 10 --attention-rim 1/]);
+  t.same([scratch(), scratch('--scale', '100', '--method', 'plain'), scratch('--scale', '100', '--weights', path)], [0, 0, 0]);
 });
 
 t.test('the weights hash sees every bit', async (t) => {
