@@ -264,6 +264,26 @@ t.test('optimisers follow torch.optim', (t) => scope(async () => {
   }
 }));
 
+t.test('defaults are PyTorch’s', (t) => scope(async () => {
+  const run = async (make: (p: Tensor[]) => SGD | AdamW, gradients: number[]): Promise<number> => {
+    const p = parameter([1], Float32Array.of(2));
+    const optimizer = make([p]);
+    for (const gradient of gradients) {
+      optimizer.zeroGrad();
+      backward(affine(sum(p), gradient));
+      optimizer.step();
+    }
+    return (await p.data())[0]!;
+  };
+  const adam = (p: Tensor[]) => new AdamW(p, { lr: 0.5 });
+  const close = (value: number, wanted: number, what: string) => t.ok(Math.abs(value - wanted) < 1e-6, `${what}: ${value} ≈ ${wanted}`);
+  // The first step goes by the gradient over its size and eps; before it, 0.01 · lr of the weight decays.
+  close(await run(adam, [1e-8]), 2 * (1 - 0.005) - 0.5 * (1e-8 / (1e-8 + 1e-8)), 'AdamW, eps and weight decay');
+  const second = (0.09 / (1 - 0.9 ** 2)) / Math.sqrt(0.000999 / (1 - 0.999 ** 2));
+  close(await run(adam, [1, 0]), (2 * (1 - 0.005) - 0.5) * (1 - 0.005) - 0.5 * second, 'AdamW, betas');
+  close(await run((p) => new SGD(p, { lr: 0.5 }), [1, 1]), 2 - 0.5 - 0.5, 'SGD: neither momentum nor decay');
+}));
+
 t.test('optimiser state: there and back', (t) => scope(async () => {
   const make = () => new AdamW([parameter([3], Float32Array.of(1, 2, 3))], { lr: 0.1 });
   const state = await make().stateDict();
