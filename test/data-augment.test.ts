@@ -98,6 +98,24 @@ t.test('random resized crop: whole-pixel windows of allowed area and ratio', asy
   t.same([narrow.scaleX * 64, narrow.scaleY * 64, narrow.x0], [13, 10, 493], 'falls back to the centred window of ratio 4/3');
 });
 
+t.test('random resized crop: area, ratio and place of a window are drawn independently', async (t) => {
+  // In a large square picture every window of these fits at once.
+  const options = { ...defaultAugment(64), randomResizedCrop: { scaleMin: 0.2, scaleMax: 0.5, ratioMin: 3 / 4, ratioMax: 4 / 3 } };
+  const side = 10_000;
+  const draws = Array.from({ length: 400 }, (_, i) => {
+    const { x0, y0, scaleX, scaleY } = drawTrainTransform(options, 2, 0, i, side, side);
+    const [w, h] = [scaleX * 64, scaleY * 64];
+    return { area: ((w * h) / side ** 2 - 0.2) / 0.3, ratio: Math.log((w / h) / (3 / 4)) / Math.log(16 / 9), x: x0 / (side - w), y: y0 / (side - h) };
+  });
+  const names = ['area', 'ratio', 'x', 'y'] as const;
+  for (const [i, one] of names.entries()) {
+    const values = draws.map((draw) => draw[one]);
+    t.ok(Math.min(...values) > -0.01 && Math.max(...values) < 1.01 && Math.max(...values) - Math.min(...values) > 0.95, `${one} takes its whole range`);
+    // The sum of n products of independent uniforms has standard deviation sqrt(n)/12.
+    for (const other of names.slice(i + 1)) t.ok(Math.abs(draws.reduce((sum, draw) => sum + (draw[one] - 0.5) * (draw[other] - 0.5), 0)) < (4 * Math.sqrt(400)) / 12, `${one} and ${other}`);
+  }
+});
+
 t.test('the reference agrees with PIL', async (t) => {
   interface Case {
     size: number;

@@ -70,6 +70,8 @@ t.test('FGVC-Aircraft: bad lists', async (t) => {
   t.match(await refusal('aircraft', dir), /images_box\.txt line 2: the box from 3, 3 to 2, 6 has no area/);
   write(join(dir, 'data', 'images_box.txt'), '0000001 0 0 0 0\n');
   t.match(await refusal('aircraft', dir), /images_box\.txt line 1: the box from 0, 0 to 0, 0 lies outside the picture/);
+  write(join(dir, 'data', 'images_box.txt'), '0000001 1 -3 12 0\n');
+  t.match(await refusal('aircraft', dir), /the box from 1, -3 to 12, 0 lies outside the picture/);
   write(join(dir, 'data', 'images_box.txt'), '0000001 1 2 12 8\n0000001 1 2 12 9\n');
   t.match(await refusal('aircraft', dir), /images_box\.txt line 2: image 0000001 has a box already/);
   rmSync(join(dir, 'data', 'images_box.txt'));

@@ -241,6 +241,20 @@ t.test('pictures that EXIF turns upright turn their boxes with them', async (t) 
   t.same(small!.boxes[5], { x0: 7, y0: 0, x1: 8, y1: 3 }, 'turned, then halved');
 });
 
+t.test('a box keeps whatever it touches of a shrunk picture; no more is decoded ahead than asked for', async (t) => {
+  let decoded = 0;
+  const decode = (): Promise<DecodedImage> => {
+    decoded++;
+    return Promise.resolve({ rgba: new Uint8Array(4 * 20 * 12), width: 20, height: 12, shrink: [2, 2] });
+  };
+  const samples = Array.from({ length: 40 }, (_, i): Sample => ({ id: `p${i}`, label: 0, path: `${i}`, box: { x0: 3, y0: 5, x1: 9, y1: 11 } }));
+  for await (const { boxes } of loaderOf({ samples }, { decode } as unknown as DecodePool, { prefetch: 2 }).epoch(0)) {
+    t.same(boxes[0], { x0: 1, y0: 2, x1: 5, y1: 6 });
+    t.equal(decoded, 3 * 4, 'the batch in use and two more');
+    break;
+  }
+});
+
 t.test('impossible settings are refused', async (t) => {
   const split = pictures(t, 3);
   const pool = poolFor(t, { workers: 0 });
