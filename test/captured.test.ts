@@ -4,6 +4,7 @@ import { backward } from '../src/autograd/backward.js';
 import { Captured } from '../src/autograd/captured.js';
 import { checkpoint } from '../src/autograd/checkpoint.js';
 import { NanTracer } from '../src/autograd/nan-tracer.js';
+import { Capture, type Command } from '../src/kernels/capture.js';
 import { BatchNorm2d, Conv2d, Linear } from '../src/nn/layers.js';
 import { seedInit } from '../src/nn/init.js';
 import { Module } from '../src/nn/module.js';
@@ -261,4 +262,20 @@ void t.test('an async function is refused', (t) => {
   const work = new Captured((async () => {}) as () => void, runtime);
   t.throws(() => work.run(() => []), /must not be async/);
   t.end();
+});
+
+t.test('a capture is out of date when what its bind groups name has become another, or its numbers find no room', async (t) => {
+  const arena = { resets: 0, free: 2 };
+  const images = { replacements: 0 };
+  const capture = new Capture({ arena, images });
+  for (let i = 0; i < 2; i++) capture.add({ kind: 'dispatch', parameters: { values: {} } } as unknown as Command);
+  capture.finish(new Set());
+  t.equal(capture.isCurrent, true);
+  for (const [owner, name, value] of [[arena, 'free', 1], [arena, 'resets', 1], [images, 'replacements', 1], [capture, 'unrepeatable', true]] as const) {
+    const before = Reflect.get(owner, name) as unknown;
+    Reflect.set(owner, name, value);
+    t.equal(capture.isCurrent, false, name);
+    Reflect.set(owner, name, before);
+  }
+  t.equal(capture.isCurrent, true);
 });

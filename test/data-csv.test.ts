@@ -29,6 +29,13 @@ t.test('without a column for parts a fifth is set aside, and said so', async (t)
   t.match(set.notes.join(), /t\.tsv has no column "split": 4 of 20 pictures were set aside for testing \(seed \d+\)/);
 });
 
+t.test('without pictures for testing, those of the validation part are tested on', async (t) => {
+  const dir = scratch(t);
+  pictures(dir, 'a.png', 'b.png', 'c.png');
+  const set = await open('csv', write(join(dir, 't.csv'), 'path,label,split\na.png,wren,train\nb.png,crow,train\nc.png,crow,valid\n'));
+  t.same([ids(set.train), ids(set.test), set.val], [['a.png', 'b.png'], ['c.png'], undefined]);
+});
+
 t.test('tables that say too little, or nonsense', async (t) => {
   const dir = scratch(t);
   pictures(dir, 'a.png', 'b.png', 'c.png');

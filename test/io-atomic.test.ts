@@ -62,6 +62,7 @@ t.test('JSON lines: append, read, torn last line', async (t) => {
   t.equal(readJsonLines(path).length, 2, 'the torn line is left out');
   appendJsonLine(path, { epoch: 3 });
   t.same(readJsonLines(path).map((line) => line.epoch), [1, 2, 3], 'appending removed the torn line first');
+  t.ok(readFileSync(path, 'utf8').endsWith('\n{"epoch":3}\n'), 'all of it, though it was longer');
 });
 
 t.test('JSON lines: what cannot be appended is said in a sentence', async (t) => {

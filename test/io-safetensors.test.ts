@@ -1,5 +1,5 @@
 import t from 'tap';
-import { appendFileSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { appendFileSync, readdirSync, readFileSync, rmSync, statSync, truncateSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { openSafetensors, readSafetensors, type StoredTensor, writeSafetensors } from '../src/io/safetensors.js';
 import { type Dtype, toFloat32 } from '../src/io/tensor-file.js';
@@ -182,6 +182,9 @@ t.test('a tensor behind 3 GiB is read alone, and a file that changes is refused'
   t.same([...tensors.get('last')!.read()], [1.5, -3]);
   appendFileSync(path, Buffer.of(0));
   t.throws(() => tensors.get('last')!.read(), { name: 'UserError', message: /large was changed while it was read/ });
+  truncateSync(path, statSync(path).size - 1);
+  utimesSync(path, 1, 1);
+  t.throws(() => tensors.get('last')!.read(), { name: 'UserError', message: /large was changed while it was read/ }, 'of the same length, as checkpoints of one run are');
   rmSync(path);
 });
 

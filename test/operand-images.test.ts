@@ -2,7 +2,7 @@
 import t from 'tap';
 import type { PooledBuffer } from '../src/device/buffers.js';
 import type { Device } from '../src/device/device.js';
-import { OperandImages } from '../src/kernels/operand-images.js';
+import { type ImageCopy, OperandImages } from '../src/kernels/operand-images.js';
 import type { BufferRange } from '../src/kernels/recorder.js';
 import { CaseRandom } from '../src/ops/cases.js';
 
@@ -27,6 +27,23 @@ const counted = () => {
 };
 
 const range = (id: number, bytes: number): BufferRange => ({ buffer: { id, size: bytes } as PooledBuffer, offset: 0, bytes });
+
+t.test('copies cover a range, whole lines where the buffer is long enough, and never read behind its end', async (t) => {
+  for (const [offset, texels, size] of [[0, 1024, 16384], [0, 1500, 65536], [256, 1500, 65536], [32768, 2048, 65536], [40960, 1500, 65536], [65536 - 256, 16, 65536], [49152 + 256, 1000, 65536]] as const) {
+    const copies: ImageCopy[] = [];
+    const gpu = { createTexture: () => ({ createView: () => ({}), destroy: () => {} }) };
+    const images = new OperandImages({ gpu, limits: { maxTextureDimension2D: 16384 } } as unknown as Device, (copy) => { copies.push(copy); });
+    images.fill({ buffer: { id: 1, size } as PooledBuffer, offset, bytes: 16 * texels });
+    // Texels of the range that each copy brings, by their place in the image; a line has 1024 of them.
+    const brought = copies.flatMap(({ source, target, size: [width, height] }) => {
+      const [x = 0, y = 0] = (target.origin ?? []) as number[];
+      t.ok(source.offset! + 16 * (1024 * (height - 1) + width) <= size, `${offset}, ${texels} texels: within the buffer`);
+      t.equal(source.offset! - offset, 16 * (1024 * y + x), 'each texel at its place');
+      return Array.from({ length: width * height }, (_, i) => 1024 * (y + Math.floor(i / width)) + x + (i % width));
+    });
+    t.ok(brought.length >= texels && brought.slice(0, texels).every((place, i) => place === i), `${offset}, ${texels} texels: all are there`);
+  }
+});
 
 t.test('what forward multiplied is there for backward, until it is written or the work is submitted', async (t) => {
   const { images, count, product } = counted();
