@@ -104,7 +104,7 @@ t.test('bench times a checked op against the ceiling, and compares', async (t) =
 });
 
 t.test('a network is trained', async (t) => {
-  const { code, out, errors } = await call('train', ...small, '--out', run, '--report-images', '2');
+  const { code, out, errors } = await call('train', ...small, '--out', run, '--report-images', '2', '--keep-every', '1');
   t.equal(code, 0, `${out}${errors}`);
   t.ok(existsSync(join(run, 'last.safetensors')));
 });
@@ -123,7 +123,7 @@ t.test('eval finds the figures that training found', async (t) => {
 
 t.test('eval takes other splits and other ways to refine', async (t) => {
   const file = join(folder, 'other.json');
-  const { code, out, errors } = await call('eval', '--checkpoint', join(run, 'last.safetensors'), '--split', 'train', '--test-theta', '0.6', '--batch-size', '7', '--workers', '0', '--json', file);
+  const { code, out, errors } = await call('eval', '--checkpoint', join(run, 'epoch-001.safetensors'), '--split', 'train', '--test-theta', '0.6', '--batch-size', '7', '--workers', '0', '--json', file);
   t.equal(code, 0, errors);
   t.match(out, /^Training accuracy in percent/m);
   const figures = JSON.parse(readFileSync(file, 'utf8')) as { images: number; split: string; localisation: { meanIoU: number } };

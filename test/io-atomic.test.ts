@@ -2,7 +2,7 @@ import t from 'tap';
 import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, truncateSync, writeFileSync, appendFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { UserError } from '../src/errors.js';
-import { writeFileAtomic } from '../src/io/atomic.js';
+import { copyFileAtomic, writeFileAtomic } from '../src/io/atomic.js';
 import { appendJsonLine, readJsonLines } from '../src/io/jsonl.js';
 import { checkWritable, makeFolder } from '../src/io/output.js';
 
@@ -23,6 +23,17 @@ t.test('writeFileAtomic keeps the old file when it cannot write', async (t) => {
   t.throws(() => writeFileAtomic(join(folder, 'taken'), 'x'), UserError, 'a folder is not replaced');
   t.throws(() => writeFileAtomic(join(folder, 'file', 'a.txt'), 'x'), UserError);
   t.same(readdirSync(folder).sort(), ['file', 'taken'], 'no temporary file stays behind');
+});
+
+t.test('copyFileAtomic makes a file of its own, and none where it cannot', async (t) => {
+  const folder = t.testdir({ 'a.txt': 'old', copy: 'before', taken: {} });
+  const [path, copy] = [join(folder, 'a.txt'), join(folder, 'copy')];
+  copyFileAtomic(path, copy);
+  writeFileSync(path, 'changed in place');
+  t.equal(readFileSync(copy, 'utf8'), 'old');
+  t.throws(() => copyFileAtomic(path, join(folder, 'taken')), { name: 'UserError', message: /taken cannot be written: a folder of that name exists/ });
+  t.throws(() => copyFileAtomic(path, join(folder, 'missing', 'a')), { name: 'UserError', message: /missing.a cannot be written: the folder .*missing does not exist/ });
+  t.same(readdirSync(folder).sort(), ['a.txt', 'copy', 'taken'], 'no temporary file stays behind');
 });
 
 t.test('whatever the system refuses is said with the path', async (t) => {

@@ -1,7 +1,7 @@
-/** What ends a run in its midst, within an epoch or in an evaluation, costs nothing that was trained. */
+/** What ends a run in its midst, within an epoch or in an evaluation, costs nothing that was trained; and what patience ends is complete. */
 import t from 'tap';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { drawTrainTransform, type ImageTransform } from '../src/data/augment.js';
 import { openDataset, type Sample } from '../src/data/dataset.js';
@@ -178,6 +178,84 @@ t.test('a network that gives no finite number in the evaluation does not replace
   await t.rejects(train(out, { onTrainer: atEvaluation(1, infinite) }), /the loss on the test images is NaN at step 8\. The last good checkpoint is/);
   t.equal(readCheckpoint(last).position.step, 4);
   t.same(readdirSync(out).filter((name) => name.endsWith('.safetensors')), ['best.safetensors', 'last.safetensors']);
+});
+
+/** Gives the evaluations of epochs these refined top-1. */
+const withScores = (scores: readonly number[], more: (trainer: Trainer) => void = () => {}) => (trainer: Trainer): void => {
+  const evaluateEpoch = trainer['evaluateEpoch'].bind(trainer);
+  trainer['evaluateEpoch'] = async () => {
+    const top1 = scores[trainer.records.length]!;
+    return { ...await evaluateEpoch(), refined: { top1, top5: 100 } };
+  };
+  more(trainer);
+};
+
+t.test('--patience ends a run as finished; it stays so when resumed, and goes on with a larger one', async (t) => {
+  const lines = t.capture(console, 'log').args;
+  const scores = withScores([10, 30, 20, 30, 40, 5]);
+  const six = ['--epochs', '6'];
+  const two = [...six, '--patience', '2'];
+  const [out, cut, endless] = ['ended', 'stopped', 'endless'].map((name) => join(root, name)) as [string, string, string];
+  t.same(await train(out, { args: two, onTrainer: scores }), { finished: true });
+  const said = /^Training ended after epoch 4 of 6: epoch 2 was the best, and 2 evaluations since then did not better it \(--patience 2\)\. --resume with a larger --patience, or 0, goes on\.$/m;
+  t.match(lines().flat().join('\n'), said);
+  const ended = resultOf(out);
+  t.equal(ended.records.length, 4);
+  t.match(JSON.parse(readFileSync(join(out, 'summary.json'), 'utf8')), { epochs: 4, best: { epoch: 2 } });
+  t.match(readFileSync(join(out, 'report.html'), 'utf8'), /Training ended after epoch 4 of 6[^]*The best epoch and the end were chosen on the test images/);
+
+  t.same(await train(cut, { args: two, onTrainer: withScores([10, 30, 20, 30], stopAt(3)) }), { finished: false }, 'stopped in the evaluation that decides');
+  t.same(await train(cut, { args: two, resume: true, onTrainer: scores }), { finished: true });
+  t.same(resultOf(cut), ended);
+  lines();
+  t.same(await train(out, { args: two, resume: true }), { finished: true });
+  t.match(lines().flat().join('\n'), said, 'a resume says so, too');
+  t.same(resultOf(out), ended);
+
+  await train(endless, { args: six, onTrainer: scores });
+  t.same(await train(out, { args: [...six, '--patience', '0'], resume: true, onTrainer: scores }), { finished: true });
+  t.same(resultOf(out), resultOf(endless), 'as if it had never ended');
+});
+
+t.test('a smaller patience on the way ends no epoch in its midst', async (t) => {
+  const out = t.testdir({});
+  const scores = [30, 20, 10, 5];
+  const args = ['--epochs', '4'];
+  await train(out, { args, onTrainer: withScores(scores, (trainer) => {
+    const { training } = trainer as unknown as { training: { run(...args: unknown[]): void } };
+    const step = training.run.bind(training);
+    let steps = 0;
+    training.run = (...given) => {
+      if (++steps === 10) trainer.stop();
+      step(...given);
+    };
+  }) });
+  t.match(readCheckpoint(join(out, 'last.safetensors')).position, { epoch: 2, batch: 2 });
+  t.same(await train(out, { args: [...args, '--patience', '1'], resume: true, onTrainer: withScores(scores) }), { finished: true });
+  t.equal(recordsOf(out).length, 3);
+});
+
+t.test('--keep-every keeps checkpoints of their own, also where the run was interrupted or one could not be written', async (t) => {
+  const args = ['--keep-every', '1'];
+  const file = (out: string, name: string): string => join(out, `${name}.safetensors`);
+  const kept = (out: string): string[] => ['epoch-001', 'epoch-002'].map((name) => digestOf(readSafetensors(file(out, name)).tensors));
+  const [straight, out] = [t.testdir({ straight: {}, out: {} })].flatMap((folder) => [join(folder, 'straight'), join(folder, 'out')]) as [string, string];
+  t.same(await train(straight, { args }), { finished: true });
+  t.same({ ...resultOf(straight), files: expected.files }, expected);
+  t.same(readdirSync(straight).filter((name) => !expected.files.includes(name)), ['epoch-001.safetensors', 'epoch-002.safetensors']);
+  t.equal(kept(straight)[1], expected.tensors[0]);
+  t.not(kept(straight)[0], kept(straight)[1]);
+  t.match(readCheckpoint(file(straight, 'epoch-001')).position, { epoch: 1, batch: 0, history: { length: 1 } });
+
+  mkdirSync(file(out, 'epoch-001'));
+  await t.rejects(train(out, { args }), { name: 'UserError', message: /epoch-001\.safetensors cannot be written: a folder of that name exists/ });
+  rmdirSync(file(out, 'epoch-001'));
+  t.same(await train(out, { args, resume: true, onTrainer: stopAt(1) }), { finished: false });
+  t.same(await train(out, { args, resume: true }), { finished: true });
+  t.same([resultOf(out), kept(out)], [resultOf(straight), kept(straight)]);
+
+  writeFileSync(file(out, 'last'), 'another, copied over it');
+  t.same(kept(out), kept(straight));
 });
 
 t.test('--skip-bad-images passes over a batch that is bad as a whole', async (t) => {

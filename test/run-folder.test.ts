@@ -80,6 +80,8 @@ t.test('what stands in the way of a run is named', async (t) => {
   t.throws(() => claimRunFolder(out, '', false), { name: 'UserError', message: /running\.pid is a folder, where a file shall tell which process uses the folder/ });
   t.throws(() => claimRunFolder(join(out, 'kept'), '', false), { name: 'UserError', message: /kept holds the best\.safetensors of a run, which would be replaced\. Choose another folder with --out/ });
   t.notOk(existsSync(join(out, 'kept', 'running.pid')));
+  writeFileSync(join(out, 'epoch-010.safetensors'), '');
+  t.throws(() => claimRunFolder(out, '', false), { name: 'UserError', message: /holds the epoch-010\.safetensors of a run/ });
 });
 
 t.test('temporary files of processes that were killed are removed', async (t) => {

@@ -7,7 +7,7 @@ import { trainOptions } from '../src/train/options/train-options.js';
 import type { Dataset, Split } from '../src/data/dataset.js';
 import { writeSafetensors } from '../src/io/safetensors.js';
 import { readCheckpoint, restore, saveCheckpoint } from '../src/train/checkpoint.js';
-import { type EpochRecord, trainMetrics, selectionScore } from '../src/train/history.js';
+import { bestEpoch, type EpochRecord, isOutOfPatience, trainMetrics, selectionScore } from '../src/train/history.js';
 import { checkBatchSize } from '../src/train/session.js';
 import { checkData, checkEpochs, configNotes, resumeNotes } from '../src/train/resume.js';
 import { intersectionOverUnion, LocalisationScore } from '../src/train/localisation.js';
@@ -220,6 +220,18 @@ t.test('epoch metrics from sums', async (t) => {
   const evaluation = { images: 1, loss: 1, raw: accuracy(30), crop: null, drop: null, refinedOtherAverage: null, localisation: null, degenerate: 0 };
   t.equal(selectionScore({ ...evaluation, refined: accuracy(40) }), 40);
   t.equal(selectionScore({ ...evaluation, refined: null }), 30, 'a plain classifier has only raw');
+});
+
+t.test('patience counts evaluations since the best one', async (t) => {
+  // null: an epoch that was not evaluated.
+  const records = (...scores: (number | null)[]) => scores.map((top1, i) => ({ epoch: i + 1, ...(top1 === null ? {} : { eval: { raw: { top1: 0 }, refined: { top1 } } }) })) as unknown as EpochRecord[];
+  t.equal(bestEpoch(records(null)), undefined);
+  t.equal(bestEpoch(records(10, 30, null, 30, 20))?.epoch, 2, 'the first of equals');
+  t.equal(bestEpoch(records(0, 0))?.epoch, 1, 'nothing right is a score, too');
+  for (const [expected, patience, ...scores] of [
+    [false, 2], [false, 2, 10], [false, 2, 10, 10], [true, 2, 10, 10, 10], [true, 2, 10, 30, 30, 20], [false, 2, 10, 30, 20, 31], [true, 1, 30, 20],
+    [false, 2, 30, null, 20, null], [true, 2, 30, null, 20, null, 10], [false, 2, 30, null, 20, null, 10, null], [false, 0, 30, 1, 1, 1, 1],
+  ] as [boolean, number, ...(number | null)[]][]) t.equal(isOutOfPatience(records(...scores), patience), expected, `${patience}: ${scores.join()}`);
 });
 
 t.test('presets name existing options, with allowed values', async (t) => {

@@ -22,10 +22,10 @@ const spec = {
 
 /**
  * Options that a resumed run may change: where files lie, which changes no number; the epochs, which makes the same run longer unless
- * the schedule is stretched over them (cosine); and what helps a run that has diverged or met an unreadable image. A note tells where the numbers
- * become others.
+ * the schedule is stretched over them (cosine), and the patience, which does so, too; which checkpoints are kept; and what helps a run that has
+ * diverged or met an unreadable image. A note tells where the numbers become others.
  */
-const CHANGEABLE = ['data', 'weights', 'weightsIgnore', 'epochs', 'lr', 'clipGradNorm', 'skipBadImages'];
+const CHANGEABLE = ['data', 'weights', 'weightsIgnore', 'epochs', 'patience', 'keepEvery', 'lr', 'clipGradNorm', 'skipBadImages'];
 
 /** A resumed run takes the options it was saved with; others that were given must agree. */
 const resumedOptions = (parsed: Parsed<typeof trainOptions>, checkpoint: Checkpoint): TrainOptions => {

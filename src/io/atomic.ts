@@ -1,5 +1,5 @@
 /** Files that are either complete or absent, whatever moment the process ends. */
-import { closeSync, copyFileSync, existsSync, fsyncSync, linkSync, openSync, readdirSync, renameSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, constants, copyFileSync, existsSync, fsyncSync, linkSync, openSync, readdirSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { UserError } from '../errors.js';
 import { hasEnded } from './has-ended.js';
@@ -111,6 +111,27 @@ export const writeStreamAtomic = async (path: string, pieces: AsyncIterable<Uint
     putInPlace(temporary, path);
   } catch (error) {
     giveUp(temporary, path, error);
+  }
+};
+
+/**
+ * Copies a file in one step, as {@link writeFileAtomic} writes one; a file system that can lets both share what they hold until one is changed.
+ *
+ * @throws UserError naming the copy when it cannot be made
+ */
+export const copyFileAtomic = (path: string, copy: string): void => {
+  const temporary = temporaryFor(copy);
+  try {
+    copyFileSync(path, temporary, constants.COPYFILE_FICLONE);
+    const file = openSync(temporary, 'r+');
+    try {
+      fsyncSync(file);
+    } finally {
+      closeSync(file);
+    }
+    putInPlace(temporary, copy);
+  } catch (error) {
+    giveUp(temporary, copy, error);
   }
 };
 

@@ -3,7 +3,7 @@ import type { AugmentOptions } from '../data/augment.js';
 import type { ScheduleOptions } from '../nn/schedule.js';
 import type { WsdanOptions } from '../wsdan/options.js';
 
-/** Everything that decides the result of a training run. Kept in `config.json` and in each checkpoint. */
+/** Everything that decides the result of a training run and what it leaves. Kept in `config.json` and in each checkpoint. */
 export interface TrainConfig {
   readonly dataset: DatasetName;
   /** Folder of the data; empty for the embedded set. */
@@ -47,6 +47,10 @@ export interface TrainConfig {
   readonly augment: AugmentOptions;
   readonly wsdan: WsdanOptions;
   readonly evalEvery: number;
+  /** Evaluations without a better one after which the run ends; 0: never. */
+  readonly patience: number;
+  /** Every how many epochs a checkpoint is kept beside the last and the best; 0: none. */
+  readonly keepEvery: number;
 }
 
 /** What a run needs besides its config: it changes no number of the result. */

@@ -39,3 +39,21 @@ export const trainMetrics = (sums: Readonly<Record<string, number>>, samples: nu
 
 /** What decides which epoch is the best: refined top-1, or raw where nothing is refined. */
 export const selectionScore = ({ raw, refined }: Evaluation): number => (refined ?? raw).top1;
+
+export type EvaluatedEpoch = EpochRecord & Required<Pick<EpochRecord, 'eval'>>;
+
+const evaluated = (records: readonly EpochRecord[]): EvaluatedEpoch[] => records.filter((record): record is EvaluatedEpoch => record.eval !== undefined);
+
+/** The epoch with the best evaluation, the first where several are alike; undefined while none was evaluated. */
+export const bestEpoch = (records: readonly EpochRecord[]): EvaluatedEpoch | undefined =>
+  evaluated(records).reduce<EvaluatedEpoch | undefined>((best, record) => (best && selectionScore(best.eval) >= selectionScore(record.eval) ? best : record), undefined);
+
+/**
+ * Whether the last epoch was evaluated, and with it `patience` evaluations in a row were no better than the best before them; a patience of 0 never ends.
+ * It follows from the history alone, so that a resumed run decides as one that was never interrupted.
+ */
+export const isOutOfPatience = (records: readonly EpochRecord[], patience: number): boolean => {
+  if (patience === 0 || !records.at(-1)?.eval) return false;
+  const best = bestEpoch(records)!.epoch;
+  return evaluated(records).filter(({ epoch }) => epoch > best).length >= patience;
+};

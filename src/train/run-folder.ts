@@ -1,4 +1,4 @@
-import { existsSync, rmdirSync } from 'node:fs';
+import { existsSync, readdirSync, rmdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { fail } from '../errors.js';
 import { removeAbandoned } from '../io/atomic.js';
@@ -11,6 +11,12 @@ export interface RunFolder {
   /** Lets others in; a new folder in which nothing was written disappears, and those made above it. */
   release(): void;
 }
+
+/** The checkpoint that `--keep-every` keeps of an epoch; they sort by epoch up to the 999th. */
+export const keptName = (epoch: number): `epoch-${string}` => `epoch-${String(epoch).padStart(3, '0')}`;
+
+/** Checkpoints besides `last` that a new run would replace. */
+const KEPT = /^(best|epoch-\d{3,})\.safetensors$/;
 
 /** Makes the next unused `runs/NAME-N`; another start at the same moment gets the number after it. */
 const newFolder = (name: string): string => {
@@ -45,6 +51,8 @@ export const claimRunFolder = (out: string | undefined, name: string, resume: bo
   if (!resume && existsSync(join(out, 'last.safetensors'))) {
     fail(`${out} already holds a run. Add --resume to go on with it, or choose another folder with --out.`);
   }
-  if (!resume && existsSync(join(out, 'best.safetensors'))) fail(`${out} holds the best.safetensors of a run, which would be replaced. Choose another folder with --out, or move the file.`);
-  return claim(out, makeFolder(out));
+  const made = makeFolder(out);
+  const kept = resume ? undefined : readdirSync(out).find((name) => KEPT.test(name));
+  if (kept) fail(`${out} holds the ${kept} of a run, which would be replaced. Choose another folder with --out, or move the file.`);
+  return claim(out, made);
 };

@@ -8,7 +8,7 @@ import { restore } from './checkpoint.js';
 import type { Checkpoint } from './checkpoint-meta.js';
 import type { RunOptions, TrainConfig } from './config.js';
 import { type Evaluation, evaluate } from './evaluate.js';
-import { selectionScore } from './history.js';
+import { bestEpoch, type EvaluatedEpoch, isOutOfPatience } from './history.js';
 import { mapsOf, reportPlan } from './memory-plan.js';
 import { checkPrecision } from './method.js';
 import { printNotes } from './printable.js';
@@ -89,26 +89,28 @@ const batchNormNotes = ({ batchSize, dropLast, microBatch, freezeBn, weights }: 
   ];
 };
 
-const bestEpoch = (trainer: Trainer) => trainer.records.filter((r) => r.eval)
-  .reduce((best, r) => (selectionScore(r.eval!) > selectionScore(best.eval!) ? r : best));
-
-type Best = ReturnType<typeof bestEpoch>;
-
-const bestLine = ({ epoch, eval: evaluation }: Best): string => {
-  const { raw, refined, split } = evaluation!;
-  return `The best, epoch ${epoch}, had ${raw.top1.toFixed(2)} % raw${refined ? `, ${refined.top1.toFixed(2)} % refined` : ''} on the ${split === 'test' ? 'test' : 'held-out'} images (best.safetensors).`;
+/** Why a run ended before its last epoch; undefined where it did not. The same is said when such a run is resumed. */
+const earlyEnd = (records: Trainer['records'], best: EvaluatedEpoch, { patience, epochs }: TrainConfig): string | undefined => {
+  if (records.length === epochs || !isOutOfPatience(records, patience)) return undefined;
+  return `Training ended after epoch ${records.length} of ${epochs}: epoch ${best.epoch} was the best, and ${patience} evaluation${patience > 1 ? 's' : ''} since then did not better it (--patience ${patience}). --resume with a larger --patience, or 0, goes on.`;
 };
+
+const bestLine = ({ epoch, eval: { raw, refined, split } }: EvaluatedEpoch): string =>
+  `The best, epoch ${epoch}, had ${raw.top1.toFixed(2)} % raw${refined ? `, ${refined.top1.toFixed(2)} % refined` : ''} on the ${split === 'test' ? 'test' : 'held-out'} images (best.safetensors).`;
 
 const loadReport = () => import('./report/write-report.js');
 
 const finish = async (runtime: Runtime, data: DataSession, model: ModelSession, trainer: Trainer, config: TrainConfig, run: RunOptions): Promise<void> => {
+  // Some epoch was evaluated: the last one always is.
+  const best = bestEpoch(trainer.records)!;
+  const early = earlyEnd(trainer.records, best, config);
+  if (early) console.log(early);
   const result = await evaluate(runtime, data, model.method, config, data.dataset.test, { withDrop: true, signal: trainer.signal });
   const hash = await weightsHash(model.method.module);
-  const best = bestEpoch(trainer);
   const { seconds, steps, imagesPerSecond } = trainer.totals;
   const summary = {
     ...accuracies(result), ...(result.localisation ? { localisation: result.localisation } : {}), degenerateMaps: result.degenerate, testImages: result.images,
-    best: { epoch: best.epoch, split: best.eval!.split, raw: best.eval!.raw, refined: best.eval!.refined },
+    epochs: trainer.records.length, best: { epoch: best.epoch, split: best.eval.split, raw: best.eval.raw, refined: best.eval.refined },
     imagesPerSecond, seconds, steps, adapter: runtime.device.report.name, weightsHash: hash, badImages: data.bad.length,
   };
   writeFileAtomic(join(run.out, 'summary.json'), `${JSON.stringify(summary, null, 2)}\n`);
@@ -116,7 +118,7 @@ const finish = async (runtime: Runtime, data: DataSession, model: ModelSession, 
     title: `${config.method === 'wsdan' ? 'WS-DAN' : 'Plain classifier'} on ${data.dataset.name}`, adapter: summary.adapter, config: run.options,
     dataset: { name: data.dataset.name, classes: data.dataset.classes.length, trainImages: data.dataset.train.samples.length, testImages: result.images },
     seconds, steps, imagesPerSecond, weightsHash: hash, accuracy: accuracies(result), history: trainer.records.map(toPoint),
-    cases: await reportCases(runtime, data, model.method, config, run.reportImages), notes: notesOf(data, result, best, trainer.records),
+    cases: await reportCases(runtime, data, model.method, config, run.reportImages), notes: notesOf(data, result, best, trainer.records, early),
     ...(result.localisation ? { localisation: result.localisation } : {}),
   };
   const { writeReport } = await loadReport();
@@ -127,13 +129,14 @@ const finish = async (runtime: Runtime, data: DataSession, model: ModelSession, 
   console.log(`Report: ${join(run.out, 'report.html')}`);
 };
 
-const notesOf = (data: DataSession, result: Evaluation, best: Best, records: Trainer['records']): string[] => [
+const notesOf = (data: DataSession, result: Evaluation, best: EvaluatedEpoch, records: Trainer['records'], early: string | undefined): string[] => [
   ...(data.bad.length ? [`${data.bad.length} unreadable images were left out.`] : []),
   ...(result.degenerate ? [`${result.degenerate} test images had an unusable attention map; the whole image was taken for them.`] : []),
   ...unusableInTraining(records),
+  ...(early ? [early] : []),
   ...(best.epoch < records.length ? [bestLine(best)] : []),
-  best.eval!.split === 'test'
-    ? 'The figures are those of the last epoch. The best epoch was chosen on the test images, as the reference programs do; hold images out with --val-fraction for a fair choice.'
+  best.eval.split === 'test'
+    ? `The figures are those of the last epoch. The best epoch ${early ? 'and the end were' : 'was'} chosen on the test images, as the reference programs do; hold images out with --val-fraction for a fair choice.`
     : 'The figures are those of the last epoch, on test images that chose nothing; the best epoch was chosen on held-out images.',
 ];
 

@@ -2,7 +2,7 @@ import { existsSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { drawTrainTransform } from '../data/augment.js';
 import type { Batch } from '../data/loader.js';
-import { keepUnder } from '../io/atomic.js';
+import { copyFileAtomic, keepUnder } from '../io/atomic.js';
 import { appendJsonLine } from '../io/jsonl.js';
 import type { Runtime } from '../kernels/runtime.js';
 import type { GradScaler } from '../nn/grad-scaler.js';
@@ -14,14 +14,18 @@ import type { Position } from './checkpoint-meta.js';
 import type { RunOptions, TrainConfig } from './config.js';
 import { diverged } from './diverged.js';
 import { type Evaluation, evaluate } from './evaluate.js';
-import { type EpochRecord, selectionScore, trainMetrics } from './history.js';
+import { bestEpoch, type EpochRecord, isOutOfPatience, trainMetrics } from './history.js';
 import { compilePlanned } from './memory-plan.js';
 import { EpochProgress, type ProgressMetrics } from './progress.js';
+import { keptName } from './run-folder.js';
 import type { DataSession, ModelSession } from './session.js';
 import { TrainingStep } from './training-step.js';
 
 /** Where a trainer begins: a fresh run, or a checkpoint's position. */
 export const START: Position = { epoch: 0, batch: 0, step: 0, sums: {}, seconds: 0, trainSeconds: 0, trainImages: 0, history: [] };
+
+/** Checkpoints in the folder of a run: also those that are kept, as {@link keptName} calls them. */
+type CheckpointName = 'last' | 'best' | 'previous' | `epoch-${string}`;
 
 /** How far an epoch is. */
 interface EpochState {
@@ -74,7 +78,7 @@ export class Trainer {
     return this.stopper.signal;
   }
 
-  /** Trains to the last epoch. @returns whether it got there (else it was stopped, and saved) */
+  /** Trains to the last epoch, or until patience ends. @returns whether it got there (else it was stopped, and saved) */
   async train(): Promise<boolean> {
     const loader = this.data.loader(this.data.dataset.train, { batchSize: this.config.batchSize, shuffle: true });
     this.model.method.module.train();
@@ -86,7 +90,8 @@ export class Trainer {
       await this.kernels;
       await this.closeEpoch(unevaluated, true);
     }
-    for (; this.epoch < this.config.epochs; this.epoch++) {
+    // In the midst of an epoch, which another patience can only find after a resume, that epoch is finished first.
+    for (; this.epoch < this.config.epochs && (this.start.batch > 0 || !isOutOfPatience(this.history, this.config.patience)); this.epoch++) {
       await this.trainEpoch(loader.epoch(this.epoch, this.start.batch), loader.batchesPerEpoch);
       if (this.signal.aborted) return false;
     }
@@ -124,10 +129,10 @@ export class Trainer {
       if (done === total) continue;
       if (this.signal.aborted) {
         progress.log('');
-        await this.save('last', this.epoch, state);
+        await this.save(this.pathOf('last'), this.epoch, state);
         return;
       }
-      if (performance.now() - this.lastSave > this.run.saveEveryMinutes * 60_000) await this.save('last', this.epoch, state);
+      if (performance.now() - this.lastSave > this.run.saveEveryMinutes * 60_000) await this.save(this.pathOf('last'), this.epoch, state);
     }
     await this.finishEpoch(progress, state);
   }
@@ -138,7 +143,7 @@ export class Trainer {
     try {
       yield* batches;
     } catch (error) {
-      if (state.done > first) await this.save('last', this.epoch, state);
+      if (state.done > first) await this.save(this.pathOf('last'), this.epoch, state);
       throw error;
     }
   }
@@ -200,13 +205,23 @@ export class Trainer {
   private async closeEpoch(trained: EpochRecord, due: boolean): Promise<void> {
     const evaluation = due ? await this.evaluateEpoch() : undefined;
     const record: EpochRecord = { ...trained, ...(evaluation ? { eval: evaluation } : {}) };
-    const best = Math.max(-1, ...this.history.map((r) => (r.eval ? selectionScore(r.eval) : -1)));
     this.history.push(record);
-    if (evaluation && selectionScore(evaluation) > best) await this.save('best', record.epoch);
-    await this.save('last', record.epoch);
+    await this.saveEpoch(record);
     rmSync(this.pathOf('previous'), { force: true });
     // After the checkpoint, which holds the history: a resumed run writes missing lines again.
     appendJsonLine(join(this.run.out, 'metrics.jsonl'), record);
+  }
+
+  /** One checkpoint under all names it is due for, `last` behind the others: from there a resumed run would not write them any more. */
+  private async saveEpoch(record: EpochRecord): Promise<void> {
+    const { keepEvery } = this.config;
+    const names: CheckpointName[] = ['last'];
+    if (keepEvery > 0 && record.epoch % keepEvery === 0) names.unshift(keptName(record.epoch));
+    if (bestEpoch(this.history) === record) names.unshift('best');
+    const [first, ...others] = names.map((name) => this.pathOf(name)) as [string, ...string[]];
+    await this.save(first, record.epoch);
+    // Copies and no links: whoever copies another checkpoint over one of them does not change the others.
+    for (const other of others) copyFileAtomic(first, other);
   }
 
   /** Whatever ends the evaluation does not cost the epoch; what was saved before it is kept until the evaluation has shown that the network is sound. */
@@ -214,7 +229,7 @@ export class Trainer {
     const [last, previous] = [this.pathOf('last'), this.pathOf('previous')];
     rmSync(previous, { force: true });
     if (existsSync(last)) keepUnder(last, previous);
-    await this.save('last', record.epoch, undefined, record);
+    await this.save(last, record.epoch, undefined, record);
   }
 
   /** A network that gives no finite number is nothing to go on from. */
@@ -241,12 +256,12 @@ export class Trainer {
     return { ...result, split };
   }
 
-  private pathOf(name: 'last' | 'best' | 'previous'): string {
+  private pathOf(name: CheckpointName): string {
     return join(this.run.out, `${name}.safetensors`);
   }
 
   /** @param epoch epochs completed; @param next how far the next one is; @param unevaluated the last one completed, while its evaluation is due */
-  private async save(name: 'last' | 'best', epoch: number, next?: Readonly<EpochState>, unevaluated?: EpochRecord): Promise<void> {
+  private async save(path: string, epoch: number, next?: Readonly<EpochState>, unevaluated?: EpochRecord): Promise<void> {
     this.addTime();
     const sums = await this.model.method.metrics.read();
     if (next) this.progressMetrics(sums, next.images);
@@ -254,8 +269,8 @@ export class Trainer {
       epoch, batch: next?.done ?? 0, images: next?.images ?? 0, step: this.step, sums,
       seconds: this.seconds, trainSeconds: this.trainSeconds, trainImages: this.trainImages, history: this.history, bad: this.data.bad, ...(unevaluated ? { unevaluated } : {}),
     };
-    await saveCheckpoint(this.pathOf(name), this.model, this.run.options, this.data.dataset.classes, position);
-    if (name === 'last') this.lastSave = performance.now();
+    await saveCheckpoint(path, this.model, this.run.options, this.data.dataset.classes, position);
+    this.lastSave = performance.now();
   }
 
   private addTime(): void {

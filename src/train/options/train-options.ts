@@ -10,7 +10,7 @@ import { adapterOption, choice, configFile, flag, int, number, numbers, type Opt
 
 const preset = 'preset of the data set';
 
-/** Options that decide the result of a run: they are kept in checkpoints. */
+/** Options that decide the result of a run and what it leaves: they are kept in checkpoints. */
 export const resultOptions = {
   dataset: choice(DATASET_NAMES, { help: 'data set', default: 'synthetic' }),
   data: text({ help: 'folder of the data set, or the table of csv (not for synthetic)', placeholder: 'DIR' }),
@@ -72,6 +72,8 @@ export const resultOptions = {
   limitTest: int({ help: 'use at most this many test images', min: 1, defaultText: 'all' }),
   skipBadImages: flag({ help: 'count unreadable images and go on' }),
   evalEvery: int({ help: 'epochs between evaluations', min: 1, defaultText: preset }),
+  patience: int({ help: 'end the run after this many evaluations in a row without a better one than the best; 0: never', min: 0, default: 0 }),
+  keepEvery: int({ help: 'keep the checkpoint of every Nth epoch (epoch-010.safetensors) beside the last and the best; 0: none', min: 0, default: 0 }),
 };
 
 /** Options that change how a run is carried out, and none of its numbers. */
@@ -127,7 +129,7 @@ export const toTrainConfig = (options: ResultOptions): TrainConfig => {
     limitTrain: o.limitTrain ?? 0, limitTest: o.limitTest ?? 0, valFraction: o.valFraction, skipBadImages: o.skipBadImages,
     method: o.method, model: o.model, precision: o.precision, transformInput: o.transformInput, weights: o.weights ?? '', weightsIgnore: o.weightsIgnore ?? [], batchSize: o.batchSize, dropLast: o.dropLast, microBatch: o.microBatch ?? 0, freezeBn: o.freezeBn, evalBatchSize: o.evalBatchSize ?? 2 * o.batchSize, epochs: o.epochs,
     optimizer: o.optimizer, lr: o.lr, momentum: o.momentum, nesterov: o.nesterov, weightDecay: o.weightDecay, clipGradNorm: o.clipGradNorm,
-    schedule: { kind: o.schedule, stepSize: o.lrStep, gamma: o.lrGamma, warmupEpochs: o.warmupEpochs }, seed: o.seed, evalEvery: o.evalEvery,
+    schedule: { kind: o.schedule, stepSize: o.lrStep, gamma: o.lrGamma, warmupEpochs: o.warmupEpochs }, seed: o.seed, evalEvery: o.evalEvery, patience: o.patience, keepEvery: o.keepEvery,
     augment: {
       imageSize: o.imageSize, resizeRatio: o.resizeRatio, flip: o.flip, brightness: o.brightness, contrast: o.contrast, saturation: o.saturation, ...window,
       mean, std,
