@@ -183,9 +183,9 @@ t.test('a network that gives no finite number in the evaluation does not replace
 /** Gives the evaluations of epochs these refined top-1. */
 const withScores = (scores: readonly number[], more: (trainer: Trainer) => void = () => {}) => (trainer: Trainer): void => {
   const evaluateEpoch = trainer['evaluateEpoch'].bind(trainer);
-  trainer['evaluateEpoch'] = async () => {
-    const top1 = scores[trainer.records.length]!;
-    return { ...await evaluateEpoch(), refined: { top1, top5: 100 } };
+  trainer['evaluateEpoch'] = async (epoch) => {
+    const top1 = scores[epoch - 1]!;
+    return { ...await evaluateEpoch(epoch), refined: { top1, top5: 100 } };
   };
   more(trainer);
 };

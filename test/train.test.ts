@@ -253,6 +253,25 @@ t.test('options of training that contradict each other', async (t) => {
   }
 });
 
+t.test('WS-DAN learns one batch by heart, pictures of noise that have nothing in common', async (t) => {
+  // The embedded run's network and recipe, with a quarter of its size and maps.
+  const config = configOf('--batch-size', '8', '--image-size', '33', '--attentions', '8');
+  const { session: { method }, step } = fixedTraining(runtime, config, 4);
+  const measure = async (number: number): Promise<ReturnType<typeof trainMetrics>> => {
+    method.metrics.reset();
+    await step(number);
+    const sums = await method.metrics.read();
+    return trainMetrics(sums, config.batchSize, method.meanLoss(sums, config.batchSize));
+  };
+  const first = await measure(0);
+  t.ok(Math.abs(first.terms.raw! - Math.log(4)) < 0.5, `it begins with guessing: ${first.terms.raw}`);
+  for (let number = 1; number < 25; number++) await step(number);
+  const last = await measure(25);
+  t.equal(last.raw.top1, 100);
+  t.ok(last.terms.raw! < first.terms.raw! / 20, `loss of the pictures: ${first.terms.raw} to ${last.terms.raw}`);
+  t.ok(last.loss < first.loss / 4, `with crops, drops and centers: ${first.loss} to ${last.loss}`);
+});
+
 t.test('a plain classifier trains through the same session', async (t) => {
   const { session, step } = fixedTraining(runtime, configOf('--batch-size', '8', '--image-size', '32', '--method', 'plain', '--optimizer', 'adamw', '--lr', '0.01'), 3);
   const lossOf = async (number: number): Promise<number> => {

@@ -16,7 +16,9 @@ import { diverged } from './diverged.js';
 import { type Evaluation, evaluate } from './evaluate.js';
 import { bestEpoch, type EpochRecord, isOutOfPatience, trainMetrics } from './history.js';
 import { compilePlanned } from './memory-plan.js';
+import type { ResultOptions } from './options/train-options.js';
 import { EpochProgress, type ProgressMetrics } from './progress.js';
+import { belowPublished } from './published-curves.js';
 import { keptName } from './run-folder.js';
 import type { DataSession, ModelSession } from './session.js';
 import { TrainingStep } from './training-step.js';
@@ -203,7 +205,7 @@ export class Trainer {
 
   /** Evaluates an epoch where that is due, and saves it. */
   private async closeEpoch(trained: EpochRecord, due: boolean): Promise<void> {
-    const evaluation = due ? await this.evaluateEpoch() : undefined;
+    const evaluation = due ? await this.evaluateEpoch(trained.epoch) : undefined;
     const record: EpochRecord = { ...trained, ...(evaluation ? { eval: evaluation } : {}) };
     this.history.push(record);
     await this.saveEpoch(record);
@@ -244,11 +246,13 @@ export class Trainer {
     return (this.epoch + 1) % evalEvery === 0 || this.epoch + 1 === epochs;
   }
 
-  private async evaluateEpoch(): Promise<Evaluation & { split: 'val' | 'test' }> {
+  private async evaluateEpoch(epoch: number): Promise<Evaluation & { split: 'val' | 'test' }> {
     const { dataset } = this.data;
     const split = dataset.val ? 'val' : 'test';
     const result = await evaluate(this.runtime, this.data, this.model.method, this.config, dataset.val ?? dataset.test, { withDrop: false, signal: this.signal });
     console.log(`  ${split}: ${describeEvaluation(result)}`);
+    const warning = belowPublished(this.run.options as ResultOptions, dataset, epoch, result);
+    if (warning) console.log(`  ${warning}`);
     if (!Number.isFinite(result.loss)) {
       this.takeBackUnevaluated();
       diverged(this.run.out, this.step, `the loss on the ${split} images is ${result.loss}`);
