@@ -3,7 +3,9 @@ import { spawn } from 'node:child_process';
 import { build } from 'esbuild';
 import { join } from 'node:path';
 import { UserError } from '../src/errors.js';
-import { choice, configFile, flag, int, number, numbers, parseOptions, text, toConfig } from '../src/cli/options.js';
+import { choice, configFile, flag, int, kebab, number, numbers, parseOptions, text, toConfig } from '../src/cli/options.js';
+import { otherNames } from '../src/cli/other-names.js';
+import { trainOptions } from '../src/train/options/train-options.js';
 import { nearest } from '../src/train/options/nearest.js';
 import { errorReport } from '../src/cli/run-command.js';
 
@@ -68,6 +70,19 @@ const refused: [string[], RegExp][] = [
 
 t.test('wrong command lines say option, value and what is allowed', async (t) => {
   for (const [args, message] of refused) t.throws(() => parse(...args), { name: 'UserError', message }, args.join(' '));
+});
+
+t.test('what other programs call an option is known', async (t) => {
+  const train = (option: string): unknown => parseOptions({ name: 'train', summary: '', options: trainOptions, otherNames }, [option, '1'], () => undefined);
+  t.throws(() => train('--learning_rate'), { name: 'UserError', message: /^There is no option --learning_rate\. Here it is --lr\. "node dist\/train\.js --help" lists/ });
+  t.throws(() => train('--eval-only'), { message: /Here it is a command of its own, node dist\/eval\.js\./ });
+  t.throws(() => train('-b'), { message: /^There is no option -b\. Here it is --batch-size\./ });
+  t.throws(() => train('--constructor'), { message: /^There is no option --constructor\. (?!Here)/ });
+  const known = Object.keys(trainOptions).map(kebab);
+  for (const [other, here] of Object.entries(otherNames)) {
+    t.notOk(known.includes(other), other);
+    for (const [, name] of here.matchAll(/--([a-z-]+)/g)) t.ok(known.includes(name!), `${other} is ${here}`);
+  }
 });
 
 t.test('--help has a line for each option', async (t) => {

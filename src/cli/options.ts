@@ -24,6 +24,8 @@ export interface CommandSpec<S extends OptionSpecs> {
   options: S;
   /** What stands behind the options, such as `IMAGE`; without it nothing may stand there. */
   positional?: { name: string; help: string; atLeast?: number };
+  /** What other programs call an option, and what it is here. */
+  otherNames?: Readonly<Record<string, string>>;
   /** Complete command lines shown below the help. */
   examples?: readonly string[];
 }
@@ -83,8 +85,11 @@ const explain = <S extends OptionSpecs>(error: unknown, spec: CommandSpec<S>): n
     case 'commander.helpDisplayed':
     case 'commander.help':
       throw new HelpShown();
-    case 'commander.unknownOption':
-      throw new UserError(`There is no option ${option}.${suggestion(option.replace(/^--?/, ''), [...flags, 'help'], (name) => `--${name}`)} ${seeHelp(spec.name)}`);
+    case 'commander.unknownOption': {
+      const given = option.replace(/^--?/, '');
+      const here = new Map(Object.entries(spec.otherNames ?? {})).get(given.replaceAll('_', '-'));
+      throw new UserError(`There is no option ${option}.${here ? ` Here it is ${here}.` : suggestion(given, [...flags, 'help'], (name) => `--${name}`)} ${seeHelp(spec.name)}`);
+    }
     case 'commander.optionMissingArgument':
       throw new UserError(`${option} needs a value: ${option} ${/<(.*)>/.exec(named)?.[1]?.replace(/\.+$/, '') ?? ''}. ${seeHelp(spec.name)}`);
     case 'commander.missingArgument':

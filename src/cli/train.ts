@@ -7,16 +7,19 @@ import { claimRunFolder } from '../train/run-folder.js';
 import { runTraining } from '../train/run.js';
 import { openRuntime } from './open-runtime.js';
 import { kebab, type Parsed, parseOptions, toConfig } from './options.js';
+import { otherNames } from './other-names.js';
 import { onInterrupt, runCommand } from './run-command.js';
 
 const spec = {
   name: 'train',
   summary: 'Trains WS-DAN. Without options it trains on the embedded synthetic birds, which needs no data.',
   options: trainOptions,
+  otherNames,
   examples: [
     'node dist/train.js',
     'node dist/train.js --dataset folder --data my-birds --model resnet18 --image-size 224 --epochs 60',
     'node dist/train.js --out runs/synthetic-1 --resume',
+    'node dist/train.js --dataset folder --data my-birds --limit-train 16 --epochs 60 --eval-every 60 --flip 0 --brightness 0 --saturation 0 --resize-ratio 1    # can it be learned at all? 16 pictures by heart',
   ],
 };
 
