@@ -3,7 +3,7 @@ import t from 'tap';
 import { worstError } from '../src/autograd/verify.js';
 import { drawTrainTransform, evalTransform, JITTER_ORDERS, resizedSide } from '../src/data/augment.js';
 import { CaseRandom } from '../src/ops/cases.js';
-import { type ImageRow, imageTransform } from '../src/ops/image-transform.js';
+import { type ImageRow, imageTransform, imageTransformOp } from '../src/ops/image-transform.js';
 import { tensor } from '../src/tensor/create.js';
 import { scope } from '../src/tensor/scope.js';
 import { defaultAugment, fixtureJson } from './data-helpers.js';
@@ -75,3 +75,16 @@ await t.test('pictures outside the packed pixels are refused', (t) => scope(asyn
 }));
 
 runtime.device.close();
+
+t.test('its cost counts what the definition asks for', async (t) => {
+  const row: ImageRow = { offset: 0, width: 80, height: 60, x0: 0, y0: 0, scaleX: 2, scaleY: 1.5, flip: false, brightness: 1, contrast: 1, saturation: 1, order: 0 };
+  const size = 20;
+  const costOf = (change: Partial<ImageRow>) => imageTransformOp.cost([[80 * 60]], { rows: [{ ...row, ...change }], size, mean: [0, 0, 0], std: [1, 1, 1] }, [1, size, size, 3]);
+  // A triangle of twice the scale: 4 taps on each of 1.5 source lines a pixel, and 3 such lines; a multiply and an add each, for three colours.
+  const resized = 3 * 2 * (4 * 1.5 + 3);
+  const normalised = 6;
+  t.equal(costOf({}).flops, size * size * (resized + normalised));
+  t.equal(costOf({ brightness: 1.1, saturation: 0.7 }).flops, size * size * (resized + 3 + (5 + 9) + normalised));
+  t.equal(costOf({ contrast: 1.1 }).flops, size * size * (resized + (5 + 1 + 9) + normalised));
+  t.equal(costOf({}).bytes, 4 * (40 * 30) + 16 * size * size, 'of the picture only the window is read');
+});

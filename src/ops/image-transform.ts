@@ -7,7 +7,7 @@ import type { Tensor } from '../tensor/tensor.js';
 import type { Fill, OpCase } from './cases.js';
 import { nd } from './nd.js';
 import { allocate, bytesOf, type Call, dispatch, forAdapter, gridFor, type Op, run, runsOf } from './op.js';
-import { triangleTaps } from './resample-reference.js';
+import { triangleFlops, triangleTaps } from './resample-reference.js';
 
 const shader = new Shader('image-transform', source);
 
@@ -167,6 +167,16 @@ const positionsOf = (side: number) => ({
 const jitters = PERMUTATIONS.map((_, order): ImageRow =>
   ({ ...whole(order * 3, 7, 6, 5), order, brightness: 1.3 - 0.1 * order, contrast: order === 3 ? 1 : 0.6 + 0.2 * order, saturation: 1.4 - 0.2 * order, flip: order % 2 === 1 }));
 
+/** For three colours: a grey of them, moving them away from a pivot, and subtracting and dividing at the end. */
+const [GREY, MOVE, NORMALISE] = [5, 9, 6];
+
+/** Of one output pixel: resizing, the changes of colour that are asked for (brightness has no pivot, contrast sums the greys up), and the end. */
+const flopsPerPixel = ({ scaleX, scaleY, brightness, contrast, saturation }: ImageRow): number =>
+  3 * triangleFlops(scaleY, scaleX) + (brightness === 1 ? 0 : 3) + (contrast === 1 ? 0 : GREY + 1 + MOVE) + (saturation === 1 ? 0 : GREY + MOVE) + NORMALISE;
+
+/** Pixels of a picture that are seen. */
+const windowOf = ({ width, height, scaleX, scaleY }: ImageRow, size: number): number => Math.min(width, size * scaleX) * Math.min(height, size * scaleY);
+
 export const imageTransformOp: Op<Attrs> = {
   name: 'imageTransform',
   takes: ['uint32'],
@@ -176,8 +186,8 @@ export const imageTransformOp: Op<Attrs> = {
   backward: null,
   reference,
   cost: (_, { rows, size }, out) => ({
-    flops: rows.reduce((sum, { scaleX, scaleY }) => sum + 4 * Math.max(1, scaleX) * Math.max(1, scaleY), 0) * size * size * 8,
-    bytes: rows.reduce((sum, { width, height }) => sum + 4 * width * height, 0) + bytesOf(out),
+    flops: size * size * rows.reduce((sum, row) => sum + flopsPerPixel(row), 0),
+    bytes: 4 * rows.reduce((sum, row) => sum + windowOf(row, size), 0) + bytesOf(out),
   }),
   cases: [
     caseOf('unchanged', 4, [whole(0, 4, 4, 4)]),

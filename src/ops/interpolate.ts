@@ -7,7 +7,7 @@ import type { OpCase } from './cases.js';
 import { nd } from './nd.js';
 import { bytesOf, type Op, run } from './op.js';
 import { checkAxes, type ImageSize, resample, resampleBackward } from './resample.js';
-import { bilinearTaps, triangleTaps } from './resample-reference.js';
+import { bilinearTaps, triangleFlops, triangleTaps } from './resample-reference.js';
 
 interface Attrs {
   readonly size: ImageSize;
@@ -70,10 +70,9 @@ const caseOf = (shape: Shape, size: ImageSize, how: (typeof MODES)[number], benc
   shapes: [shape], attrs: { size, ...how }, ...(bench ? { bench } : {}),
 });
 
-/** Bilinear: two mixes of two, the second on mixed lines. Antialiased: source lines are shrunk along the width, and those along the height. */
+/** Bilinear: two mixes of two, the second on mixed lines. */
 const flopsOf = (images: Shape, { mode, antialias }: Attrs, out: Shape): number => {
-  const [rows, columns] = [1, 2].map((axis) => 2 * Math.max(1, images[axis]! / out[axis]!)) as [number, number];
-  if (antialias) return 2 * numel(out) * (columns * (images[1]! / out[1]!) + rows);
+  if (antialias) return numel(out) * triangleFlops(images[1]! / out[1]!, images[2]! / out[2]!);
   return mode === 'nearest' ? 0 : 6 * numel(out);
 };
 

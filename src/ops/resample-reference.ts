@@ -20,3 +20,10 @@ export const triangleTaps = (centre: number, scale: number, length: number): [nu
   const sum = taps.reduce((total, [, weight]) => total + weight, 0);
   return taps.map(([i, weight]) => [i, weight / sum]);
 };
+
+/**
+ * Operations for one element of an image resized with that triangle: source lines are resized along the width, and the results along the height.
+ *
+ * @param down @param across pixels of the source for one of the result
+ */
+export const triangleFlops = (down: number, across: number): number => 4 * (Math.max(1, across) * down + Math.max(1, down));
