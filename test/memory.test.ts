@@ -147,7 +147,10 @@ for (const [most, checkpointing] of [[2, false], [1, false], [2, true]] as const
 t.test('the plan of a run in words', async (t) => {
   const { fixed, step, evaluation } = planRun(runtime, method, config, run);
   const needed = Object.values(fixed).reduce((sum, bytes) => sum + bytes, 0) + Math.max(step.reservedBytes, evaluation.reservedBytes);
-  const lines = reportPlan(runtime, method, config, run).split('\n');
+  const dryRuns = t.capture(runtime, 'planMemory', runtime.planMemory.bind(runtime));
+  const [network, ...lines] = reportPlan(runtime, method, config, run).split('\n');
+  t.equal(dryRuns().length, 2, 'a step and an evaluation');
+  t.equal(network, `Network: WS-DAN on resnet_small, ${side} px, 8 attention maps of ${Math.ceil(side / 8)}×${Math.ceil(side / 8)} over 64 channels`);
   t.equal(lines[0], `Memory: ${readableBytes(needed)}`);
   t.match(lines[1], /^ {2}kept: .*buffers .* KiB, centers .*, gradients .*, metrics .*, optimiser .*, parameters /);
   t.match(lines[2], /^ {2}step of 2 images at once, checkpointing off: activations and workspace .* MiB \(.* MiB in use at once\)$/);
@@ -156,7 +159,7 @@ t.test('the plan of a run in words', async (t) => {
   t.not(readableBytes(step.largestBytes), readableBytes(evaluation.largestBytes));
   t.match(lines[4], `largest tensor: ${readableBytes(Math.max(step.largestBytes, evaluation.largestBytes))} of `);
   const cut = reportPlan(runtime, method, { ...config, batchSize: 5, microBatch: 2 }, { ...run, checkpointing: true, memoryBudgetMegabytes: 4000 });
-  t.match(cut, /^Memory: .* of a budget of 4000\.0 MiB\n/);
+  t.match(cut, /\nMemory: .* of a budget of 4000\.0 MiB\n/);
   t.match(cut, /step of 5 images in 3 micro-batches of 2, checkpointing on:/);
 });
 

@@ -17,6 +17,8 @@ export interface RunPlan {
   readonly fixed: Readonly<Record<string, number>>;
   readonly step: MemoryPlan;
   readonly evaluation: MemoryPlan;
+  /** Shape of the attention maps [h, w, M]; null for a plain classifier. */
+  readonly maps: Shape | null;
 }
 
 /** How a step is carried out. */
@@ -50,24 +52,16 @@ export const planStep = (runtime: Runtime, method: Method, config: TrainConfig, 
 };
 
 /** One batch of evaluation, with all branches. */
-export const planEvaluation = (runtime: Runtime, method: Method, config: TrainConfig, size = config.evalBatchSize): MemoryPlan =>
-  runtime.planMemory(() => scope(() => {
-    method.evaluate(blankBatch(runtime, config, size).rows(wholeBatch(size)).images, true);
+const rehearseEvaluation = (runtime: Runtime, method: Method, config: TrainConfig, size: number): { plan: MemoryPlan; maps: Shape | null } => {
+  let maps: Shape | null = null;
+  const plan = runtime.planMemory(() => scope(() => {
+    maps = method.evaluate(blankBatch(runtime, config, size).rows(wholeBatch(size)).images, true).maps?.shape.slice(1) ?? null;
   }));
-
-/** Shape of the attention maps [h, w, M] and channels of the features, by a dry run; null for a plain classifier. */
-export const mapsOf = (runtime: Runtime, method: Method, config: TrainConfig): { maps: Shape; channels: number } | null => {
-  let maps: Shape | undefined;
-  try {
-    runtime.planMemory(() => scope(() => {
-      maps = method.evaluate(blankBatch(runtime, config, 1).rows(wholeBatch(1)).images, false).maps?.shape;
-    }));
-  } catch (error) {
-    if (!(error instanceof UserError)) throw error;
-    fail(`${config.model} cannot take images of ${config.augment.imageSize} px; try another --image-size. In its midst, ${error.message}`);
-  }
-  return maps ? { maps: maps.slice(1), channels: method.module.features.channels } : null;
+  return { plan, maps };
 };
+
+export const planEvaluation = (runtime: Runtime, method: Method, config: TrainConfig, size = config.evalBatchSize): MemoryPlan =>
+  rehearseEvaluation(runtime, method, config, size).plan;
 
 const fixedMemory = (runtime: Runtime): RunPlan['fixed'] => Object.fromEntries(Object.entries(memoryReport(runtime).owners).map(([owner, { bytes }]) => [owner, bytes]));
 
@@ -76,8 +70,17 @@ const total = (fixed: RunPlan['fixed']): number => Object.values(fixed).reduce((
 const mannerOf = ({ batchSize, microBatch }: TrainConfig, { checkpointing }: Chosen): Manner => ({ most: microBatch || batchSize, checkpointing });
 
 /** Dry runs of a step and of an evaluation batch. Between the two the pool is emptied, so they share the adapter's memory. */
-export const planRun = (runtime: Runtime, method: Method, config: TrainConfig, run: Chosen): RunPlan =>
-  ({ fixed: fixedMemory(runtime), step: planStep(runtime, method, config, mannerOf(config, run)), evaluation: planEvaluation(runtime, method, config) });
+export const planRun = (runtime: Runtime, method: Method, config: TrainConfig, run: Chosen): RunPlan => {
+  const fixed = fixedMemory(runtime);
+  try {
+    const step = planStep(runtime, method, config, mannerOf(config, run));
+    const { plan: evaluation, maps } = rehearseEvaluation(runtime, method, config, config.evalBatchSize);
+    return { fixed, step, evaluation, maps };
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    return fail(`${config.model} cannot take images of ${config.augment.imageSize} px; try another --image-size. In its midst, ${error.message}`);
+  }
+};
 
 /** Why work cannot be done here; '' where it can. */
 const obstacle = (runtime: Runtime, fixed: number, { reservedBytes, largestBytes, largestLabel }: MemoryPlan, budgetMegabytes: number): string => {
@@ -154,8 +157,12 @@ const list = (fixed: RunPlan['fixed']): string => Object.entries(fixed).map(([ow
 
 const work = ({ reservedBytes, peakBytes }: MemoryPlan): string => `${readableBytes(reservedBytes)} (${readableBytes(peakBytes)} in use at once)`;
 
-/** The plan in words. */
-const describePlan = (runtime: Runtime, config: TrainConfig, run: Chosen, { fixed, step, evaluation }: RunPlan): string => {
+const describeNetwork = ({ module: { features } }: Method, config: TrainConfig, maps: Shape | null): string => {
+  const [h, w, count] = maps ?? [];
+  return `Network: ${maps ? 'WS-DAN' : 'plain classifier'} on ${config.model}, ${config.augment.imageSize} px${maps ? `, ${count} attention maps of ${h}×${w} over ${features.channels} channels` : ''}`;
+};
+
+const describeMemory = (runtime: Runtime, config: TrainConfig, run: Chosen, { fixed, step, evaluation }: RunPlan): string => {
   const { most, checkpointing } = mannerOf(config, run);
   const largest = step.largestBytes > evaluation.largestBytes ? step : evaluation;
   const needed = total(fixed) + Math.max(step.reservedBytes, evaluation.reservedBytes);
@@ -171,13 +178,13 @@ const describePlan = (runtime: Runtime, config: TrainConfig, run: Chosen, { fixe
 /**
  * Plans a run by dry runs of its steps; nothing is computed.
  *
- * @returns the plan in words
+ * @returns the network and the plan in words
  * @throws UserError where it exceeds the adapter's limit for one buffer, or the budget
  */
 export const reportPlan = (runtime: Runtime, method: Method, config: TrainConfig, run: Chosen): string => {
   const plan = planRun(runtime, method, config, run);
   checkPlan(runtime, method, config, run, plan);
-  return describePlan(runtime, config, run, plan);
+  return `${describeNetwork(method, config, plan.maps)}\n${describeMemory(runtime, config, run, plan)}`;
 };
 
 /** Compiles the kernels that plans have met, and says so where it takes long. */

@@ -9,7 +9,7 @@ import type { Checkpoint } from './checkpoint-meta.js';
 import type { RunOptions, TrainConfig } from './config.js';
 import { type Evaluation, evaluate } from './evaluate.js';
 import { bestEpoch, type EvaluatedEpoch, isOutOfPatience } from './history.js';
-import { mapsOf, reportPlan } from './memory-plan.js';
+import { reportPlan } from './memory-plan.js';
 import { checkPrecision } from './method.js';
 import { printNotes } from './printable.js';
 import { reportCases } from './report-cases.js';
@@ -51,7 +51,6 @@ export const runTraining = async (
     model.method.module.features.checkpointing = run.checkpointing;
     if (checkpoint) restore(model, checkpoint);
     else if (config.weights) await startFrom(config.weights, model, config, dataset.classes);
-    console.log(describeNetwork(runtime, model, config));
     console.log(reportPlan(runtime, model.method, config, run));
     const start = checkpoint?.position ?? START;
     writeFileAtomic(join(run.out, 'config.json'), `${JSON.stringify(run.options, null, 2)}\n`);
@@ -71,12 +70,6 @@ export const runTraining = async (
   } finally {
     await data.close();
   }
-};
-
-const describeNetwork = (runtime: Runtime, { method }: ModelSession, config: TrainConfig): string => {
-  const found = mapsOf(runtime, method, config);
-  const [h, w, count] = found?.maps ?? [];
-  return `Network: ${found ? 'WS-DAN' : 'plain classifier'} on ${config.model}, ${config.augment.imageSize} px${found ? `, ${count} attention maps of ${h}×${w} over ${found.channels} channels` : ''}`;
 };
 
 /** What batch norm makes of few images at a time. */
