@@ -1,7 +1,9 @@
 /** Pictures listed in a table. */
 import { join } from 'node:path';
 import t from 'tap';
+import { openData } from '../src/train/session.js';
 import { ids, labels, open, refusal, scratch, write, writePng } from './data-helpers.js';
+import { configOf } from './support/default-training.js';
 
 const pictures = (dir: string, ...names: string[]): void => names.forEach((name, i) => { writePng(join(dir, name), i); });
 
@@ -34,6 +36,33 @@ t.test('without pictures for testing, those of the validation part are tested on
   pictures(dir, 'a.png', 'b.png', 'c.png');
   const set = await open('csv', write(join(dir, 't.csv'), 'path,label,split\na.png,wren,train\nb.png,crow,train\nc.png,crow,valid\n'));
   t.same([ids(set.train), ids(set.test), set.val], [['a.png', 'b.png'], ['c.png'], undefined]);
+});
+
+t.test('a box outside its picture is named once with file and line', async (t) => {
+  const dir = scratch(t);
+  pictures(dir, 'a.png', 'b.png', 'c.png', 'd.png');
+  const table = write(join(dir, 'x.csv'), 'path,label,split,x0,y0,x1,y1\na.png,wren,train,,,,\nb.png,crow,train,,,,\nc.png,wren,test,12,0,20,4\nd.png,crow,test,0,0,20,4\n');
+  const data = await openData(configOf('--dataset', 'csv', '--data', table), { workers: 0, cacheMegabytes: 0 });
+  const warnings = t.capture(console, 'warn');
+  for (let epoch = 0; epoch < 2; epoch++) {
+    for await (const { boxes } of data.loader(data.dataset.test, { batchSize: 2, shuffle: false }).epoch(0)) t.same(boxes.map(Boolean), [false, true]);
+  }
+  t.same(warnings().map(({ args }) => args), [[`ignored: ${table}:4: the box lies outside its picture ${join(dir, 'c.png')}`]]);
+  await data.close();
+});
+
+t.test('an unreadable picture is named once', async (t) => {
+  const dir = scratch(t);
+  pictures(dir, 'a.png', 'b.png', 'd.png');
+  write(join(dir, 'c.png'), 'no picture');
+  const table = write(join(dir, 'x.csv'), 'path,label,split\na.png,wren,train\nb.png,crow,train\nc.png,wren,test\nd.png,crow,test\n');
+  const data = await openData(configOf('--dataset', 'csv', '--data', table, '--skip-bad-images'), { workers: 0, cacheMegabytes: 0 });
+  const warnings = t.capture(console, 'warn');
+  for (let epoch = 0; epoch < 2; epoch++) {
+    for await (const { ids } of data.loader(data.dataset.test, { batchSize: 2, shuffle: false }).epoch(0)) t.same(ids, ['d.png']);
+  }
+  t.equal(warnings().length, 1);
+  await data.close();
 });
 
 t.test('tables that say too little, or nonsense', async (t) => {

@@ -113,6 +113,14 @@ t.test('CUB-200-2011', async (t) => {
   t.same([ids(set.train), labels(set.train), ids(set.test), labels(set.test)], [['1', '3'], [0, 1], ['2', '4'], [0, 1]]);
   t.same([set.train.samples[0]!.box, set.train.samples[1]!.box], [{ x0: 1, y0: 2, x1: 7, y1: 6 }, undefined]);
   const root = join(dir, 'CUB_200_2011');
+  for (const [box, message] of [
+    ['-8 1 6 4', /line 2: the box "-8 1 6 4" \(x y width height\) has no pixel in the picture; unpack/], ['1 1 0.3 4', /line 2: the box "1 1 0\.3 4" .* has no pixel/],
+    ['1 1 Infinity 4', /line 2: expected "id x y width height", got "4 1 1 Infinity 4"/], ['1 1 -3 4', /line 2: expected "id x y width height"/], ['1 1 nan 4', /line 2: expected/],
+  ] as const) {
+    write(join(root, 'bounding_boxes.txt'), `1 1.0 2.0 6.0 4.0\n4 ${box}\n`);
+    t.match(await refusal('cub', root), message);
+  }
+  rmSync(join(root, 'bounding_boxes.txt'));
   write(join(root, 'classes.txt'), '1 Albatross one\n3 Albatross two\n');
   t.match(await refusal('cub', root), /classes\.txt numbers 2 classes, but has no class 2; unpack/);
   write(join(root, 'classes.txt'), '2 Albatross two\n1 Albatross one\n');
@@ -184,9 +192,12 @@ t.test('Stanford Cars: both annotation layouts', async (t) => {
   const field = matElement(5, Buffer.from(Int32Array.of(16).buffer));
   const names = ['bbox_x1', 'bbox_y1', 'bbox_x2', 'bbox_y2', 'class', 'test', 'relative_im_path'];
   const number = (value: number) => matArray(6, '', 1, matElement(9, Buffer.from(Float64Array.of(value).buffer)));
-  const values = [...[22, 2, 3, 14, 2, 0].map(number), matArray(4, '', 1, matElement(16, Buffer.from('car_ims/000001.jpg')))];
-  const inverted = matArray(2, 'annotations', 1, field, matElement(1, Buffer.from(names.map((name) => name.padEnd(16, '\0')).join(''))), ...values);
-  t.match(await broken(matFile(inverted)), /cars_annos\.mat annotation 1: the box from 22, 2 to 3, 14 has no area; unpack/);
+  const values = [...[2, 0].map(number), matArray(4, '', 1, matElement(16, Buffer.from('car_ims/000001.jpg')))];
+  const boxed = (...corners: number[]) =>
+    matFile(matArray(2, 'annotations', 1, field, matElement(1, Buffer.from(names.map((name) => name.padEnd(16, '\0')).join(''))), ...corners.map(number), ...values));
+  t.match(await broken(boxed(22, 2, 3, 14)), /cars_annos\.mat annotation 1: the box from 22, 2 to 3, 14 has no area; unpack/);
+  t.match(await broken(boxed(3, 2, Infinity, 14)), /annotation 1: a box has four numbers, found 3, 2, Infinity, 14; unpack/);
+  t.match(await broken(boxed(3, NaN, 22, 14)), /annotation 1: a box has four numbers, found 3, NaN, 22, 14; unpack/);
   for (const width of [0, -1]) {
     const fieldWidth = matElement(5, Buffer.from(Int32Array.of(width).buffer));
     const annotations = matArray(2, 'annotations', 1, fieldWidth, matElement(1, Buffer.from('fname\0\0\0')));

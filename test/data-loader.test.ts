@@ -213,6 +213,19 @@ t.test('shrunk pictures take their boxes with them', async (t) => {
   t.same([batch!.images[2]!.width, batch!.images[2]!.height, batch!.boxes[2]], [21, 20, { x0: 2, y0: 3, x1: 21, y1: 20 }], '42×40 halved');
 });
 
+t.test('a box outside its picture is told of and left out', async (t) => {
+  const split = pictures(t, 6, 40);
+  const boxes: Box[] = [{ x0: 40, y0: 0, x1: 50, y1: 9 }, { x0: 3, y0: 40, x1: 9, y1: 44 }, { x0: -5, y0: 1, x1: 0, y1: 9 }, { x0: -5, y0: -3, x1: 2, y1: 99 }];
+  boxes.forEach((box, i) => { split.samples[i]!.box = box; });
+  for (const maxSide of [Infinity, 16]) {
+    const told: string[] = [];
+    const loader = loaderOf(split, poolFor(t, { workers: 0, maxSide }), { shuffle: false, batchSize: 6, onBoxOutside: ({ id }) => told.push(id) });
+    const [batch] = await collect(loader.epoch(0));
+    t.same(told, ['p0', 'p1', 'p2'], 'right of it, below it, left of it');
+    t.same(batch!.boxes.map(Boolean), [false, false, false, true, false, false], 'one that it shows a part of stays');
+  }
+});
+
 t.test('pictures that EXIF turns upright turn their boxes with them', async (t) => {
   const dir = scratch(t);
   const jpeg = readFileSync(fixture('images', 'rotated.jpg'));

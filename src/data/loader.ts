@@ -40,6 +40,8 @@ export interface LoaderOptions {
   skipBadImages?: boolean;
   /** Called once for each picture passed over. */
   onBad?: (sample: Sample, error: BadImageError) => void;
+  /** Called for each true box that lies outside its picture, which is then without one. */
+  onBoxOutside?: (sample: Sample) => void;
 }
 
 /** Batches of an epoch over so many images. */
@@ -142,7 +144,7 @@ export class Loader {
       indices: chosen.map((slot) => slot.index),
       labels: Int32Array.from(samples, (sample) => sample.label),
       images: chosen.map((slot) => slot.image!),
-      boxes: chosen.map((slot, i) => boxIn(slot.image!, samples[i]!)),
+      boxes: chosen.map((slot, i) => this.boxIn(slot.image!, samples[i]!)),
       ids: samples.map((sample) => sample.id),
     };
   }
@@ -158,6 +160,16 @@ export class Loader {
     this.reported.add(index);
     onBad?.(sample, error);
   }
+
+  /** The true box in pixels of the decoded picture, which may be turned and shrunk; lists cannot be checked against pictures before. */
+  private boxIn(image: DecodedImage, sample: Sample): Box | undefined {
+    const box = image.box ?? (sample.box && image.turned ? turnBox(sample.box, image.turned) : sample.box);
+    if (!box) return undefined;
+    const shrunk = shrinkBox(box, image);
+    if (shrunk.x0 < image.width && shrunk.y0 < image.height && shrunk.x1 > 0 && shrunk.y1 > 0) return shrunk;
+    this.options.onBoxOutside?.(sample);
+    return undefined;
+  }
 }
 
 function nextGood(slots: Slot[], at: number): Slot {
@@ -165,12 +177,6 @@ function nextGood(slots: Slot[], at: number): Slot {
     const slot = slots[(at + step) % slots.length]!;
     if (slot.image) return slot;
   }
-}
-
-/** The true box in pixels of the decoded picture, which may be turned and shrunk. */
-function boxIn(image: DecodedImage, sample: Sample): Box | undefined {
-  const box = image.box ?? (sample.box && image.turned ? turnBox(sample.box, image.turned) : sample.box);
-  return box && shrinkBox(box, image);
 }
 
 function shrinkBox(box: Box, { shrink: [x, y], width, height }: DecodedImage): Box {

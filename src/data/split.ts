@@ -137,10 +137,14 @@ export function imagePath(root: string, relative: string): string {
 /** The box between two corners (x, y, x, y) as list files have them: 1-based and inclusive. */
 export function boxBetween(corners: number[], where: string, remedy: string): Box {
   const [x0, y0, x1, y1] = corners as [number, number, number, number];
+  if (!corners.every(Number.isFinite)) fail(`${where}: a box has four numbers, found ${corners.join(', ')}; ${remedy}`);
   if (!(x1 >= x0 && y1 >= y0)) fail(`${where}: the box from ${x0}, ${y0} to ${x1}, ${y1} has no area; ${remedy}`);
   if (x1 < 1 || y1 < 1) fail(`${where}: the box from ${x0}, ${y0} to ${x1}, ${y1} lies outside the picture (pixels count from 1); ${remedy}`);
   return { x0: x0 - 1, y0: y0 - 1, x1, y1 };
 }
+
+/** What an entry tells of its box. */
+export type TrueBox = Required<Pick<Sample, 'box' | 'boxFrom'>>;
 
 // No set here has anywhere near as many; a label above it is damage, not a class.
 const MOST_CLASSES = 100_000;

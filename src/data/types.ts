@@ -21,6 +21,8 @@ export interface Sample {
   path?: string;
   /** True object box; used to measure localisation, never to train. Embedded pictures: see `DecodedImage.box`. */
   box?: Box;
+  /** File and line that give the box. */
+  boxFrom?: string;
   synthetic?: SyntheticSource;
 }
 

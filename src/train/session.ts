@@ -21,6 +21,8 @@ const DECODE_SIDE_FACTOR = 4;
 export const decodeLimits = (augment: AugmentOptions): DecodeLimits =>
   ({ maxSide: resizedSide(augment) * DECODE_SIDE_FACTOR, ...(augment.randomResizedCrop ? {} : { square: resizedSide(augment) }) });
 const PREFETCH_BATCHES = 3;
+/** Pictures or boxes of one fault that are named; more would hide what else is printed. */
+const SHOWN = 5;
 
 /** Data and decoding of a run, shared by training, evaluation and prediction. */
 export interface DataSession {
@@ -42,11 +44,18 @@ export const openData = async (config: TrainConfig, run: Pick<RunOptions, 'worke
   const cache = new ImageCache(run.cacheMegabytes * 2 ** 20);
   const bad: string[] = [];
   const onBad = (sample: Sample, error: Error): void => {
-    if (!bad.includes(sample.id)) bad.push(sample.id);
-    if (bad.length <= 5) console.warn(`skipped: ${printable(error.message)}`);
+    if (bad.includes(sample.id)) return;
+    bad.push(sample.id);
+    if (bad.length <= SHOWN) console.warn(`skipped: ${printable(error.message)}`);
+  };
+  const outside = new Set<string>();
+  const onBoxOutside = ({ id, path, boxFrom }: Sample): void => {
+    if (outside.has(id)) return;
+    outside.add(id);
+    if (outside.size <= SHOWN) console.warn(`ignored: ${printable(`${boxFrom}: the box lies outside its picture ${path}`)}`);
   };
   const loader = (split: Split, options: { batchSize: number; shuffle: boolean }): Loader =>
-    new Loader(split, { ...options, dropLast: options.shuffle && config.dropLast, seed: config.seed, prefetch: PREFETCH_BATCHES, pool, cache, skipBadImages: config.skipBadImages, onBad });
+    new Loader(split, { ...options, dropLast: options.shuffle && config.dropLast, seed: config.seed, prefetch: PREFETCH_BATCHES, pool, cache, skipBadImages: config.skipBadImages, onBad, onBoxOutside });
   return { dataset, bad, loader, close: () => pool.close() };
 };
 

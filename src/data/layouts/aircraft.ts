@@ -2,8 +2,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { fail } from '../../errors.js';
 import { findRoot, parseInteger, readLines } from '../list-file.js';
-import { boxBetween, type Entry, type Listing } from '../split.js';
-import type { Box } from '../types.js';
+import { boxBetween, type Entry, type Listing, type TrueBox } from '../split.js';
 
 /** What counts as a class: 100 variants, 70 families or 41 (30 in later releases) manufacturers. */
 export type AircraftLevel = 'variant' | 'family' | 'manufacturer';
@@ -35,7 +34,7 @@ function readClasses(path: string): string[] {
   return [...lineOf.keys()];
 }
 
-function readList(root: string, file: string, classFile: string, classes: string[], boxes: Map<string, Box>): Entry[] {
+function readList(root: string, file: string, classFile: string, classes: string[], boxes: Map<string, TrueBox>): Entry[] {
   const labels = new Map(classes.map((name, i) => [name, i]));
   const path = join(root, file);
   return readLines(path, REMEDY).map(({ text, number }) => {
@@ -47,18 +46,18 @@ function readList(root: string, file: string, classFile: string, classes: string
     }
     const label = labels.get(name);
     if (label === undefined) fail(`${where}: class "${name}" is not in ${classFile}; ${REMEDY}`);
-    return { id, label, path: join(root, 'images', `${id}.jpg`), box: boxes.get(id), where };
+    return { id, label, path: join(root, 'images', `${id}.jpg`), where, ...boxes.get(id) };
   });
 }
 
 /** `images_box.txt` is optional. */
-function readBoxes(path: string): Map<string, Box> {
-  const boxes = new Map<string, Box>();
+function readBoxes(path: string): Map<string, TrueBox> {
+  const boxes = new Map<string, TrueBox>();
   for (const { text, number } of existsSync(path) ? readLines(path, REMEDY) : []) {
     const [id, ...corners] = text.split(/\s+/) as [string, ...string[]];
     const where = `${path} line ${number}`;
     if (boxes.has(id)) fail(`${where}: image ${id} has a box already; remove one of the two lines`);
-    boxes.set(id, boxBetween([0, 1, 2, 3].map((i) => parseInteger(corners[i], where)), where, REMEDY));
+    boxes.set(id, { box: boxBetween([0, 1, 2, 3].map((i) => parseInteger(corners[i], where)), where, REMEDY), boxFrom: where });
   }
   return boxes;
 }

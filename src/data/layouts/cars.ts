@@ -3,8 +3,7 @@ import { basename, join } from 'node:path';
 import { fail } from '../../errors.js';
 import { findRoot, readBytes } from '../list-file.js';
 import { matNumber, matRecords, matText, matTexts, parseMat, type MatValue } from '../mat-file.js';
-import { boxBetween, imagePath, namesByLabel, type Entry, type Listing } from '../split.js';
-import type { Box } from '../types.js';
+import { boxBetween, imagePath, namesByLabel, type Entry, type Listing, type TrueBox } from '../split.js';
 
 const TRAIN = 'cars_train_annos.mat';
 const TEST = 'cars_test_annos_withlabels.mat';
@@ -51,15 +50,16 @@ function readAnnotations(path: string, root: string, folder: string): Entry[] {
 }
 
 function entryOf(record: Record<string, MatValue>, id: string, path: string, where: string): Entry {
-  return { id, label: matNumber(record.class, `${where}, class`) - 1, path, box: boxOf(record, where), where };
+  return { id, label: matNumber(record.class, `${where}, class`) - 1, path, where, ...boxOf(record, where) };
 }
 
-function boxOf(record: Record<string, MatValue>, where: string): Box | undefined {
+function boxOf(record: Record<string, MatValue>, where: string): TrueBox | undefined {
   const corners = ['bbox_x1', 'bbox_y1', 'bbox_x2', 'bbox_y2'].map((field) => {
     const value = record[field];
     return value?.kind === 'number' && value.data.length === 1 ? value.data[0]! : NaN;
   });
-  return corners.some(Number.isNaN) ? undefined : boxBetween(corners, where, REMEDY);
+  // Annotations without boxes are in use, too.
+  return corners.every(Number.isNaN) ? undefined : { box: boxBetween(corners, where, REMEDY), boxFrom: where };
 }
 
 function locate(root: string, file: string, hint: string): string {

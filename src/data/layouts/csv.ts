@@ -2,8 +2,7 @@ import { dirname, isAbsolute, resolve } from 'node:path';
 import { CsvError, parse } from 'csv-parse/sync';
 import { fail } from '../../errors.js';
 import { byCodeUnit, isFolder, readBytes } from '../list-file.js';
-import { type Entry, type Listing, PART_NAMES, splitByChance } from '../split.js';
-import type { Box } from '../types.js';
+import { type Entry, type Listing, PART_NAMES, splitByChance, type TrueBox } from '../split.js';
 
 /** Names of columns, in any case; the first that is there counts. */
 const PATH = ['path', 'file', 'filename', 'filepath', 'image', 'image_path'];
@@ -72,17 +71,16 @@ const splitOf = ({ where, cells }: Row, column: string | undefined): string | un
   return Object.entries(PART_NAMES).find(([, words]) => words.includes(word))?.[0] ?? fail(`${where}: ${column} is "${cells[column]!}"; use train, val or test`);
 };
 
-const boxOf = ({ where, cells }: Row, columns: readonly string[]): Box | undefined => {
+const boxOf = ({ where, cells }: Row, columns: readonly string[]): TrueBox | undefined => {
   if (columns.every((name) => !cells[name])) return undefined;
   const [x0, y0, x1, y1] = columns.map((name) => (cells[name] === '' ? NaN : Number(cells[name]))) as [number, number, number, number];
   if (!(x0 >= 0 && y0 >= 0 && x1 > x0 && y1 > y0 && x1 < Infinity && y1 < Infinity)) fail(`${where}: ${columns.join(', ')} must be pixels of a box with x0 < x1 and y0 < y1; found ${columns.map((name) => cells[name] || 'nothing').join(', ')}`);
-  return { x0, y0, x1, y1 };
+  return { box: { x0, y0, x1, y1 }, boxFrom: where };
 };
 
 const entryOf = (row: Row, { path, label, box }: Columns, folder: string, classes: readonly string[]): Entry => {
   const { where, cells } = row;
   const [id, name] = [cells[path]!, cells[label]!];
   if (!id || !name) fail(`${where}: ${id ? label : path} is missing`);
-  const found = box.length ? boxOf(row, box) : undefined;
-  return { id, label: classes.indexOf(name), path: isAbsolute(id) ? id : resolve(folder, id), where, ...(found ? { box: found } : {}) };
+  return { id, label: classes.indexOf(name), path: isAbsolute(id) ? id : resolve(folder, id), where, ...(box.length ? boxOf(row, box) : {}) };
 };

@@ -2,8 +2,7 @@ import { existsSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { fail } from '../../errors.js';
 import { findRoot, parseInteger, readLines } from '../list-file.js';
-import { imagePath, namesByLabel, type Entry, type Listing } from '../split.js';
-import type { Box } from '../types.js';
+import { imagePath, namesByLabel, type Entry, type Listing, type TrueBox } from '../split.js';
 
 const REMEDY = 'unpack the whole CUB_200_2011 archive and point --data at its folder';
 
@@ -23,7 +22,7 @@ export function readCub(dir: string | undefined): Listing {
     const label = parseInteger(lookUp(labels, key, where, 'image_class_labels.txt'), `image_class_labels.txt, image ${key}`) - 1;
     const flag = lookUp(flags, key, where, 'train_test_split.txt');
     if (flag !== '0' && flag !== '1') fail(`${flags.get(key)!.where}: expected 1 (train) or 0 (test) behind the id, got "${flag}"; ${REMEDY}`);
-    const entry = { id: key, label, path: imagePath(join(root, 'images'), file), box: boxes.get(key), where };
+    const entry = { id: key, label, path: imagePath(join(root, 'images'), file), where, ...boxes.get(key) };
     (flag === '1' ? train : test).push(entry);
   }
   return { name: 'CUB-200-2011', classes: readClasses(join(root, 'classes.txt'), [...train, ...test]), train, test };
@@ -59,13 +58,15 @@ function readClasses(path: string, entries: Entry[]): string[] {
 }
 
 /** Lines are "id x y width height", in pixels, as decimal numbers. */
-function readBoxes(path: string): Map<string, Box> {
+function readBoxes(path: string): Map<string, TrueBox> {
   if (!existsSync(path)) return new Map();
   return new Map(
     [...readPairs(path).values()].map(({ key, value, where }) => {
       const [x, y, width, height] = value.split(/\s+/).map(Number) as [number, number, number, number];
-      if (!(width > 0 && height > 0 && Number.isFinite(x + y))) fail(`${where}: expected "id x y width height", got "${key} ${value}"; ${REMEDY}`);
-      return [key, { x0: Math.round(x), y0: Math.round(y), x1: Math.round(x + width), y1: Math.round(y + height) }];
+      if (!(width > 0 && height > 0 && Number.isFinite(x + y + width + height))) fail(`${where}: expected "id x y width height", got "${key} ${value}"; ${REMEDY}`);
+      const box = { x0: Math.round(x), y0: Math.round(y), x1: Math.round(x + width), y1: Math.round(y + height) };
+      if (!(box.x1 > Math.max(0, box.x0) && box.y1 > Math.max(0, box.y0))) fail(`${where}: the box "${value}" (x y width height) has no pixel in the picture; ${REMEDY}`);
+      return [key, { box, boxFrom: where }];
     }),
   );
 }
