@@ -5,7 +5,7 @@ import { Jimp } from 'jimp';
 import t from 'tap';
 import { BadImageError, decodeFile, shrinkImage } from '../src/data/decode.js';
 import type { DecodedImage } from '../src/data/types.js';
-import { fixture, fixtureJson, scratch, userMessage, write, writePng } from './data-helpers.js';
+import { encodePng, fixture, fixtureJson, pngFile, scratch, userMessage, write, writePng } from './data-helpers.js';
 
 interface Expected {
   width: number;
@@ -156,6 +156,40 @@ t.test('pictures that claim too many pixels are refused before they are decoded'
   t.match(await userMessage(() => decodeFile(write(join(dir, 'pages.tif'), tiff(10000, 10000, 38, 68, 0)))), /claims 10000×10000 pixels on the first of 3 pages; at most 200 million/);
   t.match(await userMessage(() => decodeFile(write(join(dir, 'circle.tif'), tiff(8, 8, 8)))), /its pages go round in a circle/, 'decoding it would never end');
   t.match(await userMessage(() => decodeFile(write(join(dir, 'bare.tif'), tiff(8, 8, 0)))), /bare\.tif is truncated or damaged\./, 'and not what the decoder tripped over');
+});
+
+t.test('interlaced PNGs: the same pixels, and no more data than they take', async (t) => {
+  const [width, height] = [11, 9];
+  const rgb = Uint8Array.from({ length: 3 * width * height }, (_, i) => (i * 37) % 256);
+  const passes = [[0, 0, 8, 8], [4, 0, 8, 8], [0, 4, 4, 8], [2, 0, 4, 4], [0, 2, 2, 4], [1, 0, 2, 2], [0, 1, 1, 2]] as const;
+  const rows = passes.flatMap(([left, top, across, down]) => {
+    const pass: number[] = [];
+    for (let y = top; y < height; y += down) {
+      pass.push(0);
+      for (let x = left; x < width; x += across) pass.push(...rgb.subarray(3 * (y * width + x), 3 * (y * width + x) + 3));
+    }
+    return pass;
+  });
+  const dir = scratch(t);
+  const decoded = (name: string, bytes: Uint8Array) => decodeFile(write(join(dir, name), bytes));
+  t.same((await decoded('interlaced.png', pngFile(width, height, Uint8Array.from(rows), true))).rgba, (await decoded('plain.png', encodePng(rgb, width, height))).rgba);
+  const endless = pngFile(width, height, Uint8Array.from([...rows, ...new Uint8Array(1e5)]), true);
+  t.match(await userMessage(() => decoded('endless.png', endless)), /endless\.png is damaged: its data go on behind its last pixel\./, 'however much it is');
+});
+
+t.test('pictures that claim more pixels than their bytes can hold are refused before they are decoded', async (t) => {
+  const dir = scratch(t);
+  const message = (name: string, bytes: Uint8Array): Promise<string> => userMessage(() => decodeFile(write(join(dir, name), bytes)));
+  t.match(await message('few.png', pngFile(12000, 12000, new Uint8Array(1000))), /few\.png claims 12000×12000 pixels, more than its \d+ bytes can hold; it is truncated or damaged\./);
+  const jpeg = Buffer.from(readFileSync(fixture('images', 'grey.jpg')));
+  const frame = jpeg.indexOf(Buffer.from('ffc0', 'hex'));
+  [5, 7].forEach((at) => jpeg.writeUInt16BE(12000, frame + at));
+  t.match(await message('few.jpg', jpeg), /few\.jpg claims 12000×12000 pixels, more than its \d+ bytes can hold/);
+  // What packs best is within the bound.
+  const side = 400;
+  t.equal((await decodeFile(write(join(dir, 'even.png'), encodePng(new Uint8Array(3 * side * side), side, side)))).width, side);
+  const even = await new Jimp({ width: side, height: side, data: Buffer.alloc(4 * side * side, 255) }).getBuffer('image/jpeg', { quality: 1 });
+  t.equal((await decodeFile(write(join(dir, 'even.jpg'), even))).width, side);
 });
 
 t.test('shrinking averages whole blocks', async (t) => {

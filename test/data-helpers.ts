@@ -40,10 +40,15 @@ export function writePng(path: string, key: number, width = 12, height = 8): str
 export function encodePng(rgb: Uint8Array, width: number, height: number): Buffer {
   const rows = Buffer.alloc(height * (1 + 3 * width));
   for (let y = 0; y < height; y++) rows.set(rgb.subarray(3 * width * y, 3 * width * (y + 1)), y * (1 + 3 * width) + 1);
+  return pngFile(width, height, rows);
+}
+
+/** An 8-bit RGB PNG of unfiltered rows; those of an interlaced one come in seven passes. */
+export function pngFile(width: number, height: number, rows: Uint8Array, interlaced = false): Buffer {
   const head = Buffer.alloc(13);
   head.writeUInt32BE(width, 0);
   head.writeUInt32BE(height, 4);
-  head.set([8, 2], 8);
+  head.set([8, 2, 0, 0, interlaced ? 1 : 0], 8);
   const signature = Buffer.from('\x89PNG\r\n\x1a\n', 'latin1');
   return Buffer.concat([signature, pngChunk('IHDR', head), pngChunk('IDAT', deflateSync(rows)), pngChunk('IEND', Buffer.alloc(0))]);
 }

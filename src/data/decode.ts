@@ -86,9 +86,13 @@ function checkSize(bytes: Buffer, path: string): void {
     throw new BadImageError(path, decodingFault(error, bytes));
   }
   const pixels = pages.reduce((sum, { width, height }) => sum + width * height, 0);
-  if (pixels <= MOST_MEGAPIXELS * 1e6) return;
-  const { width, height } = pages[0]!;
-  throw new BadImageError(path, `claims ${width}×${height} pixels${pages.length > 1 ? ` on the first of ${pages.length} pages` : ''}; at most ${MOST_MEGAPIXELS} million are decoded`);
+  const [page] = pages;
+  if (!page) return;
+  const { width, height, pixelsPerByte = Infinity } = page;
+  if (pixels > MOST_MEGAPIXELS * 1e6) {
+    throw new BadImageError(path, `claims ${width}×${height} pixels${pages.length > 1 ? ` on the first of ${pages.length} pages` : ''}; at most ${MOST_MEGAPIXELS} million are decoded`);
+  }
+  if (pixels > bytes.length * pixelsPerByte) throw new BadImageError(path, `claims ${width}×${height} pixels, more than its ${bytes.length} bytes can hold; it is truncated or damaged`);
 }
 
 /** A JPEG with its end marker among the last bytes (some writers append a few). */
@@ -102,8 +106,9 @@ function isJpeg(bytes: Buffer): boolean {
 
 function decodingFault(error: unknown, bytes: Buffer): string {
   // What a decoder trips over inside tells nobody anything.
-  if (error instanceof TypeError || error instanceof RangeError) return 'is truncated or damaged';
-  const message = error instanceof Error ? error.message : String(error);
+  const { code, message = String(error) } = error as NodeJS.ErrnoException;
+  if (code === 'ERR_BUFFER_TOO_LARGE') return 'is damaged: its data go on behind its last pixel';
+  if (error instanceof TypeError || error instanceof RangeError || code === 'ERR_ASSERTION') return 'is truncated or damaged';
   if (/could not find mime/i.test(message)) {
     const start = bytes.toString('latin1', 0, 256).trimStart().toLowerCase();
     if (start.startsWith('<!doctype') || start.startsWith('<html')) return 'is a web page, not an image (a failed download?)';

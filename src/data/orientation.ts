@@ -1,5 +1,5 @@
 /** Pictures that are stored lying or mirrored, with a note (EXIF) of how to look at them. */
-import { jpegSegments } from './picture-size.js';
+import { jpegSegments, pngChunks } from './picture-size.js';
 import { isTiff, TAG, tiffPages } from './tiff.js';
 import type { Box, DecodedImage } from './types.js';
 
@@ -34,11 +34,7 @@ const exifOfJpeg = (bytes: Buffer): Buffer[] => {
 
 const exifOfPng = (bytes: Buffer): Buffer | undefined => {
   if (bytes.toString('latin1', 0, 4) !== '\x89PNG') return undefined;
-  for (let at = 8; at + 8 <= bytes.length;) {
-    const length = bytes.readUInt32BE(at);
-    if (bytes.toString('latin1', at + 4, at + 8) === 'eXIf') return bytes.subarray(at + 8, at + 8 + length);
-    at += 12 + length;
-  }
+  for (const { kind, data } of pngChunks(bytes)) if (kind === 'eXIf') return data;
   return undefined;
 };
 

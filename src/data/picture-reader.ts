@@ -1,8 +1,9 @@
-/** Decoders for Jimp that give PIL's pixels: of JPEG, for which both use libjpeg-turbo, and of TIFF. */
+/** Decoders for Jimp that give PIL's pixels: of JPEG, for which both use libjpeg-turbo, and of TIFF; and of PNG within bounds. */
+import { inflateSync } from 'node:zlib';
 import { decode as decodeTurbo } from '@cwasm/jpeg-turbo';
 import { createJimp } from '@jimp/core';
 import { defaultFormats, defaultPlugins, type Jimp } from 'jimp';
-import { jpegFrame } from './picture-size.js';
+import { interlacedBytes, jpegFrame, pngChunks } from './picture-size.js';
 import { checkPixels, TAG, tiffPages } from './tiff.js';
 
 type Bitmap = { data: Buffer; width: number; height: number };
@@ -22,10 +23,20 @@ const decodeWithTurbo = (bytes: Buffer): Bitmap | null => {
 type Decode = (data: Buffer, options?: { tolerantDecoding?: boolean }) => Bitmap;
 
 const own = (mime: string) => defaultFormats.map((format) => format()).find((format) => format.mime === mime) as unknown as { decode: Decode };
-const [ownJpeg, ownTiff] = [own('image/jpeg'), own('image/tiff')];
+const [ownJpeg, ownPng, ownTiff] = [own('image/jpeg'), own('image/png'), own('image/tiff')];
 
 /** What libjpeg-turbo refuses goes to Jimp's own decoder, which says what is wrong or, tolerant, makes do with it. */
 const decodeJpeg: Decode = (data, options) => (options?.tolerantDecoding ? null : decodeWithTurbo(data)) ?? ownJpeg.decode(data, options);
+
+/** Jimp's decoder unpacks interlaced pictures to the end, however long that is: a small file may fill the memory. */
+const decodePng: Decode = (data, options) => {
+  const size = interlacedBytes(data);
+  if (size !== null) {
+    const packed = [...pngChunks(data)].flatMap((chunk) => (chunk.kind === 'IDAT' ? [chunk.data] : []));
+    inflateSync(Buffer.concat(packed), { maxOutputLength: Math.max(1, size) });
+  }
+  return ownPng.decode(data, options);
+};
 
 /** Values of TAG.colours, and the compressions by which the decoder makes RGB of what it finds. */
 const COLOURS = { rgb: 2, inks: 5 } as const;
@@ -53,9 +64,10 @@ const mixInks = (pixels: Uint8Array): void => {
   }
 };
 
+const decoders: Readonly<Record<string, Decode>> = { 'image/jpeg': decodeJpeg, 'image/png': decodePng, 'image/tiff': decodeTiff };
 const formats = defaultFormats.map((format) => () => {
-  const { mime } = format();
-  return { ...format(), ...(mime === 'image/jpeg' ? { decode: decodeJpeg } : mime === 'image/tiff' ? { decode: decodeTiff } : {}) };
+  const decode = decoders[format().mime];
+  return { ...format(), ...(decode ? { decode } : {}) };
 });
 
 /** Jimp, with PIL's pixels for JPEG and TIFF. */
