@@ -3,7 +3,8 @@ import t from 'tap';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { backward, retainGrad } from '../src/autograd/backward.js';
 import { enableGrad, isGradEnabled, noGrad } from '../src/autograd/tape.js';
-import { add, affine, autocast, div, exp, isAutocastEnabled, mul, ones, relu, reshape, sigmoid, slice, sub, sum } from '../src/ops/index.js';
+import { run } from '../src/ops/op.js';
+import { add, affine, autocast, div, exp, isAutocastEnabled, mul, mulOp, ones, relu, reshape, sigmoid, slice, sub, sum } from '../src/ops/index.js';
 import { tensor } from '../src/tensor/create.js';
 import { keep, scope } from '../src/tensor/scope.js';
 import type { Tensor } from '../src/tensor/tensor.js';
@@ -289,6 +290,20 @@ t.test('ops inside an op’s forward are not on the tape, and kinks have PyTorch
   t.equal(y.gradNode!.op, 'relu');
   backward(sum(y));
   t.same(await gradOf(x), [0, 0, 1]);
+}));
+
+t.test('an op whose backward reads what its record does not keep says so', (t) => scope(async () => {
+  const { keeps: _, ...forgetful } = mulOp;
+  const records: Record<string, typeof mulOp> = {
+    'a kernel is given it': forgetful,
+    'an op is given it': { ...forgetful, keeps: { inputs: [1] }, backward: ({ grad, inputs: [x, y] }) => [mul(grad, y!), mul(grad, x!)] },
+  };
+  for (const [name, record] of Object.entries(records)) {
+    const product = run(record, [leaf([1, 2]), leaf([3, 4])], {});
+    t.throws(() => { backward(sum(product)); }, { message: /^the backward of "mul" met null where it may have read input 0 .*, which its record does not keep; name what it reads in keeps \(.*null/ }, name);
+  }
+  const wrong = run({ ...mulOp, backward: () => { throw new Error('mine'); } }, [leaf([1, 2]), leaf([3, 4])], {});
+  t.throws(() => { backward(sum(wrong)); }, /^Error: mine|^mine/, 'other errors are passed on');
 }));
 
 t.teardown(() => runtime.device.close());

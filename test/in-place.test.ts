@@ -79,6 +79,17 @@ t.test('backward refuses what was changed since the forward', (t) => scope(async
     const loss = sum(mul(x, w));
     t.throws(() => { change(w); backward(loss); }, { name: 'UserError', message: /backward: "mul" \[2\] needs tensor "w" \[2\] as it was in the forward.*change it after backward, or run the forward again/ }, name);
   }
+  const spared = (w: Tensor): Tensor => sum(checkpoint((v) => add(checkpoint((u) => add(exp(u), w), v), v), leaf([1, 2])));
+  for (const change of [changes.write!, changes.fill_!, changes['through a view']!]) {
+    const w = leaf([3, 4]);
+    w.label = 'w';
+    const loss = spared(w);
+    change(w);
+    t.throws(() => { backward(loss); }, { name: 'UserError', message: /backward: "checkpoint" \[2\] needs tensor "w" \[2\] as it was in the forward.*run the forward again/ }, 'computing again would read other values');
+  }
+  const w = leaf([3, 4]);
+  fill_(w, 1);
+  t.doesNotThrow(() => { backward(spared(w)); });
   const net = new Linear(2, 2);
   const loss = sum(net.call(leaf([[1, 2]])));
   net.loadStateDict(await net.stateDict());

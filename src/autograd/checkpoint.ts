@@ -7,7 +7,7 @@ import { scope } from '../tensor/scope.js';
 import { formatShape, sameShape, type Shape } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
 import { backward } from './backward.js';
-import { enableGrad, isRecording, noticingGradients, recomputing, recordCall } from './tape.js';
+import { checkUnchanged, enableGrad, isRecording, noticingGradients, recomputing, recordCall } from './tape.js';
 
 type Fn = (...inputs: Tensor[]) => Tensor;
 
@@ -26,23 +26,25 @@ interface State {
  * outside of `fn` are its gradients added in another order. Tensors to which `fn` applies `retainGrad` get their gradients in the
  * second call.
  *
- * @param fn must do the same both times, and read other computed tensors only through `inputs`; parameters it may read anywhere, and nobody notices
- *   if they change before backward
+ * @param fn must do the same both times, and read other computed tensors only through `inputs`; parameters it may read anywhere
  * @throws UserError when `fn` returns no tensor, reads a computed tensor that is not among the inputs, or returns another shape
- *   when it is called again
+ *   when it is called again; in backward when a parameter that it read was changed in place since
  */
 export const checkpoint = <Inputs extends Tensor[]>(fn: (...inputs: NoInfer<Inputs>) => Tensor, ...inputs: Inputs): Tensor => {
   if (!isRecording()) return fn(...inputs);
   const run = fn as unknown as Fn;
   const state: State = { random: getRandomState(), autocast: currentAutocast() };
   repeated(() => { state.random = getRandomState(); });
-  const { result, wanted } = noticingGradients(() => scope(() => detachedCall(run, inputs)));
-  if (!wanted && !result.requiresGrad && !inputs.some((input) => input.requiresGrad)) return result;
+  const { result, leaves } = noticingGradients(() => scope(() => detachedCall(run, inputs)));
+  if (leaves.length === 0 && !result.requiresGrad && !inputs.some((input) => input.requiresGrad)) return result;
   // A parameter that is returned as it is must not get the checkpoint's node.
   const output = result.requiresGrad ? result.alias() : result;
   recordCall({
     name: 'checkpoint', keeps: { inputs: inputs.map((_, i) => i) },
-    backward: (call) => gradientsByRunningAgain(run, state, call),
+    backward: (call) => {
+      checkUnchanged('checkpoint', call.shape, leaves);
+      return gradientsByRunningAgain(run, state, call);
+    },
   }, { runtime: output.runtime, inputs, operands: inputs, attrs: null, shape: output.shape }, output);
   return output;
 };

@@ -8,10 +8,26 @@ import { formatShape, type Shape } from '../tensor/shape.js';
 import { type DType, type GradientNode, isFloat, type Tensor } from '../tensor/tensor.js';
 
 let nextOrder = 0;
-/** `notice`: nothing is recorded, but whether there would have been anything to record is. */
+/** `notice`: nothing is recorded, but which leaves that want a gradient were read is. */
 const mode = new Extents<'record' | 'notice' | 'off'>('record');
-let noticed = false;
+let noticed: Reading[] = [];
 let recomputations = 0;
+
+/** A tensor that was read, and how often its elements had been replaced then. */
+export interface Reading {
+  readonly tensor: Pick<Tensor, 'storage' | 'label' | 'shape'>;
+  readonly version: number;
+}
+
+const readingOf = ({ storage, label, shape }: Tensor): Reading => ({ tensor: { storage, label, shape }, version: storage.version });
+
+/** Refuses a backward that would mix values of the forward with later ones. */
+export const checkUnchanged = (op: string, result: Shape, readings: readonly Reading[]): void => {
+  const changed = readings.find(({ tensor: { storage }, version }) => storage.version !== version)?.tensor;
+  if (!changed) return;
+  fail(`backward: "${op}" ${formatShape(result)} needs tensor "${changed.label}" ${formatShape(changed.shape)} as it was in the forward, but it was changed in place since ` +
+    '(write, fill_, accumulate, an optimiser\'s step, loadStateDict …); change it after backward, or run the forward again');
+};
 
 /** What the tape needs to know of an op. */
 export type Recorded = Pick<Op<unknown>, 'name' | 'keeps' | 'backward'>;
@@ -34,8 +50,7 @@ export class Node implements GradientNode, Scoped {
   private state: 'live' | 'consumed' | 'scope ended' = 'live';
   private readonly inputs: readonly (Tensor | null)[];
   private readonly output: Tensor | null;
-  /** Versions of what is kept, in the order of {@link kept}. */
-  private readonly versions: readonly number[];
+  private readonly kept: readonly Reading[];
 
   constructor(private readonly record: Recorded, private readonly call: Call<unknown>, output: Tensor, private readonly saved: Record<string, Tensor>) {
     this.op = record.name;
@@ -46,7 +61,7 @@ export class Node implements GradientNode, Scoped {
     const keeps = record.keeps ?? {};
     this.inputs = call.inputs.map((t, i) => (keeps.inputs?.includes(i) ? privateHandle(t) : null));
     this.output = keeps.output ? privateHandle(output) : null;
-    this.versions = this.kept().map(({ storage }) => storage.version);
+    this.kept = [...this.inputs, this.output].flatMap((tensor) => (tensor ? [readingOf(tensor)] : []));
     // The call's own handles would keep nothing alive but could be used after their release.
     this.call = { ...call, inputs: [], operands: [] };
     trackOutermost(this);
@@ -55,30 +70,37 @@ export class Node implements GradientNode, Scoped {
   /** Gradients of the inputs, where they were not added to those in `into`; frees what was kept for it. */
   backward(grad: Tensor, into: readonly (Tensor | null)[]): readonly (Tensor | null)[] {
     if (this.state !== 'live') this.refuse();
-    this.checkUnchanged();
-    const grads = this.record.backward!({
-      runtime: this.call.runtime, grad, attrs: this.call.attrs as never, inputs: this.inputs, output: this.output, saved: this.saved,
-      shapes: this.shapes, dtypes: this.dtypes, shape: this.shape, needs: this.sources.map((s) => s !== null), into,
-    });
+    checkUnchanged(this.op, this.shape, this.kept);
+    const grads = this.gradients(grad, into);
     this.free('consumed');
     return grads.map((grad, i) => (grad && this.sources[i] && grad.dtype !== this.dtypes[i] ? convert(grad, this.dtypes[i]!) : grad));
+  }
+
+  private gradients(grad: Tensor, into: readonly (Tensor | null)[]): readonly (Tensor | null)[] {
+    const { runtime, attrs } = this.call;
+    try {
+      return this.record.backward!({
+        runtime, grad, attrs: attrs as never, inputs: this.inputs, output: this.output, saved: this.saved,
+        shapes: this.shapes, dtypes: this.dtypes, shape: this.shape, needs: this.sources.map((s) => s !== null), into,
+      });
+    } catch (error) {
+      throw this.isPartlyKept() && error instanceof Error && / null\b/.test(error.message) ? this.lackOfKept(error) : error;
+    }
+  }
+
+  private isPartlyKept(): boolean {
+    return this.output === null || this.inputs.includes(null);
+  }
+
+  /** A backward that reads what its record does not name in `keeps` finds null there. */
+  private lackOfKept(error: Error): Error {
+    const missing = [...this.inputs.flatMap((input, i) => (input ? [] : [`input ${i}`])), ...(this.output ? [] : ['the output'])];
+    return new Error(`the backward of "${this.op}" met null where it may have read ${missing.join(' or ')}, which its record does not keep; name what it reads in keeps (${error.message})`, { cause: error });
   }
 
   /** Called when the outermost scope ends without (or after) a backward. */
   endScope(): void {
     if (this.state === 'live') this.free('scope ended');
-  }
-
-  private kept(): Tensor[] {
-    return [...this.inputs, this.output].filter((tensor) => tensor !== null);
-  }
-
-  /** Refuses a backward that would mix values of the forward with later ones. */
-  private checkUnchanged(): void {
-    const changed = this.kept().find(({ storage }, i) => storage.version !== this.versions[i]);
-    if (!changed) return;
-    fail(`backward: "${this.op}" ${formatShape(this.shape)} needs tensor "${changed.label}" ${formatShape(changed.shape)} as it was in the forward, but it was changed in place since ` +
-      '(write, fill_, accumulate, an optimiser\'s step, loadStateDict …); change it after backward, or run the forward again');
   }
 
   private refuse(): never {
@@ -120,7 +142,7 @@ installTape({
   record(op, call, output, saved) {
     if (mode.current === 'off' || op.backward === null || !isFloat(output.dtype) || !call.operands.some((t) => t.requiresGrad)) return false;
     if (mode.current === 'notice') {
-      noticed = true;
+      noticed.push(...call.operands.filter((t) => t.requiresGrad).map(readingOf));
       refuseCaptured(op.name, call.operands.find((t) => t.gradNode));
       return false;
     }
@@ -153,12 +175,12 @@ export const recomputing = <T>(fn: () => T): T => {
   }
 };
 
-/** Runs `fn` without recording. @returns its result, and whether anything in it wanted a gradient */
-export const noticingGradients = <T>(fn: () => T): { result: T; wanted: boolean } => {
+/** Runs `fn` without recording. @returns its result, and the leaves that it read and that want a gradient */
+export const noticingGradients = <T>(fn: () => T): { result: T; leaves: readonly Reading[] } => {
   const before = noticed;
-  noticed = false;
+  noticed = [];
   try {
-    return { result: mode.within('notice', fn), wanted: noticed };
+    return { result: mode.within('notice', fn), leaves: noticed };
   } finally {
     noticed = before;
   }

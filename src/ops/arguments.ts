@@ -7,7 +7,7 @@ import { Tensor } from '../tensor/tensor.js';
 
 /** Refuses what is no tensor. @param index of the operand, from 0 */
 export const checkTensor = (op: string, operand: Tensor, index: number): void => {
-  if (!(operand instanceof Tensor)) fail(`${op}: operand ${index + 1} must be a tensor, got ${typeof operand}; tensor(...) makes one of numbers`);
+  if (!(operand instanceof Tensor)) fail(`${op}: operand ${index + 1} must be a tensor, got ${operand === null ? 'null' : typeof operand}; tensor(...) makes one of numbers`);
 };
 
 /** Refuses what is no list of tensors. @param instead where such a list comes from */
