@@ -290,6 +290,7 @@ t.test('the speed is that of the images behind the first step, which compiles', 
   const { trainImages } = readCheckpoint(join(out, 'last.safetensors')).position;
   t.equal(trainImages, 4, 'that of the second epoch');
   t.equal(readCheckpoint(join(whole, 'last.safetensors')).position.trainImages, 11 + 15);
+  t.match(readCheckpoint(join(whole, 'last.safetensors')).position, { dataImages: 15 }, 'those of the data set');
   await train(join(root, 'single'), { args: ['--limit-train', '4', '--epochs', '1'] });
   const { imagesPerSecond } = JSON.parse(readFileSync(join(root, 'single', 'summary.json'), 'utf8')) as { imagesPerSecond: unknown };
   t.equal(imagesPerSecond, null);

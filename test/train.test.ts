@@ -9,7 +9,7 @@ import { writeSafetensors } from '../src/io/safetensors.js';
 import { readCheckpoint, restore, saveCheckpoint } from '../src/train/checkpoint.js';
 import { bestEpoch, type EpochRecord, isOutOfPatience, trainMetrics, selectionScore } from '../src/train/history.js';
 import { checkBatchSize } from '../src/train/session.js';
-import { checkData, checkEpochs, configNotes, resumeNotes } from '../src/train/resume.js';
+import { checkData, checkEpochs, configNotes, dataNotes, resumeNotes } from '../src/train/resume.js';
 import { intersectionOverUnion, LocalisationScore } from '../src/train/localisation.js';
 import { fromFileLayout, toFileLayout } from '../src/train/state-layout.js';
 import { START } from '../src/train/trainer.js';
@@ -148,6 +148,10 @@ t.test('what a resumed run must agree on with its checkpoint', async (t) => {
   t.throws(() => checkData(ran('val'), config(), images(24, 9)), { name: 'UserError', message: /the run had 9 held-out images, now there are 0/ });
   t.throws(() => checkData(ran('test'), config(), images(25, 9)), { name: 'UserError', message: /the run had 6 batches of training images an epoch, now there are 7/ });
   t.doesNotThrow(() => checkData(ran('test'), config('--skip-bad-images'), images(24, 10)), 'some of the ten may have been passed over');
+
+  const of = (dataImages?: number) => ({ ...checkpoint, position: { ...checkpoint.position, ...(dataImages === undefined ? {} : { dataImages }) } });
+  t.same([dataNotes(of(24), data(['a', 'b'], 24)), dataNotes(of(), data(['a', 'b'], 24))], [[], []]);
+  t.match(dataNotes(of(24), data(['a', 'b'], 23)), [/the run had 24 training images, now there are 23: from here on it trains on others than before/]);
 
   const written = (options: object): string => t.testdir({ 'config.json': JSON.stringify(options) });
   t.same(configNotes(checkpoint, written({ epochs: 9, lr: 0.1, clipGradNorm: 0 })), []);

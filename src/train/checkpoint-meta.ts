@@ -25,6 +25,8 @@ export interface Position {
   readonly trainSeconds: number;
   readonly trainImages: number;
   readonly history: readonly EpochRecord[];
+  /** Training images of the data set; earlier versions do not tell. */
+  readonly dataImages?: number;
   /** Images left out so far because they could not be read. */
   readonly bad?: readonly string[];
   /** The last epoch completed, where its evaluation is due and not done yet: it is not in the history then. */
@@ -64,7 +66,7 @@ const isEvaluated = (value: unknown): boolean => isObject(value) && isNumber(val
 const isRecord = (value: unknown): boolean =>
   isObject(value) && isCount(value.epoch) && isCount(value.step) && isNumber(value.lr) && isTrained(value.train) && (value.eval === undefined || isEvaluated(value.eval));
 const isPosition = (value: unknown): boolean =>
-  isObject(value) && [value.epoch, value.batch, value.step, value.images ?? 0].every(isCount) && isObject(value.sums) && Array.isArray(value.history) && value.history.every(isRecord)
+  isObject(value) && [value.epoch, value.batch, value.step, value.images ?? 0, value.dataImages ?? 0].every(isCount) && isObject(value.sums) && Array.isArray(value.history) && value.history.every(isRecord)
   && (value.unevaluated === undefined || isRecord(value.unevaluated)) && isTexts(value.bad ?? []);
 
 /** What a part of the metadata must look like; one that was written by hand or is damaged must not end in a fault later. */

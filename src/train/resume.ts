@@ -46,6 +46,10 @@ const checkCounts = (path: string, history: Checkpoint['position']['history'], c
   if (last) other('batches of training images an epoch', last.step / last.epoch, batchesIn(train.samples.length, config));
 };
 
+/** An image that ended a run may have been removed since, as its message says: that is no reason to refuse, but to tell. */
+export const dataNotes = ({ position: { dataImages } }: Checkpoint, { train: { samples } }: Dataset): string[] =>
+  (dataImages === undefined || dataImages === samples.length ? [] : [`the run had ${dataImages} training images, now there are ${samples.length}: from here on it trains on others than before`]);
+
 /** What is no longer as if the run had never been interrupted. */
 export const resumeNotes = ({ options }: Checkpoint, { epochs, lr, clipGradNorm, schedule, skipBadImages }: TrainConfig): string[] => {
   const changed = (what: string, from: unknown, to: number): string[] => (from === undefined || from === to ? [] : [`from here on ${what} is ${to} instead of ${String(from)}`]);

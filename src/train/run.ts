@@ -14,7 +14,7 @@ import { checkPrecision } from './method.js';
 import { printNotes } from './printable.js';
 import { reportCases } from './report-cases.js';
 import type { EpochPoint, ReportData } from './report/types.js';
-import { checkData, checkEpochs, configNotes, resumeNotes, withWayOn } from './resume.js';
+import { checkData, checkEpochs, configNotes, dataNotes, resumeNotes, withWayOn } from './resume.js';
 import { checkBatchSize, createModel, type DataSession, type ModelSession, openData } from './session.js';
 import { START, Trainer } from './trainer.js';
 import { scratchNotes, startFrom } from './start-weights.js';
@@ -44,7 +44,7 @@ export const runTraining = async (
     printNotes(dataset.notes);
     checkBatchSize(dataset.train, config);
     if (checkpoint) checkData(checkpoint, config, dataset);
-    if (checkpoint) printNotes([...resumeNotes(checkpoint, config), ...configNotes(checkpoint, run.out)]);
+    if (checkpoint) printNotes([...resumeNotes(checkpoint, config), ...dataNotes(checkpoint, dataset), ...configNotes(checkpoint, run.out)]);
     printNotes([...scratchNotes(config), ...batchNormNotes(config, dataset.train.samples.length)]);
     data.bad.push(...checkpoint?.position.bad ?? []);
     const model = createModel(runtime, config, dataset.classes.length);

@@ -270,7 +270,7 @@ export class Trainer {
     const sums = await this.model.method.metrics.read();
     if (next) this.progressMetrics(sums, next.images);
     const position: Position = {
-      epoch, batch: next?.done ?? 0, images: next?.images ?? 0, step: this.step, sums,
+      epoch, batch: next?.done ?? 0, images: next?.images ?? 0, dataImages: this.data.dataset.train.samples.length, step: this.step, sums,
       seconds: this.seconds, trainSeconds: this.trainSeconds, trainImages: this.trainImages, history: this.history, bad: this.data.bad, ...(unevaluated ? { unevaluated } : {}),
     };
     await saveCheckpoint(path, this.model, this.run.options, this.data.dataset.classes, position);

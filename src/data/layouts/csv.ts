@@ -26,7 +26,8 @@ export const readCsv = (file: string | undefined, seed: number): Listing => {
   const rows = readRows(file);
   const columns = columnsOf(file, rows[0]!);
   const classes = [...new Set(rows.map(({ cells }) => cells[columns.label]!))].sort(byCodeUnit);
-  const entries = rows.map((row) => ({ split: splitOf(row, columns.split), entry: entryOf(row, columns, dirname(file), classes) }));
+  const labels = new Map(classes.map((name, i) => [name, i]));
+  const entries = rows.map((row) => ({ split: splitOf(row, columns.split), entry: entryOf(row, columns, dirname(file), labels) }));
   const name = `table ${file}`;
   if (!columns.split) {
     const { note, ...parts } = splitByChance(entries.map(({ entry }) => entry), seed, `${file} has no column "split"`);
@@ -78,9 +79,9 @@ const boxOf = ({ where, cells }: Row, columns: readonly string[]): TrueBox | und
   return { box: { x0, y0, x1, y1 }, boxFrom: where };
 };
 
-const entryOf = (row: Row, { path, label, box }: Columns, folder: string, classes: readonly string[]): Entry => {
+const entryOf = (row: Row, { path, label, box }: Columns, folder: string, labels: ReadonlyMap<string, number>): Entry => {
   const { where, cells } = row;
   const [id, name] = [cells[path]!, cells[label]!];
   if (!id || !name) fail(`${where}: ${id ? label : path} is missing`);
-  return { id, label: classes.indexOf(name), path: isAbsolute(id) ? id : resolve(folder, id), where, ...(box.length ? boxOf(row, box) : {}) };
+  return { id, label: labels.get(name)!, path: isAbsolute(id) ? id : resolve(folder, id), where, ...(box.length ? boxOf(row, box) : {}) };
 };
