@@ -316,6 +316,14 @@ t.test('a lost device is an error that says how to go on', async (t) => {
   await t.rejects(x.data(), explained, 'reading fails by itself, which says less');
 });
 
+t.test('what lay on a runtime that was closed is gone', async (t) => {
+  const closed = new Runtime(await openDevice());
+  const x = tensor([1, 2, 3, 4], [4], { runtime: closed });
+  closed.device.close();
+  await t.rejects(x.data(), { name: 'UserError', message: /this runtime was closed.*open\(\) gives another/ });
+  await t.rejects(affine(x, 2).data(), { name: 'UserError' });
+});
+
 t.test('an adapter that is not there is refused with the one that is', async (t) => {
   await t.rejects(openDevice({ adapter: 'Voodoo 2' }), { name: 'UserError', message: /The adapter "Voodoo 2" was asked for, but the one found is ".+"\. Leave the choice out/ });
 });

@@ -8,9 +8,11 @@ export interface BrowserOptions {
   software?: boolean;
 }
 
+const WHEN_LOST = 'Tensors and parameters are gone with it: call open() again, or reload the page, and load what was saved.';
+
 const requestAdapter = async (software: boolean): Promise<GPUAdapter> => {
-  // TypeScript's types promise it; older browsers, and pages without a secure context, break the promise.
-  const gpu = navigator.gpu as GPU | undefined;
+  // TypeScript's types promise both; older browsers, pages without a secure context, and servers that render pages break the promise.
+  const gpu = (globalThis.navigator as Navigator | undefined)?.gpu as GPU | undefined;
   if (!gpu) throw new UserError('This page has no WebGPU. Open it over https:// or from localhost, in a current Chrome, Edge, Safari or Firefox.');
   const adapter = await findAdapter(gpu, software);
   if (!adapter) {
@@ -22,7 +24,7 @@ const requestAdapter = async (software: boolean): Promise<GPUAdapter> => {
 
 const openPlatform = async (software: boolean): Promise<GpuPlatform> => {
   const adapter = await requestAdapter(software);
-  return { adapter, device: await openAdapter(adapter), gpu: navigator.gpu, threads: navigator.hardwareConcurrency, reopen: () => openPlatform(software) };
+  return { adapter, device: await openAdapter(adapter), gpu: navigator.gpu, threads: navigator.hardwareConcurrency, whenLost: WHEN_LOST, reopen: () => openPlatform(software) };
 };
 
 /**

@@ -1,4 +1,4 @@
-import { UserError } from '../errors.js';
+import { fail, UserError } from '../errors.js';
 import { BufferPool, type PooledBuffer } from './buffers.js';
 import { type AdapterReport, describeAdapter, type DeviceLimits, type GpuPlatform, limitsOf } from './gpu.js';
 
@@ -29,8 +29,7 @@ export class Device {
     });
     void this.gpu.lost.then((info) => {
       if (this.closed) return;
-      this.reportFailure(new UserError(`The GPU device was lost (${info.reason || 'unknown reason'}): ${info.message}. ` +
-        'Restart the command; training goes on from its last checkpoint with --resume.'));
+      this.reportFailure(new UserError(`The GPU device was lost (${info.reason || 'unknown reason'}): ${info.message.replace(/\.$/, '')}. ${platform.whenLost}`));
     });
   }
 
@@ -80,6 +79,7 @@ export class Device {
       const { nap } = this.platform;
       result = await (this.report.software && nap ? napping(promise, nap) : promise);
     } catch (error) {
+      if (this.closed) fail('this runtime was closed: what lay on it is gone; open() gives another');
       // What is found out about the adapter, perhaps a moment later, says more than a promise that fails because of it.
       await nextTick();
       await this.checkAll();
@@ -114,6 +114,7 @@ export class Device {
     }
   }
 
+  /** Gives the adapter and all memory on it back. Nothing on it can be used any more. */
   close(): void {
     this.closed = true;
     this.gpu.destroy();

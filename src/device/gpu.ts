@@ -1,3 +1,4 @@
+/// <reference types="@webgpu/types" preserve="true" />
 /**
  * What the rest of Pipit knows of the platform. `node.ts` provides it on Node, `browser.ts` from `navigator.gpu`.
  */
@@ -13,6 +14,8 @@ export interface GpuPlatform {
   readonly gpu: GPU;
   /** How many threads the machine runs at the same time. */
   readonly threads: number;
+  /** What to do when the device is lost. */
+  readonly whenLost: string;
   /** Opens the same adapter once more, with a device and a queue of its own. */
   reopen(): Promise<GpuPlatform>;
 }

@@ -54,11 +54,14 @@ const dawnFlags = (): string[] => {
   return [...asked.filter((flag) => !isFeatures(flag)), `${FEATURES_FLAG}=${features.join(',')}`];
 };
 
+const WHEN_LOST = 'Restart the command; training goes on from its last checkpoint with --resume. A program calls open() again and loads what it saved.';
+
 const openPlatform = async (gpu: GPU, wanted: string): Promise<GpuPlatform> => {
   const adapter = await requestAdapter(gpu, wanted);
   const device = await openAdapter(adapter);
-  const platform: GpuPlatform =
-    { adapter, device, nap: (ms) => void Atomics.wait(napCell, 0, 0, ms), gpu, threads: availableParallelism(), reopen: () => openPlatform(gpu, wanted) };
+  const platform: GpuPlatform = {
+    adapter, device, nap: (ms) => void Atomics.wait(napCell, 0, 0, ms), gpu, threads: availableParallelism(), whenLost: WHEN_LOST, reopen: () => openPlatform(gpu, wanted),
+  };
   keptAlive.push(platform);
   return platform;
 };
