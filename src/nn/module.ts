@@ -150,10 +150,7 @@ export abstract class Module<Inputs extends readonly unknown[] = [Tensor], Outpu
 
   /** Gives the memory of all parameters, their gradients and buffers back: for a network that does not live as long as the program. It cannot be used any more. */
   release(): void {
-    for (const [, tensor] of this.collect('')) {
-      tensor.grad?.release();
-      tensor.release();
-    }
+    for (const [, tensor] of this.collect('')) tensor.release();
   }
 
   private collect(prefix: string): Named<Tensor>[] {

@@ -157,10 +157,11 @@ export class Tensor implements Scoped {
     return (await this.data())[0]!;
   }
 
-  /** Gives the memory back before the scope ends. For owners (modules, optimisers, the tape), not for user code. */
+  /** Gives the memory back, its gradient's too, before the scope ends or where there is none. Owners (modules, optimisers, the tape) do so for what they made. */
   release(): void {
     untrack(this);
     this.endScope();
+    this.grad_?.release();
   }
 
   /** @internal */
