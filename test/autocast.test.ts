@@ -9,6 +9,7 @@ import {
   add, attentionPool, autocast, avgPool2d, batchNorm2d, cast, cat, clearAutocastCache, conv2d, convBatchNorm2d, crossEntropy, full, interpolate, isAutocastEnabled, l2Normalize, linear, matmul,
   maxPool2d, mean, mul, relu, reshape, signedSqrt, slice, softmax, sum, zerosLike,
 } from '../src/ops/index.js';
+import { inPrecision } from '../src/ops/autocast.js';
 import { ops } from '../src/ops/registry.js';
 import { tensor, write } from '../src/tensor/create.js';
 import { fromHalf, roundToHalf, toHalf } from '../src/float16.js';
@@ -32,6 +33,8 @@ const made = (shape: readonly number[], seed: number, dtype: DType = 'float32'):
 t.test('an adapter without float16 says so', async (t) => {
   const without = { device: { report: { half: false, name: 'old adapter' } } } as unknown as Runtime;
   t.throws(() => Tensor.allocate(without, [2, 3], 'float16', 'y'), /tensor "y" \[2, 3\]: the adapter "old adapter" has no float16 \(shader-f16\); use float32/);
+  const x = { runtime: without, dtype: 'float32' } as Tensor;
+  t.throws(() => autocast(() => inPrecision('half', [x])), { name: 'UserError', message: /^autocast: the adapter "old adapter" has no float16.*\{ enabled: runtime\.device\.report\.half \}/ });
 });
 
 t.test('float16 tensors hold what the host wrote', { skip }, (t) => scope(async () => {

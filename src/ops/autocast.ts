@@ -1,4 +1,5 @@
 /** Which precision an op computes in: PyTorch's `autocast`, decided where ops are run. */
+import { fail } from '../errors.js';
 import { Extents } from '../tensor/extent.js';
 import { keep } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
@@ -45,8 +46,8 @@ export const inAutocast = <T>(entered: AutocastRegion, fn: () => T): T => {
  * so those of float32 weights are never rounded to float16. Backward is not affected by the region it is called in.
  * A weight is converted once per region. Of async regions that overlap the one begun last decides for all until it ends.
  *
- * @param options.enabled false: a part of the region that computes as if there was none
- * @throws UserError when the adapter has no float16
+ * @param options.enabled false: a part of the region that computes as if there was none; `runtime.device.report.half`: float32 where the adapter has no float16
+ * @throws UserError, from its first product, when the adapter has no float16
  */
 export const autocast = <T>(fn: () => T, { enabled = true }: { readonly enabled?: boolean } = {}): T =>
   (enabled === regions.current.enabled ? fn() : inAutocast({ enabled, weights: new Map(), entered: 0 }, fn));
@@ -58,6 +59,8 @@ export const isAutocastEnabled = (): boolean => regions.current.enabled;
 export const clearAutocastCache = (): void => forget(regions.current);
 
 const halfOf = (x: Tensor): Tensor => {
+  const { half: isThere, name } = x.runtime.device.report;
+  if (!isThere) fail(`autocast: the adapter "${name}" has no float16 (shader-f16); with { enabled: runtime.device.report.half } the region computes in float32 there`);
   if (!x.requiresGrad || x.gradNode) return convert(x, 'float16');
   const { weights } = regions.current;
   let half = weights.get(x);
