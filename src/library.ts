@@ -13,38 +13,46 @@ export { keep, scope } from './tensor/scope.js';
 export { type DType, Tensor, type TypedArray } from './tensor/tensor.js';
 export type { Shape } from './tensor/shape.js';
 export type { MemoryReport } from './tensor/storage.js';
+export type { Device } from './device/device.js';
+export type { MemoryPlan } from './device/dry-pool.js';
+export type { AdapterReport, DeviceLimits } from './device/gpu.js';
 
 export * from './ops/index.js';
-export { type Op, run } from './ops/op.js';
+export { type BackwardCall, type Call, type Cost, type Op, run, type Runnable } from './ops/op.js';
+export type { OpCase } from './ops/cases.js';
+export type { Nd } from './ops/nd.js';
+export type { Pair } from './ops/arguments.js';
 export { ops } from './ops/registry.js';
 
 export { backward, retainGrad } from './autograd/backward.js';
 export { Captured } from './autograd/captured.js';
 export { checkpoint } from './autograd/checkpoint.js';
+export { NanTracer } from './autograd/nan-tracer.js';
 export { enableGrad, isGradEnabled, isRecomputing, noGrad } from './autograd/tape.js';
 export { gradcheck, type GradcheckInput, type GradcheckOptions, type GradcheckReport } from './autograd/gradcheck.js';
 
-export { buffer, Module, type ModuleHook, parameter, type StateDict, withModuleHook } from './nn/module.js';
-export { AvgPool2d, BatchNorm2d, Conv2d, type Conv2dLayerOptions, Dropout, freezeBatchNorm, GlobalAvgPool2d, Linear, MaxPool2d, ReLU, Sequential } from './nn/layers.js';
+export { type AnyModule, buffer, Module, type ModuleHook, type Named, parameter, type StateDict, withModuleHook } from './nn/module.js';
+export { AvgPool2d, BatchNorm2d, type Behind, Conv2d, type Conv2dLayerOptions, Dropout, freezeBatchNorm, GlobalAvgPool2d, Linear, MaxPool2d, type PoolOptions, ReLU, Sequential } from './nn/layers.js';
 export { defaultUniform, kaimingNormal, seedInit, truncatedNormal, withoutInit } from './nn/init.js';
 export { GradScaler, type GradScalerOptions, type GradScalerState } from './nn/grad-scaler.js';
-export { AdamW, type AdamWOptions, Optimizer, SGD, type SgdOptions } from './nn/optimizer.js';
+export { AdamW, type AdamWOptions, type CommonOptions, type GradientScaling, Optimizer, type OptimizerState, SGD, type SgdOptions } from './nn/optimizer.js';
 export { learningRate, type ScheduleOptions } from './nn/schedule.js';
 export type { Backbone, BackboneOptions } from './nn/models/backbone.js';
-export { backboneNames, createBackbone } from './nn/models/index.js';
+export { type BackboneName, backboneNames, createBackbone } from './nn/models/index.js';
 export { BasicBlock, Bottleneck, ResNet, type ResNetOptions } from './nn/models/resnet.js';
 
-export type { Predicted } from './train/predict.js';
+export type { Box, Predicted } from './train/predict.js';
 export type { Guess } from './train/report/types.js';
 export { load, save } from './train/state-bytes.js';
-export { openTrained, type Picture, TrainedModel } from './train/trained-model.js';
+export type { Drawable, Picture } from './train/picture.js';
+export { openTrained, TrainedModel } from './train/trained-model.js';
 
-export { attentionCrop, attentionDrop, chooseAttentionMaps } from './wsdan/augment.js';
+export { attentionCrop, attentionDrop, type ChosenMaps, chooseAttentionMaps, type Cropped, type Dropped } from './wsdan/augment.js';
 export { FeatureCenters } from './wsdan/centers.js';
 export { localiseAndRefine, type Prediction } from './wsdan/localise.js';
 export { MetricSums } from './wsdan/metric-sums.js';
 export { PlainClassifier, WSDAN, type WsdanOutput } from './wsdan/model.js';
 export { defaultWsdan, type WsdanOptions } from './wsdan/options.js';
 export { bilinearAttentionPooling } from './wsdan/pooling.js';
-export { batchOf, type BatchSource } from './wsdan/micro-batches.js';
-export { type StepMetric, stepMetrics, trainMicroBatches, trainStep } from './wsdan/train-step.js';
+export { batchOf, type BatchSource, type Rows } from './wsdan/micro-batches.js';
+export { type Draws, type StepMetric, stepMetrics, type StepOptions, type StepResult, trainMicroBatches, trainStep } from './wsdan/train-step.js';

@@ -3,8 +3,8 @@ import t from 'tap';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { backward, retainGrad } from '../src/autograd/backward.js';
 import { enableGrad, isGradEnabled, noGrad } from '../src/autograd/tape.js';
-import { run } from '../src/ops/op.js';
-import { add, affine, autocast, div, exp, isAutocastEnabled, mul, mulOp, ones, relu, reshape, sigmoid, slice, sub, sum } from '../src/ops/index.js';
+import { abs, add, affine, autocast, div, exp, full, isAutocastEnabled, le, mul, mulOp, ones, relu, reshape, sigmoid, sign, slice, sub, sum } from '../src/ops/index.js';
+import { run, type Runnable } from '../src/ops/op.js';
 import { tensor } from '../src/tensor/create.js';
 import { keep, scope } from '../src/tensor/scope.js';
 import type { Tensor } from '../src/tensor/tensor.js';
@@ -281,6 +281,18 @@ t.test('a graph that is never used is released by its scope', async (t) => {
   scope(() => { chain(ones([SIDE, SIDE]).requiresGrad_(), 3); });
   t.equal(live(), base);
 });
+
+t.test('a function with a gradient of its own needs no more than both', (t) => scope(async () => {
+  const roundSign: Runnable<{ width: number }> = {
+    name: 'roundSign', infer: ([shape]) => shape!, forward: ({ inputs: [x] }) => sign(x!), keeps: { inputs: [0] },
+    backward: ({ grad, inputs: [x], attrs: { width } }) => [mul(grad, le(abs(x!), full(x!.shape, width)))],
+  };
+  const x = leaf([-3, -0.5, 0.25, 2]);
+  const y = run(roundSign, [x], { width: 1 });
+  t.same(await y.data(), [-1, -1, 1, 1]);
+  backward(sum(mul(y, tensor([1, 2, 3, 4]))));
+  t.same(await gradOf(x), [0, 2, 3, 0]);
+}));
 
 t.test('ops inside an op’s forward are not on the tape, and kinks have PyTorch’s gradient', (t) => scope(async () => {
   const x = leaf([-1, 0, 2]);

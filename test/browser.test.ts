@@ -16,7 +16,8 @@ import { patternPicture } from './support/pictures.js';
 import { openRuntime } from './support/runtime.js';
 import { readStepFixture } from './support/step-fixture.js';
 import type { Predicted } from '../src/train/predict.js';
-import { openTrained, type Picture } from '../src/train/trained-model.js';
+import type { Picture } from '../src/train/picture.js';
+import { openTrained } from '../src/train/trained-model.js';
 
 const browser = findBrowser();
 /** The longest single case takes a few seconds, most of them its compilation, on an idle machine. */
@@ -24,14 +25,28 @@ const PATIENCE_MS = 120_000;
 
 const select = <K extends Report['kind']>(reports: readonly Report[], kind: K) => reports.filter((r): r is Extract<Report, { kind: K }> => r.kind === kind);
 
-/** A page's module that prints what a checkpoint's network sees in a picture. */
+/** A page's module that prints what a checkpoint's network sees in a picture, then whether it sees the same in all that a page can draw, and what it says of an image without pixels. */
 const lookingModule = (checkpoint: Uint8Array, { width, height, data }: Picture): string => `
   import { open, openTrained } from '${LIBRARY}';
   const bytesOf = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
   await open();
   const model = openTrained(bytesOf('${Buffer.from(checkpoint).toString('base64')}'));
   const picture = new ImageData(new Uint8ClampedArray(bytesOf('${Buffer.from(data).toString('base64')}')), ${width}, ${height});
-  console.log(JSON.stringify((await model.predict([picture]))[0]));
+  const seen = async (shown) => JSON.stringify((await model.predict([shown]))[0]);
+  const expected = await seen(picture);
+  console.log(expected);
+  const canvas = Object.assign(document.createElement('canvas'), { width: ${width}, height: ${height} });
+  canvas.getContext('2d').putImageData(picture, 0, 0);
+  const bitmap = await createImageBitmap(canvas);
+  const offscreen = new OffscreenCanvas(${width}, ${height});
+  offscreen.getContext('2d').drawImage(bitmap, 0, 0);
+  const image = Object.assign(new Image(10, 10), { src: canvas.toDataURL() });
+  await image.decode();
+  const frame = new VideoFrame(bitmap, { timestamp: 0 });
+  const same = {};
+  for (const [name, shown] of Object.entries({ canvas, bitmap, offscreen, image, frame })) same[name] = await seen(shown) === expected;
+  console.log(JSON.stringify(same));
+  console.log(await seen(new Image()).catch((error) => error.message));
 `;
 
 const runs: [string, PageTask][] = [
@@ -84,13 +99,16 @@ await t.test('a network that was trained in Node', { skip }, async (t) => {
   await t.test('sees the same in a page', async (t) => {
     const reports = await runPage(browser, { example: lookingModule(bytes, picture) }, PATIENCE_MS);
     t.equal(select(reports, 'end')[0]!.failure, undefined);
-    const seen = JSON.parse(select(reports, 'said')[0]!.text) as Predicted;
+    const [first, same, refused] = select(reports, 'said')[0]!.text.split('\n') as [string, string, string];
+    const seen = JSON.parse(first) as Predicted;
     for (const kind of ['raw', 'refined'] as const) {
       t.same(seen[kind]!.map(({ label }) => label), expected[kind]!.map(({ label }) => label));
       // Logits are sums over features of norm 100; adapters order those sums differently.
       seen[kind]!.forEach(({ probability }, i) => t.ok(Math.abs(probability - expected[kind]![i]!.probability) < 1e-4, `${kind} ${i}: ${probability}`));
     }
     t.same(seen.box, expected.box, 'pixels beyond the threshold are the same');
+    t.same(JSON.parse(same), { canvas: true, bitmap: true, offscreen: true, image: true, frame: true });
+    t.match(refused, /predict: picture 1 has no pixels; an image has them after `await image\.decode\(\)`/);
   });
 
   await t.test('shows it in the page that looks at pictures', async (t) => {

@@ -7,7 +7,8 @@ import { UserError } from '../src/errors.js';
 import { save } from '../src/train/state-bytes.js';
 import type { Predicted } from '../src/train/predict.js';
 import { memoryReport } from '../src/tensor/storage.js';
-import { openTrained, type Picture } from '../src/train/trained-model.js';
+import type { Picture } from '../src/train/picture.js';
+import { openTrained } from '../src/train/trained-model.js';
 import { PlainClassifier, WSDAN } from '../src/wsdan/model.js';
 import { call } from './support/command.js';
 import { trainedBytes } from './support/default-training.js';
@@ -80,7 +81,7 @@ t.test('what it refuses', async (t) => {
   await t.rejects(model.predict([pictures[0]!, { width: 4, height: 2, data: new Uint8Array(24) }]), { ...refusal, message: /predict: picture 2 of 4 × 2 pixels needs 32 bytes of data/ });
   await t.rejects(model.predict([{ width: 1.5, height: 2, data: new Uint8Array(12) }]), { ...refusal, message: /width and height of picture 1 \[1\.5, 2\] must hold integers of at least 1/ });
   for (const top of [-1, 0, 1.5, '3']) await t.rejects(model.predict(pictures.slice(0, 1), { top: top as number }), { ...refusal, message: /predict: top .* must hold integers of at least 1/ });
-  for (const wrong of [null, undefined, 'a.png']) await t.rejects(model.predict([wrong as never]), { ...refusal, message: /predict: picture 1 must be \{ width, height, data \}/ });
+  for (const wrong of [null, undefined, 'a.png', new Blob(['x'])]) await t.rejects(model.predict([wrong as never]), { ...refusal, message: /predict: picture 1 must be \{ width, height, data \}/ });
   t.throws(() => (openTrained as () => unknown)(), { ...refusal, message: /^the checkpoint must be the bytes of a safetensors file, .* got undefined/ });
   t.throws(() => openTrained(save(new Map())), { ...refusal, message: /the checkpoint: this safetensors file was not written by Pipit's training/ });
   t.throws(() => openTrained(bytes.subarray(0, 1000)), { ...refusal, message: /the checkpoint is not a safetensors file or is damaged/ });

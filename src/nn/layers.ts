@@ -129,7 +129,7 @@ export class ReLU extends Module {
   }
 }
 
-type PoolOptions = Omit<Pool2dOptions, 'kernelSize'>;
+export type PoolOptions = Omit<Pool2dOptions, 'kernelSize'>;
 
 export class MaxPool2d extends Module {
   constructor(private readonly kernelSize: number | Pair, private readonly options: PoolOptions = {}) {

@@ -55,26 +55,45 @@ export interface Cost {
 }
 
 /**
- * Everything about one op in one record: it drives the public function, the tape, the reference test,
- * the gradient check, the benchmark and the feature table.
+ * What {@link run} asks of an op. A function with a gradient of its own (PyTorch's `autograd.Function`) is one:
+ *
+ * ```js
+ * const roundSign = {
+ *   name: 'roundSign',
+ *   infer: ([shape]) => shape,
+ *   forward: ({ inputs: [x] }) => sign(x),
+ *   keeps: { inputs: [0] },
+ *   backward: ({ grad, inputs: [x] }) => [mul(grad, le(abs(x), onesLike(x)))],
+ * };
+ * const y = run(roundSign, [x], {});
+ * ```
+ *
+ * `gradcheck` proves those that have a derivative.
  */
-export interface Op<A = unknown> {
+export interface Runnable<A = unknown> {
   readonly name: string;
-  /** Heading in the feature table. */
-  readonly group: string;
   /** The output shape; throws a UserError that names both shapes and the rule. */
   readonly infer: (shapes: readonly Shape[], attrs: A) => Shape;
-  readonly dtype?: DType;
   /** What the operands hold, by position; the last entry holds for all further ones. Default: floats. */
   readonly takes?: readonly Taken[];
   /** Default: `float32`. */
   readonly precision?: Precision;
-  /** Computes the output, and what backward needs beyond inputs and output. Temporaries are released by the caller. */
+  /** Computes the output, and what backward needs beyond inputs and output. Temporaries are released by the caller; ops called in it are not on the tape. */
   readonly forward: (call: Call<A>) => Tensor | { output: Tensor; saved: Record<string, Tensor> };
   /** What backward reads; nothing else stays in memory. */
   readonly keeps?: { readonly inputs?: readonly number[]; readonly output?: boolean };
   /** Gradients by input (null: none), or null for ops without derivative. */
   readonly backward: null | ((call: BackwardCall<A>) => readonly (Tensor | null)[]);
+}
+
+/**
+ * Everything about one op in one record: it drives the public function, the tape, the reference test,
+ * the gradient check, the benchmark and the feature table.
+ */
+export interface Op<A = unknown> extends Runnable<A> {
+  /** Heading in the feature table. */
+  readonly group: string;
+  readonly dtype?: DType;
   /** The forward in float64 on the host, written independently of the kernel. */
   readonly reference: (inputs: readonly Nd[], attrs: A) => Nd;
   readonly cost: (shapes: readonly Shape[], attrs: A, shape: Shape) => Cost;
@@ -86,7 +105,7 @@ export interface Op<A = unknown> {
 
 /** Recorder of the tape; autograd installs itself here, so that ops need not know it. */
 export interface TapeHook {
-  record(op: Op<never>, call: Call<never>, output: Tensor, saved: Record<string, Tensor>): boolean;
+  record(op: Runnable<never>, call: Call<never>, output: Tensor, saved: Record<string, Tensor>): boolean;
 }
 
 /** Sees every op's output in debug mode. */
@@ -123,7 +142,7 @@ export const isInspected = (): boolean => inspect !== null;
 export const inspectOutput: OutputHook = (op, output) => inspect?.(op, output);
 
 /** Runs an op: types, shape rule, forward, and, where an input wants gradients, the tape. */
-export const run = <A>(op: Op<A>, inputs: readonly Tensor[], attrs: A): Tensor => {
+export const run = <A>(op: Runnable<A>, inputs: readonly Tensor[], attrs: A): Tensor => {
   checkTaken(op.name, inputs, op.takes);
   const { runtime } = inputs[0]!;
   const shape = op.infer(inputs.map((t) => t.shape), attrs);
@@ -133,7 +152,7 @@ export const run = <A>(op: Op<A>, inputs: readonly Tensor[], attrs: A): Tensor =
   const { output, saved } = forward(op, call);
   output.label = op.name;
   inspect?.(op.name, output);
-  const recorded = depth === 0 && (tape?.record(op as unknown as Op<never>, call as unknown as Call<never>, output, saved) ?? false);
+  const recorded = depth === 0 && (tape?.record(op as unknown as Runnable<never>, call as unknown as Call<never>, output, saved) ?? false);
   for (const extra of Object.values(saved)) {
     if (recorded) untrack(extra);
     else extra.release();
@@ -142,7 +161,7 @@ export const run = <A>(op: Op<A>, inputs: readonly Tensor[], attrs: A): Tensor =
   return output;
 };
 
-const forward = <A>(op: Op<A>, call: Call<A>): { output: Tensor; saved: Record<string, Tensor> } => {
+const forward = <A>(op: Runnable<A>, call: Call<A>): { output: Tensor; saved: Record<string, Tensor> } => {
   depth++;
   try {
     return scope(() => {

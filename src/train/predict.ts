@@ -10,6 +10,8 @@ import { boxAt } from './localisation.js';
 import type { Method } from './method.js';
 import type { Guess } from './report/types.js';
 
+export type { Box };
+
 /** What a network makes of a picture. */
 export interface Predicted {
   /** Most probable first. */

@@ -1,5 +1,4 @@
 /** A network that training saved, ready to look at pictures: what `predict` is on the command line, for programs and pages. */
-import { fail } from '../errors.js';
 import { parseSafetensors, rangesOf } from '../io/safetensors-format.js';
 import type { Runtime } from '../kernels/runtime.js';
 import { withoutInit } from '../nn/init.js';
@@ -8,28 +7,13 @@ import { defaultRuntime } from '../tensor/create.js';
 import { checkList } from '../tensor/shape.js';
 import { checkpointIn } from './checkpoint-meta.js';
 import type { TrainConfig } from './config.js';
-import type { Pixels } from './image-batch.js';
 import { createMethod, type Method } from './method.js';
 import { savedOptions } from './options/saved-options.js';
 import { toTrainConfig } from './options/train-options.js';
+import { type Drawable, type Picture, toPixels } from './picture.js';
 import { type Predicted, predictPixels, type Predictor } from './predict.js';
 import { loadWeights } from './weights/load-weights.js';
 import { interpret, type Weights } from './weights/weights.js';
-
-/** A picture as a canvas's `getImageData` gives it: red, green, blue and alpha (not read) of each pixel, rows from the top. */
-export interface Picture {
-  readonly width: number;
-  readonly height: number;
-  readonly data: Uint8Array | Uint8ClampedArray;
-}
-
-const toPixels = (picture: Picture, i: number): Pixels => {
-  if (typeof (picture as Picture | null) !== 'object' || picture === null) fail(`predict: picture ${i + 1} must be { width, height, data }, as a canvas's getImageData gives it, got ${picture === null ? 'null' : typeof picture}`);
-  const { width, height, data } = picture;
-  checkIntegers('predict', `width and height of picture ${i + 1}`, [width, height], 1);
-  if (!ArrayBuffer.isView(data) || data.byteLength !== 4 * width * height) fail(`predict: picture ${i + 1} of ${width} × ${height} pixels needs ${4 * width * height} bytes of data: red, green, blue and alpha of each`);
-  return { width, height, rgba: new Uint8Array(data.buffer, data.byteOffset, data.byteLength) };
-};
 
 /** Builds a network with its weights, in evaluation mode. */
 export const buildTrained = (runtime: Runtime, { weights, config, classes }: { readonly weights: Weights; readonly config: TrainConfig; readonly classes: readonly string[] }): Method => {
@@ -61,11 +45,12 @@ export class TrainedModel {
    * Tells what pictures of any size show: resized and cut as in evaluation, the most probable classes of the whole picture (`raw`), the box that the
    * attention maps point to, in pixels of the picture, and the classes after looking closer there (`refined`; Algorithm 1 of the paper).
    *
+   * @param pictures as a canvas's `getImageData` gives them; in a browser also what it can draw: canvases, images, videos, and of a file `await createImageBitmap(file)`
    * @param top how many classes to list
    * @returns as many answers as there are pictures
-   * @throws UserError when a picture's numbers disagree, or `top` is not a whole number of at least 1
+   * @throws UserError when a picture's numbers disagree or an image is not loaded yet, or `top` is not a whole number of at least 1
    */
-  async predict(pictures: readonly Picture[], { top = 5 }: { top?: number } = {}): Promise<Predicted[]> {
+  async predict(pictures: readonly (Picture | Drawable)[], { top = 5 }: { top?: number } = {}): Promise<Predicted[]> {
     checkList('predict', 'the pictures', pictures);
     checkIntegers('predict', 'top', [top], 1);
     const pixels = pictures.map(toPixels);
@@ -91,7 +76,7 @@ export class TrainedModel {
  *
  * ```js
  * const model = openTrained(new Uint8Array(await (await fetch('best.safetensors')).arrayBuffer()));
- * const [seen] = await model.predict([canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height)]);
+ * const [seen] = await model.predict([document.querySelector('img')]);
  * console.log(seen.refined[0].label, seen.box);
  * ```
  *

@@ -1,4 +1,4 @@
-import type { Picture } from '../../src/train/trained-model.js';
+import type { Picture } from '../../src/train/picture.js';
 
 /** Stripes and a disc in colours that depend on `number`, the same on every machine. */
 export const patternPicture = (width: number, height: number, number: number): Picture => {

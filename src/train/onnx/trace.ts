@@ -1,7 +1,7 @@
 /** A network's evaluation as a list of op calls, seen while it runs once. */
 import { noGrad } from '../../autograd/tape.js';
 import { fail } from '../../errors.js';
-import { type Call, type Op, withTape } from '../../ops/op.js';
+import { type Call, type Runnable, withTape } from '../../ops/op.js';
 import { modulePath } from '../../tensor/module-path.js';
 import { untrack } from '../../tensor/scope.js';
 import { formatShape, sameShape, type Shape } from '../../tensor/shape.js';
@@ -88,7 +88,7 @@ export class Trace {
     return constant;
   }
 
-  private record(op: Op<never>, call: Call<never>, output: Tensor): boolean {
+  private record(op: Runnable<never>, call: Call<never>, output: Tensor): boolean {
     const inputs = call.inputs.map((tensor) => this.valueOf(tensor));
     // What follows from constants alone is one, and needs no node.
     if (inputs.every(({ kind }) => kind === 'constant')) this.constant(output);

@@ -1,0 +1,51 @@
+/** What a network is shown: pixels, or what a page can draw. */
+import { fail } from '../errors.js';
+import { checkIntegers } from '../ops/arguments.js';
+import type { Pixels } from './image-batch.js';
+
+/** A picture as a canvas's `getImageData` gives it: red, green, blue and alpha (not read) of each pixel, rows from the top. */
+export interface Picture {
+  readonly width: number;
+  readonly height: number;
+  readonly data: Uint8Array | Uint8ClampedArray;
+}
+
+/** What a page draws on a canvas: a canvas, an `ImageBitmap`, an `<img>`, a `<video>`, a `VideoFrame`. */
+export type Drawable = Exclude<CanvasImageSource, SVGImageElement>;
+
+const sizeOf = (source: Drawable): readonly [width: number, height: number] => {
+  if ('naturalWidth' in source) return [source.naturalWidth, source.naturalHeight];
+  if ('videoWidth' in source) return source.readyState < source.HAVE_CURRENT_DATA ? [0, 0] : [source.videoWidth, source.videoHeight];
+  return 'displayWidth' in source ? [source.displayWidth, source.displayHeight] : [source.width, source.height];
+};
+
+const DRAWABLES = ['HTMLCanvasElement', 'OffscreenCanvas', 'ImageBitmap', 'HTMLImageElement', 'HTMLVideoElement', 'VideoFrame'];
+
+/** Workers lack some of these classes, Node all of them. */
+const isDrawable = (picture: unknown): picture is Drawable =>
+  DRAWABLES.some((name) => {
+    const kind: unknown = Reflect.get(globalThis, name);
+    return typeof kind === 'function' && picture instanceof kind;
+  });
+
+/** What is to be seen now, in its own size. */
+const drawn = (source: Drawable, i: number): Picture => {
+  const [width, height] = sizeOf(source);
+  if (!width || !height) fail(`predict: picture ${i + 1} has no pixels; an image has them after \`await image.decode()\`, a video after its event "loadeddata"`);
+  const context = new OffscreenCanvas(width, height).getContext('2d', { willReadFrequently: true })!;
+  context.drawImage(source, 0, 0, width, height);
+  return context.getImageData(0, 0, width, height);
+};
+
+/** The pixels of the picture at position `i` of a list. */
+export const toPixels = (given: Picture | Drawable, i: number): Pixels => {
+  const picture = isDrawable(given) ? drawn(given, i) : given as Picture | null;
+  if (typeof picture !== 'object' || picture === null || !('data' in picture)) {
+    fail(`predict: picture ${i + 1} must be { width, height, data }, as a canvas's getImageData gives it, or a canvas, an ImageBitmap, an image or a video (of a file, \`await createImageBitmap(file)\`), ` +
+      `got ${picture === null ? 'null' : typeof picture}`);
+  }
+  const { width, height, data } = picture;
+  checkIntegers('predict', `width and height of picture ${i + 1}`, [width, height], 1);
+  if (!ArrayBuffer.isView(data) || data.byteLength !== 4 * width * height) fail(`predict: picture ${i + 1} of ${width} × ${height} pixels needs ${4 * width * height} bytes of data: red, green, blue and alpha of each`);
+  return { width, height, rgba: new Uint8Array(data.buffer, data.byteOffset, data.byteLength) };
+};
