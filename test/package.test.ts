@@ -1,0 +1,68 @@
+/** The package as a project finds it: its entries, and declarations that are whole by themselves under strict settings. */
+import { spawnSync } from 'node:child_process';
+import { cpSync, existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import t from 'tap';
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+const { exports: entries, dependencies, scripts } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as
+  { exports: Record<string, unknown>; dependencies: Record<string, string>; scripts: Record<string, string> };
+
+/** Runs the compiler in a folder. @returns what it said */
+const tsc = (folder: string, ...args: string[]): string => spawnSync(process.execPath, [join(ROOT, 'node_modules/typescript/bin/tsc'), ...args], { cwd: folder, encoding: 'utf8' }).stdout;
+
+/** A project with the package installed: scripts as they are built, declarations as `npm run types` makes them. */
+const project = (folder: string): { readonly installed: string; readonly said: string } => {
+  const installed = join(folder, 'node_modules/pipit');
+  mkdirSync(installed, { recursive: true });
+  cpSync(join(ROOT, 'package.json'), join(installed, 'package.json'));
+  const said = tsc(ROOT, '-p', 'src', '--outDir', join(installed, 'dist/types'));
+  for (const name of ['index.js', 'browser.js']) writeFileSync(join(installed, 'dist', name), '');
+  for (const name of Object.keys(dependencies).filter((name) => name.startsWith('@webgpu/'))) {
+    mkdirSync(join(folder, 'node_modules/@webgpu'), { recursive: true });
+    symlinkSync(join(ROOT, 'node_modules', name), join(folder, 'node_modules', name));
+  }
+  return { installed, said };
+};
+
+/** Types that follow from calls must have names that other projects can write: the compiler refuses to declare the exports otherwise. */
+const CONSUMER = `
+import { Linear, NanTracer, open, openTrained, type Runtime, SGD } from 'pipit';
+import { open as openInPage, type Tensor } from 'pipit/browser';
+const net = new Linear(2, 2);
+export const saved = await new SGD(net.parameters(), { lr: 0.1 }).stateDict();
+export const children = net.namedChildren();
+const pictures = [document.createElement('canvas'), new Image(), new ImageData(1, 1), await createImageBitmap(new Blob())];
+export const box = (await openTrained(new Uint8Array(0)).predict(pictures))[0]?.box;
+const runtime: Runtime = await open({ adapter: 'lavapipe' });
+export const { report, limits } = runtime.device;
+export const plan = runtime.planMemory(() => {});
+export const tracer = new NanTracer(await openInPage({ software: true }));
+export const weight: Tensor = net.weight;
+`;
+
+t.test('declarations need nothing else, and what they infer has names', (t) => {
+  const folder = t.testdir({
+    'consumer.ts': CONSUMER, 'package.json': '{"type":"module"}',
+    'tsconfig.json': JSON.stringify({
+      compilerOptions: {
+        target: 'ES2022', lib: ['ES2023', 'DOM'], module: 'node16', strict: true, exactOptionalPropertyTypes: true, noUncheckedIndexedAccess: true, skipLibCheck: false, types: [],
+        declaration: true, outDir: 'out',
+      },
+      files: ['consumer.ts'],
+    }),
+  });
+  const { installed, said } = project(folder);
+  t.equal(said, '');
+  t.equal(tsc(folder), '');
+  const targets = (entry: unknown): string[] => (typeof entry === 'string' ? [entry] : Object.values(entry as object).flatMap(targets));
+  for (const target of targets(entries)) t.ok(existsSync(join(installed, target)), target);
+  t.end();
+});
+
+t.test('what the package needs is made before it is packed, although npm is told to run no scripts by itself', (t) => {
+  t.match(readFileSync(join(ROOT, '.npmrc'), 'utf8'), /^ignore-scripts=true$/m, 'which passes over prepack');
+  t.equal(scripts.pack, 'npm run build && npm run types && npm pack');
+  t.end();
+});
