@@ -35,7 +35,7 @@ export { type AnyModule, buffer, Module, type ModuleHook, type Named, parameter,
 export { AvgPool2d, BatchNorm2d, type Behind, Conv2d, type Conv2dLayerOptions, Dropout, freezeBatchNorm, GlobalAvgPool2d, Linear, MaxPool2d, type PoolOptions, ReLU, Sequential } from './nn/layers.js';
 export { defaultUniform, kaimingNormal, seedInit, truncatedNormal, withoutInit } from './nn/init.js';
 export { GradScaler, type GradScalerOptions, type GradScalerState } from './nn/grad-scaler.js';
-export { AdamW, type AdamWOptions, type CommonOptions, type GradientScaling, Optimizer, type OptimizerState, SGD, type SgdOptions } from './nn/optimizer.js';
+export { AdamW, type AdamWOptions, Optimizer, SGD, type SgdOptions } from './nn/optimizer.js';
 export { learningRate, type ScheduleOptions } from './nn/schedule.js';
 export type { Backbone, BackboneOptions } from './nn/models/backbone.js';
 export { type BackboneName, backboneNames, createBackbone } from './nn/models/index.js';
@@ -56,3 +56,6 @@ export { defaultWsdan, type WsdanOptions } from './wsdan/options.js';
 export { bilinearAttentionPooling } from './wsdan/pooling.js';
 export { batchOf, type BatchSource, type Rows } from './wsdan/micro-batches.js';
 export { type Draws, type StepMetric, stepMetrics, type StepOptions, type StepResult, trainMicroBatches, trainStep } from './wsdan/train-step.js';
+
+// What further types are called that calls lead to.
+export type { CommonOptions, GradientScaling, OptimizerState } from './nn/optimizer.js';
