@@ -10,6 +10,9 @@
  *   document.body.textContent = `${runtime.device.report.name}: ${await matmul(a, a).data()}`;
  * </script>
  * ```
+ *
+ * A worker may do the same. A training loop that reads nothing back for long awaits `runtime.endStep()` in each step: the page has its turn meanwhile, and the adapter,
+ * which also draws the page, is never more than a step behind.
  */
 import { type BrowserOptions, openDevice } from './device/browser.js';
 import type { Runtime } from './kernels/runtime.js';
