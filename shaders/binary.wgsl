@@ -84,9 +84,9 @@ fn value(u: vec4f, v: vec4f) -> vec4f {
   }
 }
 
-// Share of u in max(u, v): ties are halved, and beside NaN it is whole for both.
-fn share(u: vec4f, v: vec4f) -> vec4f {
-  return select(select(vec4f(1.0), vec4f(0.5), u == v), vec4f(0.0), u < v);
+// What u gets of the gradient d of max(u, v): ties are halved, and beside NaN both get all.
+fn share(d: vec4f, u: vec4f, v: vec4f) -> vec4f {
+  return select(select(d, 0.5 * d, u == v), blocked(d), u < v);
 }
 
 // d is the gradient of value(u, v).
@@ -94,8 +94,8 @@ fn gradientOfA(d: vec4f, u: vec4f, v: vec4f) -> vec4f {
   switch (OP) {
     case 2u: { return d * v; }
     case 3u: { return d / v; }
-    case 4u: { return d * share(u, v); }
-    case 5u: { return d * share(v, u); }
+    case 4u: { return share(d, u, v); }
+    case 5u: { return share(d, v, u); }
     default: { return d * truth(u == v); }
   }
 }
@@ -103,8 +103,8 @@ fn gradientOfB(d: vec4f, u: vec4f, v: vec4f) -> vec4f {
   switch (OP) {
     case 2u: { return d * u; }
     case 3u: { return -(d / v) * (u / v); }
-    case 4u: { return d * share(v, u); }
-    default: { return d * share(u, v); }
+    case 4u: { return share(d, v, u); }
+    default: { return share(d, u, v); }
   }
 }
 

@@ -135,14 +135,21 @@ fn slope(v: vec4f, f: vec4f) -> vec4f {
     case 4u: { return f; }
     case 5u: { return 1.0 / v; }
     case 6u: { return select(P.a * power(v, P.a - 1.0, select(HALVES - 2, GENERAL, HALVES == GENERAL)), zero, P.a == 0.0); }
-    case 7u: { return select(zero, vec4f(1.0), (v >= vec4f(P.a)) & (v <= vec4f(P.b))); }
-    case 8u: { return select(vec4f(1.0), zero, v <= zero); }
     case 9u: { return f * (1.0 - f); }
     case 10u: { return 1.0 - f * f; }
     case 11u: { return 0.5 * erfc4(-v * GELU_SCALE) + v * GELU_DENSITY * exp(-0.5 * v * v); }
     case 12u: { return select(0.5 / sqrt(abs(v) + P.a), zero, v == zero); }
     case 13u: { return vec4f(P.a); }
     default: { return vec4f(1.0); }
+  }
+}
+
+// The gradient of x from that of y, d.
+fn passed(d: vec4f, v: vec4f, f: vec4f) -> vec4f {
+  switch (OP) {
+    case 7u: { return select(blocked(d), d, (v >= vec4f(P.a)) & (v <= vec4f(P.b))); }
+    case 8u: { return select(d, blocked(d), v <= vec4f(0.0)); }
+    default: { return d * slope(v, f); }
   }
 }
 
@@ -164,7 +171,7 @@ fn backward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups
   let mine = stretchOf(linearWorkgroup(group, groups), lane, P.steps, P.quads);
   for (var i = mine.first; i < mine.end; i += ABREAST) {
     let v = x[i];
-    result[i] = rowEnd(gradient[i] * slope(v, value(v)), i);
+    result[i] = rowEnd(passed(gradient[i], v, value(v)), i);
   }
 }
 
@@ -175,6 +182,6 @@ fn backwardFromOutput(@builtin(workgroup_id) group: vec3u, @builtin(num_workgrou
   let mine = stretchOf(linearWorkgroup(group, groups), lane, P.steps, P.quads);
   for (var i = mine.first; i < mine.end; i += ABREAST) {
     let f = x[i];
-    result[i] = rowEnd(gradient[i] * slope(f, f), i);
+    result[i] = rowEnd(passed(gradient[i], f, f), i);
   }
 }

@@ -6,7 +6,7 @@ import { Linear, Sequential } from '../src/nn/layers.js';
 import { Module } from '../src/nn/module.js';
 import {
   add, argmax, attentionPool, batchNorm2d, clamp, conv2d, crossEntropy, eq, globalAvgPool2d, interpolate, l2Normalize, log, logSoftmax, matmul, max, maxPool2d, maximum, mean, min, minimum, ne, ones,
-  pow, relu, softmax, sum, zeros,
+  pow, relu, softmax, sqrt, sum, zeros,
 } from '../src/ops/index.js';
 import { tensor } from '../src/tensor/create.js';
 import { scope } from '../src/tensor/scope.js';
@@ -139,6 +139,20 @@ t.test('NaN in a gradient', (t) => scope(async () => {
   const x = tensor([-1, 2, 3]).requiresGrad_();
   backward(relu(x), tensor([NaN, NaN, 1]));
   t.same([...(await x.grad!.data())], [NaN, NaN, 1], 'passes even where ReLU blocks finite gradients');
+}));
+
+t.test('an infinite gradient ends where none passes, as in PyTorch', (t) => scope(async () => {
+  const gradients = async (fn: (...inputs: Tensor[]) => Tensor, inputs: readonly number[][], gradient?: readonly number[]): Promise<number[][]> => {
+    const leaves = inputs.map((values) => tensor(values).requiresGrad_());
+    backward(gradient ? fn(...leaves) : sum(fn(...leaves)), gradient && tensor(gradient));
+    return Promise.all(leaves.map(async ({ grad }) => [...(await grad!.data())]));
+  };
+  const infinite = [Infinity, -Infinity, 3];
+  t.same(await gradients((x) => relu(x!), [[-1, 0, 2]], infinite), [[0, 0, 3]], 'relu');
+  t.same(await gradients((x) => clamp(x!, -1, 1), [[-2, 2, 0]], infinite), [[0, 0, 3]], 'clamp');
+  t.same(await gradients((x, y) => maximum(x!, y!), [[1, 2, 5], [0, 3, 5]], infinite), [[Infinity, 0, 1.5], [0, -Infinity, 1.5]], 'maximum');
+  t.same(await gradients((x, y) => minimum(x!, y!), [[1, 2, 5], [0, 3, 5]], infinite), [[0, -Infinity, 1.5], [Infinity, 0, 1.5]], 'minimum');
+  t.same(await gradients((x) => sqrt(relu(x!)), [[-1, 0, 4]]), [[0, 0, 0.25]], 'a square root at 0 has an infinite slope');
 }));
 
 class Logarithm extends Module {

@@ -20,6 +20,10 @@ const LOWEST = -3.4028234663852886e38;
 fn infinity(one: u32) -> f32 {
   return bitcast<f32>(0x7f800000u * one);
 }
+// What is left of a gradient that an op does not let through: nothing, of an infinity either (0 times that would be NaN); but a NaN stays visible.
+fn blocked(d: vec4f) -> vec4f {
+  return select(vec4f(0.0), d, isNan4(d));
+}
 // On some drivers exponential and logarithm of NaN are numbers.
 fn exp4(v: vec4f) -> vec4f {
   return select(exp(v), v, isNan4(v));
