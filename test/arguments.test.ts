@@ -2,11 +2,11 @@
 import t from 'tap';
 import { backward } from '../src/autograd/backward.js';
 import { UserError } from '../src/errors.js';
-import { BatchNorm2d, Conv2d, Linear, Sequential } from '../src/nn/layers.js';
+import { BatchNorm2d, Conv2d, Linear, MaxPool2d, Sequential } from '../src/nn/layers.js';
 import { AdamW, SGD } from '../src/nn/optimizer.js';
 import { learningRate } from '../src/nn/schedule.js';
 import {
-  adaptiveAvgPool2d, add, affine, argmax, attentionPool, avgPool2d, batchNorm2d, cast, cat, conv2d, convBatchNorm2d, cropResize, div, eq, expand, full, gatherRows, interpolate, lt, maskedFill, matmul, maxPool2d, mean, mul, ones, permute, pow,
+  adaptiveAvgPool2d, add, affine, argmax, attentionPool, avgPool2d, batchNorm2d, cast, cat, conv2d, convBatchNorm2d, cropResize, crossEntropy, div, dropout, eq, expand, full, gatherRows, interpolate, lt, maskedFill, matmul, maxPool2d, mean, mul, ones, permute, pow,
   reshape, slice, sum, topKCorrect, where, zeros,
 } from '../src/ops/index.js';
 import { tensor } from '../src/tensor/create.js';
@@ -72,6 +72,36 @@ t.test('what JavaScript lets out or puts in the wrong place', (t) => scope(async
   refused(t, () => new Linear(3, missing), /Linear: features \[3, \] must hold integers of at least 1/);
   refused(t, () => new Conv2d(3, 4, missing), /Conv2d: kernelSize undefined must hold integers of at least 1/);
   refused(t, () => new BatchNorm2d(2.5), /BatchNorm2d: channels \[2.5\] must hold integers of at least 1/);
+}));
+
+t.test('options that would be passed over in silence', (t) => scope(async () => {
+  const [x, w, c] = [ones([2, 4, 4, 3]), ones([1, 1, 3, 2]), ones([3])];
+  const [logits, labels] = [ones([2, 3]), integers(0, 1)];
+  const only = (option: string, value: unknown): never => ({ [option]: value }) as never;
+  refused(t, () => maxPool2d(x, { kernelSize: 2, dilation: 2 } as never), /maxPool2d: there is no option "dilation"; there are kernelSize, stride, padding, ceilMode$/);
+  refused(t, () => avgPool2d(x, { kernelSize: 2, divisorOverride: 1 } as never), /avgPool2d: there is no option "divisorOverride"/);
+  refused(t, () => crossEntropy(logits, labels, only('ignoreIndex', 0)), /crossEntropy: there is no option "ignoreIndex"; there are labelSmoothing, reduction$/);
+  refused(t, () => crossEntropy(logits, labels, only('weight', c)), /crossEntropy: there is no option "weight"/);
+  refused(t, () => conv2d(x, w, null, only('paddingMode', 'reflect')), /conv2d: there is no option "paddingMode"/);
+  refused(t, () => matmul(logits, logits, only('transpose', true)), /matmul: there is no option "transpose"/);
+  refused(t, () => batchNorm2d(x, c, c, zeros([3]), ones([3]), { training: true, epsilon: 1 } as never), /batchNorm2d: there is no option "epsilon"/);
+  refused(t, () => interpolate(x, { size: 2, scaleFactor: 2 } as never), /interpolate: there is no option "scaleFactor"/);
+  refused(t, () => cropResize(x, ones([2, 4]), { size: 2, mode: 'nearest' } as never), /cropResize: there is no option "mode"/);
+  refused(t, () => attentionPool(x, x, only('mode', 'GMP')), /attentionPool: there is no option "mode"/);
+  refused(t, () => new Conv2d(3, 4, 3, only('paddingMode', 'circular')), /Conv2d: there is no option "paddingMode"/);
+  refused(t, () => new BatchNorm2d(3, only('affine', false)), /BatchNorm2d: there is no option "affine"/);
+  refused(t, () => new Linear(3, 4, false as never), /Linear: the options must be an object, as in \{ bias: … \}, got false/);
+  refused(t, () => dropout(x, 0.5, false as never), /dropout: the options must be an object, as in \{ training: … \}, got false/);
+  refused(t, () => new MaxPool2d(2, only('dilation', 2)).call(x), /maxPool2d: there is no option "dilation"/);
+  t.same(conv2d(x, w, null, { stride: 2, padding: 1, dilation: 1, groups: 1, activation: 'relu', residual: null }).shape, [2, 3, 3, 2]);
+  t.same(new Conv2d(3, 4, 3, { bias: false, padding: 1, init: (shape) => new Float32Array(shape.reduce((a, b) => a * b)) }).call(x).shape, [2, 4, 4, 4]);
+}));
+
+t.test('resizing takes the nearest pixel unless told otherwise, as in PyTorch', (t) => scope(async () => {
+  const x = tensor([1, 5], [1, 1, 2, 1]);
+  t.same([...(await interpolate(x, { size: [1, 4] }).data())], [1, 1, 5, 5]);
+  t.same([...(await interpolate(x, { size: [1, 4], mode: 'bilinear' }).data())], [1, 2, 4, 5]);
+  refused(t, () => interpolate(x, { size: [1, 4], alignCorners: true }), /alignCorners and antialias belong to mode: "bilinear"; name it, or leave them out/);
 }));
 
 t.test('one number for both sides of an image', (t) => scope(async () => {

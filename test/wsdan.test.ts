@@ -30,7 +30,7 @@ t.test('bilinear attention pooling gives the published values', (t) => scope(asy
   t.ok(nearly(await bilinearAttentionPooling(features, maps, 'GMP').data(), [0, 0.252646, 0.437595, -0.385923, 0.385923, 0.668437], 6e-7), 'GMP');
   t.same(await bilinearAttentionPooling(features, affine(maps, 0)).data(), new Float32Array(6), 'dead maps give zeros, not NaN');
   t.ok(nearly(await bilinearAttentionPooling(affine(features, 1e-6), maps).data(), [-0.254, 0.179605, 0.359211, -0.538816, 0.254, 0.647576], 1e-5), 'and of tiny features: rows are of unit length all the same');
-  const enlarged = interpolate(maps, { size: [3, 5], alignCorners: true });
+  const enlarged = interpolate(maps, { size: [3, 5], mode: 'bilinear', alignCorners: true });
   const larger = tensor(portableSigned(2, 3 * 5 * 3), [1, 3, 5, 3]);
   t.same(await bilinearAttentionPooling(larger, maps).data(), await bilinearAttentionPooling(larger, enlarged).data(), 'maps of another size are resized');
 }));

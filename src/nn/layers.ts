@@ -2,7 +2,7 @@ import { checkpoint } from '../autograd/checkpoint.js';
 import { isGradEnabled, isRecomputing } from '../autograd/tape.js';
 import { fail } from '../errors.js';
 import { add, avgPool2d, batchNorm2d, conv2d, convBatchNorm2d, dropout, type FrozenNorm, globalAvgPool2d, linear, maxPool2d, type Pool2dOptions, relu } from '../ops/index.js';
-import { checkIntegers, type Pair, pair } from '../ops/arguments.js';
+import { checkIntegers, checkNames, type Pair, pair } from '../ops/arguments.js';
 import type { ConvOptions } from '../ops/conv-shape.js';
 import { endsHere } from '../tensor/scope.js';
 import { checkList } from '../tensor/shape.js';
@@ -28,19 +28,24 @@ export interface Conv2dLayerOptions extends Omit<ConvOptions, 'activation'> {
 export class Conv2d extends Module<[Tensor, Behind?]> {
   readonly weight: Tensor;
   readonly bias: Tensor | null;
+  /** How the window moves. */
+  readonly options: Pick<Conv2dLayerOptions, 'stride' | 'padding' | 'dilation' | 'groups'>;
 
-  constructor(inChannels: number, outChannels: number, kernelSize: number | Pair, readonly options: Conv2dLayerOptions = {}) {
+  constructor(inChannels: number, outChannels: number, kernelSize: number | Pair, options: Conv2dLayerOptions = {}) {
     super();
+    checkNames('Conv2d', options, ['stride', 'padding', 'dilation', 'groups', 'bias', 'init', 'initBias']);
     checkIntegers('Conv2d', 'channels', [inChannels, outChannels], 1);
     const kernel = pair('Conv2d', 'kernelSize', kernelSize);
     checkIntegers('Conv2d', 'kernelSize', kernel, 1);
     const [kh, kw] = kernel;
-    const { groups = 1 } = options;
+    const { bias, init, initBias: ofBias, ...window } = options;
+    this.options = window;
+    const { groups = 1 } = window;
     if (inChannels % groups !== 0 || outChannels % groups !== 0) fail(`Conv2d: ${inChannels} input and ${outChannels} output channels must both be multiples of ${groups} groups`);
     const shape = [kh, kw, inChannels / groups, outChannels];
-    this.weight = parameter(shape, (options.init ?? defaultUniform)(shape));
-    const initBias = options.initBias ?? ((s) => defaultUniform(s, kh * kw * shape[2]!));
-    this.bias = options.bias === false ? null : parameter([outChannels], initBias([outChannels]));
+    this.weight = parameter(shape, (init ?? defaultUniform)(shape));
+    const initBias = ofBias ?? ((s) => defaultUniform(s, kh * kw * shape[2]!));
+    this.bias = bias === false ? null : parameter([outChannels], initBias([outChannels]));
   }
 
   protected override forward(x: Tensor, behind: Behind = {}): Tensor {
@@ -55,6 +60,7 @@ export class Linear extends Module {
 
   constructor(inFeatures: number, outFeatures: number, options: { bias?: boolean } = {}) {
     super();
+    checkNames('Linear', options, ['bias']);
     checkIntegers('Linear', 'features', [inFeatures, outFeatures], 1);
     this.weight = parameter([inFeatures, outFeatures], defaultUniform([inFeatures, outFeatures]));
     this.bias = options.bias === false ? null : parameter([outFeatures], defaultUniform([outFeatures], inFeatures));
@@ -78,6 +84,7 @@ export class BatchNorm2d extends Module<[Tensor, Behind?]> {
 
   constructor(channels: number, private readonly options: { eps?: number; momentum?: number; activation?: 'none' | 'relu' } = {}) {
     super();
+    checkNames('BatchNorm2d', options, ['eps', 'momentum', 'activation']);
     checkIntegers('BatchNorm2d', 'channels', [channels], 1);
     this.activation = options.activation ?? 'none';
     this.weight = parameter([channels], constant([channels], 1));

@@ -40,6 +40,13 @@ export const given = <T extends object>(op: string, options: T, ...needed: reado
   return options;
 };
 
+/** Refuses options that would be passed over in silence, such as those that PyTorch has and Pipit has not. */
+export const checkNames = (op: string, options: object, known: readonly string[]): void => {
+  if (typeof options !== 'object' || options === null) fail(`${op}: the options must be an object, as in { ${known[0]}: … }, got ${describeValue(options)}`);
+  const unknown = Object.keys(options).find((name) => !known.includes(name));
+  if (unknown) fail(`${op}: there is no option "${unknown}"; there are ${known.join(', ')}`);
+};
+
 /** Refuses a word that is none of an option's. */
 export const checkChoice = (op: string, option: string, value: string, choices: readonly string[]): void => {
   if (!choices.includes(value)) fail(`${op}: ${option} must be ${choices.map((choice) => `"${choice}"`).join(' or ')}, got "${value}"`);

@@ -3,7 +3,7 @@ import { fail } from '../errors.js';
 import { Shader } from '../kernels/shader.js';
 import { formatShape, type Shape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { checkChoice } from './arguments.js';
+import { checkChoice, checkNames } from './arguments.js';
 import { distinct, type OpCase, uniform } from './cases.js';
 import { fill_ } from './fill.js';
 import { type Extents, gemmRows, gemmWeights, rowsGeometry } from './gemm.js';
@@ -181,7 +181,9 @@ export const attentionPoolOp: Op<Attrs> = {
  *
  * @throws UserError when batch, height or width of the two differ
  */
-export const attentionPool = (features: Tensor, maps: Tensor, { pool = 'GAP' }: { pool?: PoolMode } = {}): Tensor => {
+export const attentionPool = (features: Tensor, maps: Tensor, options: { pool?: PoolMode } = {}): Tensor => {
+  checkNames('attentionPool', options, ['pool']);
+  const { pool = 'GAP' } = options;
   checkChoice('attentionPool', 'pool', pool, ['GAP', 'GMP']);
   return run(attentionPoolOp, [features, maps], { pool });
 };

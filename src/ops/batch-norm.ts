@@ -5,7 +5,7 @@ import type { Runtime } from '../kernels/runtime.js';
 import { Shader } from '../kernels/shader.js';
 import { formatShape, numel, quadsPerRow, rowCount, rowWidth, sameShape, type Shape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { checkChoice, given } from './arguments.js';
+import { checkChoice, checkNames, given } from './arguments.js';
 import { div, mul } from './binary.js';
 import { type OpCase, uniform } from './cases.js';
 import { type Nd, nd } from './nd.js';
@@ -245,6 +245,7 @@ export const batchNorm2d = (
   options: BatchNormOptions,
 ): Tensor => {
   const { training, momentum = 0.1, eps = 1e-5, activation = 'none', residual = null } = given('batchNorm2d', options, 'training');
+  checkNames('batchNorm2d', options, ['training', 'momentum', 'eps', 'activation', 'residual']);
   checkChoice('batchNorm2d', 'activation', activation, ['none', 'relu']);
   if (training && runningMean === runningVar) fail('batchNorm2d: the running mean and the running variance are one tensor, but training writes both');
   return run(batchNorm2dOp, [x, weight, bias, runningMean, runningVar, ...(residual ? [residual] : [])], { training, momentum, eps, activation });

@@ -4,7 +4,7 @@ import { fail } from '../errors.js';
 import { Shader } from '../kernels/shader.js';
 import { formatShape, quadsPerRow, sameShape, type Shape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
-import type { Pair } from './arguments.js';
+import { checkNames, type Pair } from './arguments.js';
 import { batchNorm2dOp } from './batch-norm.js';
 import { type OpCase, type Tolerance, uniform } from './cases.js';
 import { checkAdded, type ConvAttrs, convAttrs, convShape } from './conv-shape.js';
@@ -103,6 +103,7 @@ export interface FrozenNorm {
  * @param x [N, H, W, Cin]; weight [KH, KW, Cin, Cout]; bias [Cout] or null
  */
 export const convBatchNorm2d = (x: Tensor, weight: Tensor, bias: Tensor | null, norm: FrozenNorm, options: Omit<Conv2dOptions, 'groups'> = {}): Tensor => {
+  checkNames('convBatchNorm2d', options, ['stride', 'padding', 'dilation', 'activation', 'residual']);
   const { residual } = options;
   checkAdded('convBatchNorm2d', bias, residual);
   const inputs = [x, weight, norm.mean, norm.variance, norm.weight, norm.bias, bias, residual].filter((t): t is Tensor => Boolean(t));

@@ -3,6 +3,7 @@ import { Shader } from '../kernels/shader.js';
 import { numel, quadCount, quadsPerRow, type Shape } from '../tensor/shape.js';
 import { type DType, Tensor } from '../tensor/tensor.js';
 import { patchesForward, patchesGradInput, patchesGradWeight, suitsPatches } from './conv-patches.js';
+import { checkNames } from './arguments.js';
 import { convert } from './convert.js';
 import { checkAdded, type ConvAttrs, convAttrs, type ConvOptions, convShape, tapsBetween } from './conv-shape.js';
 import { convCases } from './conv2d-cases.js';
@@ -230,6 +231,7 @@ export interface Conv2dOptions extends ConvOptions {
  * @throws UserError when channels, groups or sizes do not fit
  */
 export const conv2d = (x: Tensor, weight: Tensor, bias: Tensor | null = null, options: Conv2dOptions = {}): Tensor => {
+  checkNames('conv2d', options, ['stride', 'padding', 'dilation', 'groups', 'activation', 'residual']);
   const { residual } = options;
   checkAdded('conv2d', bias, residual);
   const inputs = [x, weight, ...[bias, residual].filter((t): t is Tensor => t instanceof Tensor)];

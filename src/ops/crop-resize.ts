@@ -1,7 +1,7 @@
 import { fail } from '../errors.js';
 import { formatShape, type Shape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { checkIntegers, given, pair } from './arguments.js';
+import { checkIntegers, checkNames, given, pair } from './arguments.js';
 import { literal, type OpCase } from './cases.js';
 import { nd } from './nd.js';
 import { bytesOf, type Op, run } from './op.js';
@@ -94,5 +94,6 @@ export const cropResizeOp: Op<Attrs> = {
  */
 export const cropResize = (images: Tensor, boxes: Tensor, options: { size: number | ImageSize; alignCorners?: boolean }): Tensor => {
   const { size, alignCorners = true } = given('cropResize', options, 'size');
+  checkNames('cropResize', options, ['size', 'alignCorners']);
   return run(cropResizeOp, [images, boxes], { size: pair('cropResize', 'size', size), alignCorners });
 };

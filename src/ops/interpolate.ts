@@ -2,7 +2,7 @@ import { fail } from '../errors.js';
 import { formatShape, numel, sameShape, type Shape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { antialias as antialiased, antialiasBackward } from './antialias.js';
-import { checkChoice, given, pair } from './arguments.js';
+import { checkChoice, checkNames, given, pair } from './arguments.js';
 import type { OpCase } from './cases.js';
 import { nd } from './nd.js';
 import { bytesOf, type Op, run } from './op.js';
@@ -19,7 +19,7 @@ interface Attrs {
 const infer: Op<Attrs>['infer'] = ([images], { size: [height, width], mode, alignCorners, antialias }) => {
   if (images!.length !== 4) fail(`interpolate: images must be [B, H, W, C], got ${formatShape(images!)}`);
   if (![height, width].every((side) => Number.isInteger(side) && side >= 1)) fail(`interpolate: size must be two integers of at least 1, got ${height}×${width}`);
-  if (mode === 'nearest' && (alignCorners || antialias)) fail('interpolate: alignCorners and antialias belong to mode "bilinear"; leave them out with "nearest"');
+  if (mode === 'nearest' && (alignCorners || antialias)) fail('interpolate: alignCorners and antialias belong to mode: "bilinear"; name it, or leave them out');
   if (alignCorners && antialias) fail('interpolate: antialias averages around pixel centres, which alignCorners moves; choose one of the two');
   if (images![1] !== height || images![2] !== width) checkAxes('interpolate', [images![1]!, images![2]!], [height, width]);
   return [images![0]!, height, width, images![3]!];
@@ -105,6 +105,7 @@ export const interpolateOp: Op<Attrs> = {
 export interface InterpolateOptions {
   /** Height and width of the result; a number for both. */
   readonly size: number | ImageSize;
+  /** Default: nearest, as in PyTorch. */
   readonly mode?: 'bilinear' | 'nearest';
   /** Bilinear: whether the corner pixels of both images coincide, or (PyTorch's default) pixel centres scale. */
   readonly alignCorners?: boolean;
@@ -119,7 +120,8 @@ export interface InterpolateOptions {
  * @throws UserError for options that exclude each other
  */
 export const interpolate = (images: Tensor, options: InterpolateOptions): Tensor => {
-  const { size, mode = 'bilinear', alignCorners = false, antialias = false } = given('interpolate', options, 'size');
+  const { size, mode = 'nearest', alignCorners = false, antialias = false } = given('interpolate', options, 'size');
+  checkNames('interpolate', options, ['size', 'mode', 'alignCorners', 'antialias']);
   checkChoice('interpolate', 'mode', mode, ['bilinear', 'nearest']);
   return run(interpolateOp, [images], { size: pair('interpolate', 'size', size), mode, alignCorners, antialias });
 };

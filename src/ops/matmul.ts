@@ -1,6 +1,7 @@
 import { fail } from '../errors.js';
 import { formatShape, numel, quadsPerRow, sameShape, type Shape } from '../tensor/shape.js';
 import type { DType, Tensor } from '../tensor/tensor.js';
+import { checkNames } from './arguments.js';
 import { add } from './binary.js';
 import { cast } from './cast.js';
 import { gemmRows, gemmWeights, rowsGeometry } from './gemm.js';
@@ -141,8 +142,10 @@ const referenceProduct = (a: Nd, b: Nd, attrs: Attrs): Nd => {
  * either operand may also be a single matrix for all of them. The options read an operand as transposed without copying it.
  * With `transposeA`, an infinity in the last row of b may come out as NaN on software adapters: their kernels multiply it by zeros that fill up a step.
  */
-export const matmul = (a: Tensor, b: Tensor, options: Partial<Attrs> = {}): Tensor =>
-  run(matmulOp, [a, b], { transposeA: options.transposeA ?? false, transposeB: options.transposeB ?? false });
+export const matmul = (a: Tensor, b: Tensor, options: Partial<Attrs> = {}): Tensor => {
+  checkNames('matmul', options, ['transposeA', 'transposeB']);
+  return run(matmulOp, [a, b], { transposeA: options.transposeA ?? false, transposeB: options.transposeB ?? false });
+};
 
 /** Fully connected layer: x [..., in] · weight [in, out] + bias [out]; float16 within `autocast`. */
 export const linear = (x: Tensor, weight: Tensor, bias: Tensor | null = null): Tensor => {

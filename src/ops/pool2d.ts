@@ -3,7 +3,7 @@ import { fail } from '../errors.js';
 import { Shader } from '../kernels/shader.js';
 import { formatShape, numel, quadCount, quadsPerRow, rowWidth, type Shape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { checkIntegers, given, type Pair, pair } from './arguments.js';
+import { checkIntegers, checkNames, given, type Pair, pair } from './arguments.js';
 import { closeBy, distinct, type OpCase } from './cases.js';
 import { convert } from './convert.js';
 import { type Nd, nd } from './nd.js';
@@ -30,6 +30,8 @@ interface Adaptive {
 }
 
 type Attrs = Window | Adaptive;
+
+const OPTIONS: readonly (keyof Pool2dOptions)[] = ['kernelSize', 'stride', 'padding', 'ceilMode'];
 
 const AXES = ['height', 'width'] as const;
 
@@ -263,13 +265,21 @@ export const adaptiveAvgPool2dOp: Op<Adaptive> = {
  *
  * @throws UserError when a window does not fit, or the padding is more than half of the kernel
  */
-export const maxPool2d = (x: Tensor, options: Pool2dOptions): Tensor => run(maxPool2dOp, [x], windowOf(options));
+export const maxPool2d = (x: Tensor, options: Pool2dOptions): Tensor => {
+  const window = windowOf(options);
+  checkNames('maxPool2d', options, OPTIONS);
+  return run(maxPool2dOp, [x], window);
+};
 
 /**
  * Mean over windows of images [n, h, w, c]. With `countIncludePad` (default, as in PyTorch) zeros of the
  * padding count in the divisor.
  */
-export const avgPool2d = (x: Tensor, options: Pool2dOptions & { readonly countIncludePad?: boolean }): Tensor => run(avgPool2dOp, [x], windowOf(options));
+export const avgPool2d = (x: Tensor, options: Pool2dOptions & { readonly countIncludePad?: boolean }): Tensor => {
+  const window = windowOf(options);
+  checkNames('avgPool2d', options, [...OPTIONS, 'countIncludePad']);
+  return run(avgPool2dOp, [x], window);
+};
 
 /** Mean over oh × ow parts of each image; neighbouring parts overlap where sizes do not divide (PyTorch's rule). */
 export const adaptiveAvgPool2d = (x: Tensor, output: number | Pair): Tensor => run(adaptiveAvgPool2dOp, [x], { output: pair('adaptiveAvgPool2d', 'the output size', output) });

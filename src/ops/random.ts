@@ -6,6 +6,7 @@ import { Shader } from '../kernels/shader.js';
 import { defaultRuntime, type TensorOptions } from '../tensor/create.js';
 import { checkShape, formatShape, quadCount, quadsPerRow, rowWidth, type Shape } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
+import { checkNames } from './arguments.js';
 import { literal, type OpCase, uniform } from './cases.js';
 import { mapNd, type Nd, nd } from './nd.js';
 import { allocate, bytesOf, dispatch, floatOf, gridFor, type Op, run, stretchesFor } from './op.js';
@@ -200,8 +201,11 @@ export interface DropoutOptions {
 }
 
 /** Zeroes each element with probability p and scales the others by 1/(1 − p) (PyTorch's `dropout`). */
-export const dropout = (x: Tensor, p = 0.5, { training = true, key }: DropoutOptions = {}): Tensor =>
-  training && p !== 0 ? run(dropoutOp, [x], { p, key: key ?? nextRandomKey() }) : x;
+export const dropout = (x: Tensor, p = 0.5, options: DropoutOptions = {}): Tensor => {
+  checkNames('dropout', options, ['training', 'key']);
+  const { training = true, key } = options;
+  return training && p !== 0 ? run(dropoutOp, [x], { p, key: key ?? nextRandomKey() }) : x;
+};
 
 /**
  * Draws `count` indices per row with replacement, with probability proportional to the weights.

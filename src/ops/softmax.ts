@@ -4,7 +4,7 @@ import { fail } from '../errors.js';
 import { Shader } from '../kernels/shader.js';
 import { normalizeAxis, numel, quadCount, quadsPerRow, rowCount, rowWidth, type Shape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { checkLabelled } from './arguments.js';
+import { checkLabelled, checkNames } from './arguments.js';
 import { integers, type OpCase, uniform } from './cases.js';
 import { type Nd, nd } from './nd.js';
 import { transpose } from './layout.js';
@@ -165,5 +165,8 @@ export interface CrossEntropyOptions {
  * @param labels int32 [batch]
  * @returns a scalar, or [batch] with reduction `none`
  */
-export const crossEntropy = (logits: Tensor, labels: Tensor, { labelSmoothing = 0, reduction = 'mean' }: CrossEntropyOptions = {}): Tensor =>
-  run(crossEntropyOp, [logits, labels], { labelSmoothing, reduction });
+export const crossEntropy = (logits: Tensor, labels: Tensor, options: CrossEntropyOptions = {}): Tensor => {
+  checkNames('crossEntropy', options, ['labelSmoothing', 'reduction']);
+  const { labelSmoothing = 0, reduction = 'mean' } = options;
+  return run(crossEntropyOp, [logits, labels], { labelSmoothing, reduction });
+};

@@ -3,7 +3,7 @@ import type { Tensor } from '../tensor/tensor.js';
 
 const resizedTo = ({ rank, shape: [, height, width] }: Tensor, maps: Tensor): Tensor => {
   const fits = rank !== 4 || maps.rank !== 4 || (maps.shape[1] === height && maps.shape[2] === width);
-  return fits ? maps : interpolate(maps, { size: [height!, width!], alignCorners: true });
+  return fits ? maps : interpolate(maps, { size: [height!, width!], mode: 'bilinear', alignCorners: true });
 };
 
 /**

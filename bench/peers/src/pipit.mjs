@@ -41,7 +41,7 @@ const attentionPool = ({ outputs }, { a, b, dy }) => {
 };
 
 const resize = ({ attrs: { size }, outputs }, { x, dy }) => {
-  if (outputs.y) return { y: () => interpolate(x, { size, alignCorners: true }) };
+  if (outputs.y) return { y: () => interpolate(x, { size, mode: 'bilinear', alignCorners: true }) };
   const attrs = { size, mode: 'bilinear', alignCorners: true, antialias: false };
   const from = channelsLast('x', { shape: outputs.dx, data: new Float32Array() }).shape;
   return { dx: () => gradients(interpolateOp, { inputs: [null], shapes: [from], shape: dy.shape, grad: dy, attrs, needs: [true] })[0] };
