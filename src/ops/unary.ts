@@ -132,7 +132,7 @@ const apply = (op: Op<Scalars>, x: Tensor, ...numbers: number[]): Tensor => {
 export const neg = (x: Tensor): Tensor => apply(negOp, x);
 /** |x|; the gradient at 0 is 0. */
 export const abs = (x: Tensor): Tensor => apply(absOp, x);
-/** −1, 0 or 1. No gradient. */
+/** −1, 0 or 1; NaN stays NaN. No gradient. */
 export const sign = (x: Tensor): Tensor => apply(signOp, x);
 /** Square root, element by element; NaN below 0, an infinite gradient at 0, as in PyTorch. */
 export const sqrt = (x: Tensor): Tensor => apply(sqrtOp, x);
