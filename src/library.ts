@@ -36,7 +36,8 @@ export { AvgPool2d, BatchNorm2d, type Behind, Conv2d, type Conv2dLayerOptions, D
 export { defaultUniform, kaimingNormal, seedInit, truncatedNormal, withoutInit } from './nn/init.js';
 export { GradScaler, type GradScalerOptions, type GradScalerState } from './nn/grad-scaler.js';
 export { AdamW, type AdamWOptions, Optimizer, SGD, type SgdOptions } from './nn/optimizer.js';
-export { learningRate, type ScheduleOptions } from './nn/schedule.js';
+export type { ActiveGroup, CommonOptions, ParamGroup } from './nn/parameter-groups.js';
+export { learningRate, type ScheduleOptions, setLearningRates } from './nn/schedule.js';
 export type { Backbone, BackboneOptions } from './nn/models/backbone.js';
 export { type BackboneName, backboneNames, createBackbone } from './nn/models/index.js';
 export { BasicBlock, Bottleneck, ResNet, type ResNetOptions } from './nn/models/resnet.js';
@@ -58,4 +59,4 @@ export { batchOf, type BatchSource, type Rows } from './wsdan/micro-batches.js';
 export { type Draws, type StepMetric, stepMetrics, type StepOptions, type StepResult, trainMicroBatches, trainStep } from './wsdan/train-step.js';
 
 // What further types are called that calls lead to.
-export type { CommonOptions, GradientScaling, OptimizerState } from './nn/optimizer.js';
+export type { GradientScaling, OptimizerState } from './nn/optimizer.js';

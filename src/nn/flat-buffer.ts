@@ -106,8 +106,9 @@ export class FlatBuffer {
 }
 
 /** Parameters in runs that fit the largest buffer the adapter can bind. */
-const runsOf = (parameters: readonly Tensor[], limit: number): Tensor[][] => {
+const runsOf = (parameters: readonly Tensor[]): Tensor[][] => {
   const runs: Tensor[][] = [];
+  const limit = parameters[0]?.runtime.device.limits.maxStorageBufferBindingSize ?? 0;
   let used = Infinity;
   for (const parameter of parameters) {
     const bytes = slotBytes(parameter.shape);
@@ -127,14 +128,13 @@ const checkParameter = (parameter: Tensor): void => {
 };
 
 /**
- * Moves parameters into few large buffers, so that an optimiser updates them all with one kernel each,
- * and gives every parameter a gradient that backward adds to in place. Gradients from before are kept. A parameter that is named twice counts once.
+ * Moves parameters into few large buffers, so that an optimiser updates a group of them with one kernel each,
+ * and gives every parameter a gradient that backward adds to in place. Gradients from before are kept. A parameter that a group names twice counts once.
  *
- * @throws UserError for tensors that are no leaves or not float32
+ * @returns the buffers of each group
+ * @throws UserError for tensors that are no leaves or not float32; nothing is moved then
  */
-export const flatten = (parameters: readonly Tensor[]): FlatBuffer[] => {
-  if (parameters.length === 0) return [];
-  parameters.forEach(checkParameter);
-  const { maxStorageBufferBindingSize: limit } = parameters[0]!.runtime.device.limits;
-  return runsOf([...new Set(parameters)], limit).map((run) => new FlatBuffer(run));
+export const flatten = (groups: readonly (readonly Tensor[])[]): FlatBuffer[][] => {
+  groups.flat().forEach(checkParameter);
+  return groups.map((parameters) => runsOf([...new Set(parameters)]).map((run) => new FlatBuffer(run)));
 };

@@ -1,14 +1,14 @@
 import { fail } from '../errors.js';
 import { repeated } from '../kernels/capture.js';
-import { liveNumber } from '../kernels/params.js';
+import { type Live, liveNumber } from '../kernels/params.js';
 import { adamWStep, clearAutocastCache, clipScale, fill_, full, globalNorm, sgdStep } from '../ops/index.js';
-import { checkTensors, given } from '../ops/arguments.js';
 import type { Clipping } from '../ops/grad-scaler.js';
 import { keep, scope } from '../tensor/scope.js';
 import { withOwner } from '../tensor/storage.js';
 import { Tensor, type TypedArray } from '../tensor/tensor.js';
 import { write } from '../tensor/create.js';
 import { type FlatBuffer, flatten } from './flat-buffer.js';
+import { type ActiveGroup, atLeastZero, type CommonOptions, type OptimizerRules, type ParamGroup, toGroups } from './parameter-groups.js';
 
 /** State of an optimiser on the host: vectors by name, and the number of updates. */
 export interface OptimizerState {
@@ -19,13 +19,6 @@ export interface OptimizerState {
   readonly vectors: ReadonlyMap<string, TypedArray>;
 }
 
-export interface CommonOptions {
-  lr: number;
-  weightDecay?: number;
-  /** Gradients are scaled down to this global norm where they exceed it; 0 or absent: never. */
-  clipGradNorm?: number;
-}
-
 /** Gradients are those of a loss that was scaled: what brings them back, and tells whether they can be used. See `unscaleFactor`. */
 export interface GradientScaling {
   factor(gradients: readonly Tensor[], clipping: Clipping | null, verdict: Tensor): Tensor;
@@ -34,40 +27,63 @@ export interface GradientScaling {
 /** Stands for a number of skipped steps that only the scaler knows. */
 const UNKNOWN = 0xffffffff;
 
+/** A group's parameters, or as many of them as fit one buffer, with the vectors that the optimiser keeps for them. */
+interface Part<O extends CommonOptions> {
+  readonly flat: FlatBuffer;
+  readonly group: ActiveGroup<O>;
+  /** The group's learning rate, for kernels. */
+  readonly lr: Live;
+  readonly vectors: ReadonlyMap<string, Tensor>;
+}
+
 /**
- * What SGD and AdamW share: flat buffers, clipping, state. Construct it after all parameters were made and frozen (`requiresGrad_(false)`): frozen ones
+ * What SGD and AdamW share: groups, flat buffers, clipping, state. Construct it after all parameters were made and frozen (`requiresGrad_(false)`): frozen ones
  * are left alone. Parameters belong to the optimiser that was made last. Their gradients lie in its memory: that of a parameter which no backward has reached,
  * or from which it was taken away (`p.grad = null`), is zero, so that weight decay and momentum go on (PyTorch passes over such a parameter; here, freeze it).
+ * Each group takes a kernel of its own for a step.
  */
-export abstract class Optimizer {
-  lr: number;
-  /** The learning rate and the number of the update, for kernels. */
-  protected readonly live = { lr: liveNumber(() => this.lr), step: liveNumber(() => this.steps) };
+export abstract class Optimizer<O extends CommonOptions = CommonOptions> {
+  /** The parameters with their options (PyTorch's `param_groups`); one group, unless several were given. */
+  readonly paramGroups: readonly ActiveGroup<O>[];
   /** Calls of {@link step}, skipped ones included. */
   protected steps = 0;
-  protected readonly buffers: readonly FlatBuffer[];
-  private readonly state: ReadonlyMap<string, readonly Tensor[]>;
+  /** Their number, for kernels. */
+  protected readonly liveStep = liveNumber(() => this.steps);
+  private readonly clipGradNorm: number;
+  private readonly parts: readonly Part<O>[];
   /** uint32 [2], what scalers find: gradients of this step that are not finite, and steps skipped so far. */
   private readonly verdict: Tensor;
   private released = false;
 
-  /** @param stateNames vectors of the parameters' size that the optimiser keeps */
-  protected constructor(parameters: readonly Tensor[], protected readonly common: CommonOptions, stateNames: readonly string[]) {
-    checkTensors('optimizer', 'parameters', parameters, 'module.parameters()');
-    if (parameters.length === 0) fail('optimizer: there are no parameters to train');
-    checkCommon(common);
-    this.lr = common.lr;
-    this.buffers = flatten(parameters.filter((p) => p.requiresGrad));
-    const [first] = this.buffers;
+  protected constructor(rules: OptimizerRules<O>, parameters: readonly Tensor[] | readonly ParamGroup<O>[], options: Partial<O>) {
+    this.paramGroups = toGroups(rules, parameters, options);
+    atLeastZero(rules.name, 'clipGradNorm', options.clipGradNorm);
+    this.clipGradNorm = options.clipGradNorm ?? 0;
+    const flats = flatten(this.paramGroups.map(({ params }) => params.filter((p) => p.requiresGrad)));
+    const [first] = flats.flat();
     if (!first) fail('optimizer: all parameters are frozen; there is nothing to train');
-    this.state = new Map(stateNames.map((name) => [name, this.buffers.map(({ weights }) => zerosLikeFlat(weights, name))]));
+    this.parts = this.paramGroups.flatMap((group, i) => flats[i]!.map((flat): Part<O> => ({
+      flat, group, lr: liveNumber(() => group.lr), vectors: new Map(rules.vectors(group as unknown as O).map((name) => [name, zerosLikeFlat(flat.weights, name)])),
+    })));
     this.verdict = withOwner('optimiser', () => keep(full([2], 0, { runtime: first.weights.runtime, dtype: 'uint32', label: 'optimiser verdict' })));
+  }
+
+  /** The learning rate; of several groups, the first one's. */
+  get lr(): number {
+    return this.paramGroups[0]!.lr;
+  }
+
+  /** @throws UserError where there are several groups: each has its own */
+  set lr(rate: number) {
+    const { length } = this.paramGroups;
+    if (length > 1) fail(`optimizer: there are ${length} parameter groups, each with a rate of its own: set the lr of those in paramGroups, or let setLearningRates(optimizer, …) do so`);
+    this.paramGroups[0]!.lr = rate;
   }
 
   /** Sets all gradients to zero. */
   zeroGrad(): void {
     this.checkCurrent();
-    for (const flat of this.buffers) {
+    for (const { flat } of this.parts) {
       flat.gather(false);
       fill_(flat.gradients, 0);
     }
@@ -79,22 +95,22 @@ export abstract class Optimizer {
     repeated(() => { this.steps++; });
     clearAutocastCache();
     scope(() => {
-      for (const flat of this.buffers) flat.gather();
-      const gradients = this.buffers.map((b) => b.gradients);
-      const maxNorm = this.common.clipGradNorm;
+      for (const { flat } of this.parts) flat.gather();
+      const gradients = this.parts.map(({ flat }) => flat.gradients);
+      const maxNorm = this.clipGradNorm;
       const clipping = maxNorm ? { norm: globalNorm(gradients), maxNorm } : null;
       const scale = scaling ? scaling.factor(gradients, clipping, this.verdict) : clipping ? clipScale(clipping.norm, clipping.maxNorm) : undefined;
-      this.buffers.forEach((flat, i) => this.update(flat, (name) => this.state.get(name)![i]!, scale));
+      for (const part of this.parts) this.update(part, scale);
     });
   }
 
-  protected abstract update(flat: FlatBuffer, vector: (name: string) => Tensor, scale: Tensor | undefined): void;
+  protected abstract update(part: Part<O>, gradScale: Tensor | undefined): void;
 
   /** Reads the state as it is at the call; training may go on meanwhile. */
   async stateDict(): Promise<OptimizerState> {
     this.checkCurrent();
     const { steps } = this;
-    const named = [...this.state].flatMap(([name, tensors]) => tensors.map((tensor, i) => [`${name}.${i}`, tensor] as const));
+    const named = this.named();
     const [verdict, ...read] = await Promise.all([this.verdict, ...named.map(([, tensor]) => tensor)].map((tensor) => tensor.data()));
     const skipped = verdict![1]!;
     return { step: steps, ...(skipped === UNKNOWN ? {} : { skipped }), vectors: new Map(named.map(([name], i) => [name, read[i]!])) };
@@ -104,11 +120,14 @@ export abstract class Optimizer {
   loadStateDict(saved: OptimizerState): void {
     this.checkCurrent();
     if (!(saved?.vectors instanceof Map)) fail('optimizer: the saved state must be what stateDict() gave: { step, vectors }');
-    const found = [...this.state].flatMap(([name, tensors]) => tensors.map((tensor, i) => {
-      const data = saved.vectors.get(`${name}.${i}`);
-      if (!data || data.length !== tensor.size) fail(`optimizer: the saved state has no "${name}.${i}" of ${tensor.size} numbers; resume with the model and optimiser it was saved with`);
+    const named = this.named();
+    const found = named.map(([name, tensor]) => {
+      const data = saved.vectors.get(name);
+      if (!data || data.length !== tensor.size) fail(`optimizer: the saved state has no "${name}" of ${tensor.size} numbers; resume with the model and optimiser it was saved with`);
       return [tensor, data] as const;
-    }));
+    });
+    const surplus = [...saved.vectors.keys()].find((name) => !named.some(([own]) => own === name));
+    if (surplus !== undefined) fail(`optimizer: the saved state has "${surplus}", which has no place here; resume with the model, optimiser and parameter groups it was saved with`);
     for (const [tensor, data] of found) write(tensor, data);
     write(this.verdict, Uint32Array.of(0, saved.skipped ?? UNKNOWN));
     this.steps = saved.step;
@@ -117,33 +136,25 @@ export abstract class Optimizer {
   /** Gives back the memory of the state and of the gradients, where an optimiser does not live as long as the program. The parameters go on to live. */
   release(): void {
     this.released = true;
-    for (const flat of this.buffers) flat.release();
-    for (const tensor of [...this.state.values()].flat()) tensor.release();
+    for (const { flat } of this.parts) flat.release();
+    for (const [, tensor] of this.named()) tensor.release();
     this.verdict.release();
+  }
+
+  /** The vectors, each kind in the order of the parts that have it. */
+  private named(): (readonly [name: string, vector: Tensor])[] {
+    const kinds = new Set(this.parts.flatMap(({ vectors }) => [...vectors.keys()]));
+    return [...kinds].flatMap((kind) => this.parts.flatMap(({ vectors }, i) => {
+      const vector = vectors.get(kind);
+      return vector ? [[`${kind}.${i}`, vector] as const] : [];
+    }));
   }
 
   private checkCurrent(): void {
     if (this.released) fail('optimizer: it was released; make a new one');
-    if (!this.buffers.every((flat) => flat.isCurrent)) fail('optimizer: a newer optimiser has taken over some of the parameters; use that one');
+    if (!this.parts.every(({ flat }) => flat.isCurrent)) fail('optimizer: a newer optimiser has taken over some of the parameters; use that one');
   }
 }
-
-const atLeastZero = (option: string, value: number | undefined): void => {
-  if (value !== undefined && !(typeof value === 'number' && value >= 0)) fail(`optimizer: ${option} must be a number of at least 0, got ${String(value)}`);
-};
-
-const checkCommon = (options: CommonOptions): void => {
-  const { lr, weightDecay, clipGradNorm } = given('optimizer', options, 'lr');
-  atLeastZero('lr', lr);
-  atLeastZero('weightDecay', weightDecay);
-  atLeastZero('clipGradNorm', clipGradNorm);
-};
-
-/** Refuses options that an optimiser would pass over in silence. */
-const checkNames = <T extends object>(op: string, options: T, known: readonly (keyof T & string)[]): void => {
-  const unknown = Object.keys(options).find((name) => !known.includes(name as keyof T & string));
-  if (unknown) fail(`${op}: there is no option "${unknown}"; there are ${known.join(', ')}`);
-};
 
 const zerosLikeFlat = (weights: Tensor, name: string): Tensor =>
   withOwner('optimiser', () => fill_(keep(Tensor.allocate(weights.runtime, weights.shape, 'float32', `optimiser ${name}`)), 0));
@@ -154,26 +165,29 @@ export interface SgdOptions extends CommonOptions {
   nesterov?: boolean;
 }
 
-const checkSgd = (options: SgdOptions): SgdOptions => {
-  const { momentum, dampening = 0, nesterov } = given('SGD', options, 'lr');
-  checkNames('SGD', options, ['lr', 'momentum', 'dampening', 'nesterov', 'weightDecay', 'clipGradNorm']);
-  atLeastZero('momentum', momentum);
-  if (typeof dampening !== 'number') fail(`SGD: dampening must be a number, got ${String(dampening)}`);
-  if (nesterov && (!momentum || dampening !== 0)) fail(`SGD: Nesterov needs momentum above 0 and dampening 0, got ${momentum ?? 0} and ${dampening}`);
-  return options;
+const sgdRules: OptimizerRules<SgdOptions> = {
+  name: 'SGD',
+  options: ['lr', 'momentum', 'dampening', 'nesterov', 'weightDecay', 'clipGradNorm'],
+  check: (where, { momentum, dampening = 0, nesterov }) => {
+    atLeastZero(where, 'momentum', momentum);
+    if (typeof dampening !== 'number') fail(`${where}: dampening must be a number, got ${String(dampening)}`);
+    if (nesterov && (!momentum || dampening !== 0)) fail(`${where}: Nesterov needs momentum above 0 and dampening 0, got ${momentum ?? 0} and ${dampening}`);
+  },
+  vectors: ({ momentum }) => (momentum ? ['momentum'] : []),
 };
 
 /** Stochastic gradient descent with PyTorch's semantics: g += wd·w; v = μ·v + g; w −= lr·v. */
-export class SGD extends Optimizer {
-  constructor(parameters: readonly Tensor[], private readonly options: SgdOptions) {
-    super(parameters, checkSgd(options), options.momentum ? ['momentum'] : []);
+export class SGD extends Optimizer<SgdOptions> {
+  constructor(parameters: readonly Tensor[], options: SgdOptions);
+  /** @param defaults hold where a group says nothing */
+  constructor(groups: readonly ParamGroup<SgdOptions>[], defaults?: Partial<SgdOptions>);
+  constructor(parameters: readonly Tensor[] | readonly ParamGroup<SgdOptions>[], options: Partial<SgdOptions> = {}) {
+    super(sgdRules, parameters, options);
   }
 
-  protected override update({ weights, gradients }: FlatBuffer, vector: (name: string) => Tensor, gradScale: Tensor | undefined): void {
-    const { momentum = 0, dampening = 0, nesterov = false, weightDecay = 0 } = this.options;
-    sgdStep(weights, gradients, momentum ? vector('momentum') : null, {
-      ...this.live, momentum, dampening, nesterov, weightDecay, gradScale,
-    });
+  protected override update({ flat: { weights, gradients }, group, lr, vectors }: Part<SgdOptions>, gradScale: Tensor | undefined): void {
+    const { momentum = 0, dampening = 0, nesterov = false, weightDecay = 0 } = group;
+    sgdStep(weights, gradients, vectors.get('momentum') ?? null, { lr, step: this.liveStep, momentum, dampening, nesterov, weightDecay, gradScale });
   }
 }
 
@@ -182,25 +196,28 @@ export interface AdamWOptions extends CommonOptions {
   eps?: number;
 }
 
-const checkAdamW = (options: AdamWOptions): AdamWOptions => {
-  const { betas = [0.9, 0.999], eps } = given('AdamW', options, 'lr');
-  checkNames('AdamW', options, ['lr', 'betas', 'eps', 'weightDecay', 'clipGradNorm']);
-  atLeastZero('eps', eps);
-  const fit = Array.isArray(betas) && betas.length === 2 && betas.every((beta) => typeof beta === 'number' && beta >= 0 && beta < 1);
-  if (!fit) fail(`AdamW: betas must be two numbers from 0 to below 1, as in [0.9, 0.999], got ${JSON.stringify(betas)}`);
-  return options;
+const adamWRules: OptimizerRules<AdamWOptions> = {
+  name: 'AdamW',
+  options: ['lr', 'betas', 'eps', 'weightDecay', 'clipGradNorm'],
+  check: (where, { betas = [0.9, 0.999], eps }) => {
+    atLeastZero(where, 'eps', eps);
+    const fit = Array.isArray(betas) && betas.length === 2 && betas.every((beta) => typeof beta === 'number' && beta >= 0 && beta < 1);
+    if (!fit) fail(`${where}: betas must be two numbers from 0 to below 1, as in [0.9, 0.999], got ${JSON.stringify(betas)}`);
+  },
+  vectors: () => ['m', 'v'],
 };
 
 /** Adam with decoupled weight decay (Loshchilov and Hutter), PyTorch's defaults. */
-export class AdamW extends Optimizer {
-  constructor(parameters: readonly Tensor[], private readonly options: AdamWOptions) {
-    super(parameters, checkAdamW(options), ['m', 'v']);
+export class AdamW extends Optimizer<AdamWOptions> {
+  constructor(parameters: readonly Tensor[], options: AdamWOptions);
+  /** @param defaults hold where a group says nothing */
+  constructor(groups: readonly ParamGroup<AdamWOptions>[], defaults?: Partial<AdamWOptions>);
+  constructor(parameters: readonly Tensor[] | readonly ParamGroup<AdamWOptions>[], options: Partial<AdamWOptions> = {}) {
+    super(adamWRules, parameters, options);
   }
 
-  protected override update({ weights, gradients }: FlatBuffer, vector: (name: string) => Tensor, gradScale: Tensor | undefined): void {
-    const [beta1, beta2] = this.options.betas ?? [0.9, 0.999];
-    adamWStep(weights, gradients, vector('m'), vector('v'), {
-      ...this.live, beta1, beta2, eps: this.options.eps ?? 1e-8, weightDecay: this.options.weightDecay ?? 0.01, gradScale,
-    });
+  protected override update({ flat: { weights, gradients }, group, lr, vectors }: Part<AdamWOptions>, gradScale: Tensor | undefined): void {
+    const { betas: [beta1, beta2] = [0.9, 0.999], eps = 1e-8, weightDecay = 0.01 } = group;
+    adamWStep(weights, gradients, vectors.get('m')!, vectors.get('v')!, { lr, step: this.liveStep, beta1, beta2, eps, weightDecay, gradScale });
   }
 }

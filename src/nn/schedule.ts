@@ -1,5 +1,6 @@
 import { fail } from '../errors.js';
 import { checkChoice } from '../ops/arguments.js';
+import type { Optimizer } from './optimizer.js';
 
 /** Learning-rate schedules: pure functions of the epoch, so that resuming needs no state. */
 export interface ScheduleOptions {
@@ -26,4 +27,13 @@ export const learningRate = (base: number, progress: number, options: ScheduleOp
   if (kind === 'step') return base * gamma ** Math.floor(progress / stepSize);
   if (kind === 'cosine') return 0.5 * base * (1 + Math.cos(Math.PI * Math.min(1, (progress - warmupEpochs) / Math.max(1e-9, epochs - warmupEpochs))));
   return base;
+};
+
+/**
+ * Sets the learning rates of an optimiser's groups: each group's initial one, as the schedule has it at this point of training.
+ *
+ * @param progress as of {@link learningRate}
+ */
+export const setLearningRates = ({ paramGroups }: Pick<Optimizer, 'paramGroups'>, progress: number, options: ScheduleOptions): void => {
+  for (const group of paramGroups) group.lr = learningRate(group.initialLr, progress, options);
 };

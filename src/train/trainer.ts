@@ -6,7 +6,7 @@ import { copyFileAtomic, keepUnder } from '../io/atomic.js';
 import { appendJsonLine } from '../io/jsonl.js';
 import type { Runtime } from '../kernels/runtime.js';
 import type { GradScaler } from '../nn/grad-scaler.js';
-import { learningRate } from '../nn/schedule.js';
+import { setLearningRates } from '../nn/schedule.js';
 import { setRandomStep } from '../ops/index.js';
 import { NanTracer } from '../autograd/nan-tracer.js';
 import { saveCheckpoint } from './checkpoint.js';
@@ -154,7 +154,7 @@ export class Trainer {
     const { config, model: { optimizer } } = this;
     setRandomStep(this.step);
     this.tracer?.start();
-    optimizer.lr = learningRate(config.lr, at, { ...config.schedule, epochs: config.epochs });
+    setLearningRates(optimizer, at, { ...config.schedule, epochs: config.epochs });
     const transforms = batch.images.map(({ width, height }, i) => drawTrainTransform(config.augment, config.seed, this.epoch, batch.indices[i]!, width, height));
     this.training.run(batch, transforms);
     await this.tracer?.check(this.step);
