@@ -35,6 +35,7 @@ export { type AnyModule, buffer, Module, type ModuleHook, type Named, parameter,
 export { AvgPool2d, BatchNorm2d, type Behind, Conv2d, type Conv2dLayerOptions, Dropout, freezeBatchNorm, GlobalAvgPool2d, Linear, MaxPool2d, type PoolOptions, ReLU, Sequential } from './nn/layers.js';
 export { defaultUniform, kaimingNormal, seedInit, truncatedNormal, withoutInit } from './nn/init.js';
 export { GradScaler, type GradScalerOptions, type GradScalerState } from './nn/grad-scaler.js';
+export { ModelEma, type ModelEmaOptions } from './nn/model-ema.js';
 export { AdamW, type AdamWOptions, Optimizer, SGD, type SgdOptions } from './nn/optimizer.js';
 export type { ActiveGroup, CommonOptions, ParamGroup } from './nn/parameter-groups.js';
 export { learningRate, type ScheduleOptions, setLearningRates } from './nn/schedule.js';

@@ -11,16 +11,26 @@ const ALIGNMENT = 256;
 
 const slotBytes = (shape: Shape): number => Math.ceil(storageBytes(shape) / ALIGNMENT) * ALIGNMENT;
 
-const flatZeros = (parameters: readonly Tensor[], owner: string): Tensor => {
-  const total = parameters.reduce((sum, { shape }) => sum + slotBytes(shape), 0);
-  return withOwner(owner, () => fill_(keep(Tensor.allocate(parameters[0]!.runtime, [total / 4], 'float32', `flat ${owner}`)), 0));
-};
-
 /** Bytes at `offset` of a flat tensor, seen with a shape. */
 const part = (flat: Tensor, offset: number, shape: Shape, label: string): Tensor => {
   const view = new Tensor(shape, 'float32', flat.storage.part(offset, storageBytes(shape)), label);
   untrack(view);
   return view;
+};
+
+/** A vector, and a place in it for each of some tensors. */
+export interface Places {
+  /** Gaps of alignment, always zero, included. */
+  readonly flat: Tensor;
+  readonly slots: readonly Tensor[];
+}
+
+/** Zeros with a place for each of some tensors, in their order. @param label of a place, from the tensor's own */
+export const placesFor = (tensors: readonly Tensor[], owner: string, label = (own: string): string => own): Places => {
+  let end = 0;
+  const starts = tensors.map(({ shape }) => (end += slotBytes(shape)) - slotBytes(shape));
+  const flat = withOwner(owner, () => fill_(keep(Tensor.allocate(tensors[0]!.runtime, [end / 4], 'float32', `flat ${owner}`)), 0));
+  return { flat, slots: tensors.map(({ shape, label: own }, i) => part(flat, starts[i]!, shape, label(own))) };
 };
 
 /** Copies a tensor's elements to a place that holds zeros, and lets it lie there from now on. */
@@ -37,19 +47,14 @@ export class FlatBuffer {
   /** All weights as one vector, gaps of alignment (always zero) included. */
   readonly weights: Tensor;
   readonly gradients: Tensor;
-  /** Position of each parameter in the vector, in elements. */
-  readonly offsets: readonly number[];
   /** Each parameter's place among the gradients. */
   private readonly slots: readonly Tensor[];
 
   constructor(readonly parameters: readonly Tensor[]) {
-    this.weights = flatZeros(parameters, 'parameters');
-    this.gradients = flatZeros(parameters, 'gradients');
-    let end = 0;
-    const starts = parameters.map(({ shape }) => (end += slotBytes(shape)) - slotBytes(shape));
-    this.offsets = starts.map((bytes) => bytes / 4);
-    this.slots = parameters.map(({ shape, label }, i) => part(this.gradients, starts[i]!, shape, `${label}.grad`));
-    parameters.forEach((parameter, i) => this.take(parameter, starts[i]!, this.slots[i]!));
+    const places = placesFor(parameters, 'parameters');
+    this.weights = places.flat;
+    ({ flat: this.gradients, slots: this.slots } = placesFor(parameters, 'gradients', (own) => `${own}.grad`));
+    parameters.forEach((parameter, i) => this.take(parameter, places.slots[i]!, this.slots[i]!));
   }
 
   /** Whether all parameters still lie here: a later buffer may have taken some. */
@@ -92,9 +97,8 @@ export class FlatBuffer {
     for (const tensor of [...this.slots, this.weights, this.gradients]) tensor.release();
   }
 
-  private take(parameter: Tensor, start: number, slot: Tensor): void {
+  private take(parameter: Tensor, place: Tensor, slot: Tensor): void {
     const before = homes.get(parameter);
-    const place = part(this.weights, start, parameter.shape, parameter.label);
     moveTo(place, parameter);
     place.release();
     if (parameter.grad?.alive) moveTo(slot, parameter.grad);
@@ -105,18 +109,32 @@ export class FlatBuffer {
   }
 }
 
-/** Parameters in runs that fit the largest buffer the adapter can bind. */
-const runsOf = (parameters: readonly Tensor[]): Tensor[][] => {
+/** Moves tensors that nobody else moves, such as running statistics, into one buffer. */
+export const moveTogether = (tensors: readonly Tensor[], owner: string): void => {
+  for (const run of runsOf(tensors)) {
+    const { flat, slots } = placesFor(run, owner);
+    run.forEach((tensor, i) => moveTo(slots[i]!, tensor));
+    // They alone hold it from now on.
+    for (const place of [...slots, flat]) place.release();
+  }
+};
+
+/** Where one tensor's place ends, the next one's begins. */
+export const follows = (tensor: Tensor, before: Tensor): boolean =>
+  tensor.range.buffer === before.range.buffer && tensor.range.offset === before.range.offset + slotBytes(before.shape);
+
+/** Tensors in runs that fit the largest buffer the adapter can bind. */
+export const runsOf = (tensors: readonly Tensor[]): Tensor[][] => {
   const runs: Tensor[][] = [];
-  const limit = parameters[0]?.runtime.device.limits.maxStorageBufferBindingSize ?? 0;
+  const limit = tensors[0]?.runtime.device.limits.maxStorageBufferBindingSize ?? 0;
   let used = Infinity;
-  for (const parameter of parameters) {
-    const bytes = slotBytes(parameter.shape);
+  for (const tensor of tensors) {
+    const bytes = slotBytes(tensor.shape);
     if (used + bytes > limit) {
       runs.push([]);
       used = 0;
     }
-    runs[runs.length - 1]!.push(parameter);
+    runs[runs.length - 1]!.push(tensor);
     used += bytes;
   }
   return runs;

@@ -9,6 +9,7 @@ export * from './matmul.js';
 export * from './optimizer.js';
 export * from './pool2d.js';
 export * from './attention-pool.js';
+export * from './average.js';
 export * from './batch-norm.js';
 export * from './conv-batch-norm.js';
 export * from './scalar-sums.js';
