@@ -1,5 +1,6 @@
 /** Parameter groups of optimisers: trajectories of torch.optim, what all groups share, states, memory, refusals. */
 import t, { type Test } from 'tap';
+import { join } from 'node:path';
 import { backward } from '../src/autograd/backward.js';
 import { Captured } from '../src/autograd/captured.js';
 import { worstError } from '../src/autograd/verify.js';
@@ -12,7 +13,11 @@ import { add, mul, ones, sum } from '../src/ops/index.js';
 import { tensor } from '../src/tensor/create.js';
 import { keep, scope } from '../src/tensor/scope.js';
 import type { Tensor } from '../src/tensor/tensor.js';
+import { readCheckpoint, restore, saveCheckpoint } from '../src/train/checkpoint.js';
+import { START } from '../src/train/trainer.js';
+import { weightsHash } from '../src/train/weights-hash.js';
 import { fixture } from './data-helpers.js';
+import { configOf, fixedTraining } from './support/default-training.js';
 import { openRuntime } from './support/runtime.js';
 
 const runtime = await openRuntime();
@@ -190,6 +195,40 @@ t.test('memory comes back, and belongs to the optimiser that was made last', asy
   newer.release();
   net.release();
   t.equal(live(), before);
+});
+
+t.test('--backbone-lr-factor: the backbone learns at another rate, and what is saved goes on to the bit', async (t) => {
+  const names = ['--image-size', '32', '--batch-size', '4', '--attentions', '4', '--weight-decay', '0'];
+  const begin = (...args: string[]) => fixedTraining(runtime, configOf(...names, ...args), 3);
+  const changes = async (factor: string): Promise<Map<string, Float64Array>> => {
+    const { session, step } = begin('--optimizer', 'sgd', '--lr', '0.1', '--momentum', '0', '--backbone-lr-factor', factor);
+    const before = await session.method.module.stateDict();
+    await step(0);
+    const after = await session.method.module.stateDict();
+    return new Map(session.method.module.namedParameters().map(([name]) => [name, Float64Array.from(after.get(name)!.data, (v, i) => v - before.get(name)!.data[i]!)]));
+  };
+  const [one, half] = [await changes('1'), await changes('0.5')];
+  for (const [name, change] of half) {
+    const factor = name.startsWith('features.') ? 0.5 : 1;
+    // A weight's own rounding, 6e-8 of values up to about 1, on either side.
+    const worst = Math.max(...change.map((v, i) => Math.abs(v - factor * one.get(name)![i]!)));
+    t.ok(worst < 3e-7, `${name}: ${worst.toExponential(1)}`);
+  }
+  t.ok(one.get('features.conv1.weight')!.some((v) => Math.abs(v) > 1e-4), 'it learns');
+  t.same([...(await begin().session.optimizer.stateDict()).vectors.keys()], ['m.0', 'v.0'], 'a factor of 1 makes one group');
+
+  const path = join(t.testdir({}), 'last.safetensors');
+  const args = ['--optimizer', 'adamw', '--lr', '0.01', '--backbone-lr-factor', '0.1'];
+  const [first, second] = [begin(...args), begin(...args)];
+  await first.step(0);
+  await saveCheckpoint(path, first.session, {}, ['a', 'b', 'c'], { ...START, step: 1 });
+  restore(second.session, readCheckpoint(path));
+  for (const { step } of [first, second]) await step(1);
+  t.equal(await weightsHash(second.session.method.module), await weightsHash(first.session.method.module));
+  const schedule = configOf('--backbone-lr-factor', '0.1', '--lr', '0.01').schedule;
+  setLearningRates(first.session.optimizer, 0, { ...schedule, epochs: 2 });
+  const [rest, backbone] = first.session.optimizer.paramGroups.map(({ lr }) => lr) as [number, number];
+  t.ok(Math.abs(backbone / rest - 0.1) < 1e-12, 'the schedule keeps the factor');
 });
 
 const refused = (t: Test, make: () => unknown, message: RegExp): void => {

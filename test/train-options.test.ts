@@ -10,14 +10,14 @@ const GIVEN: readonly (readonly [option: string, value: string])[] = [
   ['clip-grad-norm', '0.41'], ['schedule', 'cosine'], ['lr-step', '42'], ['lr-gamma', '0.43'], ['warmup-epochs', '0.44'], ['seed', '45'], ['attentions', '46'], ['pooling', 'GMP'], ['attention-source', 'features'],
   ['attention-rim', '7'], ['scale', '48'], ['convention', 'wvinzh'], ['duplicates', 'last'], ['beta', '0.49'], ['center-weight', '0.5'], ['crop-theta', '0.51,0.52'], ['crop-padding', '0.53'], ['drop-theta', '0.54,0.55'],
   ['test-theta', '0.56'], ['test-padding', '0.57'], ['average', 'logits'], ['label-smoothing', '0.58'], ['bn-momentum', '0.59'], ['resize-ratio', '0.6'], ['flip', '0.61'], ['brightness', '0.62'], ['contrast', '0.63'],
-  ['saturation', '0.64'], ['random-resized-crop', '0.65,0.66'], ['val-fraction', '0.67'], ['limit-train', '68'], ['limit-test', '69'], ['eval-every', '70'], ['patience', '71'], ['keep-every', '72'],
+  ['saturation', '0.64'], ['random-resized-crop', '0.65,0.66'], ['val-fraction', '0.67'], ['limit-train', '68'], ['limit-test', '69'], ['eval-every', '70'], ['patience', '71'], ['keep-every', '72'], ['backbone-lr-factor', '0.73'], ['ema-decay', '0.74'],
 ];
 const FLAGS = ['transform-input', 'drop-last', 'freeze-bn', 'nesterov', 'classifier-bias', 'skip-bad-images'];
 
 const EXPECTED: TrainConfig = {
   dataset: 'aircraft', data: 'planes', level: 'family', embedded: { train: 31, test: 32 }, limitTrain: 68, limitTest: 69, valFraction: 0.67, skipBadImages: true,
   method: 'wsdan', precision: 'mixed', model: 'resnet34', transformInput: true, weights: 'w.pth', weightsIgnore: ['a', 'b*'], batchSize: 34, dropLast: true, microBatch: 5, freezeBn: true, evalBatchSize: 36,
-  epochs: 37, optimizer: 'adamw', lr: 0.38, momentum: 0.39, nesterov: true, weightDecay: 0.4, clipGradNorm: 0.41, schedule: { kind: 'cosine', stepSize: 42, gamma: 0.43, warmupEpochs: 0.44 }, seed: 45, evalEvery: 70, patience: 71, keepEvery: 72,
+  epochs: 37, optimizer: 'adamw', lr: 0.38, momentum: 0.39, nesterov: true, weightDecay: 0.4, clipGradNorm: 0.41, schedule: { kind: 'cosine', stepSize: 42, gamma: 0.43, warmupEpochs: 0.44 }, seed: 45, evalEvery: 70, patience: 71, keepEvery: 72, backboneLrFactor: 0.73, emaDecay: 0.74,
   augment: {
     imageSize: 33, resizeRatio: 0.6, flip: 0.61, brightness: 0.62, contrast: 0.63, saturation: 0.64, randomResizedCrop: { scaleMin: 0.65, scaleMax: 0.66, ratioMin: 3 / 4, ratioMax: 4 / 3 },
     mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225],

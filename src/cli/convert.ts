@@ -8,7 +8,7 @@ import { writeOnnx } from '../train/onnx/export.js';
 import { buildTrained } from '../train/trained-model.js';
 import { describeNames, namingTitles } from '../train/weights/naming.js';
 import { readWeights } from '../train/weights/read-weights.js';
-import { OPTIMIZER, type Weights } from '../train/weights/weights.js';
+import { OPTIMIZER, TRAINED, type Weights } from '../train/weights/weights.js';
 import { weightFormats, type WriteReport, writeWeights } from '../train/weights/write-weights.js';
 import { openRuntime } from './open-runtime.js';
 import { adapterOption, choice, int, type OptionValues, parseOptions } from './options.js';
@@ -44,6 +44,7 @@ const describeResult = (path: string, weights: Weights, { written, naming, cente
   const gone = [
     ...left, ...weights.surplus,
     ...([...tensors.keys()].some((name) => name.startsWith(OPTIMIZER)) ? ["the optimiser's state"] : []),
+    ...([...tensors.keys()].some((name) => name.startsWith(TRAINED)) ? ['the trained weights, whose averages were taken'] : []),
     ...(facts.has(META) && !(naming === 'pipit' && extname(path) === '.safetensors') ? ["the run's options and position"] : []),
   ];
   return [

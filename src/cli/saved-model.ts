@@ -119,7 +119,7 @@ export const describeSaved = ({ path, classes, epochs, steps, weights, config }:
   return [
     `Checkpoint: ${path}, ${method === 'wsdan' ? 'WS-DAN' : 'plain classifier'} on ${model}, ${augment.imageSize} px, ${classes.length} classes` +
       `${recognised && recognised.naming !== 'pipit' ? `, names of ${namingTitles[recognised.naming]}` : ''}` +
-      `${epochs === null ? '' : `, after ${epochs} epochs`}${steps === null ? '' : ` (${steps} steps)`}`,
+      `${epochs === null ? '' : `, after ${epochs} epochs`}${steps === null ? '' : ` (${steps} steps)`}${config.emaDecay > 0 ? ', averages of the weights' : ''}`,
     ...programNotes(weights, config).map((note) => `Note: ${note}`),
   ].join('\n');
 };

@@ -2,14 +2,14 @@ import { existsSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { fail, UserError } from '../errors.js';
 import { openSafetensors, type StoredTensor, writeSafetensors } from '../io/safetensors.js';
-import { toFloat32 } from '../io/tensor-file.js';
+import { type TensorEntry, toFloat32 } from '../io/tensor-file.js';
 import { type Checkpoint, checkpointIn, FORMAT, type Meta, META, type Position } from './checkpoint-meta.js';
 import { diverged } from './diverged.js';
 import type { ModelSession } from './session.js';
-import { stateToFile } from './state-layout.js';
+import { fromFileEntry, stateToFile } from './state-layout.js';
 import { isUsable, uselessNumber } from './usable.js';
 import { loadWeights } from './weights/load-weights.js';
-import { CENTERS, interpret, OPTIMIZER } from './weights/weights.js';
+import { CENTERS, interpret, OPTIMIZER, TRAINED } from './weights/weights.js';
 
 /** Refuses to replace a usable checkpoint by one that nothing can go on from. */
 const checkUsable = (path: string, tensors: ReadonlyMap<string, StoredTensor>, { step }: Position): void => {
@@ -20,13 +20,15 @@ const checkUsable = (path: string, tensors: ReadonlyMap<string, StoredTensor>, {
 };
 
 /**
- * Writes weights (PyTorch's names and layout), centers, optimiser and position, atomically.
+ * Writes weights (PyTorch's names and layout), centers, optimiser and position, atomically. Where averages are kept, they are the weights that readers
+ * find, and those that training goes on from have {@link TRAINED} in front of their names.
  *
  * @throws UserError, with nothing written, when a number is not finite or beyond use
  */
 export const saveCheckpoint = async (path: string, model: ModelSession, options: Checkpoint['options'], classes: readonly string[], position: Position): Promise<void> => {
-  const tensors = stateToFile(await model.method.module.stateDict());
-  const { centers } = model.method;
+  const { ema, method: { module, centers } } = model;
+  const tensors = stateToFile(await (ema ?? module).stateDict());
+  if (ema) for (const [name, tensor] of stateToFile(await module.stateDict())) tensors.set(TRAINED + name, tensor);
   if (centers) tensors.set(CENTERS, stored(centers.table.shape, await centers.table.data()));
   const optimizer = await model.optimizer.stateDict();
   for (const [name, data] of optimizer.vectors) tensors.set(OPTIMIZER + name, stored([data.length], data));
@@ -54,11 +56,18 @@ export const isResumable = (path: string): boolean => {
   }
 };
 
+/** The tensors whose names begin so, without that. */
+const under = (prefix: string, { file: { tensors } }: Checkpoint): [name: string, entry: TensorEntry][] =>
+  [...tensors].filter(([name]) => name.startsWith(prefix)).map(([name, entry]) => [name.slice(prefix.length), entry]);
+
 /** Puts everything back, so that training goes on to the bit. */
 export const restore = (model: ModelSession, checkpoint: Checkpoint): void => {
   loadWeights(model.method, interpret(checkpoint.file));
-  const vectors = [...checkpoint.file.tensors].filter(([name]) => name.startsWith(OPTIMIZER))
-    .map(([name, { dtype, read }]) => [name.slice(OPTIMIZER.length), toFloat32(dtype, read())] as const);
+  if (model.ema) {
+    model.ema.set();
+    model.method.module.loadStateDict(new Map(under(TRAINED, checkpoint).map(([name, entry]) => [name, fromFileEntry(name, entry)])));
+  }
+  const vectors = under(OPTIMIZER, checkpoint).map(([name, { dtype, read }]) => [name, toFloat32(dtype, read())] as const);
   model.optimizer.loadStateDict({ step: checkpoint.optimizerStep, vectors: new Map(vectors) });
   if (checkpoint.scaler) model.scaler?.loadStateDict(checkpoint.scaler);
   model.method.metrics.restore(checkpoint.position.sums);

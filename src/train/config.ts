@@ -37,11 +37,15 @@ export interface TrainConfig {
   readonly epochs: number;
   readonly optimizer: 'sgd' | 'adamw';
   readonly lr: number;
+  /** The backbone learns at this multiple of {@link lr}. */
+  readonly backboneLrFactor: number;
   readonly momentum: number;
   readonly nesterov: boolean;
   readonly weightDecay: number;
   /** 0: no clipping. */
   readonly clipGradNorm: number;
+  /** Decay of the weights' averages, which are what counts then; 0: none are kept. */
+  readonly emaDecay: number;
   readonly schedule: Omit<ScheduleOptions, 'epochs'>;
   readonly seed: number;
   readonly augment: AugmentOptions;

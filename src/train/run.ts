@@ -15,7 +15,7 @@ import { printNotes } from './printable.js';
 import { reportCases } from './report-cases.js';
 import type { EpochPoint, ReportData } from './report/types.js';
 import { checkData, checkEpochs, configNotes, dataNotes, resumeNotes, withWayOn } from './resume.js';
-import { checkBatchSize, createModel, type DataSession, type ModelSession, openData } from './session.js';
+import { checkBatchSize, createModel, type DataSession, type ModelSession, openData, withCountingWeights } from './session.js';
 import { START, Trainer } from './trainer.js';
 import { scratchNotes, startFrom } from './start-weights.js';
 import { weightsHash } from './weights-hash.js';
@@ -51,6 +51,7 @@ export const runTraining = async (
     model.method.module.features.checkpointing = run.checkpointing;
     if (checkpoint) restore(model, checkpoint);
     else if (config.weights) await startFrom(config.weights, model, config, dataset.classes);
+    if (model.ema) console.log(averagesLine(config));
     console.log(reportPlan(runtime, model.method, config, run));
     const start = checkpoint?.position ?? START;
     writeFileAtomic(join(run.out, 'config.json'), `${JSON.stringify(run.options, null, 2)}\n`);
@@ -71,6 +72,9 @@ export const runTraining = async (
     await data.close();
   }
 };
+
+const averagesLine = ({ emaDecay }: TrainConfig): string =>
+  `Averages of the weights over about ${(1 / (1 - emaDecay)).toFixed(0)} steps (--ema-decay ${emaDecay}) are evaluated, and are the weights of the run’s checkpoints`;
 
 /** What batch norm makes of few images at a time. */
 const batchNormNotes = ({ batchSize, dropLast, microBatch, freezeBn, weights }: TrainConfig, images: number): string[] => {
@@ -94,31 +98,33 @@ const bestLine = ({ epoch, eval: { raw, refined, split } }: EvaluatedEpoch): str
 const loadReport = () => import('./report/write-report.js');
 
 const finish = async (runtime: Runtime, data: DataSession, model: ModelSession, trainer: Trainer, config: TrainConfig, run: RunOptions): Promise<void> => {
+  const { method, ema } = model;
   // Some epoch was evaluated: the last one always is.
   const best = bestEpoch(trainer.records)!;
   const early = earlyEnd(trainer.records, best, config);
   if (early) console.log(early);
-  const result = await evaluate(runtime, data, model.method, config, data.dataset.test, { withDrop: true, signal: trainer.signal });
-  const hash = await weightsHash(model.method.module);
+  const result = await withCountingWeights(model, () => evaluate(runtime, data, method, config, data.dataset.test, { withDrop: true, signal: trainer.signal }));
+  const hash = await weightsHash(ema ?? method.module);
+  const trainedHash = ema ? await weightsHash(method.module) : null;
   const { seconds, steps, imagesPerSecond } = trainer.totals;
   const summary = {
     ...accuracies(result), ...(result.localisation ? { localisation: result.localisation } : {}), degenerateMaps: result.degenerate, testImages: result.images,
     epochs: trainer.records.length, best: { epoch: best.epoch, split: best.eval.split, raw: best.eval.raw, refined: best.eval.refined },
-    imagesPerSecond, seconds, steps, adapter: runtime.device.report.name, weightsHash: hash, badImages: data.bad.length,
+    imagesPerSecond, seconds, steps, adapter: runtime.device.report.name, weightsHash: hash, ...(trainedHash ? { trainedWeightsHash: trainedHash } : {}), badImages: data.bad.length,
   };
   writeFileAtomic(join(run.out, 'summary.json'), `${JSON.stringify(summary, null, 2)}\n`);
   const report: ReportData = {
     title: `${config.method === 'wsdan' ? 'WS-DAN' : 'Plain classifier'} on ${data.dataset.name}`, adapter: summary.adapter, config: run.options,
     dataset: { name: data.dataset.name, classes: data.dataset.classes.length, trainImages: data.dataset.train.samples.length, testImages: result.images },
     seconds, steps, imagesPerSecond, weightsHash: hash, accuracy: accuracies(result), history: trainer.records.map(toPoint),
-    cases: await reportCases(runtime, data, model.method, config, run.reportImages), notes: notesOf(data, result, best, trainer.records, early),
+    cases: await withCountingWeights(model, () => reportCases(runtime, data, method, config, run.reportImages)), notes: [...(ema ? [`${averagesLine(config)}.`] : []), ...notesOf(data, result, best, trainer.records, early)],
     ...(result.localisation ? { localisation: result.localisation } : {}),
   };
   const { writeReport } = await loadReport();
   await writeReport(run.out, report);
   console.log(`\n${accuracyTable(result, 'Test', config.wsdan.average).join('\n')}`);
   if (best.epoch < trainer.records.length) console.log(`These are the last epoch's. ${bestLine(best)}`);
-  console.log(`Time ${seconds.toFixed(0)} s, ${imagesPerSecond === null ? '' : `training ${imagesPerSecond.toFixed(1)} images/s, `}weights hash ${hash}`);
+  console.log(`Time ${seconds.toFixed(0)} s, ${imagesPerSecond === null ? '' : `training ${imagesPerSecond.toFixed(1)} images/s, `}weights hash ${hash}${trainedHash ? ` of the averages, ${trainedHash} of the trained weights` : ''}`);
   console.log(`Report: ${join(run.out, 'report.html')}`);
 };
 

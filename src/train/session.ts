@@ -8,7 +8,9 @@ import { fail } from '../errors.js';
 import type { Runtime } from '../kernels/runtime.js';
 import { seedInit } from '../nn/init.js';
 import { GradScaler } from '../nn/grad-scaler.js';
+import { ModelEma } from '../nn/model-ema.js';
 import { AdamW, type Optimizer, SGD } from '../nn/optimizer.js';
+import type { ParamGroup } from '../nn/parameter-groups.js';
 import { manualSeed } from '../ops/index.js';
 import type { RunOptions, TrainConfig } from './config.js';
 import { createMethod, type Method } from './method.js';
@@ -65,29 +67,44 @@ export interface ModelSession {
   readonly optimizer: Optimizer;
   /** Of mixed precision. */
   readonly scaler: GradScaler | null;
+  /** With --ema-decay. */
+  readonly ema: ModelEma | null;
 }
+
+/** One group, or the backbone apart behind the rest, whose rate is the one that is shown. */
+const parameterGroups = ({ module }: Method, { lr, backboneLrFactor }: TrainConfig): ParamGroup[] => {
+  const parameters = module.parameters().filter((p) => p.requiresGrad);
+  if (backboneLrFactor === 1) return [{ params: parameters }];
+  const backbone = new Set(module.features.parameters());
+  return [{ params: parameters.filter((p) => !backbone.has(p)) }, { params: parameters.filter((p) => backbone.has(p)), lr: lr * backboneLrFactor }];
+};
 
 export const createModel = (runtime: Runtime, config: TrainConfig, classes: number): ModelSession => {
   seedInit(config.seed);
   manualSeed(config.seed);
   const method = createMethod(runtime, config, classes);
-  const { lr, momentum, nesterov, weightDecay, clipGradNorm } = config;
-  const parameters = method.module.parameters();
+  const { lr, momentum, nesterov, weightDecay, clipGradNorm, emaDecay } = config;
+  const groups = parameterGroups(method, config);
   const optimizer = config.optimizer === 'sgd'
-    ? new SGD(parameters, { lr, momentum, nesterov, weightDecay, clipGradNorm })
-    : new AdamW(parameters, { lr, weightDecay, clipGradNorm });
-  return { method, optimizer, scaler: config.precision === 'mixed' ? new GradScaler({ runtime }) : null };
+    ? new SGD(groups, { lr, momentum, nesterov, weightDecay, clipGradNorm })
+    : new AdamW(groups, { lr, weightDecay, clipGradNorm });
+  return {
+    method, optimizer, scaler: config.precision === 'mixed' ? new GradScaler({ runtime }) : null,
+    ema: emaDecay > 0 ? new ModelEma(method.module, { decay: emaDecay }) : null,
+  };
 };
 
-/** The optimiser's step, through the scaler where there is one. */
-export const updateParameters = ({ optimizer, scaler }: Omit<ModelSession, 'method'>): void => {
-  if (!scaler) {
-    optimizer.step();
-    return;
-  }
-  scaler.step(optimizer);
-  scaler.update();
+/** The optimiser's step, through the scaler where there is one, and the averages'. */
+export const updateParameters = ({ optimizer, scaler, ema }: Omit<ModelSession, 'method'>): void => {
+  if (scaler) {
+    scaler.step(optimizer);
+    scaler.update();
+  } else optimizer.step();
+  ema?.update();
 };
+
+/** Runs `work` with the weights that count in the network: the averages, where there are some. */
+export const withCountingWeights = <T>({ ema }: ModelSession, work: () => Promise<T>): Promise<T> => (ema ? ema.averaged(work) : work());
 
 /** Refuses a data set that cannot fill one batch, where only full ones count. */
 export const checkBatchSize = ({ samples: { length } }: Split, { batchSize, dropLast }: TrainConfig): void => {

@@ -11,9 +11,11 @@ import type { Weights } from './weights/weights.js';
 /** From this feature scale on, training from scratch was seen to learn nothing. */
 const PRETRAINED_SCALE = 50;
 
-export const scratchNotes = ({ method, weights, wsdan: { scale } }: TrainConfig): string[] => {
-  if (method !== 'wsdan' || weights || scale < PRETRAINED_SCALE) return [];
-  return [`a feature scale of ${scale} is made for pretrained weights; from scratch little is learned with it. Use --scale 10 --attention-rim 1 --optimizer adamw --lr 0.005 --weight-decay 0.02`];
+export const scratchNotes = ({ method, weights, backboneLrFactor, wsdan: { scale } }: TrainConfig): string[] => {
+  if (weights) return [];
+  const apart = backboneLrFactor === 1 ? [] : [`--backbone-lr-factor ${backboneLrFactor} is made for a pretrained backbone (--weights); this one is fresh, as the rest is`];
+  if (method !== 'wsdan' || scale < PRETRAINED_SCALE) return apart;
+  return [...apart, `a feature scale of ${scale} is made for pretrained weights; from scratch little is learned with it. Use --scale 10 --attention-rim 1 --optimizer adamw --lr 0.005 --weight-decay 0.02`];
 };
 
 const recipeNotes = ({ recognised }: Weights, { method, wsdan: { scale } }: TrainConfig): string[] => {
@@ -31,9 +33,10 @@ const classNotes = ({ file }: Weights, { fresh }: LoadReport, classes: readonly 
 };
 
 /** Loads weights into a fresh model and prints what was taken. */
-export const startFrom = async (path: string, { method }: ModelSession, config: TrainConfig, classes: readonly string[]): Promise<void> => {
+export const startFrom = async (path: string, { method, ema }: ModelSession, config: TrainConfig, classes: readonly string[]): Promise<void> => {
   const weights = await readWeights(path);
   const report = loadWeights(method, weights, config.weightsIgnore);
+  ema?.set();
   console.log(describeLoad(weights, report));
   printNotes([...programNotes(weights, config), ...recipeNotes(weights, config), ...classNotes(weights, report, classes)]);
 };

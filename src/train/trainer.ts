@@ -20,7 +20,7 @@ import type { ResultOptions } from './options/train-options.js';
 import { EpochProgress, type ProgressMetrics } from './progress.js';
 import { belowPublished } from './published-curves.js';
 import { keptName } from './run-folder.js';
-import type { DataSession, ModelSession } from './session.js';
+import { type DataSession, type ModelSession, withCountingWeights } from './session.js';
 import { TrainingStep } from './training-step.js';
 
 /** Where a trainer begins: a fresh run, or a checkpoint's position. */
@@ -249,7 +249,8 @@ export class Trainer {
   private async evaluateEpoch(epoch: number): Promise<Evaluation & { split: 'val' | 'test' }> {
     const { dataset } = this.data;
     const split = dataset.val ? 'val' : 'test';
-    const result = await evaluate(this.runtime, this.data, this.model.method, this.config, dataset.val ?? dataset.test, { withDrop: false, signal: this.signal });
+    const result = await withCountingWeights(this.model, () =>
+      evaluate(this.runtime, this.data, this.model.method, this.config, dataset.val ?? dataset.test, { withDrop: false, signal: this.signal }));
     console.log(`  ${split}: ${describeEvaluation(result)}`);
     const warning = belowPublished(this.run.options as ResultOptions, dataset, epoch, result);
     if (warning) console.log(`  ${warning}`);
