@@ -1,6 +1,6 @@
 /** Parameter groups as in PyTorch: what an optimiser is given, and the options that hold for each group. */
 import { fail } from '../errors.js';
-import { checkTensors, given } from '../ops/arguments.js';
+import { checkNames, checkTensors, given } from '../ops/arguments.js';
 import { Tensor } from '../tensor/tensor.js';
 
 export interface CommonOptions {
@@ -37,12 +37,6 @@ export interface OptimizerRules<O extends CommonOptions> {
 
 export const atLeastZero = (where: string, option: string, value: number | undefined): void => {
   if (value !== undefined && !(typeof value === 'number' && value >= 0)) fail(`${where}: ${option} must be a number of at least 0, got ${String(value)}`);
-};
-
-/** Refuses options that an optimiser would pass over in silence. */
-const checkNames = (where: string, options: object, known: readonly string[]): void => {
-  const unknown = Object.keys(options).find((name) => !known.includes(name));
-  if (unknown) fail(`${where}: there is no option "${unknown}"; there are ${known.join(', ')}`);
 };
 
 const isPlain = (item: unknown): boolean => typeof item === 'object' && item !== null && Object.getPrototypeOf(item) === Object.prototype;
