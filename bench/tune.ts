@@ -72,6 +72,8 @@ export interface TuneOptions {
   readonly trials: readonly Trial[];
   readonly rounds: number;
   readonly print: (line: string) => void;
+  /** Is given the departures from the defaults so far, when one more axis is decided: what comes later may be interrupted. */
+  readonly decided?: (found: Partial<Tuning>) => void;
 }
 
 /**
@@ -103,8 +105,9 @@ const defaultTuning = (report: AdapterReport): Tuning => {
 
 /** @returns the settings that depart from the defaults because they are faster */
 export const tune = async (options: TuneOptions): Promise<Partial<Tuning>> => {
-  const { device, axes, print } = options;
+  const { device, axes, print, decided } = options;
   const start = defaultTuning(device.report);
+  const departures = (): Partial<Tuning> => Object.fromEntries(Object.entries(best).filter(([name, value]) => start[name as keyof Tuning] !== value));
   let best = start;
   for (const { name, applies, choices } of axes) {
     if (!applies(best)) continue;
@@ -115,9 +118,11 @@ export const tune = async (options: TuneOptions): Promise<Partial<Tuning>> => {
     if (ratios[fastest]! >= WORTHWHILE) continue;
     const [, again] = await compare(options, [best, others[fastest - 1]!]);
     print(`${name.padEnd(9)} ${describe(others[fastest - 1]!, choices).padEnd(30)} ${again!.toFixed(3)} of the time, once more`);
-    if (again! < WORTHWHILE) best = others[fastest - 1]!;
+    if (again! >= WORTHWHILE) continue;
+    best = others[fastest - 1]!;
+    decided?.(departures());
   }
-  return Object.fromEntries(Object.entries(best).filter(([name, value]) => start[name as keyof Tuning] !== value));
+  return departures();
 };
 
 /** The values of the settings that an axis changes. */
@@ -134,7 +139,8 @@ export const saveTuning = (key: string, found: Partial<Tuning>, file = tuningFil
 /** Tunes the device with all axes and trials. @returns the name of the file it wrote */
 export const tuneToFile = async (device: Device, rounds: number, print: (line: string) => void): Promise<string> => {
   const key = tuningKey(device.report);
-  const found = await tune({ device, axes: axesFor(device.report), trials: TRIALS, rounds, print });
+  const decided = (found: Partial<Tuning>): void => print(`Kept in ${saveTuning(key, found)} so far: ${JSON.stringify(found)}`);
+  const found = await tune({ device, axes: axesFor(device.report), trials: TRIALS, rounds, print, decided });
   print(Object.keys(found).length ? `Faster than the defaults of ${key}: ${JSON.stringify(found)}` : `The defaults of ${key} are the fastest.`);
   return saveTuning(key, found);
 };

@@ -121,6 +121,7 @@ export function reasonOf(error: unknown): string {
   if (code === 'ENOENT') return 'is missing';
   if (code === 'EACCES' || code === 'EPERM') return 'may not be read (permission denied)';
   if (code === 'EISDIR') return 'is a folder, not a file';
+  if (code === 'ERR_FS_FILE_TOO_LARGE') return 'is too large to be read at once (2 GiB or more)';
   if (code === 'ENOTDIR') return 'is no folder, or lies below a file';
   if (code === 'ELOOP') return 'is a symbolic link that leads back to itself';
   return `could not be read (${code ?? String(error)})`;
