@@ -6,6 +6,7 @@ import { CaseRandom } from '../src/ops/cases.js';
 import { type ImageRow, imageTransform, imageTransformOp } from '../src/ops/image-transform.js';
 import { tensor } from '../src/tensor/create.js';
 import { scope } from '../src/tensor/scope.js';
+import { uploadImages } from '../src/train/image-batch.js';
 import { defaultAugment, fixtureJson } from './data-helpers.js';
 import { referenceTransform, type ReferenceSource } from './reference-image.js';
 import { openRuntime } from './support/runtime.js';
@@ -41,6 +42,25 @@ for (const contrast of [0, 0.4]) {
     });
   }));
 }
+
+await t.test('pictures that are uploaded in parts each keep their transform', (t) => scope(async () => {
+  const options = defaultAugment(24);
+  const pictures = [picture(40, 30), picture(33, 50), picture(28, 28), picture(60, 25)];
+  const transforms = pictures.map(({ width, height }, i) => drawTrainTransform(options, 7, 2, i, width, height));
+  const whole = await uploadImages(runtime, pictures, transforms, options).data();
+  const { limits } = runtime.device;
+  const before = limits.maxStorageBufferBindingSize;
+  // Two parts of a picture and more, and one of each.
+  for (const most of [12_000, 6600]) {
+    Object.assign(limits, { maxStorageBufferBindingSize: most });
+    const dispatches = runtime.recorder.statistics.dispatches;
+    const parts = uploadImages(runtime, pictures, transforms, options);
+    const ops = runtime.recorder.statistics.dispatches - dispatches;
+    Object.assign(limits, { maxStorageBufferBindingSize: before });
+    t.ok(ops > 2, `${ops} dispatches`);
+    t.ok((await parts.data()).every((value, i) => value === whole[i]), `at most ${most} bytes`);
+  }
+}));
 
 interface PilCase { size: number; side: number; ox: number; oy: number; flip: boolean; steps: [string, number][]; rgb: string }
 
