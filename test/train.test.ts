@@ -204,6 +204,7 @@ t.test('localisation scores', async (t) => {
   t.equal(intersectionOverUnion(truth, box(0, 5, 10, 15)), 50 / 150);
   t.equal(intersectionOverUnion(truth, box(2, 2, 4, 4)), 4 / 100);
   t.equal(intersectionOverUnion(truth, box(0, 10, 10, 20)), 0, 'edges that touch share nothing');
+  t.same([box(0, 15, 10, 25), box(15, 0, 25, 10), box(15, 15, 25, 25)].map((apart) => intersectionOverUnion(truth, apart)), [0, 0, 0], 'nor do boxes apart, beside or above each other or both');
   const score = new LocalisationScore();
   t.equal(score.result, null);
   score.add(truth, truth);
