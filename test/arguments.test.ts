@@ -29,6 +29,11 @@ t.test('integers are compared as integers', (t) => scope(async () => {
   t.same([...(await right.data())], [1, 1, 0]);
   t.equal(Math.round(3 * await mean(right).item()), 2, 'an accuracy as in PyTorch');
   t.same([...(await lt(integers(-2, 5, -1), integers(5, -2, -1)).data())], [1, 0, 0]);
+  const all = argmax(tensor([[3, 1, 2], [0, 7, 2], [2, 7, 1]]));
+  t.same([all.shape, await all.item()], [[], 4], 'among all elements, as PyTorch has it without an axis');
+  const kept = argmax(tensor([[3, 1, 2], [0, 7, 2]]), undefined, true);
+  t.same([kept.shape, [...(await kept.data())]], [[1, 1], [4]]);
+  t.equal(await argmax(tensor(3)).item(), 0);
   refused(t, () => eq(labels, tensor([0, 1, 2])), /eq: all tensors must have one type/);
 }));
 
@@ -177,7 +182,7 @@ t.test('tensors of what is no number, of no type, or with misplaced options', (t
   refused(t, () => tensor([1], [1], { dtype: 'float64' as 'float32' }), /there is no type "float64"; there are float32, float16, int32, uint32, bool/);
   refused(t, () => zeros([1], 'int32' as never), /the options must be an object, as in \{ dtype: 'int32' \}, got "int32"/);
   refused(t, () => tensor([1], [1], 'int32' as never), /tensor: the options must be an object/);
-  refused(t, () => argmax(tensor(3)), /argmax: the tensor is a scalar, which has no axes/);
+  refused(t, () => argmax(tensor(3), 0), /argmax: the tensor is a scalar, which has no axes/);
   const rows = tensor([Float32Array.of(1, 2), Float32Array.of(3, 4)]);
   t.same([rows.shape, [...(await rows.data())]], [[2, 2], [1, 2, 3, 4]], 'rows may be typed arrays');
   t.same([...(await tensor([true, false] as never).data())], [1, 0]);
@@ -227,7 +232,10 @@ t.test('options of optimisers and schedules', (t) => scope(async () => {
   refused(t, () => new AdamW([w], { lr: 1, clipGradNorm: -1 }), /clipGradNorm must be a number of at least 0/);
   new AdamW([w], { lr: 0 }).step();
   t.same([...(await w.data())], [1, 1], 'lr 0 is allowed');
-  refused(t, () => learningRate(1, 0, { kind: 'linear' as 'step', stepSize: 1, gamma: 1, warmupEpochs: 0, epochs: 1 }), /kind must be "step" or "cosine" or "constant", got "linear"/);
+  refused(t, () => learningRate(1, 0, { kind: 'linear' as 'step' }), /kind must be "step" or "cosine" or "constant", got "linear"/);
+  refused(t, () => learningRate(1, 0, { kind: 'step' }), /schedule: the options must say stepSize/);
+  refused(t, () => learningRate(1, 0, { kind: 'cosine', stepSize: 2 }), /schedule: the options must say epochs/);
+  refused(t, () => learningRate(1, 0, { kind: 'constant', warmup: 1 } as never), /schedule: there is no option "warmup"/);
   refused(t, () => { backward(undefined as never); }, /backward: operand 1 must be a tensor, got undefined/);
   refused(t, () => { backward(sum(w), 1 as never); }, /backward: operand 2 must be a tensor, got number/);
 }));

@@ -218,6 +218,7 @@ t.test('cosine, constant and warm-up', async (t) => {
   const rates = [0, 1, 2, 6, 10, 12].map((at) => learningRate(1, at, cosine));
   rates.forEach((rate, i) => t.ok(Math.abs(rate - [0.1, 0.55, 1, 0.5, 0, 0][i]!) < 1e-12, `epoch ${i}: ${rate}`));
   t.equal(learningRate(0.3, 99, { ...step, kind: 'constant' }), 0.3);
+  t.equal(learningRate(1, 7, { kind: 'step', stepSize: 3 }).toExponential(3), '1.000e-2', 'gamma is 0.1, as in PyTorch, and there is no warm-up');
   t.throws(() => learningRate(1, 0, { ...step, stepSize: 0 }), /the step size must be at least 1 epoch, got 0/);
 });
 

@@ -1,7 +1,7 @@
 /// <reference types="@webgpu/types" preserve="true" />
-/**
- * What the rest of Pipit knows of the platform. `node.ts` provides it on Node, `browser.ts` from `navigator.gpu`.
- */
+import { fail } from '../errors.js';
+
+/** What the rest of Pipit knows of the platform. `node.ts` provides it on Node, `browser.ts` from `navigator.gpu`. */
 export interface GpuPlatform {
   readonly adapter: GPUAdapter;
   readonly device: GPUDevice;
@@ -66,9 +66,11 @@ const matrixSide = ({ features, info }: GPUAdapter): number => {
   return square?.M ?? 0;
 };
 
+const nameOf = ({ info }: GPUAdapter): string => info.description || `${info.vendor} ${info.architecture}`.trim() || 'unknown adapter';
+
 export const describeAdapter = (adapter: GPUAdapter, gpu: GPU): AdapterReport => {
-  const info = adapter.info;
-  const name = info.description || `${info.vendor} ${info.architecture}`.trim() || 'unknown adapter';
+  const { info } = adapter;
+  const name = nameOf(adapter);
   const driverClass: AdapterClass = /llvmpipe/i.test(name) ? 'lavapipe' : /swiftshader/i.test(name) ? 'swiftshader' : 'gpu';
   const fixedSize = info.subgroupMinSize === info.subgroupMaxSize ? (info.subgroupMinSize ?? 0) : 0;
   const subgroupSize = adapter.features.has('subgroups') ? fixedSize : 0;
@@ -105,6 +107,15 @@ const wantedFeatures = (adapter: GPUAdapter): GPUFeatureName[] =>
 export const findAdapter = async (gpu: GPU, software = false): Promise<GPUAdapter | null> =>
   (software ? null : await gpu.requestAdapter({ powerPreference: 'high-performance' })) ?? gpu.requestAdapter({ forceFallbackAdapter: true });
 
-/** Opens an adapter with all that Pipit can use of it, and every limit at its maximum: WebGPU's defaults are far below what training needs. */
-export const openAdapter = (adapter: GPUAdapter): Promise<GPUDevice> =>
-  adapter.requestDevice({ requiredFeatures: wantedFeatures(adapter), requiredLimits: { ...limitsOf(adapter) } });
+/**
+ * Opens an adapter with all that Pipit can use of it, and every limit at its maximum: WebGPU's defaults are far below what training needs.
+ *
+ * @throws UserError when it gives no device
+ */
+export const openAdapter = async (adapter: GPUAdapter): Promise<GPUDevice> => {
+  try {
+    return await adapter.requestDevice({ requiredFeatures: wantedFeatures(adapter), requiredLimits: { ...limitsOf(adapter) } });
+  } catch (error) {
+    return fail(`The adapter "${nameOf(adapter)}" gave no device: ${(error as Error).message}. Close other programs or pages that use it, or update its driver`);
+  }
+};

@@ -3,6 +3,7 @@ import { linearGrid } from '../kernels/grid.js';
 import { type Kernel, Shader } from '../kernels/shader.js';
 import { normalizeAxes, normalizeAxis, numel, quadCount, quadsPerRow, rowWidth, sameShape, type Shape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
+import { checkTensor } from './arguments.js';
 import { div, eq, whereEqual } from './binary.js';
 import { closeBy, distinct, type Fill, type OpCase } from './cases.js';
 import { convert } from './convert.js';
@@ -222,9 +223,13 @@ export const mean = (x: Tensor, axes?: Axes, keepdim = false): Tensor => reduce(
 export const max = (x: Tensor, axes?: Axes, keepdim = false): Tensor => reduce(maxOp, x, axes, keepdim);
 /** Minimum over axes (PyTorch's `amin`). NaN wins over numbers. */
 export const min = (x: Tensor, axes?: Axes, keepdim = false): Tensor => reduce(minOp, x, axes, keepdim);
-/** Index (int32) of the maximum along one axis; the first of equals. */
-export const argmax = (x: Tensor, axis = -1, keepdim = false): Tensor =>
-  run(argmaxOp, [x], { axis: normalizeAxis('argmax', axis, x.rank), keepdim });
+/** Index (int32) of the maximum along an axis; without one, as in PyTorch, among all elements in their order. The first of equals; NaN is larger than any number. */
+export const argmax = (x: Tensor, axis?: number, keepdim = false): Tensor => {
+  checkTensor('argmax', x, 0);
+  if (axis !== undefined) return run(argmaxOp, [x], { axis: normalizeAxis('argmax', axis, x.rank), keepdim });
+  const index = run(argmaxOp, [reshape(x, [-1])], { axis: 0, keepdim: false });
+  return keepdim ? reshape(index, x.shape.map(() => 1)) : index;
+};
 
 /** y = scale · Σ x over the leading axes that y lacks, or y + that. The order of summation depends on shapes alone, so results repeat bit by bit. */
 export const sumInto = (x: Tensor, y: Tensor, { scale = 1, accumulate = false }: { readonly scale?: number; readonly accumulate?: boolean } = {}): void => {

@@ -46,7 +46,7 @@ export interface TrainConfig {
   readonly clipGradNorm: number;
   /** Decay of the weights' averages, which are what counts then; 0: none are kept. */
   readonly emaDecay: number;
-  readonly schedule: Omit<ScheduleOptions, 'epochs'>;
+  readonly schedule: Required<Omit<ScheduleOptions, 'epochs'>>;
   readonly seed: number;
   readonly augment: AugmentOptions;
   readonly wsdan: WsdanOptions;
