@@ -297,6 +297,15 @@ t.test('the speed is that of the images behind the first step, which compiles', 
   t.notMatch(readFileSync(join(root, 'single', 'report.html'), 'utf8'), /images a second/);
 });
 
+t.test('held-out images choose, and the test images tell', async (t) => {
+  const out = t.testdir({});
+  await train(out, { args: ['--val-fraction', '0.34', '--epochs', '1'] });
+  const { split, images } = recordsOf(out)[0]!.eval!;
+  t.same([split, images], ['val', 5], 'a third of the 15 training images');
+  const { testImages, best } = JSON.parse(readFileSync(join(out, 'summary.json'), 'utf8')) as { testImages: number; best: { split: string } };
+  t.same([testImages, best.split], [8, 'val']);
+});
+
 t.test('an image size that a network cannot take is named', (t) => t.rejects(train(t.testdir({}), { args: ['--model', 'vgg19', '--image-size', '16'] }),
   { name: 'UserError', message: /vgg19 cannot take images of 16 px; try another --image-size/ }));
 

@@ -125,6 +125,22 @@ t.test('thresholds: one uniform draw per image', (t) => scope(async () => {
   t.ok(new Set(drawn).size > 3900, 'not one for all');
 }));
 
+t.test('the momentum of batch norm is that of the attention head, too', (t) => scope(async () => {
+  const images = tensor(portableSigned(4, 2 * 16 * 16 * 3), [2, 16, 16, 3]);
+  const meanAfterOne = async (bnMomentum: number): Promise<Float32Array> => {
+    const net = smallNet({ bnMomentum });
+    net.train();
+    net.call(images);
+    const mean = await net.attentions.bn.running_mean.data() as Float32Array;
+    releaseAll(net);
+    return mean;
+  };
+  const [slow, fast] = [await meanAfterOne(0.1), await meanAfterOne(0.3)];
+  t.ok(slow.some((v) => Math.abs(v) > 1e-4), 'it moved');
+  // From 0 one step goes momentum times the batch's mean; a rounding each.
+  t.ok(nearly(fast, [...slow].map((v) => 3 * v), 1e-7));
+}));
+
 /** exp(−d² / 2s²) around (row, column) on a square map. */
 const blob = (side: number, row: number, column: number, s: number): number[] =>
   Array.from({ length: side * side }, (_, i) => Math.exp(-((Math.floor(i / side) - row) ** 2 + ((i % side) - column) ** 2) / (2 * s * s)));
