@@ -29,7 +29,7 @@ const STREAMING: Readonly<Record<string, (result: Result) => boolean>> = {
   'pooling': among('maxPool2d', 'avgPool2d'),
   'resize': among('interpolate', 'cropResize'),
   'element-wise': among('add', 'mul', 'relu', 'affine', 'cat', 'maskedMultiply'),
-  'optimiser': among('sgdStep', 'adamWStep', 'zeroGrad'),
+  'optimiser': among('sgdStep', 'adamWStep', 'zeroGrad', 'lerp_'),
 };
 
 const gemmBar = (results: readonly Result[], { gflops }: Ceiling): Bar[] => results.filter((r) => r.op === 'matmul' && r.case === '1024³' && r.direction === 'forward')

@@ -1,7 +1,7 @@
 /** The kernels that update all parameters at once; they have no op record, since they work in place and outside the tape. */
 import { worstError } from '../src/autograd/verify.js';
 import { CaseRandom } from '../src/ops/cases.js';
-import { adamWStep, fill_, globalNorm, sgdStep } from '../src/ops/index.js';
+import { adamWStep, fill_, globalNorm, lerp_, sgdStep } from '../src/ops/index.js';
 import type { Runtime } from '../src/kernels/runtime.js';
 import { tensor, write } from '../src/tensor/create.js';
 import { scope } from '../src/tensor/scope.js';
@@ -15,6 +15,8 @@ const SIZES = { 'Inception, 8,971,616 weights': 8_971_616, 'default, 91,584 weig
 const LR = 0.01;
 const DECAY = 0.001;
 const MOMENTUM = 0.9;
+/** What a moving average of weights takes of the present ones. */
+const SHARE = 0.001;
 const [BETA1, BETA2, EPS, STEP] = [0.9, 0.999, 1e-8, 3];
 /** Each new value comes of a handful of operations on its own operands; dividing and taking a root costs 2.5 ulp each in WGSL. */
 const TOLERANCE = 1e-6;
@@ -53,6 +55,8 @@ const updates: readonly Update[] = [
     run: ([w, g, m, v]) => adamWStep(w, g, m, v, { lr: LR, beta1: BETA1, beta2: BETA2, eps: EPS, weightDecay: DECAY, step: STEP }),
   },
   { name: 'zeroGrad', flops: 0, moved: 1, reference: ([w, , m, v]) => [w, 0, m, v], run: ([, g]) => void fill_(g, 0) },
+  // The averages lie where the other updates have their first vector.
+  { name: 'lerp_', flops: 3, moved: 3, reference: ([w, g, average, v]) => [w, g, average + SHARE * (w - average), v], run: ([w, , average]) => lerp_(average, w, SHARE) },
 ];
 
 const numbers = (count: number, seed: number, from: number): Float32Array => {
