@@ -41,10 +41,11 @@ const describeSource = ({ file, recognised, tensors, centers }: Weights): string
 
 const describeResult = (path: string, weights: Weights, { written, naming, centers, left, notes }: WriteReport): string[] => {
   const { tensors, facts } = weights.file;
+  const holds = (prefix: string): boolean => [...tensors.keys()].some((name) => name.startsWith(prefix));
   const gone = [
     ...left, ...weights.surplus,
-    ...([...tensors.keys()].some((name) => name.startsWith(OPTIMIZER)) ? ["the optimiser's state"] : []),
-    ...([...tensors.keys()].some((name) => name.startsWith(TRAINED)) ? ['the trained weights, whose averages were taken'] : []),
+    ...(holds(OPTIMIZER) ? ["the optimiser's state"] : []),
+    ...(holds(TRAINED) ? ['the trained weights, whose averages were taken'] : []),
     ...(facts.has(META) && !(naming === 'pipit' && extname(path) === '.safetensors') ? ["the run's options and position"] : []),
   ];
   return [

@@ -73,9 +73,9 @@ const evaluateCommand = async (): Promise<void> => {
     const seconds = (performance.now() - start) / 1000;
     console.log(['', ...accuracyTable(result, titles[values.split], saved.config.wsdan.average)].join('\n'));
     if (result.degenerate > 0) console.log(`${result.degenerate} images had an unusable attention map; the whole image was taken for them.`);
-    if (data.bad.length > 0) console.log(`${data.bad.length} unreadable images were left out.`);
+    if (data.bad.size > 0) console.log(`${data.bad.size} unreadable images were left out.`);
     console.log(`Time ${seconds.toFixed(1)} s, ${(result.images / seconds).toFixed(1)} images/s`);
-    const about = { split: values.split, checkpoint: saved.path, epoch: saved.epochs, adapter: runtime.device.report.name, badImages: data.bad.length };
+    const about = { split: values.split, checkpoint: saved.path, epoch: saved.epochs, adapter: runtime.device.report.name, badImages: data.bad.size };
     if (values.json) writeFileAtomic(values.json, `${JSON.stringify({ ...figures(result), ...about, seconds, imagesPerSecond: result.images / seconds }, null, 2)}\n`);
   } finally {
     await data.close();

@@ -25,8 +25,8 @@ const syncFolder = (folder: string): void => {
   }
 };
 
-const writeSynced = (path: string, parts: Iterable<Uint8Array>): void => {
-  const file = openSync(path, 'w');
+const writeSynced = (path: string, parts: Iterable<Uint8Array>, flags: 'w' | 'r+' = 'w'): void => {
+  const file = openSync(path, flags);
   try {
     for (const part of parts) writeAll(file, part);
     fsyncSync(file);
@@ -79,6 +79,17 @@ const giveUp = (temporary: string, path: string, error: unknown): never => {
   return explain('written', path, error);
 };
 
+/** Replaces a file by one that is made, and forced to disk, under a temporary name. */
+const replaceBy = (path: string, make: (temporary: string) => void): void => {
+  const temporary = temporaryFor(path);
+  try {
+    make(temporary);
+    putInPlace(temporary, path);
+  } catch (error) {
+    giveUp(temporary, path, error);
+  }
+};
+
 /**
  * Replaces a file in one step: writes a temporary file beside it, forces it to disk, renames it, forces the rename.
  * A reader sees the old content or the new one, never a part.
@@ -88,13 +99,7 @@ const giveUp = (temporary: string, path: string, error: unknown): never => {
  */
 export const writeFileAtomic = (path: string, content: string | Uint8Array | Iterable<Uint8Array>): void => {
   const parts = typeof content === 'string' ? [Buffer.from(content)] : content instanceof Uint8Array ? [content] : content;
-  const temporary = temporaryFor(path);
-  try {
-    writeSynced(temporary, parts);
-    putInPlace(temporary, path);
-  } catch (error) {
-    giveUp(temporary, path, error);
-  }
+  replaceBy(path, (temporary) => { writeSynced(temporary, parts); });
 };
 
 /** As {@link writeFileAtomic}, for pieces that come one by one. */
@@ -119,21 +124,10 @@ export const writeStreamAtomic = async (path: string, pieces: AsyncIterable<Uint
  *
  * @throws UserError naming the copy when it cannot be made
  */
-export const copyFileAtomic = (path: string, copy: string): void => {
-  const temporary = temporaryFor(copy);
-  try {
-    copyFileSync(path, temporary, constants.COPYFILE_FICLONE);
-    const file = openSync(temporary, 'r+');
-    try {
-      fsyncSync(file);
-    } finally {
-      closeSync(file);
-    }
-    putInPlace(temporary, copy);
-  } catch (error) {
-    giveUp(temporary, copy, error);
-  }
-};
+export const copyFileAtomic = (path: string, copy: string): void => replaceBy(copy, (temporary) => {
+  copyFileSync(path, temporary, constants.COPYFILE_FICLONE);
+  writeSynced(temporary, [], 'r+');
+});
 
 /**
  * Gives a file a second name, by which it stays when the first is written anew; a copy, where the file system knows no links.
@@ -144,10 +138,6 @@ export const keepUnder = (path: string, second: string): void => {
   try {
     linkSync(path, second);
   } catch {
-    try {
-      copyFileSync(path, second);
-    } catch (error) {
-      explain('written', second, error);
-    }
+    copyFileAtomic(path, second);
   }
 };

@@ -143,9 +143,10 @@ const linearOp = (name: string, mean: boolean): Op<Attrs> => ({
     return [expanded(reshape(scale === 1 ? grad : affine(grad, scale), kept(shape!, axes)), shape!)];
   },
   reference: ([x], attrs) => {
-    const scale = mean ? meanScale(x!.shape, attrs.axes) : 1;
     const sums = new Float64Array(numel(kept(x!.shape, attrs.axes)));
-    const out = groupsOf(x!, attrs, (at, value) => { sums[at]! += value * scale; });
+    // Each sum is of as many elements.
+    const count = mean ? x!.data.length / sums.length : 1;
+    const out = groupsOf(x!, attrs, (at, value) => { sums[at]! += value / count; });
     out.data.set(sums);
     return out;
   },

@@ -46,7 +46,7 @@ export const runTraining = async (
     if (checkpoint) checkData(checkpoint, config, dataset);
     if (checkpoint) printNotes([...resumeNotes(checkpoint, config), ...dataNotes(checkpoint, dataset), ...configNotes(checkpoint, run.out)]);
     printNotes([...scratchNotes(config), ...batchNormNotes(config, dataset.train.samples.length)]);
-    data.bad.push(...checkpoint?.position.bad ?? []);
+    for (const id of checkpoint?.position.bad ?? []) data.bad.add(id);
     const model = createModel(runtime, config, dataset.classes.length);
     model.method.module.features.checkpointing = run.checkpointing;
     if (checkpoint) restore(model, checkpoint);
@@ -110,7 +110,7 @@ const finish = async (runtime: Runtime, data: DataSession, model: ModelSession, 
   const summary = {
     ...accuracies(result), ...(result.localisation ? { localisation: result.localisation } : {}), degenerateMaps: result.degenerate, testImages: result.images,
     epochs: trainer.records.length, best: { epoch: best.epoch, split: best.eval.split, raw: best.eval.raw, refined: best.eval.refined },
-    imagesPerSecond, seconds, steps, adapter: runtime.device.report.name, weightsHash: hash, ...(trainedHash ? { trainedWeightsHash: trainedHash } : {}), badImages: data.bad.length,
+    imagesPerSecond, seconds, steps, adapter: runtime.device.report.name, weightsHash: hash, ...(trainedHash ? { trainedWeightsHash: trainedHash } : {}), badImages: data.bad.size,
   };
   writeFileAtomic(join(run.out, 'summary.json'), `${JSON.stringify(summary, null, 2)}\n`);
   const report: ReportData = {
@@ -129,7 +129,7 @@ const finish = async (runtime: Runtime, data: DataSession, model: ModelSession, 
 };
 
 const notesOf = (data: DataSession, result: Evaluation, best: EvaluatedEpoch, records: Trainer['records'], early: string | undefined): string[] => [
-  ...(data.bad.length ? [`${data.bad.length} unreadable images were left out.`] : []),
+  ...(data.bad.size ? [`${data.bad.size} unreadable images were left out.`] : []),
   ...(result.degenerate ? [`${result.degenerate} test images had an unusable attention map; the whole image was taken for them.`] : []),
   ...unusableInTraining(records),
   ...(early ? [early] : []),

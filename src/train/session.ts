@@ -26,11 +26,18 @@ const PREFETCH_BATCHES = 3;
 /** Pictures or boxes of one fault that are named; more would hide what else is printed. */
 const SHOWN = 5;
 
+/** Names the fault of a picture, unless it was met before. */
+const warnOnce = (met: Set<string>, id: string, warning: string): void => {
+  if (met.has(id)) return;
+  met.add(id);
+  if (met.size <= SHOWN) console.warn(warning);
+};
+
 /** Data and decoding of a run, shared by training, evaluation and prediction. */
 export interface DataSession {
   readonly dataset: Dataset;
   /** Bad images met so far (only with skipBadImages). */
-  readonly bad: string[];
+  readonly bad: Set<string>;
   loader(split: Split, options: { batchSize: number; shuffle: boolean }): Loader;
   close(): Promise<void>;
 }
@@ -44,18 +51,9 @@ export const openData = async (config: TrainConfig, run: Pick<RunOptions, 'worke
   });
   const pool = new DecodePool({ ...(run.workers >= 0 ? { workers: run.workers } : {}), ...decodeLimits(config.augment) });
   const cache = new ImageCache(run.cacheMegabytes * 2 ** 20);
-  const bad: string[] = [];
-  const onBad = (sample: Sample, error: Error): void => {
-    if (bad.includes(sample.id)) return;
-    bad.push(sample.id);
-    if (bad.length <= SHOWN) console.warn(`skipped: ${printable(error.message)}`);
-  };
-  const outside = new Set<string>();
-  const onBoxOutside = ({ id, path, boxFrom }: Sample): void => {
-    if (outside.has(id)) return;
-    outside.add(id);
-    if (outside.size <= SHOWN) console.warn(`ignored: ${printable(`${boxFrom}: the box lies outside its picture ${path}`)}`);
-  };
+  const [bad, outside] = [new Set<string>(), new Set<string>()];
+  const onBad = ({ id }: Sample, error: Error): void => { warnOnce(bad, id, `skipped: ${printable(error.message)}`); };
+  const onBoxOutside = ({ id, path, boxFrom }: Sample): void => { warnOnce(outside, id, `ignored: ${printable(`${boxFrom}: the box lies outside its picture ${path}`)}`); };
   const loader = (split: Split, options: { batchSize: number; shuffle: boolean }): Loader =>
     new Loader(split, { ...options, dropLast: options.shuffle && config.dropLast, seed: config.seed, prefetch: PREFETCH_BATCHES, pool, cache, skipBadImages: config.skipBadImages, onBad, onBoxOutside });
   return { dataset, bad, loader, close: () => pool.close() };

@@ -131,10 +131,10 @@ export class Trainer {
       if (done === total) continue;
       if (this.signal.aborted) {
         progress.log('');
-        await this.save(this.pathOf('last'), this.epoch, state);
+        await this.save('last', this.epoch, state);
         return;
       }
-      if (performance.now() - this.lastSave > this.run.saveEveryMinutes * 60_000) await this.save(this.pathOf('last'), this.epoch, state);
+      if (performance.now() - this.lastSave > this.run.saveEveryMinutes * 60_000) await this.save('last', this.epoch, state);
     }
     await this.finishEpoch(progress, state);
   }
@@ -145,7 +145,7 @@ export class Trainer {
     try {
       yield* batches;
     } catch (error) {
-      if (state.done > first) await this.save(this.pathOf('last'), this.epoch, state);
+      if (state.done > first) await this.save('last', this.epoch, state);
       throw error;
     }
   }
@@ -220,10 +220,10 @@ export class Trainer {
     const names: CheckpointName[] = ['last'];
     if (keepEvery > 0 && record.epoch % keepEvery === 0) names.unshift(keptName(record.epoch));
     if (bestEpoch(this.history) === record) names.unshift('best');
-    const [first, ...others] = names.map((name) => this.pathOf(name)) as [string, ...string[]];
+    const [first, ...others] = names as [CheckpointName, ...CheckpointName[]];
     await this.save(first, record.epoch);
     // Copies and no links: whoever copies another checkpoint over one of them does not change the others.
-    for (const other of others) copyFileAtomic(first, other);
+    for (const other of others) copyFileAtomic(this.pathOf(first), this.pathOf(other));
   }
 
   /** Whatever ends the evaluation does not cost the epoch; what was saved before it is kept until the evaluation has shown that the network is sound. */
@@ -231,7 +231,7 @@ export class Trainer {
     const [last, previous] = [this.pathOf('last'), this.pathOf('previous')];
     rmSync(previous, { force: true });
     if (existsSync(last)) keepUnder(last, previous);
-    await this.save(last, record.epoch, undefined, record);
+    await this.save('last', record.epoch, undefined, record);
   }
 
   /** A network that gives no finite number is nothing to go on from. */
@@ -266,15 +266,15 @@ export class Trainer {
   }
 
   /** @param epoch epochs completed; @param next how far the next one is; @param unevaluated the last one completed, while its evaluation is due */
-  private async save(path: string, epoch: number, next?: Readonly<EpochState>, unevaluated?: EpochRecord): Promise<void> {
+  private async save(name: CheckpointName, epoch: number, next?: Readonly<EpochState>, unevaluated?: EpochRecord): Promise<void> {
     this.addTime();
     const sums = await this.model.method.metrics.read();
     if (next) this.progressMetrics(sums, next.images);
     const position: Position = {
       epoch, batch: next?.done ?? 0, images: next?.images ?? 0, dataImages: this.data.dataset.train.samples.length, step: this.step, sums,
-      seconds: this.seconds, trainSeconds: this.trainSeconds, trainImages: this.trainImages, history: this.history, bad: this.data.bad, ...(unevaluated ? { unevaluated } : {}),
+      seconds: this.seconds, trainSeconds: this.trainSeconds, trainImages: this.trainImages, history: this.history, bad: [...this.data.bad], ...(unevaluated ? { unevaluated } : {}),
     };
-    await saveCheckpoint(path, this.model, this.run.options, this.data.dataset.classes, position);
+    await saveCheckpoint(this.pathOf(name), this.model, this.run.options, this.data.dataset.classes, position);
     this.lastSave = performance.now();
   }
 
