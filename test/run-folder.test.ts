@@ -75,6 +75,26 @@ t.test('the number of a process means something only where it was given', async 
   t.notOk(existsSync(held));
 });
 
+const noFlock = thisPlace().boot === '' || spawnSync('flock', ['--version']).error ? 'needs Linux and the command flock' : false;
+
+t.test('the end of a process in another container of this machine is seen', { skip: noFlock }, async (t) => {
+  const out = t.testdir({});
+  const held = join(out, 'running.pid');
+  const { release } = claimRunFolder(out, '', true);
+  const own = readFileSync(held, 'utf8');
+  const inContainer = own.replace(JSON.stringify(thisPlace().container), '"pid:[1]"');
+  t.not(inContainer, own);
+  writeFileSync(held, inContainer);
+  t.throws(() => claimRunFolder(out, '', true), { name: 'UserError', message: /in use by process \d+ of another machine or container \(.*\)\. Wait until it has ended\.$/ }, 'while it runs');
+  t.equal(readFileSync(held, 'utf8'), inContainer);
+  release();
+  writeFileSync(held, inContainer.replace(thisPlace().boot, 'before'));
+  t.throws(() => claimRunFolder(out, '', true), { message: /cannot be seen from here.* delete/ }, 'another machine may not tell');
+  writeFileSync(held, inContainer);
+  claimRunFolder(out, '', true).release();
+  t.notOk(existsSync(held), 'what a killed one left is taken over');
+});
+
 t.test('what stands in the way of a run is named', async (t) => {
   const out = t.testdir({ 'running.pid': {}, kept: { 'best.safetensors': '' } });
   t.throws(() => claimRunFolder(out, '', false), { name: 'UserError', message: /running\.pid is a folder, where a file shall tell which process uses the folder/ });
