@@ -156,8 +156,15 @@ t.test('a worker that dies: an error naming the file, and the rest goes on', asy
   for (const [i, result] of results.entries()) {
     const doomed = names[i]!.includes('-');
     t.equal(result.status, doomed ? 'rejected' : 'fulfilled', names[i]!);
-    if (result.status === 'rejected') t.match(result.reason.message, new RegExp(`decoding ${names[i]} ended its worker \\((exit code 7|out of luck|it took longer than 0.5 s)\\)`));
+    if (result.status === 'rejected') t.match(result.reason.message, new RegExp(names[i] === 'hang-1' ? 'image hang-1 took longer than 0.5 s to decode\\.' : `decoding ${names[i]} ended its worker \\((exit code 7|out of luck)\\)`));
   }
+  const slow = ['a', 'hang-1', 'b'].map((path, i) => ({ id: path, label: i, path }));
+  const skipped: string[] = [];
+  const patient = loaderOf({ samples: slow }, pool, { skipBadImages: true, shuffle: false, onBad: (_, { message }) => skipped.push(message) });
+  const looks = t.capture(pool, 'decode', pool.decode.bind(pool));
+  for (const epoch of [0, 1]) t.same((await collect(patient.epoch(epoch))).flatMap((batch) => batch.ids), ['a', 'b']);
+  t.match(skipped, [/^image hang-1 took longer than 0.5 s to decode/]);
+  t.same(looks().map(({ args: [source] }) => source.path), ['a', 'hang-1', 'b', 'a', 'b'], 'waited for once');
   const split = { samples: ['a', 'exit-1', 'b'].map((path, i) => ({ id: path, label: i, path })) };
   t.match(await userMessage(() => collect(loaderOf(split, pool, { skipBadImages: true }).epoch(0))), /exit-1 ended its worker/, 'never passed over: it may be lack of memory');
 });

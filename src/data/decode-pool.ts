@@ -4,6 +4,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import { UserError, fail } from '../errors.js';
+import { BadImageError } from './decode.js';
 import type { DecodeReply, DecodeRequest } from './decode-worker.js';
 import { fromFailure, produceImage, sourceName, type ImageSource } from './produce-image.js';
 import type { DecodedImage, DecodeLimits } from './types.js';
@@ -36,6 +37,8 @@ interface Thread {
   running: Job[];
   /** Why the thread is about to end, where known. */
   failure?: string;
+  /** It was ended because its picture took too long. */
+  gaveUp?: boolean;
   timer?: NodeJS.Timeout;
 }
 
@@ -69,8 +72,7 @@ export class DecodePool {
   }
 
   /**
-   * Decodes one picture. Rejects with BadImageError (the picture is unusable), UserError (the worker died or
-   * took too long) or DecodeCancelled (`signal` was aborted before the job started).
+   * Decodes one picture. Rejects with BadImageError (the picture is unusable or takes too long), UserError (the worker died) or DecodeCancelled (`signal` was aborted before the job started).
    */
   decode(source: ImageSource, signal?: AbortSignal): Promise<DecodedImage> {
     if (this.closed) return Promise.reject(new Error('the decode pool is closed'));
@@ -171,7 +173,8 @@ export class DecodePool {
     if (!head) return;
     const giveUp = () => {
       if (thread.running[0] !== head) return;
-      thread.failure = `it took longer than ${this.timeoutMs / 1000} s`;
+      thread.failure = `took longer than ${this.timeoutMs / 1000} s to decode`;
+      thread.gaveUp = true;
       void thread.worker.terminate();
     };
     // The reply may be waiting behind this timer if the main thread was blocked: let it through first.
@@ -183,13 +186,15 @@ export class DecodePool {
     if (!this.threads.delete(thread)) return;
     const [culprit, ...innocent] = thread.running;
     this.queue.unshift(...innocent);
-    const why = thread.failure ?? `exit code ${code}`;
-    culprit?.reject(
-      new UserError(`decoding ${sourceName(culprit.source)} ended its worker (${why}); remove the file if it is damaged, or use fewer workers if memory is short`),
-    );
+    if (culprit) culprit.reject(whyItEnded(sourceName(culprit.source), thread, code));
     this.dispatch();
   }
 }
+
+/** A worker that ends by itself may lack memory, which is no fault of the picture it was at. */
+const whyItEnded = (picture: string, { failure = '', gaveUp }: Thread, code: number): UserError => (gaveUp
+  ? new BadImageError(picture, failure)
+  : new UserError(`decoding ${picture} ended its worker (${failure || `exit code ${code}`}); remove the file if it is damaged, or use fewer workers if memory is short`));
 
 /** The built worker: decode-worker.js beside this bundle, in a folder above it, or in a dist/ there. */
 export function findWorkerFile(from = fileURLToPath(import.meta.url)): string {

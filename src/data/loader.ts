@@ -64,7 +64,8 @@ const ORDER = 201;
 export class Loader {
   readonly batchesPerEpoch: number;
   private readonly prefetch: number;
-  private readonly reported = new Set<number>();
+  /** Pictures passed over. Looking again may take minutes, and would find the same. */
+  private readonly bad = new Map<number, BadImageError>();
 
   constructor(
     private readonly split: Split,
@@ -124,6 +125,8 @@ export class Loader {
     const key = sourceName(sample);
     const cached = cache?.get(key);
     if (cached) return { index, image: cached };
+    const bad = this.bad.get(index);
+    if (bad) return { index, error: bad };
     try {
       const image = await pool.decode(sample, signal);
       cache?.put(key, image);
@@ -156,8 +159,8 @@ export class Loader {
     const sample = this.split.samples[index]!;
     if (error instanceof DecodeCancelled) throw new Error(`loading ${sample.id} was cancelled: the decode pool was closed during an epoch`);
     if (!(skipBadImages && error instanceof BadImageError)) throw error;
-    if (this.reported.has(index)) return;
-    this.reported.add(index);
+    if (this.bad.has(index)) return;
+    this.bad.set(index, error);
     onBad?.(sample, error);
   }
 
