@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, symlinkSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
+import { deflateSync } from 'node:zlib';
 import { Jimp } from 'jimp';
 import t from 'tap';
 import { BadImageError, decodeFile, shrinkImage } from '../src/data/decode.js';
@@ -115,22 +116,31 @@ t.test('damaged EXIF does not spoil a picture', async (t) => {
   t.match(await decodeFile(write(join(scratch(t), 'odd.jpg'), jpeg)), { width: 24, height: 16, turned: undefined });
 });
 
-/** A TIFF of pages without pixels; each entry is the place of the next page, 0 after the last. */
-function tiff(width: number, height: number, ...next: number[]): Buffer {
-  const page = (following: number) => {
-    const bytes = Buffer.alloc(30);
-    bytes.writeUInt16LE(2, 0);
-    for (const [i, [tag, value]] of [[256, width], [257, height]].entries()) {
-      bytes.writeUInt16LE(tag!, 2 + 12 * i);
-      bytes.writeUInt16LE(4, 4 + 12 * i);
-      bytes.writeUInt32LE(1, 6 + 12 * i);
-      bytes.writeUInt32LE(value!, 10 + 12 * i);
-    }
-    bytes.writeUInt32LE(following, 26);
-    return bytes;
-  };
-  return Buffer.concat([Buffer.from('II*\0\x08\0\0\0', 'latin1'), ...next.map(page)]);
+/** A page of a TIFF, of entries with one number each. */
+function tiffPage(entries: readonly (readonly [tag: number, value: number])[], following = 0): Buffer {
+  const bytes = Buffer.alloc(6 + 12 * entries.length);
+  bytes.writeUInt16LE(entries.length, 0);
+  for (const [i, [tag, value]] of entries.entries()) {
+    bytes.writeUInt16LE(tag, 2 + 12 * i);
+    bytes.writeUInt16LE(4, 4 + 12 * i);
+    bytes.writeUInt32LE(1, 6 + 12 * i);
+    bytes.writeUInt32LE(value, 10 + 12 * i);
+  }
+  bytes.writeUInt32LE(following, 2 + 12 * entries.length);
+  return bytes;
 }
+
+const TIFF_HEAD = Buffer.from('II*\0\x08\0\0\0', 'latin1');
+
+/** A TIFF of pages without pixels; each entry is the place of the next page, 0 after the last. */
+const tiff = (width: number, height: number, ...next: number[]): Buffer =>
+  Buffer.concat([TIFF_HEAD, ...next.map((following) => tiffPage([[256, width], [257, height]], following))]);
+
+/** A TIFF of one grey strip. */
+const greyTiff = (width: number, height: number, compression: number, strip: Uint8Array): Buffer => {
+  const page = (at: number): Buffer => tiffPage([[256, width], [257, height], [258, 8], [259, compression], [262, 1], [273, at], [277, 1], [278, height], [279, strip.length]]);
+  return Buffer.concat([TIFF_HEAD, page(TIFF_HEAD.length + page(0).length), strip]);
+};
 
 t.test('pictures that claim too many pixels are refused before they are decoded', async (t) => {
   const dir = scratch(t);
@@ -187,11 +197,27 @@ t.test('pictures that claim more pixels than their bytes can hold are refused be
   const frame = jpeg.indexOf(Buffer.from('ffc0', 'hex'));
   [5, 7].forEach((at) => jpeg.writeUInt16BE(12000, frame + at));
   t.match(await message('few.jpg', jpeg), /few\.jpg claims 12000×12000 pixels, more than its \d+ bytes can hold/);
+  const claim = (name: string): RegExp => new RegExp(`${name} claims 12000×12000 pixels, more than its \\d+ bytes can hold`);
+  t.match(await message('few.gif', Buffer.concat([Buffer.from('GIF89a'), Buffer.from(Uint16Array.of(12000, 12000).buffer), Buffer.alloc(1000)])), claim('few.gif'));
+  for (const compression of [1, 5, 8, 32773, 32946]) t.match(await message('few.tif', greyTiff(12000, 12000, compression, new Uint8Array(1000))), claim('few.tif'));
+  const tiled = Buffer.concat([TIFF_HEAD, tiffPage([[256, 8], [257, 8], [258, 8], [322, 12000], [323, 12000], [324, 8], [325, 8]])]);
+  t.match(await message('tiled.tif', tiled), claim('tiled.tif'), 'memory for a tile is also taken');
   // What packs best is within the bound.
   const side = 400;
+  for (const type of ['image/gif', 'image/tiff'] as const) {
+    t.equal((await decodeFile(write(join(dir, 'even'), await new Jimp({ width: 50, height: 50, color: 255 }).getBuffer(type)))).width, 50);
+  }
   t.equal((await decodeFile(write(join(dir, 'even.png'), encodePng(new Uint8Array(3 * side * side), side, side)))).width, side);
   const even = await new Jimp({ width: side, height: side, data: Buffer.alloc(4 * side * side, 255) }).getBuffer('image/jpeg', { quality: 1 });
   t.equal((await decodeFile(write(join(dir, 'even.jpg'), even))).width, side);
+});
+
+t.test('deflated TIFFs: no more data than they take', async (t) => {
+  const dir = scratch(t);
+  const decoded = (name: string, values: Uint8Array) => decodeFile(write(join(dir, name), greyTiff(4, 3, 8, deflateSync(values))));
+  const values = Uint8Array.from({ length: 12 }, (_, i) => 20 * i);
+  t.same((await decoded('whole.tif', values)).rgba.filter((_, i) => i % 4 === 0), values);
+  t.match(await userMessage(() => decoded('endless.tif', new Uint8Array(1e5))), /endless\.tif is damaged: its data go on behind its last pixel\./, 'however much it is');
 });
 
 t.test('shrinking averages whole blocks', async (t) => {

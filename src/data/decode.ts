@@ -88,11 +88,12 @@ function checkSize(bytes: Buffer, path: string): void {
   const pixels = pages.reduce((sum, { width, height }) => sum + width * height, 0);
   const [page] = pages;
   if (!page) return;
-  const { width, height, pixelsPerByte = Infinity } = page;
+  const { width, height } = page;
   if (pixels > MOST_MEGAPIXELS * 1e6) {
     throw new BadImageError(path, `claims ${width}×${height} pixels${pages.length > 1 ? ` on the first of ${pages.length} pages` : ''}; at most ${MOST_MEGAPIXELS} million are decoded`);
   }
-  if (pixels > bytes.length * pixelsPerByte) throw new BadImageError(path, `claims ${width}×${height} pixels, more than its ${bytes.length} bytes can hold; it is truncated or damaged`);
+  const fewestBytes = pages.reduce((sum, { pixelsPerByte = Infinity, ...page }) => sum + (page.width * page.height) / pixelsPerByte, 0);
+  if (fewestBytes > bytes.length) throw new BadImageError(path, `claims ${width}×${height} pixels, more than its ${bytes.length} bytes can hold; it is truncated or damaged`);
 }
 
 /** A JPEG with its end marker among the last bytes (some writers append a few). */

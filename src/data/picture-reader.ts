@@ -1,10 +1,10 @@
-/** Decoders for Jimp that give PIL's pixels: of JPEG, for which both use libjpeg-turbo, and of TIFF; and of PNG within bounds. */
-import { inflateSync } from 'node:zlib';
+/** Decoders for Jimp that give PIL's pixels: of JPEG, for which both use libjpeg-turbo, and of TIFF; and of PNG and deflated TIFF within bounds. */
+import { constants, inflateRawSync, inflateSync } from 'node:zlib';
 import { decode as decodeTurbo } from '@cwasm/jpeg-turbo';
 import { createJimp } from '@jimp/core';
 import { defaultFormats, defaultPlugins, type Jimp } from 'jimp';
 import { interlacedBytes, jpegFrame, pngChunks } from './picture-size.js';
-import { checkPixels, TAG, tiffPages } from './tiff.js';
+import { checkPixels, numberOf, pageSize, partsOf, TAG, type TiffPage, tiffPages } from './tiff.js';
 
 type Bitmap = { data: Buffer; width: number; height: number };
 
@@ -42,10 +42,27 @@ const decodePng: Decode = (data, options) => {
 const COLOURS = { rgb: 2, inks: 5 } as const;
 const JPEG_IN_TIFF = [6, 7];
 
+const DEFLATED = [8, 32946];
+/** Of the head and the checksum of what is deflated. */
+const [HEAD, CHECKSUM] = [2, 4];
+
+/** As for PNG, within bounds. */
+const checkInflated = (page: TiffPage, file: Buffer): void => {
+  if (!DEFLATED.includes(numberOf(page, TAG.compression))) return;
+  const { width, height } = pageSize(page);
+  const most = Math.ceil((width * numberOf(page, TAG.bits) * numberOf(page, TAG.values)) / 8) * height;
+  for (const { start, end } of partsOf(page)) {
+    inflateRawSync(file.subarray(start + HEAD, end - CHECKSUM), { maxOutputLength: Math.max(1, most), finishFlush: constants.Z_SYNC_FLUSH });
+  }
+};
+
 /** Jimp's decoder wants a browser for inks: it is told that they are RGB and opacity, which leaves them as they are. */
 const decodeTiff: Decode = (data) => {
-  const [page] = tiffPages(data);
+  const pages = tiffPages(data);
+  const [page] = pages;
   if (page) checkPixels(page, data.length);
+  // All of them, since all are decoded.
+  for (const each of pages) checkInflated(each, data);
   if (page?.values(TAG.colours)[0] !== COLOURS.inks) return ownTiff.decode(data);
   if (JPEG_IN_TIFF.includes(page.values(TAG.compression)[0]!)) throw new Error('CMYK that is compressed as JPEG within TIFF is not supported; save it as JPEG or PNG');
   const copy = Buffer.from(data);

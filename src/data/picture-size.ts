@@ -1,6 +1,6 @@
 /** What pictures say about their size before they are decoded: a small file may claim more pixels than memory holds. */
 
-import { isTiff, TAG, tiffPages } from './tiff.js';
+import { isTiff, numberOf, pageSize, TAG, type TiffPage, tiffPages } from './tiff.js';
 
 export interface PictureSize {
   readonly width: number;
@@ -15,6 +15,8 @@ export interface ClaimedSize extends PictureSize {
 
 /** Deflate makes at most so many bytes of one. */
 const DEFLATED = 1032;
+/** LZW makes at most so many: a code of 12 bits stands for a string that is no longer than there are codes. */
+const LZW = (4096 * 8) / 12;
 /** Of a JPEG a block of 64 pixels takes a bit at least; colours of half the width beside one of half the height, half a bit. */
 const JPEG_PIXELS_PER_BYTE = 64 * 8 * 2;
 
@@ -23,16 +25,23 @@ export const claimedSizes = (bytes: Buffer): readonly ClaimedSize[] => {
   const size = (width: number, height: number): ClaimedSize[] => [{ width, height }];
   const start = bytes.toString('latin1', 0, 4);
   // All pages, since all are decoded.
-  if (isTiff(bytes)) return tiffPages(bytes).map((page) => ({ width: page.values(TAG.width)[0] ?? 0, height: page.values(TAG.height)[0] ?? 0 }));
+  if (isTiff(bytes)) return tiffPages(bytes).map(claimOfPage);
   if (bytes.length < LONGEST_HEAD) return [];
   const png = pngHead(bytes);
   if (png) return [{ ...png, pixelsPerByte: (DEFLATED * 8) / png.bits }];
-  if (start.startsWith('GIF')) return size(bytes.readUInt16LE(6), bytes.readUInt16LE(8));
+  if (start.startsWith('GIF')) return [{ width: bytes.readUInt16LE(6), height: bytes.readUInt16LE(8), pixelsPerByte: LZW }];
   // A negative height stands for rows from the top.
   if (start.startsWith('BM')) return size(bytes.readUInt32LE(18), Math.abs(bytes.readInt32LE(22)));
   const frame = start.startsWith('\xff\xd8') ? jpegFrame(bytes) : null;
   return frame ? [{ ...frame, pixelsPerByte: JPEG_PIXELS_PER_BYTE }] : [];
 };
+
+/** Bytes that a TIFF's compressions make of one at most; others are rare, and not bounded. */
+const TIFF_PACKED: Readonly<Record<number, number>> = { 1: 1, 5: LZW, 8: DEFLATED, 32773: 64, 32946: DEFLATED };
+
+/** Of a pixel at least one value is stored, whatever is left out of its colours. */
+const claimOfPage = (page: TiffPage): ClaimedSize =>
+  ({ ...pageSize(page), pixelsPerByte: ((TIFF_PACKED[numberOf(page, TAG.compression)] ?? Infinity) * 8) / Math.max(1, numberOf(page, TAG.bits)) });
 
 interface PngHead extends PictureSize {
   /** Of a pixel. */

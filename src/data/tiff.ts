@@ -1,6 +1,8 @@
 /** Reads what TIFF files say about themselves; EXIF data have the same form. */
 
-export const TAG = { width: 256, height: 257, compression: 259, colours: 262, strips: 273, orientation: 274, stripBytes: 279, tiles: 324, tileBytes: 325 } as const;
+export const TAG = {
+  width: 256, height: 257, bits: 258, compression: 259, colours: 262, strips: 273, orientation: 274, values: 277, stripBytes: 279, tileWidth: 322, tileHeight: 323, tiles: 324, tileBytes: 325,
+} as const;
 
 /** Bytes of a value by its type: byte, short, long. Others are not asked for. */
 const VALUE_BYTES: Readonly<Record<number, 1 | 2 | 4>> = { 1: 1, 3: 2, 4: 4 };
@@ -55,10 +57,24 @@ const pageAt = (bytes: Buffer, page: number, read: (at: number, width: 1 | 2 | 4
   };
 };
 
+/** Size of a page with its tiles, which may reach over its edges. */
+export const pageSize = (page: TiffPage): { width: number; height: number } => {
+  const most = (...tags: number[]): number => Math.max(0, ...tags.map((tag) => page.values(tag)[0] ?? 0));
+  return { width: most(TAG.width, TAG.tileWidth), height: most(TAG.height, TAG.tileHeight) };
+};
+
+/** The number of an entry that stands for 1 where it is missing. */
+export const numberOf = (page: TiffPage, tag: number): number => page.values(tag)[0] ?? 1;
+
+/** The strips or tiles of a page. */
+export const partsOf = (page: TiffPage): { start: number; end: number }[] =>
+  [[TAG.strips, TAG.stripBytes], [TAG.tiles, TAG.tileBytes]].flatMap(([places, sizes]) => {
+    const lengths = page.values(sizes!);
+    return page.values(places!).map((start, i) => ({ start, end: start + (lengths[i] ?? 0) }));
+  });
+
 /** Throws where the pixels end behind the file; decoders leave black what is missing. */
 export const checkPixels = (page: TiffPage, size: number): void => {
-  for (const [offsets, lengths] of [[page.values(TAG.strips), page.values(TAG.stripBytes)], [page.values(TAG.tiles), page.values(TAG.tileBytes)]] as const) {
-    const end = offsets.reduce((most, offset, i) => Math.max(most, offset + (lengths[i] ?? 0)), 0);
-    if (end > size) throw new Error(`unexpected end of the file: its pixels reach to byte ${end} of ${size}`);
-  }
+  const end = partsOf(page).reduce((most, part) => Math.max(most, part.end), 0);
+  if (end > size) throw new Error(`unexpected end of the file: its pixels reach to byte ${end} of ${size}`);
 };
