@@ -1,9 +1,11 @@
 /** The folder of a run: found, kept for one process, and left clean. */
 import t from 'tap';
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import fs, { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
 import { beginOf, type Place, thisPlace } from '../src/io/has-ended.js';
+import { lock } from '../src/io/lock.js';
 import { claimRunFolder } from '../src/train/run-folder.js';
 import { call } from './support/command.js';
 
@@ -93,6 +95,33 @@ t.test('the end of a process in another container of this machine is seen', { sk
   writeFileSync(held, inContainer);
   claimRunFolder(out, '', true).release();
   t.notOk(existsSync(held), 'what a killed one left is taken over');
+});
+
+t.test('of two that take over a folder at the same moment one is refused', { skip: noFlock }, async (t) => {
+  const held = join(t.testdir({ held: `${ENDED}\n` }), 'held');
+  const file = openSync(held, 'r+');
+  spawnSync('flock', ['-n', '3'], { stdio: ['ignore', 'ignore', 'ignore', file] });
+  t.throws(() => lock(held, 'x'), { name: 'UserError', message: 'x was taken by another process at this moment. Wait until it has ended.' });
+  t.equal(readFileSync(held, 'utf8'), `${ENDED}\n`, 'the other one may take it away');
+  closeSync(file);
+  lock(held, 'x')();
+});
+
+t.test('what keeps a folder appears with its text', async (t) => {
+  const folder = t.testdir({});
+  const held = join(folder, 'held');
+  const links = t.capture(fs, 'linkSync', (own: string) => {
+    t.match(readFileSync(own, 'utf8'), /^\d+\n\{.*\}\n/);
+    throw new Error('this file system knows no links');
+  });
+  syncBuiltinESMExports();
+  const release = lock(held, 'x');
+  links.restore();
+  syncBuiltinESMExports();
+  t.match(readFileSync(held, 'utf8'), /^\d+\n\{.*\}\n/, 'as a copy, too');
+  t.same(readdirSync(folder), ['held'], 'and nothing else');
+  release();
+  t.same(readdirSync(folder), []);
 });
 
 t.test('what stands in the way of a run is named', async (t) => {

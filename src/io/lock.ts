@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
-import { closeSync, fstatSync, openSync, readFileSync, rmSync, statSync, writeSync } from 'node:fs';
+import { closeSync, constants, copyFileSync, fstatSync, linkSync, openSync, readFileSync, rmSync, statSync, writeSync } from 'node:fs';
 import { UserError } from '../errors.js';
-import { explain } from './atomic.js';
+import { explain, temporaryFor } from './atomic.js';
 import { beginOf, hasEnded, hasEndedAt, type Place, thisPlace } from './has-ended.js';
 
 /** A process, as its lock describes it. */
@@ -19,19 +19,41 @@ const ownText = (): string => `${process.pid}\n${JSON.stringify({ ...thisPlace()
 /**
  * Asks the system to keep an open file for this process until it ends, however it does; other containers see that, too.
  *
- * @returns false where another process has it, and where there is no such command
+ * @returns false where another process has it, null where nothing can be asked
  */
-const keep = (file: number): boolean => spawnSync('flock', ['-n', '3'], { stdio: ['ignore', 'ignore', 'ignore', file] }).status === 0;
+const keep = (file: number): boolean | null => {
+  const { status } = spawnSync('flock', ['-n', '3'], { stdio: ['ignore', 'ignore', 'ignore', file] });
+  return status === 0 || (status === 1 ? false : null);
+};
 
-/** @returns the file, open; null where there is one already */
-const create = (path: string): number | null => {
+/** Gives a file a second name; where the file system knows none, a copy. Fails where there is a file of that name. @returns the file at the path, open */
+const putAt = (path: string, own: string, file: number): number => {
   try {
-    const file = openSync(path, 'wx');
+    linkSync(own, path);
+    return file;
+  } catch {
+    copyFileSync(own, path, constants.COPYFILE_EXCL);
+    const copy = openSync(path, 'r+');
+    closeSync(file);
+    keep(copy);
+    return copy;
+  }
+};
+
+/** It appears with all its text: an empty one is what a process left that ended, and not one that begins. @returns the file, open; null where there is one already */
+const create = (path: string): number | null => {
+  const own = temporaryFor(path);
+  let file: number | null = null;
+  try {
+    file = openSync(own, 'wx');
     writeSync(file, ownText());
     if (keep(file)) writeSync(file, 'kept by flock\n');
-    return file;
+    return putAt(path, own, file);
   } catch (error) {
+    if (file !== null) closeSync(file);
     return (error as NodeJS.ErrnoException).code === 'EEXIST' ? null : explain('written', path, error);
+  } finally {
+    rmSync(own, { force: true });
   }
 };
 
@@ -75,7 +97,7 @@ const openLeft = (path: string): number | null => {
   }
 };
 
-/** Removes what an ended process left; of several that would, one at a time looks. */
+/** Removes what an ended process left; of several that would, one does. */
 const removeLeft = (path: string, what: string): void => {
   const left = openLeft(path);
   if (left === null) return;
@@ -83,8 +105,8 @@ const removeLeft = (path: string, what: string): void => {
     const free = keep(left);
     // Another may have put its own in place since.
     if (statSync(path, { throwIfNoEntry: false })?.ino !== fstatSync(left).ino) return;
-    checkFree(path, what, free);
-    rmSync(path);
+    checkFree(path, what, free === true);
+    if (free !== false) rmSync(path);
   } finally {
     closeSync(left);
   }
