@@ -45,7 +45,7 @@ export const checkpoint = <Inputs extends Tensor[]>(fn: (...inputs: NoInfer<Inpu
       checkUnchanged('checkpoint', call.shape, leaves);
       return gradientsByRunningAgain(run, state, call);
     },
-  }, { runtime: output.runtime, inputs, operands: inputs, attrs: null, shape: output.shape }, output);
+  }, { runtime: output.runtime, inputs, operands: inputs, attrs: undefined as never, shape: output.shape }, output);
   return output;
 };
 

@@ -1,6 +1,6 @@
 import { fail } from '../errors.js';
 import { convert } from '../ops/convert.js';
-import { type Call, installTape, type Op } from '../ops/op.js';
+import { type Call, installTape, type Runnable } from '../ops/op.js';
 import { modulePath } from '../tensor/module-path.js';
 import { Extents } from '../tensor/extent.js';
 import { type Scoped, trackOutermost, untrack } from '../tensor/scope.js';
@@ -29,8 +29,8 @@ export const checkUnchanged = (op: string, result: Shape, readings: readonly Rea
     '(write, fill_, accumulate, an optimiser\'s step, loadStateDict …); change it after backward, or run the forward again');
 };
 
-/** What the tape needs to know of an op. */
-export type Recorded = Pick<Op<unknown>, 'name' | 'keeps' | 'backward'>;
+/** What the tape needs to know of an op. Its attributes are passed on unseen. */
+export type Recorded = Pick<Runnable<never>, 'name' | 'keeps' | 'backward'>;
 
 /** A leaf that collects a gradient, or the node that produced an input. */
 type Source = { readonly leaf: Tensor } | { readonly node: Node } | null;
@@ -45,14 +45,14 @@ export class Node implements GradientNode, Scoped {
   readonly shapes: readonly Shape[];
   readonly dtypes: readonly DType[];
   readonly sources: readonly Source[];
-  /** Outputs whose gradient the user asked for with `retainGrad`. */
+  /** The output, where the user asked for its gradient with `retainGrad`. */
   retained: Tensor | null = null;
   private state: 'live' | 'consumed' | 'scope ended' = 'live';
   private readonly inputs: readonly (Tensor | null)[];
   private readonly output: Tensor | null;
   private readonly kept: readonly Reading[];
 
-  constructor(private readonly record: Recorded, private readonly call: Call<unknown>, output: Tensor, private readonly saved: Record<string, Tensor>) {
+  constructor(private readonly record: Recorded, private readonly call: Call<never>, output: Tensor, private readonly saved: Record<string, Tensor>) {
     this.op = record.name;
     this.shape = call.shape;
     this.shapes = call.operands.map((t) => t.shape);
@@ -80,7 +80,7 @@ export class Node implements GradientNode, Scoped {
     const { runtime, attrs } = this.call;
     try {
       return this.record.backward!({
-        runtime, grad, attrs: attrs as never, inputs: this.inputs, output: this.output, saved: this.saved,
+        runtime, grad, attrs, inputs: this.inputs, output: this.output, saved: this.saved,
         shapes: this.shapes, dtypes: this.dtypes, shape: this.shape, needs: this.sources.map((s) => s !== null), into,
       });
     } catch (error) {
@@ -133,7 +133,7 @@ const sourceOf = (input: Tensor): Source => {
 };
 
 /** Puts a call on the tape: backward will reach its inputs through `output`. */
-export const recordCall = (record: Recorded, call: Call<unknown>, output: Tensor, saved: Record<string, Tensor> = {}): void => {
+export const recordCall = (record: Recorded, call: Call<never>, output: Tensor, saved: Record<string, Tensor> = {}): void => {
   output.requiresGrad = true;
   output.gradNode = new Node(record, call, output, saved);
 };
@@ -146,7 +146,7 @@ installTape({
       refuseCaptured(op.name, call.operands.find((t) => t.gradNode));
       return false;
     }
-    recordCall(op as unknown as Recorded, call as Call<unknown>, output, saved);
+    recordCall(op, call, output, saved);
     return true;
   },
 });

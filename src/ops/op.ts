@@ -103,7 +103,7 @@ export interface Op<A = unknown> extends Runnable<A> {
   readonly tolerance?: Tolerance;
 }
 
-/** Recorder of the tape; autograd installs itself here, so that ops need not know it. */
+/** Recorder of the tape; autograd installs itself here, so that ops need not know it. It sees no op's attributes: `never` fits them all. */
 export interface TapeHook {
   record(op: Runnable<never>, call: Call<never>, output: Tensor, saved: Record<string, Tensor>): boolean;
 }
@@ -152,7 +152,7 @@ export const run = <A>(op: Runnable<A>, inputs: readonly Tensor[], attrs: A): Te
   const { output, saved } = forward(op, call);
   output.label = op.name;
   inspect?.(op.name, output);
-  const recorded = depth === 0 && (tape?.record(op as unknown as Runnable<never>, call as unknown as Call<never>, output, saved) ?? false);
+  const recorded = depth === 0 && (tape?.record(op, call as Call<never>, output, saved) ?? false);
   for (const extra of Object.values(saved)) {
     if (recorded) untrack(extra);
     else extra.release();
