@@ -6,7 +6,7 @@ import { Shader } from '../kernels/shader.js';
 import { scope } from '../tensor/scope.js';
 import { quadsPerRow, type Shape, storageBytes } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
-import type { ConvAttrs } from './conv-shape.js';
+import { type ConvAttrs, windowParams } from './conv-shape.js';
 import type { Epilogue } from './epilogue.js';
 import { type Extents, gemmRows, gemmWeights, rowsGeometry } from './gemm.js';
 import { allocate, dispatch, gridFor, WORKGROUP } from './op.js';
@@ -22,27 +22,24 @@ const rowsShape = (w: Shape, y: Shape): Shape => [y[0]! * y[1]! * y[2]!, w[0]! *
 export const suitsPatches = ({ device }: Runtime, w: Shape, y: Shape, { groups }: ConvAttrs): boolean =>
   groups === 1 && w[0]! * w[1]! > 1 && w[2]! < FEW_CHANNELS && storageBytes(rowsShape(w, y)) <= device.limits.maxStorageBufferBindingSize;
 
-const params = (x: Shape, w: Shape, y: Shape, a: ConvAttrs) => ({
-  inH: x[1]!, inW: x[2]!, outH: y[1]!, outW: y[2]!, kernelH: w[0]!, kernelW: w[1]!, strideY: a.stride[0], strideX: a.stride[1],
-  padY: a.padding[0], padX: a.padding[1], dilationY: a.dilation[0], dilationX: a.dilation[1],
-  inStride: quadsPerRow(x) * 4,
-});
-
 const constants = (channels: number) => ({ CHANNELS: channels, LOW: Math.min(channels, 4), HIGH: Math.max(channels - 4, 0) });
 
 const unfold = (x: Tensor, w: Shape, y: Shape, a: ConvAttrs): Tensor => {
   const rows = allocate(x.runtime, rowsShape(w, y), 'conv2d patches', x.dtype);
   const items = rows.shape[0]!;
-  dispatch(x.runtime, shader.kernel('unfold', constants(w[2]!)), { x, y: rows }, { ...params(x.shape, w, y, a), quads: quadsPerRow(rows.shape), items, firstImage: 0, firstLine: 0 }, gridFor(items));
+  dispatch(x.runtime, shader.kernel('unfold', constants(w[2]!)), { x, y: rows }, {
+    ...windowParams(x.shape, w, y, a), quads: quadsPerRow(rows.shape), items, firstImage: 0, firstLine: 0,
+  }, gridFor(items));
   return rows;
 };
 
 /** Every launch covers the pixels of some images, line by line: drivers on CPUs divide integers one lane at a time. */
 const fold = (rows: Tensor, w: Shape, grad: Shape, result: Tensor, a: ConvAttrs): void => {
   const [images, height, width] = result.shape as [number, number, number];
-  const values = { ...params(result.shape, w, grad, a), quads: quadsPerRow(rows.shape), items: 0 };
+  const values = { ...windowParams(result.shape, w, grad, a), quads: quadsPerRow(rows.shape), items: 0 };
   for (const [lines, of] of gridParts(height, images)) {
-    dispatch(rows.runtime, shader.kernel('fold', constants(w[2]!)), { source: rows, result }, { ...values, firstLine: lines.first, firstImage: of.first }, [Math.ceil(width / WORKGROUP), lines.count, of.count]);
+    const params = { ...values, firstLine: lines.first, firstImage: of.first };
+    dispatch(rows.runtime, shader.kernel('fold', constants(w[2]!)), { source: rows, result }, params, [Math.ceil(width / WORKGROUP), lines.count, of.count]);
   }
 };
 

@@ -1,5 +1,5 @@
 import { fail } from '../errors.js';
-import { formatShape, sameShape, type Shape } from '../tensor/shape.js';
+import { formatShape, quadsPerRow, sameShape, type Shape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { checkChoice, checkIntegers, checkTensor, type Pair, pair } from './arguments.js';
 
@@ -25,6 +25,12 @@ export interface ConvOptions {
 /** The options with PyTorch's defaults, and for both axes. */
 export const convAttrs = (op: string, { stride = 1, padding = 0, dilation = 1, groups = 1, activation = 'none' }: ConvOptions): ConvAttrs =>
   ({ stride: pair(op, 'stride', stride), padding: pair(op, 'padding', padding), dilation: pair(op, 'dilation', dilation), groups, activation });
+
+/** How the window moves over x, by the names of shaders/conv2d.wgsl and conv-patches.wgsl. */
+export const windowParams = (x: Shape, w: Shape, y: Shape, { stride, padding, dilation }: ConvAttrs) => ({
+  inH: x[1]!, inW: x[2]!, outH: y[1]!, outW: y[2]!, kernelH: w[0]!, kernelW: w[1]!, strideY: stride[0], strideX: stride[1],
+  padY: padding[0], padX: padding[1], dilationY: dilation[0], dilationX: dilation[1], inStride: quadsPerRow(x) * 4,
+});
 
 /** Pixels along one axis after a window has moved over it. */
 export const windowCount = (size: number, kernel: number, stride: number, padding: number, dilation = 1): number =>

@@ -5,7 +5,7 @@ import { type DType, Tensor } from '../tensor/tensor.js';
 import { patchesForward, patchesGradInput, patchesGradWeight, suitsPatches } from './conv-patches.js';
 import { checkNames } from './arguments.js';
 import { convert } from './convert.js';
-import { checkAdded, type ConvAttrs, convAttrs, type ConvOptions, convShape, tapsBetween } from './conv-shape.js';
+import { checkAdded, type ConvAttrs, convAttrs, type ConvOptions, convShape, tapsBetween, windowParams } from './conv-shape.js';
 import { convCases } from './conv2d-cases.js';
 import type { Epilogue } from './epilogue.js';
 import { type Extents, gemmRows, gemmWeights, type Geometry } from './gemm.js';
@@ -39,9 +39,7 @@ const extentsOf = (x: Shape, w: Shape, y: Shape, { groups }: ConvAttrs): Extents
 };
 
 const plainParams = (x: Shape, w: Shape, y: Shape, a: ConvAttrs) => ({
-  images: x[0]!, inH: x[1]!, inW: x[2]!, outH: y[1]!, outW: y[2]!, kernelH: w[0]!, kernelW: w[1]!,
-  strideY: a.stride[0], strideX: a.stride[1], padY: a.padding[0], padX: a.padding[1], dilationY: a.dilation[0], dilationX: a.dilation[1],
-  groups: a.groups, groupIn: w[2]!, groupOut: w[3]! / a.groups, inStride: quadsPerRow(x) * 4, outStride: quadsPerRow(y) * 4,
+  ...windowParams(x, w, y, a), images: x[0]!, groups: a.groups, groupIn: w[2]!, groupOut: w[3]! / a.groups, outStride: quadsPerRow(y) * 4,
 });
 
 /** Along one axis: the input pixels of a phase, and the taps that reach them. */
