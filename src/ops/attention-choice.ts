@@ -1,9 +1,9 @@
 import source from '../../shaders/attention-choice.wgsl';
 import { fail } from '../errors.js';
 import { Shader } from '../kernels/shader.js';
-import { formatShape, quadCount, quadsPerRow, rowWidth, type Shape } from '../tensor/shape.js';
+import { formatShape, numel, quadCount, quadsPerRow, rowWidth, type Shape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { type Fill, integers, literal, type OpCase, uniform } from './cases.js';
+import { integers, literal, type OpCase, uniform } from './cases.js';
 import { mapNd, nd } from './nd.js';
 import { allocate, bytesOf, dispatch, gridFor, type NoAttrs, type Op, run, stretchesFor } from './op.js';
 
@@ -18,8 +18,6 @@ const multiplied = (images: Tensor, mask: Tensor): Tensor => {
   dispatch(runtime, shader.kernel('multiply'), { x: images, mask, y }, { ...paramsOf(shape), steps }, grid);
   return y;
 };
-
-const zerosAndOnes: Fill = (random, count) => Array.from({ length: count }, () => Math.floor(random.next() * 2));
 
 export const maskedMultiplyOp: Op<NoAttrs> = {
   name: 'maskedMultiply',
@@ -36,9 +34,9 @@ export const maskedMultiplyOp: Op<NoAttrs> = {
   reference: ([images, mask]) => mapNd(images!.shape, (i) => images!.data[i]! * mask!.data[Math.floor(i / images!.shape[3]!)]!),
   cost: ([images, mask]) => ({ flops: 0, bytes: 2 * bytesOf(images!) + bytesOf(mask!) }),
   cases: [
-    { name: 'three channels', shapes: [[2, 4, 5, 3], [2, 4, 5, 1]], attrs: {}, fill: [undefined, zerosAndOnes], dtypes: [undefined, 'bool'] },
-    { name: 'many channels', shapes: [[1, 3, 1, 9], [1, 3, 1, 1]], attrs: {}, fill: [undefined, zerosAndOnes], dtypes: [undefined, 'bool'] },
-    { name: '2×448×448×3', shapes: [[2, 448, 448, 3], [2, 448, 448, 1]], attrs: {}, fill: [undefined, zerosAndOnes], dtypes: [undefined, 'bool'], bench: true },
+    { name: 'three channels', shapes: [[2, 4, 5, 3], [2, 4, 5, 1]], attrs: {}, fill: [undefined, integers(2)], dtypes: [undefined, 'bool'] },
+    { name: 'many channels', shapes: [[1, 3, 1, 9], [1, 3, 1, 1]], attrs: {}, fill: [undefined, integers(2)], dtypes: [undefined, 'bool'] },
+    { name: '2×448×448×3', shapes: [[2, 448, 448, 3], [2, 448, 448, 1]], attrs: {}, fill: [undefined, integers(2)], dtypes: [undefined, 'bool'], bench: true },
   ],
 };
 
@@ -86,7 +84,7 @@ export const mapWeightsOp: Op<NoAttrs> = {
     maps!.data.forEach((value, i) => { sums.data[Math.floor(i / (height * width * count)) * count + (i % count)]! += value; });
     return mapNd(sums.shape, (i) => (sums.data[i]! >= 0 && sums.data[i]! < Infinity ? Math.sqrt(sums.data[i]! + 1e-12) : 0));
   },
-  cost: ([maps], _, out) => ({ flops: maps!.reduce((a, b) => a * b, 1), bytes: bytesOf(maps!, out) }),
+  cost: ([maps], _, out) => ({ flops: numel(maps!), bytes: bytesOf(maps!, out) }),
   cases: [
     { name: 'six maps', shapes: [[3, 4, 5, 6]], attrs: {}, fill: [uniform(0, 1)] },
     { name: 'one pixel', shapes: [[2, 1, 1, 1]], attrs: {}, fill: [uniform(0, 4)] },

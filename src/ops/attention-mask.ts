@@ -3,8 +3,9 @@ import { fail } from '../errors.js';
 import { linearGrid } from '../kernels/grid.js';
 import { Shader } from '../kernels/shader.js';
 import { scope } from '../tensor/scope.js';
-import { formatShape, type Shape } from '../tensor/shape.js';
+import { formatShape, numel, type Shape } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
+import { checkIntegers } from './arguments.js';
 import { boxReference, maskBoxReference, maskReference } from './attention-mask-reference.js';
 import { literal, type OpCase, uniform } from './cases.js';
 import { allocate, bytesOf, type Call, dispatch, forAdapter, gridFor, type NoAttrs, type Op, run, runsOf } from './op.js';
@@ -66,7 +67,7 @@ const checkMaps = (op: string, shapes: readonly Shape[], { theta, padding, image
   if (thetas && (thetas.length !== 1 || thetas[0] !== maps![0])) fail(`${op}: theta must be a number or a tensor [${maps![0]}], got shape ${formatShape(thetas)}`);
   if (theta !== null && !Number.isFinite(theta)) fail(`${op}: theta must be a finite number, got ${theta}`);
   if (!(padding >= 0 && padding < Infinity)) fail(`${op}: padding must be a number of at least 0, got ${padding}`);
-  if (!imageSize.every((side) => Number.isInteger(side) && side >= 1)) fail(`${op}: imageSize must be two integers of at least 1, got ${imageSize.join('×')}`);
+  checkIntegers(op, 'imageSize', imageSize, 1);
   return maps!;
 };
 
@@ -205,7 +206,7 @@ export const maskBoxOp: Op<NoAttrs> = {
   forward: maskBoxForward,
   backward: null,
   reference: ([mask]) => maskBoxReference(mask!),
-  cost: ([mask]) => ({ flops: 0, bytes: 16 * mask!.reduce((a, b) => a * b, 1) }),
+  cost: ([mask]) => ({ flops: 0, bytes: 16 * numel(mask!) }),
   cases: [
     { name: 'few pixels', shapes: [[3, 9, 7, 1]], attrs: {}, fill: [sparse(0.05)] },
     { name: 'many pixels', shapes: [[2, 70, 5, 1]], attrs: {}, fill: [sparse(0.5)] },

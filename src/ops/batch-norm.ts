@@ -143,7 +143,7 @@ const statisticsGradients = (weight: Tensor, variance: Tensor, eps: number, grad
   return [mul(perStep, gradBias), affine(div(mul(perStep, gradWeight), deviation), 0.5)];
 };
 
-const infer: Op<Attrs>['infer'] = (shapes, { training, activation }) => {
+const infer: Op<Attrs>['infer'] = (shapes, { training }) => {
   const [x] = shapes as [Shape];
   if (x.length < 2) fail(`batchNorm2d: expects [..., channels] with at least two axes, got ${formatShape(x)}`);
   const names = ['weight', 'bias', 'runningMean', 'runningVar'];
@@ -154,7 +154,6 @@ const infer: Op<Attrs>['infer'] = (shapes, { training, activation }) => {
   });
   if (shapes.length > 5 && !sameShape(shapes[5]!, x)) fail(`batchNorm2d: the residual ${formatShape(shapes[5]!)} must have the shape of the input, ${formatShape(x)}`);
   if (training && rowCount(x) === 1) fail(`batchNorm2d: Expected more than 1 value per channel when training, got input size ${formatShape(x)}; use a larger batch or image, or eval mode`);
-  if (activation !== 'none' && activation !== 'relu') fail(`batchNorm2d: activation must be 'none' or 'relu', got '${String(activation)}'`);
   return x;
 };
 

@@ -5,7 +5,7 @@ import { Shader } from '../kernels/shader.js';
 import { broadcastShapes, formatShape, quadCount, sameShape, type Shape } from '../tensor/shape.js';
 import type { DType, Tensor } from '../tensor/tensor.js';
 import { broadcastDispatch, withoutWalk } from './broadcast.js';
-import { awayFrom, type Fill, literal, type OpCase, uniform } from './cases.js';
+import { awayFrom, type Fill, integers, literal, type OpCase, uniform } from './cases.js';
 import { checkTypes } from './convert.js';
 import { broadcastOffset, forEachIndex, nd } from './nd.js';
 import { allocate, type BackwardCall, bytesOf, type Call, dispatch, floatOf, type NoAttrs, type Op, run, stretchesFor } from './op.js';
@@ -113,7 +113,8 @@ const apart: Row['fill'] = [uniform(-1, 1), (random, count) => Array.from({ leng
 export const maximumOp = binaryOp('maximum', { formula: Math.max, keeps: { inputs: [0, 1] }, fill: apart, backward: gradients('maximum') });
 export const minimumOp = binaryOp('minimum', { formula: Math.min, keeps: { inputs: [0, 1] }, fill: apart, backward: gradients('minimum') });
 
-const few: Fill = (random, count) => Array.from({ length: count }, () => Math.floor(random.next() * 3));
+/** Few different numbers, so that some are equal. */
+const few = integers(3);
 const comparison = (name: Name, holds: (a: number, b: number) => boolean): Op<NoAttrs> =>
   binaryOp(name, { formula: (a, b) => (holds(a, b) ? 1 : 0), backward: null, dtype: 'bool', fill: [few, few] });
 

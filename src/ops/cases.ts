@@ -63,7 +63,7 @@ export const distinct = (gap = 0.05): Fill => {
 /** Different values of −4 … 4 in any number: far apart, millions of them would be too large to take small differences. */
 export const closeBy = (shape: Shape): Fill => distinct(8 / numel(shape));
 
-/** Integers 0 … count−1, as labels and indices. */
+/** Integers of at least 0 and less than `below`, as labels and indices. */
 export const integers = (below: number): Fill => (random, count) =>
   Array.from({ length: count }, () => Math.floor(random.next() * below));
 

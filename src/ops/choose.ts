@@ -5,7 +5,7 @@ import { Shader } from '../kernels/shader.js';
 import { broadcastShapes, formatShape, sameShape, type Shape } from '../tensor/shape.js';
 import { type DType, Tensor } from '../tensor/tensor.js';
 import { broadcastDispatch } from './broadcast.js';
-import { type Fill, integers, type OpCase } from './cases.js';
+import { integers, type OpCase } from './cases.js';
 import { checkTypes, commonType } from './convert.js';
 import { bitsOf, full } from './fill.js';
 import { broadcastOffset, forEachIndex, nd } from './nd.js';
@@ -40,7 +40,7 @@ const split = (grad: Tensor, condition: Tensor): [Tensor, Tensor] => {
   return [y, other];
 };
 
-const bits: Fill = (random, count) => Array.from({ length: count }, () => (random.next() < 0.5 ? 0 : 1));
+const bits = integers(2);
 const whereCase = (name: string, shapes: readonly Shape[], bench = false): OpCase<NoAttrs> =>
   ({ name, shapes, attrs: {}, fill: [bits], dtypes: ['bool'], ...(bench ? { bench } : {}) });
 

@@ -1,5 +1,5 @@
 import { fail } from '../errors.js';
-import { formatShape, type Shape } from '../tensor/shape.js';
+import { formatShape, numel, type Shape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { checkIntegers, checkNames, given, pair } from './arguments.js';
 import { literal, type OpCase } from './cases.js';
@@ -59,7 +59,8 @@ const oneCase = (images: Shape, boxes: number[], size: ImageSize, alignCorners =
   fill: [undefined, literal(boxes.map((edge) => edge + 0.5))], ...(bench ? { bench } : {}),
 });
 
-const wholeImages = (batch: number, side: number): number[] => Array.from({ length: batch }, (_, b) => [b, 2 * b, side - b, side - 3 * b]).flat();
+/** Boxes that leave out a little of each image, another part of each. */
+const nearlyWhole = (batch: number, side: number): number[] => Array.from({ length: batch }, (_, b) => [b, 2 * b, side - b, side - 3 * b]).flat();
 
 export const cropResizeOp: Op<Attrs> = {
   name: 'cropResize',
@@ -71,16 +72,16 @@ export const cropResizeOp: Op<Attrs> = {
   backward: ({ grad, inputs: [, boxes], attrs: { alignCorners }, shapes, needs }) =>
     [needs[0] ? resampleBackward(grad, shapes[0]!, { nearest: false, alignCorners, boxes: boxes! }) : null, null],
   reference,
-  cost: (shapes, _, out) => ({ flops: 6 * out.reduce((a, b) => a * b, 1), bytes: bytesOf(...shapes, out) }),
+  cost: (shapes, _, out) => ({ flops: 6 * numel(out), bytes: bytesOf(...shapes, out) }),
   cases: [
     oneCase([2, 6, 5, 3], [1, 0, 5, 4, 0, 2, 6, 5], [4, 7]),
     oneCase([2, 6, 5, 3], [1, 0, 5, 4, 0, 2, 6, 5], [4, 7], false),
     oneCase([1, 3, 4, 5], [2, 1, 3, 2], [3, 3]),
     oneCase([2, 9, 9, 1], [0, 0, 9, 9, 3, 3, 5, 9], [1, 4]),
     oneCase([1, 4, 4, 2], [-3, 2, 9, 2], [5, 2]),
-    oneCase([2, 64, 64, 3], wholeImages(2, 64), [64, 64]),
-    oneCase([2, 448, 448, 3], wholeImages(2, 448), [448, 448], true, true),
-    oneCase([16, 65, 65, 3], wholeImages(16, 65), [65, 65], true, true),
+    oneCase([2, 64, 64, 3], nearlyWhole(2, 64), [64, 64]),
+    oneCase([2, 448, 448, 3], nearlyWhole(2, 448), [448, 448], true, true),
+    oneCase([16, 65, 65, 3], nearlyWhole(16, 65), [65, 65], true, true),
   ],
 };
 

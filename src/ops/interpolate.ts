@@ -2,7 +2,7 @@ import { fail } from '../errors.js';
 import { formatShape, numel, sameShape, type Shape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { antialias as antialiased, antialiasBackward } from './antialias.js';
-import { checkChoice, checkNames, given, pair } from './arguments.js';
+import { checkChoice, checkIntegers, checkNames, given, pair } from './arguments.js';
 import type { OpCase } from './cases.js';
 import { nd } from './nd.js';
 import { bytesOf, type Op, run } from './op.js';
@@ -18,7 +18,7 @@ interface Attrs {
 
 const infer: Op<Attrs>['infer'] = ([images], { size: [height, width], mode, alignCorners, antialias }) => {
   if (images!.length !== 4) fail(`interpolate: images must be [B, H, W, C], got ${formatShape(images!)}`);
-  if (![height, width].every((side) => Number.isInteger(side) && side >= 1)) fail(`interpolate: size must be two integers of at least 1, got ${height}×${width}`);
+  checkIntegers('interpolate', 'size', [height, width], 1);
   if (mode === 'nearest' && (alignCorners || antialias)) fail('interpolate: alignCorners and antialias belong to mode: "bilinear"; name it, or leave them out');
   if (alignCorners && antialias) fail('interpolate: antialias averages around pixel centres, which alignCorners moves; choose one of the two');
   if (images![1] !== height || images![2] !== width) checkAxes('interpolate', [images![1]!, images![2]!], [height, width]);

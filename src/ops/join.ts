@@ -6,12 +6,12 @@ import { checkList, formatShape, normalizeAxis, numel, quadCount, quadsPerRow, r
 import { Tensor } from '../tensor/tensor.js';
 import { integers } from './cases.js';
 import { checkTypes, commonType } from './convert.js';
-import { narrow } from './layout.js';
+import { narrow, unsqueeze } from './layout.js';
 import { type Nd, nd } from './nd.js';
 import { ABREAST, type BackwardCall, bytesOf, type Call, dispatch, gridFor, type Op, run, stepsFor, WORKGROUP } from './op.js';
-import { reshape } from './reshape.js';
 
 const shader = new Shader('join', source);
+
 interface CatAttrs {
   readonly axis: number;
 }
@@ -147,5 +147,5 @@ export const stack = (tensors: readonly Tensor[], axis = 0): Tensor => {
   const at = normalizeAxis('stack', axis, tensors[0]!.rank + 1);
   const other = tensors.find((x) => !sameShape(x.shape, tensors[0]!.shape));
   if (other) fail(`stack: shapes ${formatShape(tensors[0]!.shape)} and ${formatShape(other.shape)} differ; all must be equal`);
-  return cat(tensors.map((x) => reshape(x, [...x.shape.slice(0, at), 1, ...x.shape.slice(at)])), at);
+  return cat(tensors.map((x) => unsqueeze(x, at)), at);
 };

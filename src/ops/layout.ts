@@ -10,7 +10,8 @@ import { expanded, storedStrides, stridedCopy } from './strided-copy.js';
 
 const GROUP = 'Shape';
 const cost = ([from]: readonly Shape[], _: unknown, to: Shape) => ({ flops: 0, bytes: bytesOf(from!, to) });
-const whole = (name: string, shape: Shape): Partial<OpCase> & { name: string; shapes: Shape[] } =>
+/** A case of whole numbers, which have no gradient. */
+const integerCase = (name: string, shape: Shape): Partial<OpCase> & { name: string; shapes: Shape[] } =>
   ({ name, shapes: [shape], fill: [integers(1000)], dtypes: ['int32'], gradient: 'none' });
 
 /** A reference by index: the element of `x` that each output element shows. */
@@ -49,7 +50,7 @@ export const permuteOp: Op<PermuteAttrs> = {
     { name: 'one axis', shapes: [[5]], attrs: { axes: [0] } },
     { name: 'many ragged rows', shapes: [[2, 37, 130, 10]], attrs: { axes: [0, 3, 1, 2] } },
     { name: 'few ragged rows', shapes: [[2, 10, 37, 131]], attrs: { axes: [0, 2, 3, 1] } },
-    { ...whole('int32', [3, 2, 7]), attrs: { axes: [2, 0, 1] } },
+    { ...integerCase('int32', [3, 2, 7]), attrs: { axes: [2, 0, 1] } },
     { name: '2×26×26×768 to NCHW', shapes: [[2, 26, 26, 768]], attrs: { axes: [0, 3, 1, 2] }, bench: true },
   ],
 };
@@ -94,7 +95,7 @@ export const sliceOp: Op<SliceAttrs> = {
     { name: 'channels of many rows from within a vec4', shapes: [[40, 70, 23]], attrs: { starts: [3, 5, 7], ends: [40, 66, 18] } },
     { name: 'all', shapes: [[6]], attrs: { starts: [0], ends: [6] } },
     { name: 'six axes', shapes: [[2, 2, 3, 2, 2, 5]], attrs: { starts: [0, 1, 1, 0, 1, 1], ends: [2, 2, 3, 1, 2, 4] } },
-    { ...whole('int32', [3, 7]), attrs: { starts: [1, 2], ends: [3, 7] } },
+    { ...integerCase('int32', [3, 7]), attrs: { starts: [1, 2], ends: [3, 7] } },
     { name: 'half of 2×26×26×768', shapes: [[2, 26, 26, 768]], attrs: { starts: [0, 0, 0, 384], ends: [2, 26, 26, 768] }, bench: true },
   ],
 };
@@ -126,7 +127,7 @@ export const expandOp: Op<ExpandAttrs> = {
     { name: 'columns', shapes: [[3, 1]], attrs: { to: [3, 6] } },
     { name: 'middle', shapes: [[2, 1, 3]], attrs: { to: [2, 4, 3] } },
     { name: 'both sides', shapes: [[1, 3, 1]], attrs: { to: [2, 2, 3, 5] } },
-    { ...whole('int32', [1, 3]), attrs: { to: [4, 3] } },
+    { ...integerCase('int32', [1, 3]), attrs: { to: [4, 3] } },
     // 4,200,000 rows of one vec4 are 65,625 workgroups of 64.
     { name: 'over 65,535 workgroups', shapes: [[1, 1]], attrs: { to: [4_200_000, 1] }, gradient: 'none' },
     { name: '2×1×1×768 to 26²', shapes: [[2, 1, 1, 768]], attrs: { to: [2, 26, 26, 768] }, bench: true },

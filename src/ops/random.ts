@@ -74,6 +74,7 @@ export interface RandomOptions extends Omit<TensorOptions, 'dtype'> {
   readonly key?: RandomKey;
 }
 
+/** The largest float32. */
 const LARGEST = 2 ** 128 - 2 ** 104;
 
 /** The largest float32 below a number. */

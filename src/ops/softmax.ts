@@ -4,7 +4,7 @@ import { fail } from '../errors.js';
 import { Shader } from '../kernels/shader.js';
 import { normalizeAxis, numel, quadCount, quadsPerRow, rowCount, rowWidth, type Shape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { checkLabelled, checkNames } from './arguments.js';
+import { checkChoice, checkLabelled, checkNames } from './arguments.js';
 import { integers, type OpCase, uniform } from './cases.js';
 import { type Nd, nd } from './nd.js';
 import { transpose } from './layout.js';
@@ -38,7 +38,8 @@ const referenceRows = (x: Nd, value: (v: number, logTotal: number) => number): N
 
 const softmaxShapes: readonly Shape[] = [[3, 5], [1, 1], [7], [2, 3, 4], [2, 517], [700, 6], [520, 1]];
 
-const softmaxOp_ = (name: string, logarithm: boolean): Op<NoAttrs> => ({
+/** Of softmax, or of its logarithm. */
+const softmaxRecord = (name: string, logarithm: boolean): Op<NoAttrs> => ({
   name, group: 'Softmax',
   infer: ([shape]) => shape!,
   forward: ({ runtime, inputs: [x], shape }: Call<NoAttrs>) => {
@@ -64,8 +65,8 @@ const softmaxOp_ = (name: string, logarithm: boolean): Op<NoAttrs> => ({
   tolerance: { forward: 4e-6, gradient: 1e-5, reason: 'WGSL allows exp an error of 3 + 2|x| ulp, and log 3 ulp' },
 });
 
-export const softmaxOp = softmaxOp_('softmax', false);
-export const logSoftmaxOp = softmaxOp_('logSoftmax', true);
+export const softmaxOp = softmaxRecord('softmax', false);
+export const logSoftmaxOp = softmaxRecord('logSoftmax', true);
 
 export type Reduction = 'mean' | 'sum' | 'none';
 
@@ -99,7 +100,6 @@ const entropyBackward = ({ runtime, grad, attrs, inputs: [x, labels], saved }: B
 const entropyInfer: Op<EntropyAttrs>['infer'] = (shapes, { labelSmoothing, reduction }) => {
   checkLabelled('crossEntropy', shapes);
   if (!(labelSmoothing >= 0 && labelSmoothing <= 1)) fail(`crossEntropy: labelSmoothing ${labelSmoothing} must be between 0 and 1`);
-  if (!['mean', 'sum', 'none'].includes(reduction)) fail(`crossEntropy: reduction must be 'mean', 'sum' or 'none', got '${String(reduction)}'`);
   return reduction === 'none' ? shapes[1]! : [];
 };
 
@@ -168,5 +168,6 @@ export interface CrossEntropyOptions {
 export const crossEntropy = (logits: Tensor, labels: Tensor, options: CrossEntropyOptions = {}): Tensor => {
   checkNames('crossEntropy', options, ['labelSmoothing', 'reduction']);
   const { labelSmoothing = 0, reduction = 'mean' } = options;
+  checkChoice('crossEntropy', 'reduction', reduction, ['mean', 'sum', 'none']);
   return run(crossEntropyOp, [logits, labels], { labelSmoothing, reduction });
 };
