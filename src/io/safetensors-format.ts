@@ -4,7 +4,7 @@
  * Source: the format description of the safetensors project.
  */
 import { UserError } from '../errors.js';
-import { byteCount, bytesOf, checkTensor, type Dtype, dtypes, elementCount, entryOf, isDtype, itemBytes, numbersOf, type StoredTensor, type TensorEntry, type TensorFile } from './tensor-file.js';
+import { byteCount, bytesOf, checkTensor, type Dtype, dtypes, elementCount, entryOf, isCount, isDtype, itemBytes, numbersOf, type StoredTensor, type TensorEntry, type TensorFile } from './tensor-file.js';
 
 /** Bytes that are read in parts. `path` names them in messages. */
 export interface ByteRanges {
@@ -94,8 +94,6 @@ const parseHeader = (file: ByteRanges): { header: Record<string, unknown>; start
   return { header: header as Record<string, unknown>, start };
 };
 
-const isWhole = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
-
 /** Checks one entry alone: form, dtype, and that shape and byte range agree. */
 const checkEntry = (path: string, name: string, value: unknown, available: number): HeaderEntry => {
   const bad = (why: string) => new UserError(`${path}: tensor "${name}" ${why}. The file is damaged; use another copy.`);
@@ -104,8 +102,8 @@ const checkEntry = (path: string, name: string, value: unknown, available: numbe
   if (!isDtype(dtype)) {
     throw new UserError(`${path}: tensor "${name}" has dtype ${dtype}; only ${dtypes.join(', ')} are read. Convert the file first.`);
   }
-  if (!Array.isArray(shape) || !shape.every(isWhole)) throw bad('has no valid shape');
-  if (!Array.isArray(range) || range.length !== 2 || !range.every(isWhole) || range[0]! > range[1]!) throw bad('has no valid byte range');
+  if (!Array.isArray(shape) || !shape.every(isCount)) throw bad('has no valid shape');
+  if (!Array.isArray(range) || range.length !== 2 || !range.every(isCount) || range[0]! > range[1]!) throw bad('has no valid byte range');
   const [begin, end] = range as [number, number];
   const needed = elementCount(shape) * itemBytes(dtype);
   if (end - begin !== needed) throw bad(`needs ${needed} bytes for ${dtype} [${shape.join(', ')}] but its byte range has ${end - begin}`);

@@ -42,6 +42,9 @@ export interface TensorFile {
   readonly facts: ReadonlyMap<string, Fact>;
 }
 
+/** Whether something a file says may be a size or a position: a whole number from 0 up, of which no digit is lost. */
+export const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
+
 export const elementCount = (shape: readonly number[]): number => shape.reduce((product, size) => product * size, 1);
 export const byteCount = ({ dtype, shape }: Pick<TensorEntry, 'dtype' | 'shape'>): number => elementCount(shape) * itemBytes(dtype);
 

@@ -1,6 +1,6 @@
 /** What a checkpoint says about itself beside its tensors. */
 import { fail } from '../errors.js';
-import type { Fact, TensorFile } from '../io/tensor-file.js';
+import { type Fact, isCount, type TensorFile } from '../io/tensor-file.js';
 import type { GradScalerState } from '../nn/grad-scaler.js';
 import type { EpochRecord } from './history.js';
 
@@ -56,7 +56,6 @@ export interface Meta {
 
 const isObject = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null && !Array.isArray(value);
 const isTexts = (value: unknown): boolean => Array.isArray(value) && value.every((name) => typeof name === 'string');
-const isCount = (value: unknown): boolean => Number.isSafeInteger(value) && (value as number) >= 0;
 
 const isNumber = (value: unknown): boolean => typeof value === 'number';
 const isAccuracy = (value: unknown): boolean => isObject(value) && isNumber(value.top1) && isNumber(value.top5);

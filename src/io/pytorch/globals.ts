@@ -1,5 +1,6 @@
 /** The only names that a PyTorch file may ask for, and the plain values that are built for them. */
 import { UserError } from '../../errors.js';
+import { isCount } from '../tensor-file.js';
 import { Allowance, ENTRY_BYTES } from './allowance.js';
 import { NumpyArray, NumpyDtype, numpyScalar } from './numpy.js';
 import { Global, type PickleHost, type PickleMap, type PickleValue } from './pickle-machine.js';
@@ -86,7 +87,7 @@ export class TorchHost implements PickleHost {
   /** ('storage', class, key, device, number of elements[, view]) */
   persistent(id: PickleValue): PickleValue {
     const [kind, type, key, , length, view] = (Array.isArray(id) ? id : []) as PickleValue[];
-    const valid = kind === 'storage' && type instanceof StorageType && (typeof key === 'string' || typeof key === 'number') && Number.isSafeInteger(length) && (length as number) >= 0;
+    const valid = kind === 'storage' && type instanceof StorageType && (typeof key === 'string' || typeof key === 'number') && isCount(length);
     if (!valid) throw new UserError(`${this.path}: it refers to something other than a storage of numbers. The file is damaged; use another copy.`);
     if (view !== undefined && view !== null) throw new UserError(`${this.path}: storage ${String(key)} is a view of another one, as very old PyTorch wrote it. Load and save the file again with PyTorch.`);
     const known = this.storages.get(String(key));

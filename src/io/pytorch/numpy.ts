@@ -1,6 +1,6 @@
 /** NumPy's arrays, types and single numbers in pickles: the reference keeps its accuracies so. */
 import { UserError } from '../../errors.js';
-import { type Dtype, elementCount, itemBytes, numbersOf, type TensorData, type TensorEntry, toFloat32 } from '../tensor-file.js';
+import { type Dtype, elementCount, isCount, itemBytes, numbersOf, type TensorData, type TensorEntry, toFloat32 } from '../tensor-file.js';
 import type { Allowance } from './allowance.js';
 import { Buildable, type PickleValue } from './pickle-machine.js';
 
@@ -28,7 +28,7 @@ export class NumpyDtype extends Buildable {
 const asBytes = (value: PickleValue): Uint8Array | null =>
   (value instanceof Uint8Array ? value : typeof value === 'string' ? Buffer.from(value, 'latin1') : null);
 
-const isShape = (value: unknown): value is number[] => Array.isArray(value) && value.length <= 32 && value.every((n) => Number.isSafeInteger(n) && (n as number) >= 0);
+const isShape = (value: unknown): value is number[] => Array.isArray(value) && value.length <= 32 && value.every(isCount);
 
 /** Column-major numbers put in row-major order. */
 const fromColumns = (data: TensorData, shape: readonly number[]): TensorData => {

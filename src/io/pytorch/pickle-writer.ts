@@ -1,5 +1,5 @@
 /** Writes pickles of protocol 2, the one torch.save uses: dictionaries, lists, texts, numbers, tensors. */
-import type { Dtype, TensorEntry } from '../tensor-file.js';
+import { type Dtype, elementCount, type TensorEntry } from '../tensor-file.js';
 import { storageName } from './storages.js';
 
 /** What can be written. Maps become OrderedDict, as state dictionaries are; plain objects become dict. */
@@ -85,14 +85,14 @@ class PickleWriter {
   /** ('storage', class, key, 'cpu', length) as a persistent id; offset 0; shape; strides; no gradient; no hooks. */
   private tensor(entry: TensorEntry): void {
     const { dtype, shape } = entry;
-    const strides = shape.map((_, axis) => shape.slice(axis + 1).reduce((a, b) => a * b, 1));
+    const strides = shape.map((_, axis) => elementCount(shape.slice(axis + 1)));
     this.global('torch._utils', '_rebuild_tensor_v2');
     this.put('((');
     this.text('storage');
     this.global('torch', storageClass(dtype));
     this.text(String(this.tensors.push(entry) - 1));
     this.text('cpu');
-    this.integer(shape.reduce((a, b) => a * b, 1));
+    this.integer(elementCount(shape));
     this.put('tQ');
     this.integer(0);
     this.integers(shape);

@@ -1,7 +1,7 @@
 /** PyTorch's storages (runs of numbers of one type) and the tensors that look into them. */
 import { UserError } from '../../errors.js';
 import type { FileReader } from '../file-reader.js';
-import { arrayOf, type Dtype, elementCount, itemBytes, numbersOf, type TensorData, type TensorEntry } from '../tensor-file.js';
+import { arrayOf, type Dtype, elementCount, isCount, itemBytes, numbersOf, type TensorData, type TensorEntry } from '../tensor-file.js';
 
 export const storageDtypes: Readonly<Record<string, Dtype>> = {
   DoubleStorage: 'F64', FloatStorage: 'F32', HalfStorage: 'F16', BFloat16Storage: 'BF16',
@@ -50,7 +50,6 @@ export class TorchStorage {
   }
 }
 
-const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
 const isCounts = (value: unknown): value is number[] => Array.isArray(value) && value.length <= 64 && value.every(isCount);
 
 /** Whether elements follow each other without gaps in row-major order. */
