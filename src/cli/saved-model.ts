@@ -1,4 +1,4 @@
-/** What `eval` and `predict` share: the checkpoint, its options, and the network with its weights. */
+/** What `eval`, `predict` and `convert` share: the checkpoint, its options, and the network with its weights. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fail } from '../errors.js';
@@ -9,7 +9,7 @@ import type { TrainConfig } from '../train/config.js';
 import { savedOptions } from '../train/options/saved-options.js';
 import { type ResultOptions, toTrainConfig, trainOptions, withPreset } from '../train/options/train-options.js';
 import { programNotes } from '../train/weights/load-weights.js';
-import { namingTitles } from '../train/weights/naming.js';
+import { CLASSIFIER, namingTitles } from '../train/weights/naming.js';
 import { interpret, type Weights } from '../train/weights/weights.js';
 import { choice, flag, int, number, type OptionValues, parseConfigFile, text, withoutMark } from './options.js';
 
@@ -80,9 +80,9 @@ const readLines = (path: string): string[] => {
 
 /** The number of classes is that of the classifier's rows. */
 const classesOf = (weights: Weights, listed: string | undefined): string[] => {
-  const count = weights.tensors.get('fc.weight')?.shape[0] ?? fail(`${weights.file.path} has no classifier (fc.weight): it holds a backbone alone. Train with it: node dist/train.js --weights ${weights.file.path}`);
+  const count = weights.tensors.get(CLASSIFIER)?.shape[0] ?? fail(`${weights.file.path} has no classifier (${CLASSIFIER}): it holds a backbone alone. Train with it: node dist/train.js --weights ${weights.file.path}`);
   const names = listed ? readLines(listed) : Array.from({ length: count }, (_, i) => `class ${i}`);
-  if (names.length !== count) fail(`--classes: ${listed} has ${names.length} lines, but fc.weight in ${weights.file.path} tells ${count} classes apart`);
+  if (names.length !== count) fail(`--classes: ${listed} has ${names.length} lines, but ${CLASSIFIER} in ${weights.file.path} tells ${count} classes apart`);
   return names;
 };
 

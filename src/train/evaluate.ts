@@ -2,12 +2,12 @@ import { boxToOutput, type ImageTransform } from '../data/augment.js';
 import type { Box, Split } from '../data/dataset.js';
 import type { Batch } from '../data/loader.js';
 import type { Runtime } from '../kernels/runtime.js';
-import { cast, clamp, crossEntropy, log, sum, type Weighted, zeros } from '../ops/index.js';
+import { clamp, crossEntropy, log, type Weighted, zeros } from '../ops/index.js';
 import { scope } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { MetricSums } from '../wsdan/metric-sums.js';
-import { correct } from '../wsdan/train-step.js';
-import type { Accuracy } from './accuracy.js';
+import { correct, countOf } from '../wsdan/train-step.js';
+import { type Accuracy, accuracyOf } from './accuracy.js';
 import type { TrainConfig } from './config.js';
 import { evalTransforms, uploadBatch } from './image-batch.js';
 import { boxAt, LocalisationScore } from './localisation.js';
@@ -33,7 +33,7 @@ export interface Evaluation {
 /** Predictions that are measured. */
 export const branches = ['raw', 'crop', 'drop', 'refined', 'refinedOtherAverage'] as const;
 type BranchName = (typeof branches)[number];
-const names = ['loss', 'degenerate', ...branches.flatMap((b) => [`${b}1`, `${b}5`])];
+const names = ['loss', 'degenerate', ...branches.flatMap((b) => [`${b}Top1`, `${b}Top5`])];
 
 interface EvaluateOptions {
   readonly withDrop: boolean;
@@ -86,12 +86,12 @@ const addCounts = (sums: MetricSums<string>, result: Evaluated, labels: Tensor, 
   const final = result.refined ?? result.raw;
   // Probabilities may underflow to 0; PyTorch's users would see infinity there, a bound keeps the mean readable.
   const loss: Weighted = [crossEntropy(log(clamp(final, 1e-12, 1)), labels), batch];
-  const values: Record<string, Tensor | Weighted> = { loss, degenerate: result.degenerate ? sum(cast(result.degenerate, 'float32')) : zero };
+  const values: Record<string, Tensor | Weighted> = { loss, degenerate: result.degenerate ? countOf(result.degenerate) : zero };
   for (const name of branches) {
     const probabilities = result[name];
     const top = probabilities ? correct(probabilities, labels) : { top1: zero, top5: zero };
-    values[`${name}1`] = top.top1;
-    values[`${name}5`] = top.top5;
+    values[`${name}Top1`] = top.top1;
+    values[`${name}Top5`] = top.top5;
   }
   sums.add(values);
 };
@@ -110,11 +110,12 @@ const scoreBoxes = (score: LocalisationScore, boxes: ArrayLike<number>, batch: B
 };
 
 const toEvaluation = (sums: Record<string, number>, images: number, method: Method, withDrop: boolean, score: LocalisationScore): Evaluation => {
-  const accuracy = (name: BranchName): Accuracy => ({ top1: (100 * sums[`${name}1`]!) / images, top5: (100 * sums[`${name}5`]!) / images });
+  const accuracy = (branch: BranchName): Accuracy => accuracyOf(sums, branch, images);
   const attends = method.centers !== null;
   return {
     images, loss: sums.loss! / images, raw: accuracy('raw'),
-    crop: attends ? accuracy('crop') : null, drop: attends && withDrop ? accuracy('drop') : null, refined: attends ? accuracy('refined') : null, refinedOtherAverage: attends && withDrop ? accuracy('refinedOtherAverage') : null,
+    crop: attends ? accuracy('crop') : null, drop: attends && withDrop ? accuracy('drop') : null,
+    refined: attends ? accuracy('refined') : null, refinedOtherAverage: attends && withDrop ? accuracy('refinedOtherAverage') : null,
     localisation: attends ? score.result : null, degenerate: sums.degenerate!,
   };
 };

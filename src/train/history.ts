@@ -1,4 +1,4 @@
-import type { Accuracy } from './accuracy.js';
+import { type Accuracy, accuracyOf } from './accuracy.js';
 import type { Evaluation } from './evaluate.js';
 
 /** One epoch: a line of `metrics.jsonl`. */
@@ -28,7 +28,7 @@ export interface EpochRecord {
 
 /** Turns the sums of an epoch into means. */
 export const trainMetrics = (sums: Readonly<Record<string, number>>, samples: number, loss: number): EpochRecord['train'] => {
-  const accuracy = (name: string): Accuracy => ({ top1: (100 * sums[`${name}Top1`]!) / samples, top5: (100 * sums[`${name}Top5`]!) / samples });
+  const accuracy = (branch: string): Accuracy => accuracyOf(sums, branch, samples);
   const terms = Object.fromEntries(Object.entries(sums).filter(([name]) => name.startsWith('loss')).map(([name, total]) => [name.slice(4).toLowerCase(), total / samples]));
   return {
     loss, terms, raw: accuracy('raw'),

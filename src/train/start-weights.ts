@@ -3,7 +3,7 @@ import { checkpointIn, META } from './checkpoint-meta.js';
 import type { TrainConfig } from './config.js';
 import type { ModelSession } from './session.js';
 import { printNotes } from './printable.js';
-import { CLASSIFIER } from './weights/feature-scale.js';
+import { CLASSIFIER } from './weights/naming.js';
 import { describeLoad, type LoadReport, loadWeights, programNotes } from './weights/load-weights.js';
 import { readWeights } from './weights/read-weights.js';
 import type { Weights } from './weights/weights.js';

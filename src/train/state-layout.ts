@@ -1,5 +1,6 @@
 import { type StoredTensor, type TensorEntry, toFloat32 } from '../io/tensor-file.js';
 import type { StateDict } from '../nn/module.js';
+import { strides } from '../ops/nd.js';
 import type { Shape } from '../tensor/shape.js';
 
 /**
@@ -21,12 +22,12 @@ const isWeight = (name: string, { length }: Shape, axes: 2 | 4): boolean => leng
 /** out[o][...rest] = in[...rest][o] for the given order of axes. */
 export const permuted = (data: ArrayLike<number>, shape: Shape, axes: readonly number[]): FileTensor => {
   const to = axes.map((axis) => shape[axis]!);
-  const strides = shape.map((_, i) => shape.slice(i + 1).reduce((a, b) => a * b, 1));
+  const steps = strides(shape);
   const out = new Float32Array(data.length);
   const index = new Array<number>(to.length).fill(0);
   for (let i = 0; i < out.length; i++) {
     let from = 0;
-    for (let axis = 0; axis < to.length; axis++) from += index[axis]! * strides[axes[axis]!]!;
+    for (let axis = 0; axis < to.length; axis++) from += index[axis]! * steps[axes[axis]!]!;
     out[i] = data[from]!;
     for (let axis = to.length - 1; axis >= 0 && ++index[axis]! === to[axis]!; axis--) index[axis] = 0;
   }

@@ -291,7 +291,7 @@ const scalerRecord = async (scaler: GradScaler): Promise<EpochRecord['scaler'] &
 };
 
 /** One line: raw, crop and refined top-1, localisation. */
-export const describeEvaluation = ({ raw, crop, drop, refined, localisation, degenerate }: Evaluation): string => {
+const describeEvaluation = ({ raw, crop, drop, refined, localisation, degenerate }: Evaluation): string => {
   const parts = [`raw ${raw.top1.toFixed(1)} %`];
   if (crop) parts.push(`crop ${crop.top1.toFixed(1)} %`);
   if (drop) parts.push(`drop ${drop.top1.toFixed(1)} %`);

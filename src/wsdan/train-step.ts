@@ -133,7 +133,8 @@ const threeBranches = (setting: Setting, images: Tensor, labels: Tensor, rows: R
 /** The loss whose backward is run. */
 export const scaled = (loss: Tensor, scaler: GradScaler | null | undefined): Tensor => (scaler ? scaler.scale(loss) : loss);
 
-const countOf = (flags: Tensor): Tensor => sum(cast(flags, 'float32'));
+/** How many of the flags (int32, 0 or 1) are set, as a float32 scalar. */
+export const countOf = (flags: Tensor): Tensor => sum(cast(flags, 'float32'));
 
 interface RawBranch extends Branch {
   readonly centerLoss: Tensor;

@@ -79,7 +79,7 @@ export const resultOptions = {
 };
 
 /** Options that change how a run is carried out, and none of its numbers. */
-export const runOptions = {
+const runOptions = {
   out: text({ help: 'folder for checkpoints, metrics and the report', placeholder: 'DIR', defaultText: 'the next free runs/NAME-N' }),
   resume: flag({ help: 'go on from the last checkpoint in --out' }),
   logEvery: int({ help: 'steps between reads of the running metrics', min: 1, default: 10 }),

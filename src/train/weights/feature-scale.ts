@@ -4,7 +4,6 @@ import { checkpointIn, META } from '../checkpoint-meta.js';
 import type { Naming } from './naming.js';
 import type { Weights } from './weights.js';
 
-export const CLASSIFIER = 'fc.weight';
 /** Where files that tell nothing else of their network tell it. */
 export const SCALE_FACT = 'feature_scale';
 const THEIRS = 100;

@@ -8,8 +8,8 @@ import type { Tensor } from '../../tensor/tensor.js';
 import type { TrainConfig } from '../config.js';
 import { fromFileEntry, toFileShape } from '../state-layout.js';
 import { uselessNumber } from '../usable.js';
-import { CLASSIFIER, programsScale, rescaled, scaleOf } from './feature-scale.js';
-import { BACKBONE, namingTitles, type Recognised, stageOf } from './naming.js';
+import { programsScale, rescaled, scaleOf } from './feature-scale.js';
+import { BACKBONE, CLASSIFIER, namingTitles, type Recognised, stageOf } from './naming.js';
 import { CENTERS, type Weights } from './weights.js';
 
 /** A network that takes weights. */
@@ -89,7 +89,7 @@ const list = (title: string, lines: readonly string[]): string[] =>
 
 /** What a person who knows networks would guess from the misfits. */
 const hints = (misfits: readonly Misfit[], own: ReadonlySet<string>, theirs: ReadonlySet<string>, model: string, { naming, table }: Recognised): string[] => {
-  const classifier = misfits.find(({ kind, name }) => kind === 'shape' && name === 'fc.weight');
+  const classifier = misfits.find(({ kind, name }) => kind === 'shape' && name === CLASSIFIER);
   const [longer, shorter] = [[...theirs].filter((stage) => !own.has(stage)), [...own].filter((stage) => !theirs.has(stage))];
   const [expected, found] = [classifier?.expected ?? [], classifier?.found ?? []];
   return [

@@ -24,6 +24,7 @@ const PARALLEL = 'module.';
 const COUNTER = '.num_batches_tracked';
 export const BACKBONE = 'features.';
 export const HEAD = 'attentions.';
+export const CLASSIFIER = 'fc.weight';
 const WVINZH_CLASSIFIER = 'fc_new.';
 
 /** PyTorch's DataParallel puts its own name in front. */

@@ -1,7 +1,7 @@
 import { fail } from '../../errors.js';
 import { elementCount, type TensorData, type TensorEntry, type TensorFile, toFloat32 } from '../../io/tensor-file.js';
 import type { NameTable } from '../../nn/models/names.js';
-import { HEAD, isClassifier, isCounter, type Recognised, recognise, toPipit, withoutParallel } from './naming.js';
+import { CLASSIFIER, HEAD, isClassifier, isCounter, type Recognised, recognise, toPipit, withoutParallel } from './naming.js';
 
 /** Weights of a network by Pipit's names, in PyTorch's layouts, whoever wrote them. */
 export interface Weights {
@@ -60,7 +60,7 @@ const firstRows = ({ dtype, shape, read }: TensorEntry, rows: number): TensorEnt
  */
 const takeAttentionHead = (tensors: Map<string, TensorEntry>, { attentionUnit: unit, stages }: NameTable): string[] => {
   const channels = tensors.get(`features.${unit}.conv.weight`)?.shape[1];
-  const columns = tensors.get('fc.weight')?.shape[1];
+  const columns = tensors.get(CLASSIFIER)?.shape[1];
   const maps = channels && columns ? columns / channels : NaN;
   if (!Number.isInteger(maps)) return [];
   const behind = stages.slice(stages.findIndex(([stage]) => unit!.startsWith(`${stage}.`))).map(([stage]) => `features.${stage}.`);

@@ -5,8 +5,8 @@ import { writeSafetensors } from '../../io/safetensors.js';
 import { entryOf, type TensorEntry, type TensorFile } from '../../io/tensor-file.js';
 import { checkpointIn, META } from '../checkpoint-meta.js';
 import type { EpochRecord } from '../history.js';
-import { CLASSIFIER, programsScale, rescaled, SCALE_FACT, scaleOf } from './feature-scale.js';
-import { BACKBONE, counterOf, fromPipit, type Naming, namingTitles, type Recognised } from './naming.js';
+import { programsScale, rescaled, SCALE_FACT, scaleOf } from './feature-scale.js';
+import { BACKBONE, CLASSIFIER, counterOf, fromPipit, type Naming, namingTitles, type Recognised } from './naming.js';
 import { CENTERS, type Weights } from './weights.js';
 
 export const weightFormats = ['.safetensors', '.ckpt', '.pth', '.pt'] as const;
