@@ -1,6 +1,6 @@
 /** What the figures of a run are held against. */
 import type { Ceiling } from './ceiling.js';
-import type { Direction, Result } from './results.js';
+import { PRODUCT_DIRECTIONS, type ProductDirection, type Result } from './results.js';
 
 /** A share that was asked for, and what was reached. */
 export interface Bar {
@@ -35,11 +35,11 @@ const STREAMING: Readonly<Record<string, (result: Result) => boolean>> = {
 const gemmBar = (results: readonly Result[], { gflops }: Ceiling): Bar[] => results.filter((r) => r.op === 'matmul' && r.case === '1024³' && r.direction === 'forward')
   .map((r) => ({ what: 'GEMM 1024³', share: r.gflops / gflops, bar: 0.36, stretch: 0.55, note: 'of the multiply-add peak' }));
 
-const CONV_BARS: Readonly<Record<Exclude<Direction, 'backward'>, readonly [bar: number, stretch: number]>> = {
+const CONV_BARS: Readonly<Record<ProductDirection, readonly [bar: number, stretch: number]>> = {
   forward: [0.33, 0.55], gradInput: [0.3, 0.5], gradWeight: [0.3, 0.5],
 };
 
-const convBars = (results: readonly Result[], { gflops }: Ceiling, batch: string): Bar[] => (['forward', 'gradInput', 'gradWeight'] as const).flatMap((direction) => {
+const convBars = (results: readonly Result[], { gflops }: Ceiling, batch: string): Bar[] => PRODUCT_DIRECTIONS.flatMap((direction) => {
   const rows = results.filter((r) => r.direction === direction);
   if (rows.length === 0) return [];
   const [bar, stretch] = CONV_BARS[direction];

@@ -1,12 +1,12 @@
 /** Proof that what is timed computes the right thing, at its real size. */
-import { HALF, worstError } from '../src/autograd/verify.js';
+import { FORWARD_TOLERANCE, GRADIENT_TOLERANCE, HALF, worstError } from '../src/autograd/verify.js';
 import { CaseRandom, type OpCase } from '../src/ops/cases.js';
 import type { Nd } from '../src/ops/nd.js';
 import type { Cost, Op } from '../src/ops/op.js';
 import { numel, type Shape } from '../src/tensor/shape.js';
 import type { DType } from '../src/tensor/tensor.js';
 import { flatIndex, products, sampleIndices } from './elements.js';
-import type { Check, Direction } from './results.js';
+import type { Check, ProductDirection } from './results.js';
 
 /** A result as read from the device. */
 export interface Values {
@@ -30,8 +30,8 @@ const AFFORDABLE_ELEMENTS = 1e7;
 /** Small, so that next to no value crosses a kink; in float64 it costs no accuracy, as differences are taken element by element. */
 const STEP = 1e-7;
 
-/** The tolerances of the small cases, for forward and gradient; see verify.ts. */
-const USUAL = { forward: 1e-6, gradient: 4e-6 };
+/** Those of the small cases. */
+const USUAL = { forward: FORWARD_TOLERANCE, gradient: GRADIENT_TOLERANCE };
 
 /**
  * K terms of random sign and size σ add up to about σ√K, through K sums that are each rounded by 2⁻²⁴ of themselves: that is an error of
@@ -49,7 +49,7 @@ const isAffordable = ({ opCase, op, cost }: Known): boolean => {
 };
 
 /** Compares some elements of a product with their definition. */
-const checkElements = (known: Known, direction: Exclude<Direction, 'backward'>, result: Values, grad: Nd): Check => {
+const checkElements = (known: Known, direction: ProductDirection, result: Values, grad: Nd): Check => {
   const element = products[known.op.name]![direction](known.inputs, grad, known.opCase.attrs as never);
   const indices = sampleIndices(result.shape, SAMPLES);
   const expected = indices.map(element);

@@ -3,7 +3,7 @@ import type { ConvAttrs } from '../src/ops/conv-shape.js';
 import { CaseRandom } from '../src/ops/cases.js';
 import type { Nd } from '../src/ops/nd.js';
 import type { Shape } from '../src/tensor/shape.js';
-import type { Direction } from './results.js';
+import type { ProductDirection } from './results.js';
 
 /** The value at one index of a result. */
 export type Element = (index: readonly number[]) => number;
@@ -95,7 +95,7 @@ const matmulGradient = (side: 0 | 1, [a, b]: readonly Nd[], grad: Nd, { transpos
   return total;
 };
 
-type Products = Readonly<Record<Exclude<Direction, 'backward'>, (inputs: readonly Nd[], grad: Nd, attrs: never) => Element>>;
+type Products = Readonly<Record<ProductDirection, (inputs: readonly Nd[], grad: Nd, attrs: never) => Element>>;
 
 /** The ops whose elements are cheap to compute one by one. */
 export const products: Readonly<Record<string, Products>> = {

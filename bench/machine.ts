@@ -50,3 +50,6 @@ export const describeMachine = (runtime: Runtime, args = process.argv.slice(2)):
 export const machineLines = ({ command, date, cpu, cores, system, node, webgpu, driver }: Machine): string[] => [
   `Command: ${command}`, `Date: ${date}`, `Processor: ${cpu}, ${cores} cores; ${system}`, `Adapter and driver: ${driver}`, `Node ${node}, webgpu ${webgpu} (Dawn)`,
 ];
+
+/** Such lines as a list in Markdown. */
+export const markdownList = (lines: readonly string[]): string => lines.map((line) => `- ${line.replace(/^Command: (.*)$/, 'Command: `$1`')}`).join('\n');

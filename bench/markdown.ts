@@ -1,7 +1,7 @@
 /** The figures of a run as Markdown tables. */
 import { type Bar, barsOf, percent, verdict } from './bars.js';
 import { figureOf } from './clock.js';
-import { machineLines } from './machine.js';
+import { machineLines, markdownList } from './machine.js';
 import type { BenchFile, Direction, Result } from './results.js';
 import { milliseconds, NOISE, noiseMark } from './table.js';
 
@@ -45,7 +45,7 @@ export const benchMarkdown = (file: BenchFile): string => {
   const { machine, ceiling, results, wrong, figure } = file;
   const summary = barsOf(results, ceiling);
   return `${[
-    machineLines(machine).map((line) => `- ${line.replace(/^Command: (.*)$/, 'Command: `$1`')}`).join('\n'),
+    markdownList(machineLines(machine)),
     `Ceilings of the same run: ${ceiling.gflops.toFixed(1)} GFLOP/s of multiply-adds (${ceiling.arithmetic}), ${ceiling.gbs.toFixed(1)} GB/s read and written by a copy (${ceiling.copy}). ${FIGURES[figure]} ${disturbance(file)}`,
     ...(wrong.length ? [`**Wrong results, not timed:** ${wrong.join('; ')}`] : []),
     ...(summary.length ? [bars(summary)] : []),

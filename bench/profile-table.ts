@@ -1,7 +1,7 @@
 /** A profile in words and tables. */
 import { percent } from './bars.js';
 import type { Machine } from './machine.js';
-import { machineLines } from './machine.js';
+import { machineLines, markdownList } from './machine.js';
 import type { KernelShare, Profile } from './profile.js';
 
 /** What `--profile --json` writes. */
@@ -54,7 +54,7 @@ export const profileText = ({ machine, training, profile }: ProfileFile): string
 ].join('\n');
 
 export const profileMarkdown = ({ machine, training, profile }: ProfileFile): string => `${[
-  [...machineLines(machine), training].map((line) => `- ${line.replace(/^Command: (.*)$/, 'Command: `$1`')}`).join('\n'),
+  markdownList([...machineLines(machine), training]),
   sentences(profile).join(' '),
   ['| kernel | dispatches | ms | share |', '| --- | --: | --: | --: |', ...rows(profile).map(([name, dispatches, ms, share, isSum]) => {
     const strong = (text: string): string => (isSum ? `**${text}**` : text);

@@ -5,7 +5,9 @@ import { figureOf, type Timing } from './clock.js';
 import type { Machine } from './machine.js';
 
 /** The gradients of convolutions and matrix products are timed one by one, those of other ops together. */
-export const DIRECTIONS = ['forward', 'gradInput', 'gradWeight', 'backward'] as const;
+export const PRODUCT_DIRECTIONS = ['forward', 'gradInput', 'gradWeight'] as const;
+export type ProductDirection = (typeof PRODUCT_DIRECTIONS)[number];
+export const DIRECTIONS = [...PRODUCT_DIRECTIONS, 'backward'] as const;
 export type Direction = (typeof DIRECTIONS)[number];
 
 /** How a result was compared with its float64 reference. */

@@ -1,6 +1,6 @@
 /** Everything the benchmark can time: ops with bench cases, and the optimiser's kernels. */
 import { foresee, verifyCase } from '../src/autograd/verify.js';
-import { nearest } from '../src/train/options/nearest.js';
+import { suggestion } from '../src/train/options/nearest.js';
 import { fail } from '../src/errors.js';
 import type { Runtime } from '../src/kernels/runtime.js';
 import { inHalf, type OpCase, provingCases } from '../src/ops/cases.js';
@@ -53,11 +53,6 @@ export const subjects: readonly Subject[] = [...ops.filter((op) => op.cases.some
 
 /** What autocast stores as float16, stored so. Only products: what moves memory would be compared with a copy of float32. */
 export const mixedSubjects: readonly Subject[] = ops.filter((op) => op.precision === 'half' && op.backward && op.cases.some((c) => c.bench)).map((op) => opSubject(op, inHalf));
-
-const suggestion = (name: string, known: readonly string[]): string => {
-  const near = nearest(name, known);
-  return near ? `Did you mean ${near}?` : `Known: ${known.join(', ')}.`;
-};
 
 /** @param list names separated by commas; all without it @param among those that there are */
 export const chosenSubjects = (list: string | undefined, among = subjects): readonly Subject[] => {

@@ -10,7 +10,6 @@ import { TILE_NAMES } from '../src/ops/gemm-tiling.js';
 import { scope } from '../src/tensor/scope.js';
 import { geometricMean } from './bars.js';
 import { figureOf, measure } from './clock.js';
-import type { Direction } from './results.js';
 import { chosenSubjects } from './subjects.js';
 
 /** Settings tried against each other; the others stay as they are meanwhile. */
@@ -34,8 +33,6 @@ const TRIALS: readonly Trial[] = [
   { op: 'matmul', case: '512³' },
 ];
 
-const DIRECTIONS: readonly Direction[] = ['forward', 'gradInput', 'gradWeight'];
-
 /** A candidate that is so much slower after the first few trials is not tried on the others. */
 const [HOPELESS, FEW] = [1.5, 3];
 
@@ -56,7 +53,7 @@ const sameSettings = (tuning: Tuning, change: Partial<Tuning>): boolean => Objec
 const timeTrial = (runtime: Runtime, { op, case: name }: Trial, rounds: number): Promise<(number | null)[]> => scope(async () => {
   const [subject] = chosenSubjects(op);
   const times: (number | null)[] = [];
-  for (const work of subject!.prepare(runtime, name, (direction) => DIRECTIONS.includes(direction))) {
+  for (const work of subject!.prepare(runtime, name, (direction) => direction !== 'backward')) {
     const check = await work.check();
     const right = !check || check.error <= check.tolerance;
     const timing = right ? await measure(runtime, work.record, rounds) : null;

@@ -10,7 +10,7 @@ import { numel, type Shape } from '../src/tensor/shape.js';
 import { isFloat, Tensor } from '../src/tensor/tensor.js';
 import { checkForward, checkGradient, checkProductGradient, type Known, type Values } from './check.js';
 import { products } from './elements.js';
-import type { Check, Direction } from './results.js';
+import { type Check, type Direction, PRODUCT_DIRECTIONS } from './results.js';
 
 export interface Work {
   readonly direction: Direction;
@@ -87,7 +87,7 @@ const gradients = (runtime: Runtime, known: Known, inputs: readonly Tensor[], sh
 /** What of an op is timed. */
 export const directionsOf = (op: Op): readonly Direction[] => {
   if (!op.backward) return ['forward'];
-  return op.name in products ? ['forward', 'gradInput', 'gradWeight'] : ['forward', 'backward'];
+  return op.name in products ? PRODUCT_DIRECTIONS : ['forward', 'backward'];
 };
 
 /** Uploads a case's inputs; call it in the scope that times the work. */

@@ -26,8 +26,8 @@ export interface Verdict {
  * whose rounding errors grow with the square root of their number, so 1e-6 of the scale has a margin of a few.
  * Gradients pass through two such computations.
  */
-const FORWARD_TOLERANCE = 1e-6;
-const GRADIENT_TOLERANCE = 4e-6;
+export const FORWARD_TOLERANCE = 1e-6;
+export const GRADIENT_TOLERANCE = 4e-6;
 
 /**
  * Unit roundoff of float16: what storing a result in it adds to its error. The references compute from inputs that are rounded

@@ -7,7 +7,7 @@ import { type OpCase, provingCases } from '../ops/cases.js';
 import type { Op } from '../ops/op.js';
 import { ops } from '../ops/registry.js';
 import { compilePlanned } from '../train/memory-plan.js';
-import { nearest } from '../train/options/nearest.js';
+import { suggestion } from '../train/options/nearest.js';
 import { inColumns } from './columns.js';
 import { type CheckedOp, featureTable } from './feature-table.js';
 import { openRuntime } from './open-runtime.js';
@@ -33,11 +33,6 @@ const chosenOps = (list: string | undefined): readonly Op[] => {
   const known = ops.map(({ name }) => name);
   const names = new Set(list.split(',').map((name) => name.trim()).filter(Boolean));
   return [...names].map((name) => ops[known.indexOf(name)] ?? fail(`--ops: there is no op "${name}". ${suggestion(name, known)}`));
-};
-
-const suggestion = (name: string, known: readonly string[]): string => {
-  const near = nearest(name, known);
-  return near ? `Did you mean ${near}?` : `Known: ${known.join(', ')}.`;
 };
 
 /** A check that throws has failed; the others still run. */

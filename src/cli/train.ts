@@ -8,7 +8,7 @@ import { runTraining } from '../train/run.js';
 import { openRuntime } from './open-runtime.js';
 import { kebab, type Parsed, parseOptions, toConfig } from './options.js';
 import { otherNames } from './other-names.js';
-import { onInterrupt, runCommand } from './run-command.js';
+import { INTERRUPTED, onInterrupt, runCommand } from './run-command.js';
 
 const spec = {
   name: 'train',
@@ -68,7 +68,7 @@ const train = async (): Promise<number> => {
   remove.forEach((f) => f());
   if (!finished) console.log(`Stopped and saved. Go on with: node dist/train.js --out ${out} --resume`);
   runtime.device.close();
-  return finished ? 0 : 130;
+  return finished ? 0 : INTERRUPTED;
 };
 
 await runCommand(train, { outlivesReader: true });

@@ -32,3 +32,9 @@ export const nearest = (word: string, known: readonly string[]): string => {
   const best = scored.sort((a, b) => a.score - b.score || (a.name < b.name ? -1 : 1))[0];
   return best && best.score <= FARTHEST ? best.name : '';
 };
+
+/** What to tell who asked for a name that nothing has. */
+export const suggestion = (name: string, known: readonly string[]): string => {
+  const near = nearest(name, known);
+  return near ? `Did you mean ${near}?` : `Known: ${known.join(', ')}.`;
+};
