@@ -8,13 +8,14 @@ import { fail } from '../errors.js';
 import { mix32 } from '../mix32.js';
 import { Body, drawPlumage, drawPose, paintBird, perchPoint, type Part } from './synthetic/bird.js';
 import { HABITATS } from './synthetic/palette.js';
-import { Canvas, extent, type Colour } from './synthetic/raster.js';
+import { Canvas, type Colour, pixelBox } from './synthetic/raster.js';
 import { keyOf, Rng } from './synthetic/rng.js';
 import { paintClutter, paintDistance, paintLeaf, paintPerch } from './synthetic/scene.js';
 import { at } from './synthetic/shapes.js';
 import { SPECIES } from './synthetic/species.js';
 
-export type Split = 'train' | 'test';
+/** The two parts of the embedded data set: no picture is in both. */
+export type SyntheticSplit = 'train' | 'test';
 
 export interface SyntheticOptions {
   /** Width and height in pixels, default 128. */
@@ -50,7 +51,7 @@ const BIRD_WIDTH = 2.45;
  * Paints picture `index` of a split. Labels go round: index modulo the number of classes.
  * @throws UserError for an index that is not a whole number ≥ 0 or a picture below 32 pixels.
  */
-export function generateImage(seed: number, split: Split, index: number, options: SyntheticOptions = {}): SyntheticImage {
+export function generateImage(seed: number, split: SyntheticSplit, index: number, options: SyntheticOptions = {}): SyntheticImage {
   const { size = 128, clutter = 14, birdSize = [0.36, 0.54] } = options;
   if (!Number.isInteger(index) || index < 0) fail(`synthetic data: index is ${index}, but must be a whole number from 0 up.`);
   if (!Number.isInteger(size) || size < 32) fail(`synthetic data: size is ${size}, but must be a whole number of at least 32 pixels.`);
@@ -72,13 +73,7 @@ export function generateImage(seed: number, split: Split, index: number, options
   const parts = paintBird(canvas, body, SPECIES[label], drawPlumage(rng), rng);
   if (rng.chance(0.5)) paintLeaf(canvas, habitat, at(centre.x + rng.range(-2.2, 2.2) * scale, centre.y + rng.range(1.0, 1.6) * scale), rng);
 
-  return { pixels: develop(canvas, key, rng), width: size, height: size, label, box: pixelBox(body, size), parts };
-}
-
-function pixelBox(body: Body, size: number): SyntheticImage['box'] {
-  const b = extent(body.outline);
-  const inside = (value: number): number => Math.max(0, Math.min(size, value));
-  return { x0: inside(Math.floor(b.x0)), y0: inside(Math.floor(b.y0)), x1: inside(Math.ceil(b.x1)), y1: inside(Math.ceil(b.y1)) };
+  return { pixels: develop(canvas, key, rng), width: size, height: size, label, box: pixelBox(body.outline, size), parts };
 }
 
 /** From painted light to bytes: exposure, colour cast, contrast and sensor noise. */

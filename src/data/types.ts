@@ -1,4 +1,4 @@
-import type { SyntheticOptions } from './synthetic.js';
+import type { SyntheticOptions, SyntheticSplit } from './synthetic.js';
 
 /** The data sets whose layouts are known. */
 export const DATASET_NAMES = ['synthetic', 'aircraft', 'cub', 'cars', 'dogs', 'folder', 'csv'] as const;
@@ -29,7 +29,7 @@ export interface Sample {
 /** What a worker needs to draw a picture of the embedded dataset. */
 export interface SyntheticSource {
   seed: number;
-  split: 'train' | 'test';
+  split: SyntheticSplit;
   index: number;
   options?: SyntheticOptions;
 }

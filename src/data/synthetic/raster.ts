@@ -36,7 +36,7 @@ export class Canvas {
 
   /** Coverage of a polygon: signed edge areas are accumulated, then summed along each row. Opposite windings add. */
   cover(polygon: Polygon): Coverage {
-    const box = this.pixelBox(polygon);
+    const box = pixelBox(polygon, this.size);
     for (let i = 0; i < polygon.length; i++) this.addEdge(polygon[i]!, polygon[(i + 1) % polygon.length]!);
     const values = new Float32Array(Math.max(0, (box.x1 - box.x0) * (box.y1 - box.y0)));
     let i = 0;
@@ -95,12 +95,6 @@ export class Canvas {
     p[i]! += (colour[0] - p[i]!) * weight;
     p[i + 1]! += (colour[1] - p[i + 1]!) * weight;
     p[i + 2]! += (colour[2] - p[i + 2]!) * weight;
-  }
-
-  private pixelBox(polygon: Polygon): { x0: number; y0: number; x1: number; y1: number } {
-    const b = extent(polygon);
-    const inside = (value: number): number => Math.max(0, Math.min(this.size, value));
-    return { x0: inside(Math.floor(b.x0)), y0: inside(Math.floor(b.y0)), x1: inside(Math.ceil(b.x1)), y1: inside(Math.ceil(b.y1)) };
   }
 
   private addEdge(p: Point, q: Point): void {
@@ -181,8 +175,22 @@ class Brush {
   }
 }
 
+/** The whole pixels of a picture of `size` × `size` that a polygon touches: half-open. */
+export function pixelBox(polygon: readonly Point[], size: number): Rectangle {
+  const { x0, y0, x1, y1 } = extent(polygon);
+  const inside = (value: number): number => Math.max(0, Math.min(size, value));
+  return { x0: inside(Math.floor(x0)), y0: inside(Math.floor(y0)), x1: inside(Math.ceil(x1)), y1: inside(Math.ceil(y1)) };
+}
+
+interface Rectangle {
+  x0: number;
+  y0: number;
+  x1: number;
+  y1: number;
+}
+
 /** Smallest rectangle around a polygon, in continuous coordinates. */
-export function extent(polygon: readonly Point[]): { x0: number; y0: number; x1: number; y1: number } {
+function extent(polygon: readonly Point[]): Rectangle {
   let [x0, y0, x1, y1] = [Infinity, Infinity, -Infinity, -Infinity];
   for (const p of polygon) {
     x0 = Math.min(x0, p.x);
