@@ -11,7 +11,10 @@ import { operands, readsImages } from './gemm-tiling.js';
 import { nd } from './nd.js';
 import { allocate, type BackwardCall, bytesOf, dispatch, gridFor, type Op, run } from './op.js';
 
-/** What maps (w) and features (x) come as, and the tile of an invocation in vec4f, its pixels a turn, and the size of a workgroup: with loads that cost little, larger tiles pay. */
+/**
+ * The shader by what maps (w) and features (x) come as, with the tile of an invocation (MAPS × CHANNELS, in vec4f), the pixels it reads
+ * in a turn and the invocations of a workgroup (GROUP). Loads from images cost little: there, larger tiles pay.
+ */
 const VARIANTS = {
   buffers: { shader: new Shader('attention-pool', source, operands('buffer')), constants: { MAPS: 1, CHANNELS: 1, PIXELS: 1, GROUP: 64 } },
   images: { shader: new Shader('attention-pool images', source, operands('image')), constants: { MAPS: 2, CHANNELS: 2, PIXELS: 4, GROUP: 8 } },
@@ -97,7 +100,7 @@ const poolMaxima = (features: Tensor, maps: Tensor): { output: Tensor; saved: { 
 };
 
 /** Invocations of a workgroup where there are few of them and each has much to do. */
-const FEW = 8;
+const SMALL_GROUP = 8;
 
 /** Gradients of features and maps at the pixels of the maxima, added to those in `into` that are float32: a float16 would be rounded with each of many terms. */
 const maximumGradients = ({ runtime, grad, shapes, needs, inputs: [features, maps], saved, into = [] }: BackwardCall<Attrs>): (Tensor | null)[] => {
@@ -106,7 +109,7 @@ const maximumGradients = ({ runtime, grad, shapes, needs, inputs: [features, map
   const scatter = (i: 0 | 1, entry: string, values: Tensor, items: number): Tensor | null => {
     const sum = into[i]?.dtype === 'float32' ? into[i] : null;
     const result = sum ?? fill_(allocate(runtime, shapes[i]!, 'attentionPool gradient'), 0);
-    dispatch(runtime, shader.kernel(entry, constants), { values, gradient: grad, winners: saved.firsts!, result }, { ...sizes }, gridFor(items, FEW));
+    dispatch(runtime, shader.kernel(entry, constants), { values, gradient: grad, winners: saved.firsts!, result }, { ...sizes }, gridFor(items, SMALL_GROUP));
     return sum ? null : result;
   };
   return [

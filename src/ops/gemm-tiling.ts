@@ -220,12 +220,12 @@ const makeTiling = (form: Form, runtime: Runtime, size: ProductSize): Tiling => 
   return tileTiling(form, size, runtime);
 };
 
-const known = new WeakMap<GemmFamily, Map<string, Tiling>>();
+const tilingsByFamily = new WeakMap<GemmFamily, Map<string, Tiling>>();
 
 export const tilingOf = (runtime: Runtime, form: Form, size: ProductSize): Tiling => {
   const { gemm } = runtime;
-  let tilings = known.get(gemm);
-  if (!tilings) known.set(gemm, (tilings = new Map()));
+  let tilings = tilingsByFamily.get(gemm);
+  if (!tilings) tilingsByFamily.set(gemm, (tilings = new Map()));
   // Only tiles of GPUs depend on all of it.
   const rest = gemm.kind === 'tile' ? `${size.height} ${size.copies} ${size.halves}` : rowsPerLane(gemm.subgroupSize, size.height);
   const key = `${form} ${size.width} ${size.depth} ${rest}`;
@@ -234,7 +234,8 @@ export const tilingOf = (runtime: Runtime, form: Form, size: ProductSize): Tilin
   return tiling;
 };
 
-const kernels = new WeakMap<Tiling, Map<Shader, Kernel[]>>();
+/** By the place that {@link kernelOf} gives to a form and its switches. */
+const kernelsByTiling = new WeakMap<Tiling, Map<Shader, Kernel[]>>();
 
 /** Switches of shaders/common/gemm.wgsl. */
 export interface Switches {
@@ -246,13 +247,13 @@ export interface Switches {
 
 /** A form's kernel with these tiles and switches; looked up without putting its name together each time. */
 export const kernelOf = (shader: Shader, tiling: Tiling, form: Form, { transposed = false, plain = false, scatter = false, ragged = false }: Switches): Kernel => {
-  let known = kernels.get(tiling);
-  if (!known) kernels.set(tiling, (known = new Map()));
-  let found = known.get(shader);
-  if (!found) known.set(shader, (found = []));
+  let byShader = kernelsByTiling.get(tiling);
+  if (!byShader) kernelsByTiling.set(tiling, (byShader = new Map()));
+  let kernels = byShader.get(shader);
+  if (!kernels) byShader.set(shader, (kernels = []));
   const [TRANSPOSED, PLAIN, SCATTER, RAGGED] = [transposed ? 1 : 0, plain ? 1 : 0, scatter ? 1 : 0, ragged ? 1 : 0];
   const place = TRANSPOSED + 2 * PLAIN + 4 * SCATTER + 8 * RAGGED + (form === 'weights' ? 16 : 0);
-  return (found[place] ??= shader.kernel(form, { ...tiling.constants, TRANSPOSED, PLAIN, SCATTER, RAGGED }));
+  return (kernels[place] ??= shader.kernel(form, { ...tiling.constants, TRANSPOSED, PLAIN, SCATTER, RAGGED }));
 };
 
 /** Whether the adapter reads images faster than buffers, and these operands can be copied to some: they hold float32. */

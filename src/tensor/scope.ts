@@ -22,7 +22,7 @@ class Scope {
 
 let current: Scope | null = null;
 
-/** Registers a tensor with the innermost scope. */
+/** Registers what ends with the innermost scope. */
 export const track = (member: Scoped): void => {
   current?.members.add(member);
 };

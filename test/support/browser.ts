@@ -19,7 +19,7 @@ export const findBrowser = (): string =>
 /** Without a sandbox, which containers do not have. */
 const FLAGS = ['--headless=new', '--no-sandbox', '--disable-dev-shm-usage', '--no-first-run'];
 /** WebGPU on Chromium's own software adapter, which it does not offer otherwise. */
-export const SOFTWARE_WEBGPU = ['--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader'];
+const SOFTWARE_WEBGPU = ['--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader'];
 
 /** Put behind a page that is opened: reports its text when it is ready. */
 const REPORTER = `<script type="module">

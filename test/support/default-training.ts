@@ -27,7 +27,7 @@ export const trainedBytes = async (runtime: Runtime, path: string, classes: read
   return readFileSync(path);
 };
 
-export interface FixedTraining {
+interface FixedTraining {
   readonly session: ModelSession;
   /** One whole step on the same batch. */
   step(number: number): Promise<void>;

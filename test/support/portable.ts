@@ -5,7 +5,7 @@ import { numel, type Shape } from '../../src/tensor/shape.js';
 import { fromFileLayout } from '../../src/train/state-layout.js';
 
 /** Number of the tensor that holds a network's input. */
-export const INPUT = 1000;
+const INPUT = 1000;
 
 const finalise = (start: number): number => {
   let x = start >>> 0;
