@@ -49,7 +49,8 @@ const convBars = (results: readonly Result[], { gflops }: Ceiling, batch: string
   }];
 });
 
-const lowest = (results: readonly Result[], shareOf: (result: Result) => number): Result => results.reduce((least, r) => (shareOf(r) < shareOf(least) ? r : least));
+const lowest = (results: readonly Result[], shareOf: (result: Result) => number): Result =>
+  results.reduce((least, r) => (shareOf(r) < shareOf(least) ? r : least));
 
 const slowestConv = (results: readonly Result[], { gflops }: Ceiling, batch: string): Bar[] => {
   if (results.length === 0) return [];

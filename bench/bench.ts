@@ -53,9 +53,14 @@ const writeBench = ({ json, html, markdown }: BenchOptions, file: BenchFile): vo
   writeFiles([[json, () => asJson(file)], [html, () => benchPage(file)], [markdown, () => benchMarkdown(file)]]);
 
 /** Times the subjects one by one; where that ends early, the files hold the rows so far. */
-const timeAll = async (runtime: Runtime, options: BenchOptions, subjects: readonly Subject[], start: BenchFile, before: BenchFile | null): Promise<BenchFile> => {
+const timeAll = async (
+  runtime: Runtime, options: BenchOptions, subjects: readonly Subject[], start: BenchFile, before: BenchFile | null,
+): Promise<BenchFile> => {
   const found = nothingFound();
-  const settings: Settings = { parts: options.case ?? [], wanted: wants(options.direction), repeats: options.repeats, ceiling: start.ceiling, watch: await Canary.open(runtime), before, print: console.log };
+  const settings: Settings = {
+    parts: options.case ?? [], wanted: wants(options.direction), repeats: options.repeats, ceiling: start.ceiling,
+    watch: await Canary.open(runtime), before, print: console.log,
+  };
   const saveRows = (): void => {
     console.log(`\nEnded early, after ${found.results.length} rows.`);
     if (found.results.length) writeBench(options, { ...start, ...found, interrupted: true });

@@ -43,7 +43,8 @@ export const recordCopy = (x: Tensor, y: Tensor, { quads: perInvocation, workgro
   const quads = x.shape[0]!;
   const constants = { ACCUMULATORS: 1, STEPS: 1, WORKGROUP: workgroup, ADJACENT: how === 'adjacent' ? 1 : 0 };
   const kernel = how === 'loop' ? shader.kernel('copyLoop', { ...constants, QUADS: 1 }) : shader.kernel('copy', { ...constants, QUADS: perInvocation });
-  dispatch(x.runtime, kernel, { x, y }, { quads, steps: perInvocation, loops: 0, factor: 0, shift: 0 }, linearGrid(Math.ceil(quads / (workgroup * perInvocation))));
+  dispatch(x.runtime, kernel, { x, y }, { quads, steps: perInvocation, loops: 0, factor: 0, shift: 0 },
+    linearGrid(Math.ceil(quads / (workgroup * perInvocation))));
 };
 
 /** Enough work for a few milliseconds: a GPU needs thousands of workgroups to be full, a software driver a few. */
@@ -56,7 +57,10 @@ const arithmeticCeiling = async (runtime: Runtime, rounds: number): Promise<Pick
   for (const [accumulators, steps] of VARIANTS) {
     const y = Tensor.allocate(runtime, [quads, 4], 'float32', 'ceiling');
     const kernel = shader.kernel('multiplyAdd', { ACCUMULATORS: accumulators, STEPS: steps, ...NO_COPY });
-    const timing = await measure(runtime, () => dispatch(runtime, kernel, { y }, { quads, steps: 0, loops, factor: 0.999, shift: 0.001 }, linearGrid(groups)), rounds, { choose: fastest });
+    const timing = await measure(
+      runtime, () => dispatch(runtime, kernel, { y }, { quads, steps: 0, loops, factor: 0.999, shift: 0.001 }, linearGrid(groups)),
+      rounds, { choose: fastest },
+    );
     const gflops = (2 * 4 * quads * loops * accumulators * steps) / figureOf(timing!) / 1e6;
     if (gflops > best.gflops) best = { gflops, arithmetic: `${accumulators} vec4 accumulators, ${steps} steps a loop` };
     y.release();

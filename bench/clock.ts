@@ -131,7 +131,9 @@ const quietRounds = async (time: () => Promise<Round>, rounds: number, watch: Wa
  *
  * @returns null when the work consists of no dispatch at all, as where a backward hands its gradient through
  */
-export const measure = async (runtime: Runtime, work: () => void, rounds: number, { choose = median, watch = null }: { choose?: Choice; watch?: Watch | null } = {}): Promise<Timing | null> => {
+export const measure = async (
+  runtime: Runtime, work: () => void, rounds: number, { choose = median, watch = null }: { choose?: Choice; watch?: Watch | null } = {},
+): Promise<Timing | null> => {
   const countThreads = countsDriverTime(runtime);
   await runtime.idle();
   await timeOnce(runtime, work, 1, false);

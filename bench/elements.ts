@@ -74,7 +74,8 @@ interface Flips {
 }
 
 /** Element (row, column) of a matrix that may be stored transposed. */
-const entry = ({ shape, data }: Nd, flipped: boolean, row: number, column: number): number => data[flipped ? column * shape[1]! + row : row * shape[1]! + column]!;
+const entry = ({ shape, data }: Nd, flipped: boolean, row: number, column: number): number =>
+  data[flipped ? column * shape[1]! + row : row * shape[1]! + column]!;
 
 const matmulForward = ([a, b]: readonly Nd[], { transposeA, transposeB }: Flips): Element => {
   const depth = a!.shape[transposeA ? 0 : 1]!;

@@ -31,7 +31,8 @@ const noiseBatch = ({ batchSize, augment }: TrainConfig, classes: number): Batch
   const side = resizedSide(augment);
   const rgba = Uint8Array.from({ length: side * side * 4 }, () => Math.floor(256 * random.next()));
   return {
-    number: 0, indices: Array.from({ length: batchSize }, (_, i) => i), labels: Int32Array.from({ length: batchSize }, () => Math.floor(random.next() * classes)),
+    number: 0, indices: Array.from({ length: batchSize }, (_, i) => i),
+    labels: Int32Array.from({ length: batchSize }, () => Math.floor(random.next() * classes)),
     images: Array.from({ length: batchSize }, () => ({ rgba, width: side, height: side })), boxes: [], ids: [],
   };
 };

@@ -47,7 +47,8 @@ export const axesFor = ({ subgroupSize, imageOperands }: AdapterReport): Axis[] 
   { name: 'Winograd', applies: () => true, choices: [0, 32, 50, 70, 100].map((winograd) => ({ winograd })) },
 ];
 
-const sameSettings = (tuning: Tuning, change: Partial<Tuning>): boolean => Object.entries(change).every(([name, value]) => tuning[name as keyof Tuning] === value);
+const sameSettings = (tuning: Tuning, change: Partial<Tuning>): boolean =>
+  Object.entries(change).every(([name, value]) => tuning[name as keyof Tuning] === value);
 
 /** Times in milliseconds of one trial's directions; null where a result is wrong. */
 const timeTrial = (runtime: Runtime, { op, case: name }: Trial, rounds: number): Promise<(number | null)[]> => scope(async () => {

@@ -50,7 +50,8 @@ const backwardCall = (runtime: Runtime, { op, opCase }: Known, inputs: readonly 
   const made = scope(() => noGrad(() => op.forward(call)));
   const { output, saved } = made instanceof Tensor ? { output: made, saved: {} } : made;
   return {
-    runtime, grad: upload(runtime, grad, floatOf(...inputs)), attrs: opCase.attrs, saved, shape: grad.shape, shapes: opCase.shapes, dtypes: inputs.map((t) => t.dtype),
+    runtime, grad: upload(runtime, grad, floatOf(...inputs)), attrs: opCase.attrs, saved, shape: grad.shape, shapes: opCase.shapes,
+    dtypes: inputs.map((t) => t.dtype),
     inputs: inputs.map((t, i) => (op.keeps?.inputs?.includes(i) ? t : null)), output: op.keeps?.output ? output : null,
     needs: inputs.map((_, i) => isSmooth(opCase, i)),
   };

@@ -11,8 +11,8 @@
  * </script>
  * ```
  *
- * A worker may do the same. A training loop that reads nothing back for long awaits `runtime.endStep()` in each step: the page has its turn meanwhile, and the adapter,
- * which also draws the page, is never more than a step behind.
+ * A worker may do the same. A training loop that reads nothing back for long awaits `runtime.endStep()` in each step: the page has its turn
+ * meanwhile, and the adapter, which also draws the page, is never more than a step behind.
  */
 import { type BrowserOptions, openDevice } from './device/browser.js';
 import type { Runtime } from './kernels/runtime.js';

@@ -23,10 +23,10 @@ import { Tensor } from '../tensor/tensor.js';
  * for (const batch of batches) step.run(() => [tensor(batch.images), tensor(batch.labels)]);
  * ```
  *
- * The function leaves its results in tensors from before: parameters, gradients, sums of metrics. What it reads besides its inputs must be the same tensors each time.
- * JavaScript within it does not run each time, so it must not decide by anything that changes. Learning rates, random keys and an optimiser's count of steps may change: the
- * library takes care of them. It is run anew, by itself, where a replay would be wrong: inputs of another shape, memory given back meanwhile (an evaluation in between),
- * uploads within it, a debug mode.
+ * The function leaves its results in tensors from before: parameters, gradients, sums of metrics. What it reads besides its inputs must be the same
+ * tensors each time. JavaScript within it does not run each time, so it must not decide by anything that changes. Learning rates, random keys and an
+ * optimiser's count of steps may change: the library takes care of them. It is run anew, by itself, where a replay would be wrong: inputs of another
+ * shape, memory given back meanwhile (an evaluation in between), uploads within it, a debug mode.
  */
 export class Captured {
   private inputs: readonly Tensor[] = [];

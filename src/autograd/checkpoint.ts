@@ -21,10 +21,10 @@ interface State {
  * Calls `fn` and keeps only its inputs for backward, which calls it again when it needs what was computed in between
  * (PyTorch's `checkpoint`): memory for the time of one more forward.
  *
- * Values and gradients are those of a plain call, to the bit: random ops draw the same numbers again, `autocast` holds as it did, and running statistics of `BatchNorm2d` are
- * updated by the first call alone (a layer with state of its own, or one that calls `batchNorm2d` itself, asks {@link isRecomputing}). Only where an input is also read
- * outside of `fn` are its gradients added in another order. Tensors to which `fn` applies `retainGrad` get their gradients in the
- * second call.
+ * Values and gradients are those of a plain call, to the bit: random ops draw the same numbers again, `autocast` holds as it did, and running
+ * statistics of `BatchNorm2d` are updated by the first call alone (a layer with state of its own, or one that calls `batchNorm2d` itself, asks
+ * {@link isRecomputing}). Only where an input is also read outside of `fn` are its gradients added in another order. Tensors to which `fn` applies
+ * `retainGrad` get their gradients in the second call.
  *
  * @param fn must do the same both times, and read other computed tensors only through `inputs`; parameters it may read anywhere
  * @throws UserError when `fn` returns no tensor, reads a computed tensor that is not among the inputs, or returns another shape

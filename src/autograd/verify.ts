@@ -176,7 +176,8 @@ const directionError = (inputs: readonly Nd[], gradients: Gradients, smooth: rea
   let worst = 0;
   for (let d = 0; d < DIRECTIONS; d++) {
     const direction = inputs.map((input, i) => input.data.map(() => (smooth[i] ? random.uniform(-1, 1) : 0)));
-    const moved = (sign: number): Nd[] => inputs.map((input, i) => ({ shape: input.shape, data: input.data.map((v, k) => v + sign * STEP * direction[i]![k]!) }));
+    const moved = (sign: number): Nd[] =>
+      inputs.map((input, i) => ({ shape: input.shape, data: input.data.map((v, k) => v + sign * STEP * direction[i]![k]!) }));
     const numeric = (objective(moved(1)) - objective(moved(-1))) / (2 * STEP);
     let analytic = 0;
     let scale = 1e-3;

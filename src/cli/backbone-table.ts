@@ -55,7 +55,10 @@ const thousands = (value: number): string => value.toLocaleString('en-US');
 const mapText = ([height, width, channels]: Shape): string => `${channels}×${height}×${width}`;
 
 const row = ({ name, parameters, wsdanParameters, at }: BackboneFacts): string => {
-  const cells = [name, thousands(parameters), thousands(wsdanParameters), mapText(at[448].map), mapText(at[224].map), ...SIZES.map((s) => (at[s].macs / 1e9).toFixed(3))];
+  const cells = [
+    name, thousands(parameters), thousands(wsdanParameters), mapText(at[448].map), mapText(at[224].map),
+    ...SIZES.map((s) => (at[s].macs / 1e9).toFixed(3)),
+  ];
   return `| ${cells.join(' | ')} |`;
 };
 

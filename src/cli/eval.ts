@@ -52,7 +52,9 @@ const evaluateCommand = async (): Promise<void> => {
   const { values, source } = parseOptions(spec, process.argv.slice(2));
   const { data: folder, testTheta, testPadding, average, precision, batchSize, limitTest, limitTrain } = values;
   const skip = source.skipBadImages === 'default' ? {} : { skipBadImages: values.skipBadImages };
-  const saved = await readSavedModel(values, { data: folder, testTheta, testPadding, average, precision, evalBatchSize: batchSize, limitTest, limitTrain, ...skip });
+  const saved = await readSavedModel(values, {
+    data: folder, testTheta, testPadding, average, precision, evalBatchSize: batchSize, limitTest, limitTrain, ...skip,
+  });
   if (folder) checkFolder(saved.config);
   if (values.json) checkWritable(values.json);
   const runtime = await openRuntime(values.adapter);

@@ -54,4 +54,5 @@ export const readTuning = (file = tuningFile()): TuningTable => {
 
 /** `PIPIT_GEMM`, `PIPIT_WINOGRAD`, `PIPIT_IMAGES` and `PIPIT_MATRICES` force a variant of the kernels. */
 export const kernelOptions = (): GemmOptions =>
-  ({ gemm: process.env.PIPIT_GEMM, winograd: process.env.PIPIT_WINOGRAD, images: process.env.PIPIT_IMAGES, matrices: process.env.PIPIT_MATRICES, tuning: readTuning() });
+  ({ gemm: process.env.PIPIT_GEMM, winograd: process.env.PIPIT_WINOGRAD, images: process.env.PIPIT_IMAGES,
+    matrices: process.env.PIPIT_MATRICES, tuning: readTuning() });

@@ -1,4 +1,7 @@
-/** What the options of training are called by the PyTorch programs that people come from (WS-DAN.PyTorch, wvinzh’s, timm, Lightning), where no similar name leads to ours. */
+/**
+ * What the options of training are called by the PyTorch programs that people come from (WS-DAN.PyTorch, wvinzh’s, timm, Lightning), where no similar
+ * name leads to ours.
+ */
 export const otherNames: Readonly<Record<string, string>> = {
   'learning-rate': '--lr', wd: '--weight-decay', b: '--batch-size', 'max-epochs': '--epochs', 'decay-epochs': '--lr-step', 'decay-rate': '--lr-gamma', 'lr-scheduler': '--schedule',
   'gradient-clip-val': '--clip-grad-norm', 'grad-accum-steps': '--batch-size for a whole step and --micro-batch for its parts', 'accumulate-grad-batches': '--batch-size for a whole step and --micro-batch for its parts',

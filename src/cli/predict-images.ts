@@ -69,7 +69,9 @@ const scaled = ({ x0, y0, x1, y1 }: Box, [x, y]: DecodedImage['shrink']): Box =>
  * @param top how many classes to list
  * @returns for each picture its prediction, and the box in pixels of the decoded (perhaps shrunk) picture
  */
-export const predictBatch = async (runtime: Runtime, predictor: Predictor, loaded: readonly Loaded[], top: number): Promise<{ prediction: ImagePrediction; decodedBox: Box | null }[]> => {
+export const predictBatch = async (
+  runtime: Runtime, predictor: Predictor, loaded: readonly Loaded[], top: number,
+): Promise<{ prediction: ImagePrediction; decodedBox: Box | null }[]> => {
   const predicted = await predictPixels(runtime, predictor, loaded.map(({ image }) => image), top);
   return predicted.map((seen, i) => {
     const { request: { name, trueLabel }, image: { shrink, width, height } } = loaded[i]!;

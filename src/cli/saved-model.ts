@@ -66,7 +66,10 @@ const withReplaced = (options: object, replaced: Replaced): ResultOptions =>
 
 const ofRun = (path: string, checkpoint: Checkpoint, replaced: Replaced): SavedModel => {
   const { classes, position: { epoch, step }, file } = checkpoint;
-  return { path, weights: interpret(file), config: toTrainConfig(withReplaced(savedOptions(checkpoint), replaced)), classes, classesKnown: true, epochs: epoch, steps: step };
+  return {
+    path, weights: interpret(file), config: toTrainConfig(withReplaced(savedOptions(checkpoint), replaced)),
+    classes, classesKnown: true, epochs: epoch, steps: step,
+  };
 };
 
 const readLines = (path: string): string[] => {

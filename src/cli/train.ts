@@ -60,7 +60,8 @@ const train = async (): Promise<number> => {
   const remove: (() => void)[] = [];
   const { finished } = await runTraining(runtime, config, {
     options: toConfig(resultOptions, options), out, logEvery: options.logEvery, saveEveryMinutes: options.saveEvery, workers: options.workers ?? -1,
-    cacheMegabytes: options.cacheMb, memoryBudgetMegabytes: options.memoryBudget, checkpointing: options.checkpointing, reportImages: options.reportImages, debugNan: options.debugNan,
+    cacheMegabytes: options.cacheMb, memoryBudgetMegabytes: options.memoryBudget, checkpointing: options.checkpointing,
+    reportImages: options.reportImages, debugNan: options.debugNan,
   }, checkpoint, (trainer) => remove.push(onInterrupt(() => {
     console.log('\nStopping after this step …');
     trainer.stop();

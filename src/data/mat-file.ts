@@ -13,7 +13,10 @@ export type MatValue =
   | { kind: 'other'; dims: number[] };
 
 /** Data types of elements in the MAT-file level 5 format. */
-const MI = { int8: 1, uint8: 2, int16: 3, uint16: 4, int32: 5, uint32: 6, single: 7, double: 9, int64: 12, uint64: 13, matrix: 14, compressed: 15, utf8: 16, utf16: 17 } as const;
+const MI = {
+  int8: 1, uint8: 2, int16: 3, uint16: 4, int32: 5, uint32: 6, single: 7, double: 9, int64: 12, uint64: 13,
+  matrix: 14, compressed: 15, utf8: 16, utf16: 17,
+} as const;
 /** Array classes of the same format. */
 const MX = { cell: 1, struct: 2, object: 3, char: 4, sparse: 5, double: 6, uint64: 15 } as const;
 

@@ -55,7 +55,9 @@ export const turnPicture = (image: DecodedImage, orientation: number): DecodedIm
       to[exchange ? column * height + row : row * width + column] = from[y * width + x]!;
     }
   }
-  return { ...image, rgba: new Uint8Array(to.buffer), width: exchange ? height : width, height: exchange ? width : height, turned: { orientation, width, height } };
+  return {
+    ...image, rgba: new Uint8Array(to.buffer), width: exchange ? height : width, height: exchange ? width : height, turned: { orientation, width, height },
+  };
 };
 
 /** Index files give boxes in pixels of the stored picture; where it was turned, they turn with it. */

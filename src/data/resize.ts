@@ -27,7 +27,9 @@ const tapsOf = (from: number, to: number): Taps[] => {
  * Resizes one axis. `line` is the distance between lines, `step` that between neighbours along the axis, in pixels; sums are
  * rounded to 8 bits.
  */
-const resizeAxis = (source: Uint8Array, target: Uint8Array, taps: readonly Taps[], lines: number, from: { line: number; step: number }, to: { line: number; step: number }): void => {
+const resizeAxis = (
+  source: Uint8Array, target: Uint8Array, taps: readonly Taps[], lines: number, from: { line: number; step: number }, to: { line: number; step: number },
+): void => {
   for (let l = 0; l < lines; l++) {
     for (let o = 0; o < taps.length; o++) {
       const { first, weights } = taps[o]!;

@@ -1,7 +1,8 @@
 /** Reads what TIFF files say about themselves; EXIF data have the same form. */
 
 export const TAG = {
-  width: 256, height: 257, bits: 258, compression: 259, colours: 262, strips: 273, orientation: 274, values: 277, stripBytes: 279, tileWidth: 322, tileHeight: 323, tiles: 324, tileBytes: 325,
+  width: 256, height: 257, bits: 258, compression: 259, colours: 262, strips: 273, orientation: 274, values: 277, stripBytes: 279,
+  tileWidth: 322, tileHeight: 323, tiles: 324, tileBytes: 325,
 } as const;
 
 /** Bytes of a value by its type: byte, short, long. Others are not asked for. */

@@ -60,7 +60,9 @@ const encodeHeader = (ordered: readonly [string, TensorEntry][], metadata: Reado
  *
  * @throws UserError when a tensor's shape, dtype and data disagree
  */
-export function* safetensorsPieces(path: string, tensors: ReadonlyMap<string, StoredTensor | TensorEntry>, metadata: Readonly<Record<string, string>> = {}): Generator<Uint8Array> {
+export function* safetensorsPieces(
+  path: string, tensors: ReadonlyMap<string, StoredTensor | TensorEntry>, metadata: Readonly<Record<string, string>> = {},
+): Generator<Uint8Array> {
   if (tensors.has('__metadata__')) throw new UserError(`${path}: a tensor cannot be called "__metadata__"; the format keeps that name for itself.`);
   const ordered = fileOrder(new Map([...tensors].map(([name, tensor]): [string, TensorEntry] => [name, 'data' in tensor ? entryOf(tensor) : tensor])));
   const header = encodeHeader(ordered, metadata);

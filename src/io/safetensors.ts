@@ -16,7 +16,9 @@ export interface SafetensorsFile {
  *
  * @throws UserError when a tensor's shape, dtype and data disagree
  */
-export const writeSafetensors = (path: string, tensors: ReadonlyMap<string, StoredTensor | TensorEntry>, metadata: Readonly<Record<string, string>> = {}): void =>
+export const writeSafetensors = (
+  path: string, tensors: ReadonlyMap<string, StoredTensor | TensorEntry>, metadata: Readonly<Record<string, string>> = {},
+): void =>
   writeFileAtomic(path, safetensorsPieces(path, tensors, metadata));
 
 /**

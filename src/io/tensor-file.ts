@@ -11,7 +11,8 @@ const ARRAYS = {
 
 export type Dtype = keyof typeof ARRAYS;
 export const dtypes = Object.keys(ARRAYS) as Dtype[];
-export type TensorData = Float64Array | Float32Array | Uint16Array | BigInt64Array | Int32Array | Int16Array | Int8Array | BigUint64Array | Uint32Array | Uint8Array;
+export type TensorData =
+  Float64Array | Float32Array | Uint16Array | BigInt64Array | Int32Array | Int16Array | Int8Array | BigUint64Array | Uint32Array | Uint8Array;
 
 export const isDtype = (name: string): name is Dtype => Object.hasOwn(ARRAYS, name);
 export const arrayOf = (dtype: Dtype): (typeof ARRAYS)[Dtype] => ARRAYS[dtype];

@@ -195,7 +195,10 @@ const letGo = (value: Tensor, layers: readonly Named<AnyModule>[]): void => {
 };
 
 /** Computes one piece of a chain after the other. @param step computes the piece at `i` and tells how many it took */
-const along = (pieces: number, x: Tensor, layersOf: (from: number, to: number) => readonly Named<AnyModule>[], step: (i: number, value: Tensor) => { readonly next: Tensor; readonly taken: number }): Tensor => {
+const along = (
+  pieces: number, x: Tensor, layersOf: (from: number, to: number) => readonly Named<AnyModule>[],
+  step: (i: number, value: Tensor) => { readonly next: Tensor; readonly taken: number },
+): Tensor => {
   let value = x;
   for (let i = 0, before = 0; i < pieces;) {
     const { next, taken } = step(i, value);
@@ -251,7 +254,8 @@ export class Sequential extends Module {
   protected override forward(x: Tensor): Tensor {
     if (!this.checkpointing || !isGradEnabled()) return chain(this.layers, x);
     const segments = this.segments();
-    return along(segments.length, x, (from, to) => segments.slice(from, to).flat(), (i, value) => ({ next: checkpoint((start) => chain(segments[i]!, start), value), taken: 1 }));
+    return along(segments.length, x, (from, to) => segments.slice(from, to).flat(),
+      (i, value) => ({ next: checkpoint((start) => chain(segments[i]!, start), value), taken: 1 }));
   }
 
   private segments(): Named<AnyModule>[][] {

@@ -55,8 +55,8 @@ const merged = (pairs: readonly Pair[]): Pair[] => {
  * const accuracy = await ema.averaged(() => evaluate(net));
  * ```
  *
- * Construct it after the optimiser: an update is then one kernel for each of the optimiser's groups and one for the buffers, which move into memory of their own for that.
- * Parameters that are frozen (`requiresGrad_(false)`) by then are left alone, as the optimiser does.
+ * Construct it after the optimiser: an update is then one kernel for each of the optimiser's groups and one for the buffers, which move into memory
+ * of their own for that. Parameters that are frozen (`requiresGrad_(false)`) by then are left alone, as the optimiser does.
  */
 export class ModelEma {
   private readonly decay: number;
@@ -79,7 +79,8 @@ export class ModelEma {
     this.flats = places.map(({ flat }) => flat);
     this.averages = new Map([
       ...places.flatMap(({ run, slots }) => run.map((tensor, i) => [tensor, slots[i]!] as const)),
-      ...tensors.filter((tensor) => !isAveraged(tensor)).map((tensor) => [tensor, withOwner(OWNER, () => keep(Tensor.allocate(tensor.runtime, tensor.shape, tensor.dtype, tensor.label)))] as const),
+      ...tensors.filter((tensor) => !isAveraged(tensor)).map((tensor) =>
+        [tensor, withOwner(OWNER, () => keep(Tensor.allocate(tensor.runtime, tensor.shape, tensor.dtype, tensor.label)))] as const),
     ]);
     this.set();
   }
@@ -104,8 +105,8 @@ export class ModelEma {
   }
 
   /**
-   * Runs `work` with the averages in the module's place: an evaluation, for example. When it ends, by an exception too, the trained weights are back to the bit.
-   * The weights must not be trained meanwhile.
+   * Runs `work` with the averages in the module's place: an evaluation, for example. When it ends, by an exception too, the trained weights are back
+   * to the bit. The weights must not be trained meanwhile.
    */
   async averaged<T>(work: () => T | Promise<T>): Promise<T> {
     this.checkReady('averaged');

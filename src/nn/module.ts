@@ -122,7 +122,10 @@ export abstract class Module<Inputs extends readonly unknown[] = [Tensor], Outpu
     return this;
   }
 
-  /** Reads all parameters and buffers to the host, as they are at the call; training may go on meanwhile. What stands in several places is there under each name. */
+  /**
+   * Reads all parameters and buffers to the host, as they are at the call; training may go on meanwhile. What stands in several places is there under
+   * each name.
+   */
   async stateDict(): Promise<StateDict> {
     const own = this.collect('');
     const data = await Promise.all(own.map(([, tensor]) => tensor.data()));
@@ -148,7 +151,10 @@ export abstract class Module<Inputs extends readonly unknown[] = [Tensor], Outpu
     for (const [name, tensor] of own) write(tensor, Float32Array.from(state.get(name)!.data));
   }
 
-  /** Gives the memory of all parameters, their gradients and buffers back: for a network that does not live as long as the program. It cannot be used any more. */
+  /**
+   * Gives the memory of all parameters, their gradients and buffers back: for a network that does not live as long as the program. It cannot be used
+   * any more.
+   */
   release(): void {
     for (const [, tensor] of this.collect('')) tensor.release();
   }

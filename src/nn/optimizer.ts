@@ -63,7 +63,8 @@ export abstract class Optimizer<O extends CommonOptions = CommonOptions> {
     const [first] = flats.flat();
     if (!first) fail('optimizer: all parameters are frozen; there is nothing to train');
     this.parts = this.paramGroups.flatMap((group, i) => flats[i]!.map((flat): Part<O> => ({
-      flat, group, lr: liveNumber(() => group.lr), vectors: new Map(rules.vectors(group as unknown as O).map((name) => [name, zerosLikeFlat(flat.weights, name)])),
+      flat, group, lr: liveNumber(() => group.lr),
+      vectors: new Map(rules.vectors(group as unknown as O).map((name) => [name, zerosLikeFlat(flat.weights, name)])),
     })));
     this.verdict = withOwner('optimiser', () => keep(full([2], 0, { runtime: first.weights.runtime, dtype: 'uint32', label: 'optimiser verdict' })));
   }

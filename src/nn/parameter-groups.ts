@@ -80,7 +80,9 @@ const said = <T extends object>(options: T): T => Object.fromEntries(Object.entr
  * @param defaults hold where a group says nothing
  * @throws UserError for options that there are not or whose values do not fit, a group without parameters, and a parameter in two groups
  */
-export const toGroups = <O extends CommonOptions>(rules: OptimizerRules<O>, parameters: readonly Tensor[] | readonly ParamGroup<O>[], defaults: Partial<O>): ActiveGroup<O>[] => {
+export const toGroups = <O extends CommonOptions>(
+  rules: OptimizerRules<O>, parameters: readonly Tensor[] | readonly ParamGroup<O>[], defaults: Partial<O>,
+): ActiveGroup<O>[] => {
   const { name, options } = rules;
   const several = Array.isArray(parameters) && parameters.some(isPlain);
   if (!several) given<Partial<O>>(name, defaults, 'lr');

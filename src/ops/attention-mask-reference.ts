@@ -17,7 +17,9 @@ const upsample = ([maps, thetas]: readonly Nd[], b: number, attrs: MaskAttrs): U
   for (let y = 0; y < height; y++) {
     for (let x = 0; x < width; x++) {
       for (const [row, rowWeight] of bilinearTaps(y, mapHeight, height, attrs.alignCorners)) {
-        for (const [column, weight] of bilinearTaps(x, mapWidth, width, attrs.alignCorners)) values[y * width + x]! += rowWeight * weight * low[row * mapWidth + column]!;
+        for (const [column, weight] of bilinearTaps(x, mapWidth, width, attrs.alignCorners)) {
+          values[y * width + x]! += rowWeight * weight * low[row * mapWidth + column]!;
+        }
       }
     }
   }

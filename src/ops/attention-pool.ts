@@ -54,7 +54,8 @@ const infer = ([features, maps]: readonly Shape[]): Shape => {
 /** The matrices of a batch, one per image, as a product's operands: maps [pixels, M], features [pixels, C], pooled [M, C]. */
 const matricesOf = ({ batch, pixels, maps, mapQuads, channelQuads }: Sizes) => ({
   batches: batch, wTap: 0,
-  maps: { pitch: mapQuads, stride: pixels * mapQuads }, features: { pitch: channelQuads, stride: pixels * channelQuads }, pooled: { pitch: channelQuads, stride: maps * channelQuads },
+  maps: { pitch: mapQuads, stride: pixels * mapQuads }, features: { pitch: channelQuads, stride: pixels * channelQuads },
+  pooled: { pitch: channelQuads, stride: maps * channelQuads },
 });
 
 type Matrix = ReturnType<typeof matricesOf>['maps'];
@@ -102,7 +103,10 @@ const poolMaxima = (features: Tensor, maps: Tensor): { output: Tensor; saved: { 
 /** Invocations of a workgroup where there are few of them and each has much to do. */
 const SMALL_GROUP = 8;
 
-/** Gradients of features and maps at the pixels of the maxima, added to those in `into` that are float32: a float16 would be rounded with each of many terms. */
+/**
+ * Gradients of features and maps at the pixels of the maxima, added to those in `into` that are float32: a float16 would be rounded with each of many
+ * terms.
+ */
 const maximumGradients = ({ runtime, grad, shapes, needs, inputs: [features, maps], saved, into = [] }: BackwardCall<Attrs>): (Tensor | null)[] => {
   const sizes = sizesOf(shapes);
   const { shader, constants } = VARIANTS.buffers;

@@ -79,7 +79,9 @@ const pointwise = (l: Launch, entry: string, tensors: Record<string, Tensor>): v
 
 const blocksOf = ({ runtime, rows, quads }: Launch): number => {
   const { TEAM: team } = forAdapter(runtime, SHARES);
-  const most = forAdapter(runtime, { gpu: Math.floor(TARGET_INVOCATIONS / (team * quads)), software: Math.min(MOST_BLOCKS, Math.ceil(ENOUGH_INVOCATIONS / quads)) });
+  const most = forAdapter(runtime, {
+    gpu: Math.floor(TARGET_INVOCATIONS / (team * quads)), software: Math.min(MOST_BLOCKS, Math.ceil(ENOUGH_INVOCATIONS / quads)),
+  });
   return Math.max(1, Math.min(Math.ceil(rows / (team * forAdapter(runtime, FEWEST_ROWS))), most));
 };
 

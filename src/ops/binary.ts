@@ -19,7 +19,9 @@ const OPERANDS = ['a', 'b', 'g'];
 const NO_WALK = withoutWalk(OPERANDS);
 
 /** Runs an entry of the shader on operands that are broadcast to `shape`; `outputs` have it. */
-const launch = (entry: string, name: Name, shape: Shape, operands: Readonly<Record<string, Tensor>>, outputs: Readonly<Record<string, Tensor>>, more: Constants = {}): void =>
+const launch = (
+  entry: string, name: Name, shape: Shape, operands: Readonly<Record<string, Tensor>>, outputs: Readonly<Record<string, Tensor>>, more: Constants = {},
+): void =>
   broadcastDispatch(shader, OPERANDS, { op: name, entry, constants: { OP: CODES[name], ...more } }, shape, operands, outputs);
 
 /** The gradients of both operands of y = name(a, b), summed to their shapes; one pass makes both where both are wanted. */

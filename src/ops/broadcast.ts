@@ -59,7 +59,8 @@ const plans = new Plans<BroadcastWalk>();
  * @param known names of all operands that the shader has parameters for
  */
 export const broadcastDispatch = (
-  shader: Shader, known: readonly string[], { op, entry, constants = {}, params = {} }: { op: string; entry: string; constants?: Constants; params?: ParamValues },
+  shader: Shader, known: readonly string[],
+  { op, entry, constants = {}, params = {} }: { op: string; entry: string; constants?: Constants; params?: ParamValues },
   shape: Shape, operands: Readonly<Record<string, Tensor>>, outputs: Readonly<Record<string, Tensor>>,
 ): void => {
   const { runtime } = Object.values(operands)[0]!;

@@ -116,7 +116,10 @@ export const caseInputs = (opCase: OpCase): Nd[] => {
   });
 };
 
-/** So many numbers at equal distances around 0 are still different as float16: 2^10 on either side, whose neighbours differ by a unit in the last place or more. */
+/**
+ * So many numbers at equal distances around 0 are still different as float16: 2^10 on either side, whose neighbours differ by a unit in the last
+ * place or more.
+ */
 const DISTINCT_HALVES = 2 ** 11;
 
 /** The case with its float32 inputs stored as float16. Where rounding would make ties, the gradient is not checked. */

@@ -63,6 +63,7 @@ export const patchesGradWeight = (x: Tensor, grad: Tensor, result: Tensor, a: Co
 export const patchesGradInput = (grad: Tensor, w: Tensor, result: Tensor, a: ConvAttrs): void => scope(() => {
   const rows = allocate(grad.runtime, rowsShape(w.shape, grad.shape), 'conv2d patches gradient');
   gemmRows(grad, w, rows, rowsGeometry(rows.shape[0]!),
-    extents(grad.shape[3]!, rows.shape[1]!, { xPitch: quadsPerRow(grad.shape), wPitch: quadsPerRow(w.shape), yPitch: quadsPerRow(rows.shape) }), { transposed: true });
+    extents(grad.shape[3]!, rows.shape[1]!,
+      { xPitch: quadsPerRow(grad.shape), wPitch: quadsPerRow(w.shape), yPitch: quadsPerRow(rows.shape) }), { transposed: true });
   fold(rows, w.shape, grad.shape, result, a);
 });

@@ -58,7 +58,9 @@ const gcd = (a: number, b: number): number => (b === 0 ? a : gcd(b, a % b));
 export const tapsBetween = (stride: number, dilation: number): number => stride / gcd(dilation, stride);
 
 /** Output shape [N, OH, OW, Cout] of a convolution of x [N, H, W, Cin] with w [KH, KW, Cin / groups, Cout]. */
-export const convShape = (x: Shape, w: Shape, a: ConvAttrs, { bias, residual }: { readonly bias?: Shape | undefined; readonly residual?: Shape | undefined } = {}): Shape => {
+export const convShape = (
+  x: Shape, w: Shape, a: ConvAttrs, { bias, residual }: { readonly bias?: Shape | undefined; readonly residual?: Shape | undefined } = {},
+): Shape => {
   const what = `conv2d: input ${formatShape(x)} (N, H, W, C) and weight ${formatShape(w)} (KH, KW, C / groups, out), groups=${a.groups}`;
   if (x.length !== 4 || w.length !== 4) fail(`${what}: both need four dimensions`);
   checkAttrs(a);

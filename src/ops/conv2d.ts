@@ -73,12 +73,16 @@ const inputGradientPhases = (x: Shape, w: Shape, y: Shape, a: ConvAttrs): Geomet
   // The usual case in short: it is met dozens of times a step.
   if (a.stride[0] === 1 && a.stride[1] === 1) {
     const [, height, width] = x as [number, number, number];
-    return [{ rows: x[0]! * height * width, out: [height, width], source: [y[1]!, y[2]!], kernel: [w[0]!, w[1]!], mul: [1, 1], offset: a.padding, step: [-a.dilation[0], -a.dilation[1]] }];
+    return [{
+      rows: x[0]! * height * width, out: [height, width], source: [y[1]!, y[2]!], kernel: [w[0]!, w[1]!],
+      mul: [1, 1], offset: a.padding, step: [-a.dilation[0], -a.dilation[1]],
+    }];
   }
   const [down, across] = ([0, 1] as const).map((axis) => phasesOf(x[axis + 1]!, w[axis]!, a.stride[axis]!, a.padding[axis]!, a.dilation[axis]!));
   return down!.flatMap((v) => across!.map((h) => ({
     rows: x[0]! * v.pixels * h.pixels, out: [v.pixels, h.pixels], source: [y[1]!, y[2]!], kernel: [v.taps, h.taps],
-    mul: [1, 1], offset: [v.offset, h.offset], step: [v.step, h.step], taps: { first: v.firstTap * w[1]! + h.firstTap, every: [v.everyTap * w[1]!, h.everyTap] },
+    mul: [1, 1], offset: [v.offset, h.offset], step: [v.step, h.step],
+    taps: { first: v.firstTap * w[1]! + h.firstTap, every: [v.everyTap * w[1]!, h.everyTap] },
     place: { origin: v.first * x[2]! + h.first, image: x[1]! * x[2]!, line: a.stride[0] * x[2]!, pixel: a.stride[1] },
   })));
 };
@@ -182,7 +186,8 @@ export const convolve = (x: Tensor, w: Tensor, shape: Shape, attrs: ConvAttrs, e
     winograd(x, w, y, { padding: attrs.padding, ...epilogue });
     return y;
   }
-  if (isDense(w.shape, attrs)) gemmRows(x, w, y, forwardGeometry(x.shape, w.shape, shape, attrs), extentsOf(x.shape, w.shape, shape, attrs), fused ? epilogue : {});
+  if (isDense(w.shape, attrs))
+    gemmRows(x, w, y, forwardGeometry(x.shape, w.shape, shape, attrs), extentsOf(x.shape, w.shape, shape, attrs), fused ? epilogue : {});
   else dispatch(runtime, shader.kernel('forward'), { x, w, y }, plainParams(x.shape, w.shape, shape, attrs), gridFor(quadCount(shape) * 4));
   return fused ? y : finish(y, epilogue, dtype);
 };

@@ -35,7 +35,8 @@ export const copyOf = (x: Tensor): Tensor => {
 };
 
 /** The type of tensors that are brought together: their own where they have one, else that of floats; integers of two types do not come here. */
-export const commonType = (tensors: readonly Tensor[]): DType => (tensors.every(({ dtype }) => dtype === tensors[0]!.dtype) ? tensors[0]!.dtype : floatOf(...tensors));
+export const commonType = (tensors: readonly Tensor[]): DType =>
+  (tensors.every(({ dtype }) => dtype === tensors[0]!.dtype) ? tensors[0]!.dtype : floatOf(...tensors));
 
 /** Refuses tensors of different types to be brought together; bool and float16 go with float32. */
 export const checkTypes = (op: string, tensors: readonly Tensor[]): void => {

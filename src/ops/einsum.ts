@@ -112,7 +112,8 @@ const reference: Op<Attrs>['reference'] = ([a, b], { equation }) => {
   const sizes = sizesOf(equation, { a: la, b: lb, out }, [a!.shape, b!.shape]);
   const all = [...sizes.keys()];
   const result = nd([...out].map((label) => sizes.get(label)!));
-  const offset = (labels: string, index: readonly number[]): number => [...labels].reduce((at, label) => at * sizes.get(label)! + index[all.indexOf(label)]!, 0);
+  const offset = (labels: string, index: readonly number[]): number =>
+    [...labels].reduce((at, label) => at * sizes.get(label)! + index[all.indexOf(label)]!, 0);
   forEachIndex([...sizes.values()], (index) => { result.data[offset(out, index)]! += a!.data[offset(la, index)]! * b!.data[offset(lb, index)]!; });
   return result;
 };

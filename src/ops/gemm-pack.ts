@@ -36,7 +36,9 @@ const pack = (x: Tensor, { outer, inner, middle, ...strides }: Axes): Tensor => 
 export const packOperands = (x: Tensor, w: Tensor, e: Extents, { lanes, columns }: Tiling, params: GemmParams): { x: Tensor; w: Tensor } => {
   const packed = { x, w };
   if (conflicts(e.xPitch) && params.columnTiles >= ENOUGH_READS) {
-    packed.x = pack(x, { outer: Math.ceil(params.rows / lanes), inner: lanes, middle: params.depth4, strideA: lanes * e.xPitch, strideB: e.xPitch, strideC: 1 });
+    packed.x = pack(x, {
+      outer: Math.ceil(params.rows / lanes), inner: lanes, middle: params.depth4, strideA: lanes * e.xPitch, strideB: e.xPitch, strideC: 1,
+    });
     Object.assign(params, { xPitch: 1, xStep: lanes, xPanel: lanes * params.depth4 });
   }
   if (conflicts(e.wPitch) && params.rowTiles >= ENOUGH_READS) {

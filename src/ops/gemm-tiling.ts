@@ -106,8 +106,8 @@ const bestShare = (form: Form, { subgroupSize: lanes, sums }: GemmFamily, width:
 };
 
 /**
- * x stays in its buffer where it is read once for few columns, and in the weights form where few of all loads are of x. Measured by the clock, 1×1 layers and the stem: up
- * to 32 columns a tenth less time, 48 columns in the weights form a third; wider results are faster with images.
+ * x stays in its buffer where it is read once for few columns, and in the weights form where few of all loads are of x. Measured by the clock, 1×1
+ * layers and the stem: up to 32 columns a tenth less time, 48 columns in the weights form a third; wider results are faster with images.
  */
 const sparesX = (form: Form, { columns, wide }: Share, width: number): boolean => (form === 'rows' ? wide === 1 && width <= columns : wide >= 3);
 
@@ -146,7 +146,9 @@ const vectorTile = ([across, rows, columns]: readonly [number, number, number], 
   const [height, width] = [(WORKGROUP / across) * rows, across * columns];
   return {
     name: `${across}×${rows}×${columns}`, height, width, sharedBytes: 16 * (4 * height * LEFT + STEP * (width + 1)), cost,
-    constants: { ACROSS: across, ROWS: rows, COLUMNS: columns, SUMS: 4 * rows, LOADS: (height * STEP) / WORKGROUP, FETCHES: Math.ceil((width * STEP) / WORKGROUP) },
+    constants: {
+      ACROSS: across, ROWS: rows, COLUMNS: columns, SUMS: 4 * rows, LOADS: (height * STEP) / WORKGROUP, FETCHES: Math.ceil((width * STEP) / WORKGROUP),
+    },
   };
 };
 
@@ -246,7 +248,9 @@ export interface Switches {
 }
 
 /** A form's kernel with these tiles and switches; looked up without putting its name together each time. */
-export const kernelOf = (shader: Shader, tiling: Tiling, form: Form, { transposed = false, plain = false, scatter = false, ragged = false }: Switches): Kernel => {
+export const kernelOf = (
+  shader: Shader, tiling: Tiling, form: Form, { transposed = false, plain = false, scatter = false, ragged = false }: Switches,
+): Kernel => {
   let byShader = kernelsByTiling.get(tiling);
   if (!byShader) kernelsByTiling.set(tiling, (byShader = new Map()));
   let kernels = byShader.get(shader);

@@ -68,7 +68,8 @@ const paramsOf = ({ rows, out, source, kernel, mul, offset, step, taps, place }:
     depth: e.depth, depth4, width: e.width, width4,
     xPitch: e.xPitch, xStep: 1, xPanel: tiling.lanes * e.xPitch, wPitch: e.wPitch, wPanel: tiling.columns,
     tapBase: (taps?.first ?? 0) * e.wTap, tapY: (taps?.every[0] ?? kernel[1]) * e.wTap, tapX: (taps?.every[1] ?? 1) * e.wTap,
-    yPitch: (place?.pixel ?? 1) * e.yPitch, yOrigin: (place?.origin ?? 0) * e.yPitch, yImage: (place?.image ?? 0) * e.yPitch, yLine: (place?.line ?? 0) * e.yPitch,
+    yPitch: (place?.pixel ?? 1) * e.yPitch, yOrigin: (place?.origin ?? 0) * e.yPitch,
+    yImage: (place?.image ?? 0) * e.yPitch, yLine: (place?.line ?? 0) * e.yPitch,
     xBatch: e.xBatch, wBatch: e.wBatch, yBatch: e.yBatch,
     columnTiles: ceilDiv(width4, tiling.columns), rowTiles: 0, batches: e.batches, firstColumnTile: 0, firstRowTile: 0, firstBatch: 0,
     splits: 1, ySplit: 0, tileRows: tiling.rowsPerGroup, scale, biased, adds, relu,
@@ -91,7 +92,9 @@ const partsOfDepth = (tiles: number, depth: number): number => {
 };
 
 /** A product of few rows and columns but great depth, as of a classifier: parts of the depth are computed like batches, and summed. */
-const gemmDeep = (x: Tensor, w: Tensor, y: Tensor, g: Geometry, e: Extents, { transposed = false, scale = 1, accumulate = false }: RowsOptions, parts: number): void => {
+const gemmDeep = (
+  x: Tensor, w: Tensor, y: Tensor, g: Geometry, e: Extents, { transposed = false, scale = 1, accumulate = false }: RowsOptions, parts: number,
+): void => {
   const depth = e.depth / parts;
   const sums = Tensor.allocate(x.runtime, [parts, ...y.shape], 'float32', 'parts of a product');
   const strides = { xBatch: depth / 4, wBatch: transposed ? depth / 4 : depth * e.wPitch, yBatch: quadCount(y.shape) };

@@ -165,7 +165,10 @@ const positionsOf = (side: number) => ({
 });
 
 const jitters = PERMUTATIONS.map((_, order): ImageRow =>
-  ({ ...whole(order * 3, 7, 6, 5), order, brightness: 1.3 - 0.1 * order, contrast: order === 3 ? 1 : 0.6 + 0.2 * order, saturation: 1.4 - 0.2 * order, flip: order % 2 === 1 }));
+  ({
+    ...whole(order * 3, 7, 6, 5), order, brightness: 1.3 - 0.1 * order, contrast: order === 3 ? 1 : 0.6 + 0.2 * order,
+    saturation: 1.4 - 0.2 * order, flip: order % 2 === 1,
+  }));
 
 /** For three colours: a grey of them, moving them away from a pivot, and subtracting and dividing at the end. */
 const [GREY, MOVE, NORMALISE] = [5, 9, 6];

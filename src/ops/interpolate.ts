@@ -43,7 +43,9 @@ const reference: Op<Attrs>['reference'] = ([images], attrs) => {
         const columns = taps(x, inWidth, width);
         for (let c = 0; c < channels; c++) {
           for (const [row, rowWeight] of rows) {
-            for (const [column, weight] of columns) out.data[at]! += rowWeight * weight * images!.data[((b * inHeight + row) * inWidth + column) * channels + c]!;
+            for (const [column, weight] of columns) {
+              out.data[at]! += rowWeight * weight * images!.data[((b * inHeight + row) * inWidth + column) * channels + c]!;
+            }
           }
           at++;
         }

@@ -29,7 +29,8 @@ const startsOf = (shapes: readonly Shape[], axis: number): number[] => {
 };
 
 /** Whether every piece begins at a whole vec4 of a row. */
-const areAligned = (shapes: readonly Shape[], axis: number): boolean => axis < shapes[0]!.length - 1 || shapes.slice(0, -1).every((shape) => rowWidth(shape) % 4 === 0);
+const areAligned = (shapes: readonly Shape[], axis: number): boolean =>
+  axis < shapes[0]!.length - 1 || shapes.slice(0, -1).every((shape) => rowWidth(shape) % 4 === 0);
 
 /** Pieces that one dispatch moves. */
 const MOST_PIECES = 4;
@@ -49,7 +50,8 @@ const movePieces = (entry: 'join' | 'part', whole: Tensor, pieces: readonly Plac
   const four = (values: readonly number[]): number[] => Array.from({ length: MOST_PIECES }, (_, i) => values[i] ?? 0);
   const named = Object.fromEntries(pieces.map(({ piece }, i) => [`${entry === 'join' ? 'piece' : 'part'}${i}`, piece]));
   dispatch(runtime, shader.kernel(entry, { PIECES: pieces.length }), { [entry === 'join' ? 'joined' : 'whole']: whole, ...named }, {
-    ...NO_ELEMENTS, widths: four(widths), offsets: four(pieces.map(({ start }) => start * perEntry)), totals: four(totals), begins: four([0, ...ends]), ends: four(ends),
+    ...NO_ELEMENTS,
+    widths: four(widths), offsets: four(pieces.map(({ start }) => start * perEntry)), totals: four(totals), begins: four([0, ...ends]), ends: four(ends),
     pitch: rows === 1 ? ABREAST : quadCount(whole.shape) / rows, steps,
   }, linearGrid(ends.at(-1)!));
 };

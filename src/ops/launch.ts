@@ -49,7 +49,8 @@ export const WORKGROUP = 64;
 export const gridFor = (items: number, perGroup = WORKGROUP): Grid => linearGrid(Math.ceil(items / perGroup));
 
 /** The one of two settings that suits the kind of adapter. */
-export const forAdapter = <T>({ device }: Runtime, { gpu, software }: { readonly gpu: T; readonly software: T }): T => (device.report.software ? software : gpu);
+export const forAdapter = <T>({ device }: Runtime, { gpu, software }: { readonly gpu: T; readonly software: T }): T =>
+  (device.report.software ? software : gpu);
 
 /** ABREAST of shaders/common/grid.wgsl: neighbours that walk side by side. */
 export const ABREAST = 8;

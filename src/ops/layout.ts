@@ -141,7 +141,8 @@ interface FlipAttrs {
 const flipped = (x: Tensor, axes: readonly number[]): Tensor => {
   const steps = storedStrides(x.shape);
   return stridedCopy('flip', x, {
-    shape: x.shape, base: axes.reduce((sum, axis) => sum + (x.shape[axis]! - 1) * steps[axis]!, 0), strides: steps.map((step, i) => (axes.includes(i) ? -step : step)),
+    shape: x.shape, base: axes.reduce((sum, axis) => sum + (x.shape[axis]! - 1) * steps[axis]!, 0),
+    strides: steps.map((step, i) => (axes.includes(i) ? -step : step)),
   });
 };
 

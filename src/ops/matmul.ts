@@ -48,7 +48,9 @@ const product = (a: Tensor, b: Tensor, shape: Shape, { transposeA, transposeB }:
   const strideOf = (s: Shape): number => (s[0] === 1 ? 0 : s[1]! * quadsPerRow(s));
   const batch = { batches: shape[0]!, xBatch: strideOf(a.shape), wBatch: strideOf(b.shape), yBatch: strideOf(shape) };
   if (transposeA) gemmWeights(a, b, y, rowsGeometry(a.shape[1]!), { depth: shape[1]!, width: shape[2]!, ...pitch, ...batch }, { accumulate: into !== null });
-  else gemmRows(a, b, y, rowsGeometry(shape[1]!), { depth: a.shape[2]!, width: shape[2]!, ...pitch, ...batch }, { transposed: transposeB, accumulate: into !== null });
+  else
+    gemmRows(a, b, y, rowsGeometry(shape[1]!), { depth: a.shape[2]!, width: shape[2]!, ...pitch, ...batch },
+      { transposed: transposeB, accumulate: into !== null });
   return y;
 };
 
@@ -74,9 +76,14 @@ export const matmulOp: Op<Attrs> = {
   keeps: { inputs: [0, 1] },
   backward: ({ grad, inputs: [a, b], attrs: { transposeA: ta, transposeB: tb }, shapes, dtypes, needs, into = [] }) => {
     const [toA, toB] = dtypes as [DType, DType];
-    const gradA = (): Tensor => (ta ? multiply(b!, grad, { transposeA: tb, transposeB: true }, toA) : multiply(grad, b!, { transposeA: false, transposeB: !tb }, toA));
-    const gradB = (): Tensor => (tb ? multiply(grad, a!, { transposeA: true, transposeB: ta }, toB) : multiply(a!, grad, { transposeA: !ta, transposeB: false }, toB));
-    return [needs[0] ? sumTo(gradA(), shapes[0]!) : null, needs[1] ? weightGradient(a!, b!, grad, { transposeA: ta, transposeB: tb }, toB, into[1] ?? null, gradB) : null];
+    const gradA = (): Tensor =>
+      (ta ? multiply(b!, grad, { transposeA: tb, transposeB: true }, toA) : multiply(grad, b!, { transposeA: false, transposeB: !tb }, toA));
+    const gradB = (): Tensor =>
+      (tb ? multiply(grad, a!, { transposeA: true, transposeB: ta }, toB) : multiply(a!, grad, { transposeA: !ta, transposeB: false }, toB));
+    return [
+      needs[0] ? sumTo(gradA(), shapes[0]!) : null,
+      needs[1] ? weightGradient(a!, b!, grad, { transposeA: ta, transposeB: tb }, toB, into[1] ?? null, gradB) : null,
+    ];
   },
   reference: ([a, b], attrs) => referenceProduct(a!, b!, attrs),
   cost: (shapes, { transposeA }, shape) => ({
@@ -110,7 +117,9 @@ export const matmulOp: Op<Attrs> = {
 };
 
 /** Where one matrix b served all batches of a, their gradients are one long product, which may be added to `into`. */
-const weightGradient = (a: Tensor, b: Tensor, grad: Tensor, { transposeA, transposeB }: Attrs, dtype: DType, into: Tensor | null, general: () => Tensor): Tensor | null => {
+const weightGradient = (
+  a: Tensor, b: Tensor, grad: Tensor, { transposeA, transposeB }: Attrs, dtype: DType, into: Tensor | null, general: () => Tensor,
+): Tensor | null => {
   if (numel(b.shape.slice(0, -2)) > 1 || transposeA) return sumTo(general(), b.shape);
   const flat = (t: Tensor): Tensor => reshape(t, [-1, t.shape[t.rank - 1]!]);
   const [x, y] = transposeB ? [grad, a] : [a, grad];

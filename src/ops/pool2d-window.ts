@@ -52,7 +52,8 @@ const launch = (runtime: Runtime, entry: Entry, window: Window, tensors: Record<
   const quads = quadsPerRow(from);
   const items = from[0]! * runs * blocks * quads;
   dispatch(runtime, shader.kernel(entry, {
-    KH, KW, SH, SW, KEPT: KW - SW, WARM: Math.ceil((KW - SW) / SW), ACROSS: across, LINES: (across - 1) * SH + KH, DOWN, ALONG, WINDOWS: across + DOWN - 1, ...overrides,
+    KH, KW, SH, SW, KEPT: KW - SW, WARM: Math.ceil((KW - SW) / SW), ACROSS: across, LINES: (across - 1) * SH + KH, DOWN, ALONG,
+    WINDOWS: across + DOWN - 1, ...overrides,
   }), tensors, {
     items, quads, blocks, runs, run, h: from[1]!, w: from[2]!, oh: to[1]!, ow: to[2]!, ph, pw, countIncludePad: countIncludePad ? 1 : 0,
   }, gridFor(items));

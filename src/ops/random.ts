@@ -92,7 +92,9 @@ interface Interval {
   readonly most: number;
 }
 
-const filled = (op: string, shape: Shape, normal: boolean, interval: Interval, { key = nextRandomKey(), runtime = defaultRuntime(), label = op }: RandomOptions): Tensor => {
+const filled = (
+  op: string, shape: Shape, normal: boolean, interval: Interval, { key = nextRandomKey(), runtime = defaultRuntime(), label = op }: RandomOptions,
+): Tensor => {
   checkShape(op, shape);
   const y = Tensor.allocate(runtime, shape, 'float32', label);
   dispatch(runtime, shader.kernel('fill', { NORMAL: normal ? 1 : 0 }), { y }, { ...paramsOf(shape, key), ...interval }, gridFor(quadCount(shape)));

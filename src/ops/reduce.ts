@@ -58,7 +58,9 @@ const reduceColumns = (kind: Kind, x: Tensor, from: number, to: number, scale: n
   const width = rowWidth(shape);
   const result = target?.y ?? allocate(runtime, shape.map((size, i) => (i >= from && i < to ? 1 : size)), kind);
   const launch = (by: Kernel, tensors: Readonly<Record<string, Tensor>>, y: Tensor, rows: number, parts: number, factor: number): void =>
-    dispatch(runtime, by, { ...tensors, y }, { outer, length: rows, quads, splits: parts, width, scale: factor, accumulate: y === target?.y && target.accumulate ? 1 : 0 }, gridFor(outer * parts * quads));
+    dispatch(runtime, by, { ...tensors, y },
+      { outer, length: rows, quads, splits: parts, width, scale: factor, accumulate: y === target?.y && target.accumulate ? 1 : 0 },
+      gridFor(outer * parts * quads));
   if (splits === 1) {
     launch(firstKernel, inputs, result, length, 1, scale);
     return result;
@@ -224,7 +226,10 @@ export const mean = (x: Tensor, axes?: Axes, keepdim = false): Tensor => reduce(
 export const max = (x: Tensor, axes?: Axes, keepdim = false): Tensor => reduce(maxOp, x, axes, keepdim);
 /** Minimum over axes (PyTorch's `amin`). NaN wins over numbers. */
 export const min = (x: Tensor, axes?: Axes, keepdim = false): Tensor => reduce(minOp, x, axes, keepdim);
-/** Index (int32) of the maximum along an axis; without one, as in PyTorch, among all elements in their order. The first of equals; NaN is larger than any number. */
+/**
+ * Index (int32) of the maximum along an axis; without one, as in PyTorch, among all elements in their order. The first of equals; NaN is larger than
+ * any number.
+ */
 export const argmax = (x: Tensor, axis?: number, keepdim = false): Tensor => {
   checkTensor('argmax', x, 0);
   if (axis !== undefined) return run(argmaxOp, [x], { axis: normalizeAxis('argmax', axis, x.rank), keepdim });

@@ -9,7 +9,10 @@ export const bilinearTaps = (o: number, inSize: number, outSize: number, alignCo
   return [[low, 1 - (position - low)], [high, position - low]];
 };
 
-/** Source elements and weights at a position of an axis of `length` elements that is read `scale` elements apart: a triangle that widens when shrinking, as PIL does. */
+/**
+ * Source elements and weights at a position of an axis of `length` elements that is read `scale` elements apart: a triangle that widens when
+ * shrinking, as PIL does.
+ */
 export const triangleTaps = (centre: number, scale: number, length: number): [number, number][] => {
   const support = Math.max(1, scale);
   const taps: [number, number][] = [];

@@ -49,7 +49,9 @@ interface Launch {
 }
 
 /** Without boxes the images stand in for them: the kernel needs all its bindings. */
-const launch = (entry: string, x: Tensor, y: Tensor, images: Shape, resized: Shape, how: Resampling, { rows, length, lines, across, inner, leaping }: Launch): void => {
+const launch = (
+  entry: string, x: Tensor, y: Tensor, images: Shape, resized: Shape, how: Resampling, { rows, length, lines, across, inner, leaping }: Launch,
+): void => {
   const { runtime } = x;
   const cut = runsOf(length, forAdapter(runtime, WALK).run);
   const kernel = shader.kernel(entry, { ...constants(how), ROWS: rows ? 1 : 0, LEAPING: leaping ? 1 : 0, ACROSS: across });

@@ -76,7 +76,8 @@ const planBlocks = (op: string, runtime: Runtime, view: View, exchanged: number)
   const [between, apart] = [view.strides.at(-1)!, strides[exchanged]!];
   const rowQuads = Math.ceil(shape[exchanged]! / 4);
   const columns = axis(quadsPerRow(shape), 4 * between, 4, 0, 1);
-  // An invocation of a software adapter fills whole cache lines by walking along the longer side. On GPUs a workgroup covers a square, both sides of which are whole lines.
+  // An invocation of a software adapter fills whole cache lines by walking along the longer side. On GPUs a workgroup covers a square, both sides of
+  // which are whole lines.
   const walkRow = forAdapter(runtime, { gpu: false, software: rowQuads > columns.size });
   const abreast = forAdapter(runtime, { gpu: rowQuads % 8 === 0 && others.length < 4 ? 8 : rowQuads, software: rowQuads });
   const row = axis(abreast, 4, 4 * apart, 1);
@@ -101,7 +102,9 @@ const planCopy = (op: string, runtime: Runtime, view: View): CopyPlan => {
     ({ size, strides: [strides[i]! / unit, goal[i]! / 4], lowest: bounds?.[i]![0] ?? 0, highest: bounds?.[i]![1] ?? size }));
   const size = quadsPerRow(shape);
   // Element by element, a row's part of the place follows from the column.
-  const row: WalkAxis = { size, strides: [whole ? 1 : 0, 1], ...(whole ? { lowest: lowest / 4, highest: Math.ceil(highest / 4) } : { lowest: 0, highest: size }) };
+  const row: WalkAxis = {
+    size, strides: [whole ? 1 : 0, 1], ...(whole ? { lowest: lowest / 4, highest: Math.ceil(highest / 4) } : { lowest: 0, highest: size }),
+  };
   const walk = planWalk(op, runtime, ['X', 'Y'], mergedAxes([...leading, row], masked || !whole));
   const constants = { ...walk.constants, BOUNDED: bounds ? 1 : 0, ...(whole ? { MASKED: masked ? 1 : 0, HELD_X: walk.held[0] ? 1 : 0 } : {}) };
   const params = { ...paramsOf(view, walk, view.base / unit), between: strides.at(-1) ?? 1 };

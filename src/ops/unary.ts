@@ -149,7 +149,8 @@ export const relu = (x: Tensor): Tensor => apply(reluOp, x);
 /** The gradient of what went into a ReLU, from its result. For ops with a ReLU of their own. */
 export const reluGradient = (grad: Tensor, output: Tensor): Tensor => {
   const [result] = reluOp.backward!({
-    runtime: grad.runtime, grad, attrs: { a: 0, b: 0 }, inputs: [null], output, saved: {}, shapes: [grad.shape], dtypes: [grad.dtype], shape: grad.shape, needs: [true],
+    runtime: grad.runtime, grad, attrs: { a: 0, b: 0 }, inputs: [null], output, saved: {}, shapes: [grad.shape], dtypes: [grad.dtype],
+    shape: grad.shape, needs: [true],
   });
   return result!;
 };

@@ -120,12 +120,17 @@ const paramsOf = ({ tiles, turns, padding, x, y }: Plan, part: Part) => {
   const [[inLine, inPixel], [outLine, outPixel]] = [turned([x[2]!, 1], turns), turned([y[2]!, 1], turns)];
   const [tilesY, tilesX] = countAlong([outH, outW], tiles);
   const lines = edgeOf(tiles)[0];
-  return { inH, inW, inLine, inPixel, outH, outW, outLine, outPixel, tilesY, tilesX, firstTile: part.first, tiles: part.tiles, padY: padding[0], padX: padding[1], lines };
+  return {
+    inH, inW, inLine, inPixel, outH, outW, outLine, outPixel, tilesY, tilesX,
+    firstTile: part.first, tiles: part.tiles, padY: padding[0], padX: padding[1], lines,
+  };
 };
 
 const kernelOf = (tiles: Tiles, entry: string, flip?: boolean): Kernel => {
   const [[DOWN_EDGE, EDGE], [DOWN_RESULT, RESULT], [DOWN_TAPS, TAPS]] = [edgeOf(tiles), tiles.result, tiles.taps];
-  return tiles.shader.kernel(entry, { DOWN_EDGE, EDGE, DOWN_RESULT, RESULT, DOWN_TAPS, TAPS, PAIRS: EDGE / 2 - 1, ...(flip === undefined ? {} : { FLIP: flip ? 1 : 0 }) });
+  return tiles.shader.kernel(entry, {
+    DOWN_EDGE, EDGE, DOWN_RESULT, RESULT, DOWN_TAPS, TAPS, PAIRS: EDGE / 2 - 1, ...(flip === undefined ? {} : { FLIP: flip ? 1 : 0 }),
+  });
 };
 
 /** [products, rows, columns of a matrix]. */
@@ -189,7 +194,8 @@ export const winogradGradWeight = (x: Tensor, grad: Tensor, result: Tensor, padd
     scope(() => {
       const params = paramsOf(plan, part);
       const [tiles, gradients] = [transformTiles('input', x, plan, params), transformTiles('gradient', grad, plan, params)];
-      gemmWeights(tiles, gradients, multiplied, rowsGeometry(part.tiles), extentsOf(depth, width, tiles, gradients, multiplied), { accumulate: part.first > 0 });
+      gemmWeights(tiles, gradients, multiplied, rowsGeometry(part.tiles),
+        extentsOf(depth, width, tiles, gradients, multiplied), { accumulate: part.first > 0 });
     });
   }
   const quads = quadsPerRow(grad.shape);

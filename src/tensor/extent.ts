@@ -13,8 +13,8 @@ export const leaving = <T>(fn: () => T, leave: () => void): T => {
 };
 
 /**
- * A setting that holds while functions run, async ones included. Of several that are open the one begun last decides, whatever the order in which they end: async ones
- * that overlap share one setting, since nobody can tell whose turn it is, but none leaves it behind.
+ * A setting that holds while functions run, async ones included. Of several that are open the one begun last decides, whatever the order in which
+ * they end: async ones that overlap share one setting, since nobody can tell whose turn it is, but none leaves it behind.
  */
 export class Extents<T> {
   private readonly open: { readonly value: T }[] = [];

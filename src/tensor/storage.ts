@@ -98,6 +98,7 @@ export interface MemoryReport {
 /** Where the adapter's memory is, by owner. */
 export const memoryReport = (runtime: Runtime): MemoryReport => {
   const { liveBytes, liveBuffers, idleBytes, idleBuffers } = runtime.device.pool.statistics();
-  const owners = Object.fromEntries([...(ledgers.get(runtime) ?? [])].filter(([, e]) => e.tensors > 0).map(([owner, entry]) => [owner, { ...entry }] as const).sort(([a], [b]) => a.localeCompare(b)));
+  const owners = Object.fromEntries([...(ledgers.get(runtime) ?? [])].filter(([, e]) => e.tensors > 0)
+    .map(([owner, entry]) => [owner, { ...entry }] as const).sort(([a], [b]) => a.localeCompare(b)));
   return { liveBytes, liveBuffers, idleBytes, idleBuffers, owners };
 };

@@ -93,8 +93,8 @@ export class Tensor implements Scoped {
   }
 
   /**
-   * Gradient accumulated by backward, in place; for leaves, and for others after `retainGrad()`. It lives as long as this tensor. One that is put here is added to from
-   * now on; one that is taken away (`x.grad = null`) ends with the scope around.
+   * Gradient accumulated by backward, in place; for leaves, and for others after `retainGrad()`. It lives as long as this tensor. One that is put
+   * here is added to from now on; one that is taken away (`x.grad = null`) ends with the scope around.
    *
    * @throws UserError when a gradient of another shape or type is put here
    */
@@ -157,7 +157,10 @@ export class Tensor implements Scoped {
     return (await this.data())[0]!;
   }
 
-  /** Gives the memory back, its gradient's too, before the scope ends or where there is none. Owners (modules, optimisers, the tape) do so for what they made. */
+  /**
+   * Gives the memory back, its gradient's too, before the scope ends or where there is none. Owners (modules, optimisers, the tape) do so for what
+   * they made.
+   */
   release(): void {
     untrack(this);
     this.endScope();

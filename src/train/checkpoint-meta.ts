@@ -60,12 +60,15 @@ const isTexts = (value: unknown): boolean => Array.isArray(value) && value.every
 const isNumber = (value: unknown): boolean => typeof value === 'number';
 const isAccuracy = (value: unknown): boolean => isObject(value) && isNumber(value.top1) && isNumber(value.top5);
 const isAccuracyIfAny = (value: unknown): boolean => (value ?? null) === null || isAccuracy(value);
-const isTrained = (value: unknown): boolean => isObject(value) && isNumber(value.loss) && isNumber(value.degenerate) && isAccuracy(value.raw) && isAccuracyIfAny(value.crop) && isAccuracyIfAny(value.drop);
+const isTrained = (value: unknown): boolean =>
+  isObject(value) && isNumber(value.loss) && isNumber(value.degenerate) && isAccuracy(value.raw) && isAccuracyIfAny(value.crop) && isAccuracyIfAny(value.drop);
 const isEvaluated = (value: unknown): boolean => isObject(value) && isNumber(value.loss) && isAccuracy(value.raw) && isAccuracyIfAny(value.refined);
 const isRecord = (value: unknown): boolean =>
-  isObject(value) && isCount(value.epoch) && isCount(value.step) && isNumber(value.lr) && isTrained(value.train) && (value.eval === undefined || isEvaluated(value.eval));
+  isObject(value) && isCount(value.epoch) && isCount(value.step) && isNumber(value.lr)
+  && isTrained(value.train) && (value.eval === undefined || isEvaluated(value.eval));
 const isPosition = (value: unknown): boolean =>
-  isObject(value) && [value.epoch, value.batch, value.step, value.images ?? 0, value.dataImages ?? 0].every(isCount) && isObject(value.sums) && Array.isArray(value.history) && value.history.every(isRecord)
+  isObject(value) && [value.epoch, value.batch, value.step, value.images ?? 0, value.dataImages ?? 0].every(isCount)
+  && isObject(value.sums) && Array.isArray(value.history) && value.history.every(isRecord)
   && (value.unevaluated === undefined || isRecord(value.unevaluated)) && isTexts(value.bad ?? []);
 
 /** What a part of the metadata must look like; one that was written by hand or is damaged must not end in a fault later. */

@@ -33,7 +33,9 @@ export const saveCheckpoint = async (path: string, model: ModelSession, options:
   const optimizer = await model.optimizer.stateDict();
   for (const [name, data] of optimizer.vectors) tensors.set(OPTIMIZER + name, stored([data.length], data));
   checkUsable(path, tensors, position);
-  const meta: Meta = { format: FORMAT, options, classes, position, optimizerStep: optimizer.step, ...(model.scaler ? { scaler: await model.scaler.stateDict() } : {}) };
+  const meta: Meta = {
+    format: FORMAT, options, classes, position, optimizerStep: optimizer.step, ...(model.scaler ? { scaler: await model.scaler.stateDict() } : {}),
+  };
   writeSafetensors(path, tensors, { [META]: JSON.stringify(meta) });
 };
 

@@ -46,7 +46,8 @@ const evaluated = (records: readonly EpochRecord[]): EvaluatedEpoch[] => records
 
 /** The epoch with the best evaluation, the first where several are alike; undefined while none was evaluated. */
 export const bestEpoch = (records: readonly EpochRecord[]): EvaluatedEpoch | undefined =>
-  evaluated(records).reduce<EvaluatedEpoch | undefined>((best, record) => (best && selectionScore(best.eval) >= selectionScore(record.eval) ? best : record), undefined);
+  evaluated(records).reduce<EvaluatedEpoch | undefined>(
+    (best, record) => (best && selectionScore(best.eval) >= selectionScore(record.eval) ? best : record), undefined);
 
 /**
  * Whether the last epoch was evaluated, and with it `patience` evaluations in a row were no better than the best before them; a patience of 0 never ends.

@@ -67,7 +67,9 @@ export const uploadImages = (runtime: Runtime, pictures: readonly Pixels[], tran
   });
 
 /** {@link uploadImages}, and labels int32 [B]. */
-export const uploadBatch = (runtime: Runtime, { images, labels }: Labelled, transforms: readonly ImageTransform[], augment: AugmentOptions): { images: Tensor; labels: Tensor } =>
+export const uploadBatch = (
+  runtime: Runtime, { images, labels }: Labelled, transforms: readonly ImageTransform[], augment: AugmentOptions,
+): { images: Tensor; labels: Tensor } =>
   ({ images: uploadImages(runtime, images, transforms, augment), labels: tensor(labels, [labels.length], { runtime, dtype: 'int32', label: 'labels' }) });
 
 /** A batch that is uploaded part by part, as a step asks for it. */

@@ -47,7 +47,9 @@ const dataOf = async (tensor: Tensor | undefined): Promise<TypedArray | undefine
  *
  * @param top how many classes to list
  */
-export const predictPixels = async (runtime: Runtime, { method, config: { augment }, classes }: Predictor, pictures: readonly Pixels[], top: number): Promise<Predicted[]> => {
+export const predictPixels = async (
+  runtime: Runtime, { method, config: { augment }, classes }: Predictor, pictures: readonly Pixels[], top: number,
+): Promise<Predicted[]> => {
   const transforms = evalTransforms(augment, pictures);
   // Reading begins at once, so that the scope, which must not be open beside another call's, ends before it is waited for.
   const { reading } = scope(() => {

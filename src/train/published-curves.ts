@@ -16,8 +16,8 @@ interface Published {
 }
 
 /**
- * The training logs that the Paddle port of WS-DAN ships (github.com/Victory8858/WS-DAN-Paddle): Inception-v3 to Mixed_6e, 448 px, batch 12, SGD 0.001, × 0.9 every two
- * epochs. The best epochs of its logs for Aircraft and Cars, which the test images chose, are left out.
+ * The training logs that the Paddle port of WS-DAN ships (github.com/Victory8858/WS-DAN-Paddle): Inception-v3 to Mixed_6e, 448 px, batch 12, SGD
+ * 0.001, × 0.9 every two epochs. The best epochs of its logs for Aircraft and Cars, which the test images chose, are left out.
  */
 const published: Readonly<Partial<Record<ResultOptions['dataset'], Published>>> = {
   cub: { classes: 200, train: 5994, test: 5794, curve: [[1, 39.9], [2, 67.7], [3, 73.3], [5, 80.1], [10, 86.5], [20, 88.5], [40, 88.5], [80, 89.2]] },
@@ -26,9 +26,10 @@ const published: Readonly<Partial<Record<ResultOptions['dataset'], Published>>> 
 };
 
 /**
- * How far below the curve, and how late, a sound run may be. Those that are known end up to 1.5 points below it (on CUB 88.3 with GuYuc's program and 87.7 for a user of it, where
- * the curve has 89.2; on Aircraft 92.8 after 30 epochs, where it has 93.5), and two runs of the port itself differed by as much after their first epoch (39.9 and 41.4): twice
- * that is granted, and in the first epochs, where a curve rises by tens of points an epoch, half an epoch as well. Runs that went wrong ended 15 to 25 points below.
+ * How far below the curve, and how late, a sound run may be. Those that are known end up to 1.5 points below it (on CUB 88.3 with GuYuc's program and
+ * 87.7 for a user of it, where the curve has 89.2; on Aircraft 92.8 after 30 epochs, where it has 93.5), and two runs of the port itself differed by
+ * as much after their first epoch (39.9 and 41.4): twice that is granted, and in the first epochs, where a curve rises by tens of points an epoch,
+ * half an epoch as well. Runs that went wrong ended 15 to 25 points below.
  */
 const POINTS = 3;
 const EPOCHS = 0.5;
@@ -58,8 +59,8 @@ const departuresOf = (options: ResultOptions): Name[] => (Object.keys(resultOpti
 });
 
 /**
- * A line about an evaluation that is clearly below the published learning curve; undefined where it is not, and for runs that are not of the published recipe with the whole
- * of its data.
+ * A line about an evaluation that is clearly below the published learning curve; undefined where it is not, and for runs that are not of the
+ * published recipe with the whole of its data.
  *
  * @param epoch epochs completed
  */

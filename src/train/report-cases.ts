@@ -76,7 +76,8 @@ export const describeBatch = async (runtime: Runtime, method: Method, batch: Bat
     return {
       name, image: inputPicture(host.images, row, host.size, config.augment), trueLabel: classes[batch.labels[row]!] ?? '', cropBox, meanMap: meanMapOf(host, row), maps: strongestMaps(host, row),
       rawTop: topGuesses(host.raw, row, classes), refinedTop: topGuesses(host.refined, row, classes),
-      ...(trueBox ? { trueBox, iou: intersectionOverUnion(cropBox, trueBox) } : {}), ...(host.dropped ? { dropped: inputPicture(host.dropped, row, host.size, config.augment) } : {}),
+      ...(trueBox ? { trueBox, iou: intersectionOverUnion(cropBox, trueBox) } : {}),
+      ...(host.dropped ? { dropped: inputPicture(host.dropped, row, host.size, config.augment) } : {}),
     };
   });
 };

@@ -110,7 +110,8 @@ const finish = async (runtime: Runtime, data: DataSession, model: ModelSession, 
   const summary = {
     ...accuracies(result), ...(result.localisation ? { localisation: result.localisation } : {}), degenerateMaps: result.degenerate, testImages: result.images,
     epochs: trainer.records.length, best: { epoch: best.epoch, split: best.eval.split, raw: best.eval.raw, refined: best.eval.refined },
-    imagesPerSecond, seconds, steps, adapter: runtime.device.report.name, weightsHash: hash, ...(trainedHash ? { trainedWeightsHash: trainedHash } : {}), badImages: data.bad.size,
+    imagesPerSecond, seconds, steps, adapter: runtime.device.report.name, weightsHash: hash,
+    ...(trainedHash ? { trainedWeightsHash: trainedHash } : {}), badImages: data.bad.size,
   };
   writeFileAtomic(join(run.out, 'summary.json'), `${JSON.stringify(summary, null, 2)}\n`);
   const report: ReportData = {

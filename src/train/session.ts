@@ -55,7 +55,10 @@ export const openData = async (config: TrainConfig, run: Pick<RunOptions, 'worke
   const onBad = ({ id }: Sample, error: Error): void => { warnOnce(bad, id, `skipped: ${printable(error.message)}`); };
   const onBoxOutside = ({ id, path, boxFrom }: Sample): void => { warnOnce(outside, id, `ignored: ${printable(`${boxFrom}: the box lies outside its picture ${path}`)}`); };
   const loader = (split: Split, options: { batchSize: number; shuffle: boolean }): Loader =>
-    new Loader(split, { ...options, dropLast: options.shuffle && config.dropLast, seed: config.seed, prefetch: PREFETCH_BATCHES, pool, cache, skipBadImages: config.skipBadImages, onBad, onBoxOutside });
+    new Loader(split, {
+      ...options, dropLast: options.shuffle && config.dropLast, seed: config.seed,
+      prefetch: PREFETCH_BATCHES, pool, cache, skipBadImages: config.skipBadImages, onBad, onBoxOutside,
+    });
   return { dataset, bad, loader, close: () => pool.close() };
 };
 

@@ -16,7 +16,9 @@ import { loadWeights } from './weights/load-weights.js';
 import { interpret, type Weights } from './weights/weights.js';
 
 /** Builds a network with its weights, in evaluation mode. */
-export const buildTrained = (runtime: Runtime, { weights, config, classes }: { readonly weights: Weights; readonly config: TrainConfig; readonly classes: readonly string[] }): Method => {
+export const buildTrained = (
+  runtime: Runtime, { weights, config, classes }: { readonly weights: Weights; readonly config: TrainConfig; readonly classes: readonly string[] },
+): Method => {
   const method = withoutInit(() => createMethod(runtime, config, classes.length));
   loadWeights(method, weights);
   method.module.eval();
@@ -45,7 +47,8 @@ export class TrainedModel {
    * Tells what pictures of any size show: resized and cut as in evaluation, the most probable classes of the whole picture (`raw`), the box that the
    * attention maps point to, in pixels of the picture, and the classes after looking closer there (`refined`; Algorithm 1 of the paper).
    *
-   * @param pictures as a canvas's `getImageData` gives them; in a browser also what it can draw: canvases, images, videos, and of a file `await createImageBitmap(file)`
+   * @param pictures as a canvas's `getImageData` gives them; in a browser also what it can draw: canvases, images, videos,
+   * and of a file `await createImageBitmap(file)`
    * @param top how many classes to list
    * @returns as many answers as there are pictures
    * @throws UserError when a picture's numbers disagree or an image is not loaded yet, or `top` is not a whole number of at least 1

@@ -155,7 +155,8 @@ export class Trainer {
     setRandomStep(this.step);
     this.tracer?.start();
     setLearningRates(optimizer, at, { ...config.schedule, epochs: config.epochs });
-    const transforms = batch.images.map(({ width, height }, i) => drawTrainTransform(config.augment, config.seed, this.epoch, batch.indices[i]!, width, height));
+    const transforms = batch.images.map(({ width, height }, i) =>
+      drawTrainTransform(config.augment, config.seed, this.epoch, batch.indices[i]!, width, height));
     this.training.run(batch, transforms);
     await this.tracer?.check(this.step);
     this.step++;
@@ -272,7 +273,8 @@ export class Trainer {
     if (next) this.progressMetrics(sums, next.images);
     const position: Position = {
       epoch, batch: next?.done ?? 0, images: next?.images ?? 0, dataImages: this.data.dataset.train.samples.length, step: this.step, sums,
-      seconds: this.seconds, trainSeconds: this.trainSeconds, trainImages: this.trainImages, history: this.history, bad: [...this.data.bad], ...(unevaluated ? { unevaluated } : {}),
+      seconds: this.seconds, trainSeconds: this.trainSeconds, trainImages: this.trainImages, history: this.history, bad: [...this.data.bad],
+      ...(unevaluated ? { unevaluated } : {}),
     };
     await saveCheckpoint(this.pathOf(name), this.model, this.run.options, this.data.dataset.classes, position);
     this.lastSave = performance.now();

@@ -9,8 +9,8 @@ import { batchSource } from './image-batch.js';
 import { type ModelSession, updateParameters } from './session.js';
 
 /**
- * Steps of training: pictures up, losses, gradients, update. All steps do the same, so the first is captured and the others replay it; not with micro-batches, whose
- * pictures are uploaded in the midst of a step.
+ * Steps of training: pictures up, losses, gradients, update. All steps do the same, so the first is captured and the others replay it; not with
+ * micro-batches, whose pictures are uploaded in the midst of a step.
  */
 export class TrainingStep {
   private readonly captured: Captured | null;

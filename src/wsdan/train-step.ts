@@ -124,7 +124,8 @@ const threeBranches = (setting: Setting, images: Tensor, labels: Tensor, rows: R
   const count = images.shape[0]!;
   metrics.add({
     lossRaw: [raw.loss, count], lossCrop: [cropped.loss, count], lossDrop: [dropped.loss, count], lossCenter: [raw.centerLoss, count],
-    rawTop1: raw.top.top1, rawTop5: raw.top.top5, cropTop1: cropped.top.top1, cropTop5: cropped.top.top5, dropTop1: dropped.top.top1, dropTop5: dropped.top.top5,
+    rawTop1: raw.top.top1, rawTop5: raw.top.top5, cropTop1: cropped.top.top1, cropTop5: cropped.top.top5,
+    dropTop1: dropped.top.top1, dropTop5: dropped.top.top5,
     degenerateCrop: countOf(crop.degenerate), degenerateDrop: countOf(drop.degenerate),
   });
   return { logits: { raw: raw.logits, crop: cropped.logits, drop: dropped.logits }, boxes: crop.boxes, dropped: drop.images, featureMatrix: raw.featureMatrix };
@@ -151,7 +152,8 @@ const rawBranch = ({ model, centers, options, draws, scaler }: Setting, images: 
   const share = shareOf(rows);
   backward(scaled(add(affine(loss, THIRD * share), affine(centerLoss, options.centerWeight * share)), scaler));
   return {
-    logits: logits.detach(), loss: loss.detach(), centerLoss: centerLoss.detach(), featureMatrix: featureMatrix.detach(), cropMap, dropMap, top: correct(logits, labels),
+    logits: logits.detach(), loss: loss.detach(), centerLoss: centerLoss.detach(), featureMatrix: featureMatrix.detach(), cropMap, dropMap,
+    top: correct(logits, labels),
   };
 });
 

@@ -165,17 +165,22 @@ function torsoOutline(body: Body): Polygon {
 }
 
 function paintTorso(canvas: Canvas, body: Body, plumage: Plumage, rng: Rng): Coverage {
-  const torso = canvas.fill(body.shape(torsoOutline(body)), { from: plumage.back, to: blend(plumage.back, plumage.belly, 0.25), a: body.put(at(0, -0.6)), b: body.put(at(0.2, 0.4)) });
+  const torso = canvas.fill(body.shape(torsoOutline(body)),
+    { from: plumage.back, to: blend(plumage.back, plumage.belly, 0.25), a: body.put(at(0, -0.6)), b: body.put(at(0.2, 0.4)) });
   const belly = closedCurve([body.head(0.8, -0.46), at(0.6, -0.16), at(0.34, 0.14), at(-0.1, 0.3), at(-0.72, 0.3), at(-0.3, 0.6), at(0.3, 0.6), at(0.75, 0.2)]);
   const light: Colour = blend(plumage.belly, [1, 1, 1], 0.15);
-  canvas.fill(body.mark(belly), { from: light, to: blend(plumage.belly, plumage.back, 0.3), a: body.put(at(0.4, -0.1)), b: body.put(at(0, 0.56)) }, 0.92, torso);
+  canvas.fill(body.mark(belly),
+    { from: light, to: blend(plumage.belly, plumage.back, 0.3), a: body.put(at(0.4, -0.1)), b: body.put(at(0, 0.56)) }, 0.92, torso);
   if (plumage.streaks) paintStreaks(canvas, body, plumage, torso, rng);
   return torso;
 }
 
 /** The diagnostic patches on the body itself. */
 function paintMarkings(canvas: Canvas, body: Body, traits: Traits, plumage: Plumage, torso: Coverage): void {
-  const cap = closedCurve([body.head(0.12, -0.5), body.head(0.22, -0.88), body.head(0.56, -0.98), body.head(0.88, -0.76), body.head(0.74, -0.65), body.head(0.44, -0.55), body.head(0.28, -0.44)]);
+  const cap = closedCurve([
+    body.head(0.12, -0.5), body.head(0.22, -0.88), body.head(0.56, -0.98),
+    body.head(0.88, -0.76), body.head(0.74, -0.65), body.head(0.44, -0.55), body.head(0.28, -0.44),
+  ]);
   canvas.fill(body.mark(cap), plumage[traits.crown], 1, torso);
   if (traits.breast === 'band') {
     const band = stroke(at(0.78, 0.02), at(0.52, 0.0), at(0.28, -0.18), 0.2, 0.15);
@@ -208,7 +213,10 @@ function paintTail(canvas: Canvas, body: Body, kind: Traits['tail'], plumage: Pl
 }
 
 function paintCrest(canvas: Canvas, body: Body, plumage: Plumage): void {
-  const crest = [body.head(0.64, -0.76), body.head(0.46, -0.95), body.head(0.12, -1.1), body.head(0.24, -0.88), body.head(0.06, -0.82), body.head(0.24, -0.66), body.head(0.4, -0.6)];
+  const crest = [
+    body.head(0.64, -0.76), body.head(0.46, -0.95), body.head(0.12, -1.1), body.head(0.24, -0.88),
+    body.head(0.06, -0.82), body.head(0.24, -0.66), body.head(0.4, -0.6),
+  ];
   canvas.fill(body.shape(crest), blend(plumage.back, plumage.wing, 0.4));
 }
 
@@ -229,9 +237,13 @@ function paintWing(canvas: Canvas, body: Body, kind: Traits['wing'], plumage: Pl
   const turn = turnOf(body.pose.wing);
   const w = (x: number, y: number): Point => rotate(at(x, y), turn, shoulder);
   const outline = closedCurve([w(0.36, -0.1), w(0.16, -0.27), w(-0.26, -0.13), w(-0.62, 0.1), w(-0.94, 0.3), w(-0.5, 0.32), w(-0.1, 0.27), w(0.2, 0.14)]);
-  const wing = canvas.fill(body.mark(outline), { from: blend(plumage.wing, plumage.back, 0.35), to: plumage.wing, a: body.put(w(0.3, -0.1)), b: body.put(w(-0.6, 0.2)) });
+  const wing = canvas.fill(body.mark(outline),
+    { from: blend(plumage.wing, plumage.back, 0.35), to: plumage.wing, a: body.put(w(0.3, -0.1)), b: body.put(w(-0.6, 0.2)) });
   for (const shift of [0, 0.09, 0.18]) {
-    canvas.fill(body.mark(stroke(w(-0.3, 0.26 - shift), w(-0.55, 0.24 - shift * 0.6), w(-0.86, 0.29), 0.025, 0.015, 4)), blend(plumage.wing, [0, 0, 0], 0.35), 0.7, wing);
+    canvas.fill(
+      body.mark(stroke(w(-0.3, 0.26 - shift), w(-0.55, 0.24 - shift * 0.6), w(-0.86, 0.29), 0.025, 0.015, 4)),
+      blend(plumage.wing, [0, 0, 0], 0.35), 0.7, wing,
+    );
   }
   if (kind === 'plain') return;
   canvas.fill(body.mark(stroke(w(0.16, -0.3), w(0.0, 0.02), w(0.1, 0.28), 0.13, 0.13)), plumage.bars, 0.95, wing);

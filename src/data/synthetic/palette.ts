@@ -21,7 +21,8 @@ export interface Habitat {
   light: Colour;
 }
 
-const habitat = (top: number, bottom: number, leaves: number[], light: number): Habitat => ({ far: [rgb(top), rgb(bottom)], leaves: leaves.map(rgb), light: rgb(light) });
+const habitat = (top: number, bottom: number, leaves: number[], light: number): Habitat =>
+  ({ far: [rgb(top), rgb(bottom)], leaves: leaves.map(rgb), light: rgb(light) });
 
 export const HABITATS: readonly Habitat[] = [
   habitat(0xa9c4d6, 0xd7dfd2, [0x6f8f4a, 0x8aa85c, 0x5d7f50], 0xf4f6ee),

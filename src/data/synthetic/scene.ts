@@ -56,7 +56,10 @@ function paintBerry(canvas: Canvas, rng: Rng): void {
   const radius = rng.range(0.012, 0.045) * canvas.size;
   const centre = anywhere(rng, canvas.size);
   const colour = rng.pick(BERRY);
-  canvas.fill(ellipse(centre, radius, radius), { from: blend(colour, [1, 1, 1], 0.25), to: blend(colour, [0, 0, 0], 0.3), a: at(centre.x - radius, centre.y - radius), b: at(centre.x + radius, centre.y + radius) });
+  canvas.fill(ellipse(centre, radius, radius), {
+    from: blend(colour, [1, 1, 1], 0.25), to: blend(colour, [0, 0, 0], 0.3),
+    a: at(centre.x - radius, centre.y - radius), b: at(centre.x + radius, centre.y + radius),
+  });
   canvas.fill(ellipse(at(centre.x - radius * 0.35, centre.y - radius * 0.35), radius * 0.2, radius * 0.2), [1, 1, 1], 0.7);
 }
 
@@ -68,7 +71,8 @@ function paintDecoy(canvas: Canvas, rng: Rng): void {
   const kind = rng.int(3);
   if (kind === 0) {
     const radius = rng.range(0.04, 0.09) * size;
-    canvas.fill(ellipse(centre, radius, radius * 0.7, way), { from: rng.pick(BACK), to: rng.pick(BELLY), a: at(centre.x, centre.y - radius * 0.7), b: at(centre.x, centre.y + radius * 0.7) });
+    canvas.fill(ellipse(centre, radius, radius * 0.7, way),
+      { from: rng.pick(BACK), to: rng.pick(BELLY), a: at(centre.x, centre.y - radius * 0.7), b: at(centre.x, centre.y + radius * 0.7) });
   } else if (kind === 1) {
     const radius = rng.range(0.03, 0.07) * size;
     const seed = canvas.fill(ellipse(centre, radius, radius * 0.55, way), blend(rng.pick(BACK), [0, 0, 0], 0.3));

@@ -3,7 +3,8 @@ import { type Dtype, elementCount, type TensorEntry } from '../tensor-file.js';
 import { storageName } from './storages.js';
 
 /** What can be written. Maps become OrderedDict, as state dictionaries are; plain objects become dict. */
-export type Picklable = null | boolean | number | string | readonly Picklable[] | ReadonlyMap<string, Picklable> | PicklableTensor | { readonly [key: string]: Picklable };
+export type Picklable =
+  null | boolean | number | string | readonly Picklable[] | ReadonlyMap<string, Picklable> | PicklableTensor | { readonly [key: string]: Picklable };
 
 /** A tensor whose numbers lie in a storage of its own. */
 export class PicklableTensor {

@@ -83,7 +83,9 @@ const gather = (from: TensorData, dtype: Dtype, shape: readonly number[], stride
 export class TorchTensor implements TensorEntry {
   readonly dtype: Dtype;
 
-  constructor(private readonly storage: TorchStorage, private readonly offset: number, readonly shape: readonly number[], private readonly strides: readonly number[]) {
+  constructor(
+    private readonly storage: TorchStorage, private readonly offset: number, readonly shape: readonly number[], private readonly strides: readonly number[],
+  ) {
     this.dtype = storage.dtype;
   }
 

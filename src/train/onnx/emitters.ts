@@ -3,7 +3,8 @@ import { fail } from '../../errors.js';
 import type { AttributeValue } from '../../io/onnx.js';
 import type { Pair } from '../../ops/arguments.js';
 import type {
-  adaptiveAvgPool2dOp, affineOp, attentionPoolOp, batchNorm2dOp, catOp, conv2dOp, convBatchNorm2dOp, interpolateOp, l2NormalizeOp, matmulOp, maxPool2dOp, permuteOp, sliceOp, sumOp,
+  adaptiveAvgPool2dOp, affineOp, attentionPoolOp, batchNorm2dOp, catOp, conv2dOp, convBatchNorm2dOp, interpolateOp, l2NormalizeOp, matmulOp,
+  maxPool2dOp, permuteOp, sliceOp, sumOp,
 } from '../../ops/index.js';
 import type { Op } from '../../ops/op.js';
 import type { Window } from '../../ops/pool2d-window.js';
@@ -154,7 +155,8 @@ const pool2d = (opType: string, extra: (window: Window) => Record<string, Attrib
   const window = attrsOf<typeof maxPool2dOp>(call);
   const { kernel, stride, padding, ceilMode } = window;
   if (ceilMode) checkWindows(call.inputs[0]!.shape, call.output.shape, window);
-  return emission.graph.add(opType, [first(emission, call)], { kernel_shape: kernel, strides: stride, pads: pads(padding), ceil_mode: ceilMode ? 1 : 0, ...extra(window) });
+  return emission.graph.add(opType, [first(emission, call)],
+    { kernel_shape: kernel, strides: stride, pads: pads(padding), ceil_mode: ceilMode ? 1 : 0, ...extra(window) });
 };
 
 const averagePool = pool2d('AveragePool', ({ countIncludePad, ceilMode }) => {

@@ -83,7 +83,8 @@ export const numbers = <S extends Base<readonly number[]> & List>(spec: S): Decl
   read: (value: unknown) => {
     const parts: unknown[] = Array.isArray(value) ? value : typeof value === 'number' ? [value] : String(value).split(',');
     const parsed = parts.map(toNumber);
-    const right = parsed.every((x) => Number.isFinite(x) && inRange(x, spec)) && (spec.length ?? parsed.length) === parsed.length && (!spec.ascending || isAscending(parsed));
+    const right = parsed.every((x) => Number.isFinite(x) && inRange(x, spec))
+      && (spec.length ?? parsed.length) === parsed.length && (!spec.ascending || isAscending(parsed));
     return right ? parsed : undefined;
   },
 }) as unknown as Declared<readonly number[], S>;

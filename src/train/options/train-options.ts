@@ -125,21 +125,27 @@ export const toTrainConfig = (options: ResultOptions): TrainConfig => {
   if (o.transformInput && o.normalize === 'inception') fail('--transform-input and --normalize inception both bring pixels to −1 … 1; use one of them');
   const [mean, std] = o.normalize === 'imagenet' ? [IMAGENET_MEAN, IMAGENET_STD] : [HALVES, HALVES];
   const dropColour = (o.dropFill === 'black' ? mean.map((m, c) => -m / std[c]!) : [0, 0, 0]) as [number, number, number];
-  const window = o.randomResizedCrop ? { randomResizedCrop: { scaleMin: o.randomResizedCrop[0]!, scaleMax: o.randomResizedCrop[1]!, ratioMin: 3 / 4, ratioMax: 4 / 3 } } : {};
+  const window = o.randomResizedCrop
+    ? { randomResizedCrop: { scaleMin: o.randomResizedCrop[0]!, scaleMax: o.randomResizedCrop[1]!, ratioMin: 3 / 4, ratioMax: 4 / 3 } } : {};
   return {
     dataset: o.dataset, data: o.data ?? '', level: o.level, embedded: { train: o.trainImages, test: o.testImages },
     limitTrain: o.limitTrain ?? 0, limitTest: o.limitTest ?? 0, valFraction: o.valFraction, skipBadImages: o.skipBadImages,
     method: o.method, model: o.model, precision: o.precision, transformInput: o.transformInput, weights: o.weights ?? '', weightsIgnore: o.weightsIgnore ?? [], batchSize: o.batchSize, dropLast: o.dropLast, microBatch: o.microBatch ?? 0, freezeBn: o.freezeBn, evalBatchSize: o.evalBatchSize ?? 2 * o.batchSize, epochs: o.epochs,
-    optimizer: o.optimizer, lr: o.lr, backboneLrFactor: o.backboneLrFactor, momentum: o.momentum, nesterov: o.nesterov, weightDecay: o.weightDecay, clipGradNorm: o.clipGradNorm, emaDecay: o.emaDecay,
-    schedule: { kind: o.schedule, stepSize: o.lrStep, gamma: o.lrGamma, warmupEpochs: o.warmupEpochs }, seed: o.seed, evalEvery: o.evalEvery, patience: o.patience, keepEvery: o.keepEvery,
+    optimizer: o.optimizer, lr: o.lr, backboneLrFactor: o.backboneLrFactor, momentum: o.momentum, nesterov: o.nesterov, weightDecay: o.weightDecay,
+    clipGradNorm: o.clipGradNorm, emaDecay: o.emaDecay,
+    schedule: { kind: o.schedule, stepSize: o.lrStep, gamma: o.lrGamma, warmupEpochs: o.warmupEpochs }, seed: o.seed, evalEvery: o.evalEvery,
+    patience: o.patience, keepEvery: o.keepEvery,
     augment: {
       imageSize: o.imageSize, resizeRatio: o.resizeRatio, flip: o.flip, brightness: o.brightness, contrast: o.contrast, saturation: o.saturation, ...window,
       mean, std,
     },
     wsdan: {
-      attentions: o.attentions, pooling: o.pooling, attentionSource: o.attentionSource ?? backboneRecord(o.model).attentionSource ?? defaultWsdan.attentionSource, attentionRim: o.attentionRim, scale: o.scale, classifierBias: o.classifierBias,
+      attentions: o.attentions, pooling: o.pooling,
+      attentionSource: o.attentionSource ?? backboneRecord(o.model).attentionSource ?? defaultWsdan.attentionSource, attentionRim: o.attentionRim,
+      scale: o.scale, classifierBias: o.classifierBias,
       convention: o.convention, duplicates: o.duplicates, beta: o.beta, centerWeight: o.centerWeight, cropTheta: range(o.cropTheta), cropPadding: o.cropPadding,
-      dropTheta: range(o.dropTheta), dropColour, testTheta: o.testTheta, testPadding: o.testPadding, average: o.average, labelSmoothing: o.labelSmoothing, bnMomentum: o.bnMomentum,
+      dropTheta: range(o.dropTheta), dropColour, testTheta: o.testTheta, testPadding: o.testPadding, average: o.average,
+      labelSmoothing: o.labelSmoothing, bnMomentum: o.bnMomentum,
     },
   };
 };

@@ -58,7 +58,8 @@ const wantedBy = (target: Target, weights: Weights): Map<string, { tensor: Tenso
   return new Map(recognised?.naming === 'torchvision' ? all.filter(([name]) => name.startsWith(BACKBONE)) : all);
 };
 
-const stagesOf = (names: Iterable<string>, model: string): Set<string> => new Set([...names].flatMap((name) => stageOf(name, backboneRecord(model).names) ?? []));
+const stagesOf = (names: Iterable<string>, model: string): Set<string> =>
+  new Set([...names].flatMap((name) => stageOf(name, backboneRecord(model).names) ?? []));
 
 /** What does not fit, before anything is ignored. */
 const compare = (target: Target, weights: Weights, wanted: ReturnType<typeof wantedBy>): Misfit[] => {

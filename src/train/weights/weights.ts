@@ -26,7 +26,8 @@ export const TRAINED = 'trained.';
 /** The weights in a checkpoint, apart from what else it holds. */
 export const weightsIn = ({ tensors }: TensorFile): Map<string, TensorEntry> => {
   const container = CONTAINERS.find((prefix) => [...tensors.keys()].some((name) => name.startsWith(prefix)));
-  const inside = [...tensors].filter(([name]) => (container ? name.startsWith(container) : ![OPTIMIZER, TRAINED].some((prefix) => name.startsWith(prefix)) && !CENTERS_NAMES.includes(name)));
+  const inside = [...tensors].filter(([name]) =>
+    (container ? name.startsWith(container) : ![OPTIMIZER, TRAINED].some((prefix) => name.startsWith(prefix)) && !CENTERS_NAMES.includes(name)));
   return new Map(inside.map(([name, entry]) => [name.slice(container?.length ?? 0), entry]));
 };
 

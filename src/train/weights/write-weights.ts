@@ -67,12 +67,14 @@ const logsOf = (file: TensorFile): { [key: string]: Picklable } => {
   if (!last) return { epoch: position.epoch };
   const { train, eval: evaluation } = last;
   return {
-    epoch: position.epoch, lr: last.lr, train_loss: train.loss, train_raw_topk_accuracy: pair(train.raw), train_crop_topk_accuracy: pair(train.crop), train_drop_topk_accuracy: pair(train.drop),
+    epoch: position.epoch, lr: last.lr, train_loss: train.loss, train_raw_topk_accuracy: pair(train.raw), train_crop_topk_accuracy: pair(train.crop),
+    train_drop_topk_accuracy: pair(train.drop),
     ...(evaluation ? { val_loss: evaluation.loss, val_topk_accuracy: (evaluation.refined ?? evaluation.raw).top1 } : {}),
   };
 };
 
-const picklable = (tensors: ReadonlyMap<string, TensorEntry>): Map<string, Picklable> => new Map([...tensors].map(([name, entry]) => [name, new PicklableTensor(entry)]));
+const picklable = (tensors: ReadonlyMap<string, TensorEntry>): Map<string, Picklable> =>
+  new Map([...tensors].map(([name, entry]) => [name, new PicklableTensor(entry)]));
 
 /** Weights whose classifier expects what the program multiplies features by. */
 const forProgram = (weights: Weights, naming: Naming | null): { weights: Weights; notes: string[] } => {
@@ -84,7 +86,10 @@ const forProgram = (weights: Weights, naming: Naming | null): { weights: Weights
     ...(own === theirs ? [] : [`${CLASSIFIER} is written times ${own / theirs}: ${title} multiplies features by ${theirs}, this run by ${own}`]),
     ...(attentionRim ? [`this run left the maps' outermost cells out (--attention-rim ${attentionRim as number}), which ${title} does not: its maps and logits will be others`] : []),
   ];
-  return { weights: { ...weights, tensors: new Map([...weights.tensors, [CLASSIFIER, own === theirs ? classifier : rescaled(classifier, own, theirs)]]) }, notes };
+  return {
+    weights: { ...weights, tensors: new Map([...weights.tensors, [CLASSIFIER, own === theirs ? classifier : rescaled(classifier, own, theirs)]]) },
+    notes,
+  };
 };
 
 /** A whole network has a head, a backbone has none. */
