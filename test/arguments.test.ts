@@ -6,7 +6,7 @@ import { BatchNorm2d, Conv2d, Linear, MaxPool2d, Sequential } from '../src/nn/la
 import { AdamW, SGD } from '../src/nn/optimizer.js';
 import { learningRate } from '../src/nn/schedule.js';
 import {
-  adaptiveAvgPool2d, add, affine, argmax, attentionPool, avgPool2d, batchNorm2d, cast, cat, conv2d, convBatchNorm2d, cropResize, crossEntropy, div, dropout, eq, expand, full, gatherRows, interpolate, lt, maskedFill, matmul, maxPool2d, mean, mul, ones, permute, pow,
+  adaptiveAvgPool2d, add, affine, argmax, attentionPool, avgPool2d, batchNorm2d, cast, cat, conv2d, convBatchNorm2d, cropResize, crossEntropy, div, dropout, eq, expand, full, gatherRows, interpolate, lt, maskedFill, matmul, max, maxPool2d, mean, min, mul, ones, permute, pow,
   reshape, slice, sum, topKCorrect, where, zeros,
 } from '../src/ops/index.js';
 import { tensor } from '../src/tensor/create.js';
@@ -35,6 +35,15 @@ t.test('integers are compared as integers', (t) => scope(async () => {
   t.same([kept.shape, [...(await kept.data())]], [[1, 1], [4]]);
   t.equal(await argmax(tensor(3)).item(), 0);
   refused(t, () => eq(labels, tensor([0, 1, 2])), /eq: all tensors must have one type/);
+}));
+
+t.test('an empty list of axes means all of them, as in PyTorch', (t) => scope(async () => {
+  const x = tensor([[0, 1, 2], [3, 4, 5]]);
+  // torch.sum(x, dim=[]), mean, amax, amin
+  for (const [reduce, expected] of [[sum, 15], [mean, 2.5], [max, 5], [min, 0]] as const) {
+    const [all, kept] = [reduce(x, []), reduce(x, [], true)];
+    t.same([all.shape, kept.shape, await all.item(), await kept.item()], [[], [1, 1], expected, expected]);
+  }
 }));
 
 t.test('what is no float is refused where floats are read, and the other way round', (t) => scope(async () => {

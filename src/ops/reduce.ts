@@ -215,16 +215,18 @@ export const argmaxOp: Op<{ axis: number; keepdim: boolean }> = {
 
 export type Axes = number | readonly number[];
 
-const reduce = (op: Op<Attrs>, x: Tensor, axes: Axes | undefined, keepdim: boolean): Tensor =>
-  run(op, [x], { axes: normalizeAxes(op.name, axes, x.rank), keepdim });
+const isEmptyList = (axes: Axes | undefined): boolean => Array.isArray(axes) && axes.length === 0;
 
-/** Sum over axes (default: all). `keepdim` keeps reduced axes with size 1. The result is float32, of float16 too: sums soon leave its range. */
+const reduce = (op: Op<Attrs>, x: Tensor, axes: Axes | undefined, keepdim: boolean): Tensor =>
+  run(op, [x], { axes: normalizeAxes(op.name, isEmptyList(axes) ? undefined : axes, x.rank), keepdim });
+
+/** Sum over axes (default: all; an empty list, too, means all, as in PyTorch and unlike NumPy). `keepdim` keeps reduced axes with size 1. The result is float32, of float16 too: sums soon leave its range. */
 export const sum = (x: Tensor, axes?: Axes, keepdim = false): Tensor => reduce(sumOp, x, axes, keepdim);
-/** Mean over axes (default: all). */
+/** Mean over axes, given as for {@link sum}. */
 export const mean = (x: Tensor, axes?: Axes, keepdim = false): Tensor => reduce(meanOp, x, axes, keepdim);
-/** Maximum over axes (PyTorch's `amax`: ties share the gradient). NaN wins over numbers. */
+/** Maximum over axes, given as for {@link sum} (PyTorch's `amax`: ties share the gradient). NaN wins over numbers. */
 export const max = (x: Tensor, axes?: Axes, keepdim = false): Tensor => reduce(maxOp, x, axes, keepdim);
-/** Minimum over axes (PyTorch's `amin`). NaN wins over numbers. */
+/** Minimum over axes, given as for {@link sum} (PyTorch's `amin`). NaN wins over numbers. */
 export const min = (x: Tensor, axes?: Axes, keepdim = false): Tensor => reduce(minOp, x, axes, keepdim);
 /**
  * Index (int32) of the maximum along an axis; without one, as in PyTorch, among all elements in their order. The first of equals; NaN is larger than
