@@ -1,9 +1,9 @@
 /** `--precision` through the built commands. */
 import t from 'tap';
 import { join } from 'node:path';
-import { readJsonLines } from '../src/io/jsonl.js';
 import type { EpochRecord } from '../src/train/history.js';
 import { call } from './support/command.js';
+import { readJsonLines } from './support/json-lines.js';
 import { openRuntime } from './support/runtime.js';
 
 const runtime = await openRuntime();

@@ -3,11 +3,11 @@ import t from 'tap';
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { readJsonLines } from '../src/io/jsonl.js';
 import { readSafetensors } from '../src/io/safetensors.js';
 import type { EpochRecord } from '../src/train/history.js';
 import { loadFile } from '../src/train/state-file.js';
 import { call } from './support/command.js';
+import { readJsonLines } from './support/json-lines.js';
 
 /** Three steps an epoch. */
 const SMALL = ['--train-images', '16', '--test-images', '16', '--image-size', '32', '--batch-size', '6', '--attentions', '4', '--optimizer', 'adamw', '--lr', '0.01', '--epochs', '2', '--eval-every', '1', '--report-images', '1', '--workers', '0'];

@@ -5,9 +5,9 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { readJsonLines } from '../src/io/jsonl.js';
 import { openSafetensors, readSafetensors, writeSafetensors } from '../src/io/safetensors.js';
 import type { EpochRecord } from '../src/train/history.js';
+import { readJsonLines } from './support/json-lines.js';
 
 const TRAIN = join(dirname(fileURLToPath(import.meta.url)), '..', 'train.js');
 /** Seven steps an epoch, each in two micro-batches. */

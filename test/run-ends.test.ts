@@ -7,7 +7,6 @@ import { drawTrainTransform, type ImageTransform } from '../src/data/augment.js'
 import { openDataset, type Sample } from '../src/data/dataset.js';
 import type { DecodePool } from '../src/data/decode-pool.js';
 import { type Batch, Loader } from '../src/data/loader.js';
-import { readJsonLines } from '../src/io/jsonl.js';
 import { readSafetensors, type StoredTensor } from '../src/io/safetensors.js';
 import { affine } from '../src/ops/index.js';
 import { toConfig } from '../src/cli/options.js';
@@ -20,6 +19,7 @@ import { runTraining } from '../src/train/run.js';
 import type { Trainer } from '../src/train/trainer.js';
 import { writePng } from './data-helpers.js';
 import { optionsOf } from './support/default-training.js';
+import { readJsonLines } from './support/json-lines.js';
 import { openRuntime } from './support/runtime.js';
 
 const runtime = await openRuntime();

@@ -1,6 +1,5 @@
 /** JSON Lines: one object a line, appended so that a power cut costs at most the line being written. */
-import { closeSync, existsSync, fstatSync, fsyncSync, ftruncateSync, openSync, readFileSync, readSync, writeSync } from 'node:fs';
-import { UserError } from '../errors.js';
+import { closeSync, existsSync, fstatSync, fsyncSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs';
 import { explain } from './atomic.js';
 
 const NEWLINE = 10;
@@ -42,24 +41,4 @@ export const appendJsonLine = (path: string, value: object): void => {
   } catch (error) {
     explain('written', path, error);
   }
-};
-
-/**
- * Reads all objects. A last line without line end, torn by a crash, is left out.
- *
- * @returns the objects in order; [] when the file does not exist
- * @throws UserError naming file and line when an earlier line is not JSON
- */
-export const readJsonLines = <T = Record<string, unknown>>(path: string): T[] => {
-  if (!existsSync(path)) return [];
-  const lines = readFileSync(path, 'utf8').split('\n');
-  lines.pop();
-  return lines.flatMap((line, i) => {
-    if (line.trim() === '') return [];
-    try {
-      return [JSON.parse(line) as T];
-    } catch (error) {
-      throw new UserError(`${path}, line ${i + 1} is not JSON (${(error as Error).message}). Remove the line or the file.`);
-    }
-  });
 };
