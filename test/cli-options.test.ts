@@ -77,6 +77,11 @@ t.test('what other programs call an option is known', async (t) => {
   t.throws(() => train('--learning_rate'), { name: 'UserError', message: /^There is no option --learning_rate\. Here it is --lr\. "node dist\/train\.js --help" lists/ });
   t.throws(() => train('--eval-only'), { message: /Here it is a command of its own, node dist\/eval\.js\./ });
   t.throws(() => train('-b'), { message: /^There is no option -b\. Here it is --batch-size\./ });
+  const config = t.testdir({ 'c.json': '{"learning_rate": 0.1}', 'd.json': '{"earlyStopping": 3}', 'e.json': '{"constructor": 3}' });
+  const fromFile = (name: string): unknown => parseOptions({ name: 'train', summary: '', options: trainOptions, otherNames }, ['--config', join(config, name)], () => undefined);
+  t.throws(() => fromFile('c.json'), { name: 'UserError', message: /c\.json: there is no option "learning_rate"\. Here it is --lr\.$/ }, 'in a file, too');
+  t.throws(() => fromFile('d.json'), { message: /d\.json: there is no option "earlyStopping"\. Here it is --patience\.$/ });
+  t.throws(() => fromFile('e.json'), { message: /there is no option "constructor"\.(?! Here)/ });
   t.throws(() => train('--constructor'), { message: /^There is no option --constructor\. (?!Here)/ });
   const known = Object.keys(trainOptions).map(kebab);
   for (const [other, here] of Object.entries(otherNames)) {

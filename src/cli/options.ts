@@ -9,7 +9,7 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError, Option } from 'commander';
 import { UserError } from '../errors.js';
-import { camel, configValues, kebab, merge, parseConfig, type Parsed, readValue, suggestion } from '../train/options/config-values.js';
+import { camel, configValues, kebab, merge, type OtherNames, parseConfig, type Parsed, readValue, wayOn } from '../train/options/config-values.js';
 import type { OptionSpec, OptionSpecs } from '../train/options/specs.js';
 
 export { kebab, type Parsed, toConfig } from '../train/options/config-values.js';
@@ -24,8 +24,7 @@ export interface CommandSpec<S extends OptionSpecs> {
   options: S;
   /** What stands behind the options, such as `IMAGE`; without it nothing may stand there. */
   positional?: { name: string; help: string; atLeast?: number };
-  /** What other programs call an option, and what it is here. */
-  otherNames?: Readonly<Record<string, string>>;
+  otherNames?: OtherNames;
   /** Complete command lines shown below the help. */
   examples?: readonly string[];
 }
@@ -87,8 +86,7 @@ const explain = <S extends OptionSpecs>(error: unknown, spec: CommandSpec<S>): n
       throw new HelpShown();
     case 'commander.unknownOption': {
       const given = option.replace(/^--?/, '');
-      const here = new Map(Object.entries(spec.otherNames ?? {})).get(given.replaceAll('_', '-'));
-      throw new UserError(`There is no option ${option}.${here ? ` Here it is ${here}.` : suggestion(given, [...flags, 'help'], (name) => `--${name}`)} ${seeHelp(spec.name)}`);
+      throw new UserError(`There is no option ${option}.${wayOn(given, spec.otherNames ?? {}, [...flags, 'help'], (name) => `--${name}`)} ${seeHelp(spec.name)}`);
     }
     case 'commander.optionMissingArgument':
       throw new UserError(`${option} needs a value: ${option} ${/<(.*)>/.exec(named)?.[1]?.replace(/\.+$/, '') ?? ''}. ${seeHelp(spec.name)}`);
@@ -149,6 +147,6 @@ export const parseOptions = <S extends OptionSpecs>(
   }
   const configName = Object.keys(spec.options).find((name) => spec.options[name]!.kind === 'config');
   const configPath = configName && (explicit[configName] as string | undefined);
-  const config = configPath ? configValues(configPath, readConfig(configPath, `--${kebab(configName)}`), spec.options) : {};
+  const config = configPath ? configValues(configPath, readConfig(configPath, `--${kebab(configName)}`), spec.options, spec.otherNames) : {};
   return { ...merge(spec.options, config, explicit), positional: command.args };
 };

@@ -21,6 +21,15 @@ export const suggestion = (wrong: string, known: readonly string[], decorate: (n
   return near ? ` Did you mean ${decorate(near)}?` : '';
 };
 
+/** What other programs call an option, and what it is here. */
+export type OtherNames = Readonly<Record<string, string>>;
+
+/** As {@link suggestion}; what another program calls so comes first. */
+export const wayOn = (wrong: string, otherNames: OtherNames, known: readonly string[], decorate: (name: string) => string): string => {
+  const here = new Map(Object.entries(otherNames)).get(kebab(wrong).replaceAll('_', '-'));
+  return here ? ` Here it is ${here}.` : suggestion(wrong, known, decorate);
+};
+
 /** A value as its option reads it; `where` names it in the refusal. */
 export const readValue = (where: string, spec: OptionSpec<unknown>, value: unknown): unknown => {
   const read = spec.read(value);
@@ -33,12 +42,12 @@ export const readValue = (where: string, spec: OptionSpec<unknown>, value: unkno
 export const camel = (name: string): string => name.replace(/-([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
 
 /** Values by camelCase name, each read as its option says; null stands for "not set". `path` names the file they come from. */
-export const configValues = <S extends OptionSpecs>(path: string, content: Record<string, unknown>, options: S): Record<string, unknown> => {
+export const configValues = <S extends OptionSpecs>(path: string, content: Record<string, unknown>, options: S, otherNames: OtherNames = {}): Record<string, unknown> => {
   const known = Object.keys(options).filter((name) => options[name]!.kind !== 'config');
   const values: Record<string, unknown> = {};
   for (const [key, value] of Object.entries(content)) {
     const name = camel(key);
-    if (!known.includes(name)) throw new UserError(`${path}: there is no option "${key}".${suggestion(name, known, (near) => `"${near}"`)}`);
+    if (!known.includes(name)) throw new UserError(`${path}: there is no option "${key}".${wayOn(name, otherNames, known, (near) => `"${near}"`)}`);
     if (value !== null) values[name] = readValue(`${path}: "${key}"`, options[name]!, value);
   }
   return values;
