@@ -35,6 +35,8 @@ const output = await train('averaged', ...SMALL, '--ema-decay', '0.8');
 
 t.test('averages change what is evaluated, and nothing of what is trained', async (t) => {
   t.match(output, /Averages of the weights over about 5 steps \(--ema-decay 0\.8\) are evaluated, and are the weights of the run’s checkpoints/);
+  // 6 steps: 0.8⁶ = 0.262; 0.01^(1/6) = 0.464…
+  t.match(output, /Note: after all 6 steps the averages still hold 26 % of the weights at the start; so few steps ask for --ema-decay 0\.46 or less\n/);
   t.match(output, /kept: averages [\d.]+ [KM]iB, buffers/);
   const [averages, trained] = hashesOf('averaged');
   t.match(output, `weights hash ${averages} of the averages, ${trained!} of the trained weights`);

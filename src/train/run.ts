@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { checkAugment } from '../data/augment.js';
+import { batchesIn } from '../data/loader.js';
 import { writeFileAtomic } from '../io/atomic.js';
 import type { Runtime } from '../kernels/runtime.js';
 import { microBatches } from '../wsdan/micro-batches.js';
@@ -45,7 +46,7 @@ export const runTraining = async (
     checkBatchSize(dataset.train, config);
     if (checkpoint) checkData(checkpoint, config, dataset);
     if (checkpoint) printNotes([...resumeNotes(checkpoint, config), ...dataNotes(checkpoint, dataset), ...configNotes(checkpoint, run.out)]);
-    printNotes([...scratchNotes(config), ...batchNormNotes(config, dataset.train.samples.length)]);
+    printNotes([...scratchNotes(config), ...batchNormNotes(config, dataset.train.samples.length), ...averagesNotes(config, dataset.train.samples.length)]);
     for (const id of checkpoint?.position.bad ?? []) data.bad.add(id);
     const model = createModel(runtime, config, dataset.classes.length);
     model.method.module.features.checkpointing = run.checkpointing;
@@ -73,8 +74,21 @@ export const runTraining = async (
   }
 };
 
+/** More of the weights at the start in their averages is too much. */
+const START_LEFT = 0.01;
+
 const averagesLine = ({ emaDecay }: TrainConfig): string =>
   `Averages of the weights over about ${(1 / (1 - emaDecay)).toFixed(0)} steps (--ema-decay ${emaDecay}) are evaluated, and are the weights of the run’s checkpoints`;
+
+/** Averages that begin as the weights at the start, and have not left them behind at the end. */
+const averagesNotes = (config: TrainConfig, images: number): string[] => {
+  const steps = config.epochs * batchesIn(images, config);
+  const left = config.emaDecay ** steps;
+  if (left <= START_LEFT) return [];
+  const digits = 10 ** (Math.ceil(Math.log10(steps + 1)) + 1);
+  const fitting = Math.floor(START_LEFT ** (1 / steps) * digits) / digits;
+  return [`after all ${steps} steps the averages still hold ${(100 * left).toFixed(0)} % of the weights at the start; so few steps ask for --ema-decay ${fitting} or less`];
+};
 
 /** What batch norm makes of few images at a time. */
 const batchNormNotes = ({ batchSize, dropLast, microBatch, freezeBn, weights }: TrainConfig, images: number): string[] => {
