@@ -19,12 +19,14 @@ const CHECKS = [
   { name: 'layers', args: ['scripts/check-layers.mjs'] },
 ];
 
+/** What GPUs get: tiles in workgroup memory, and work shared out among many invocations. */
+const AS_ON_GPUS = { PIPIT_GEMM: 'tile', PIPIT_LAUNCH: 'gpu' };
 /** Kernels that this adapter would not choose by itself, and what must hold for them too. */
 const VARIANTS = [
-  { PIPIT_GEMM: 'tile' }, { PIPIT_GEMM: 'plain' }, { PIPIT_IMAGES: 'off' }, { PIPIT_WINOGRAD: 'on' }, { PIPIT_WINOGRAD: 'off' }, { PIPIT_ROBUSTNESS: 'on' },
+  AS_ON_GPUS, { PIPIT_GEMM: 'plain' }, { PIPIT_IMAGES: 'off' }, { PIPIT_WINOGRAD: 'on' }, { PIPIT_WINOGRAD: 'off' }, { PIPIT_ROBUSTNESS: 'on' },
 ];
 /** Other tests ask for float16 themselves. Of GPUs' kernels matrix units take products, where there are some. */
-const PRECISION_RUNS = [{ PIPIT_PRECISION: 'mixed' }, { PIPIT_PRECISION: 'mixed', PIPIT_GEMM: 'tile' }].map((env) => ({ file: `${TESTS}/ops.test.js`, env }));
+const PRECISION_RUNS = [{ PIPIT_PRECISION: 'mixed' }, { PIPIT_PRECISION: 'mixed', ...AS_ON_GPUS }].map((env) => ({ file: `${TESTS}/ops.test.js`, env }));
 const VARIANT_TESTS = ['ops', 'random-shapes', 'extremes', 'autograd', 'accumulate', 'determinism'].map((name) => `${TESTS}/${name}.test.js`);
 
 const tally = { passed: 0, failed: 0 };
