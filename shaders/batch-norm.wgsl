@@ -113,7 +113,7 @@ fn momentsOf(first: u32, last: u32, quad: u32) -> Moments {
     squares += a * a;
   }
   let away = sum / count;
-  return Moments(shift + away, max(squares - sum * away, vec4f(0.0)), count);
+  return Moments(shift + away, squares - sum * away, count);
 }
 
 // Where a block's rows end; teams beyond the last block have none.

@@ -91,7 +91,7 @@ fn largest(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
       for (var e = 0u; e < 4u; e++) {
         let column = q * 4u + e;
         let left = place == 0u || order[e] < previous || (order[e] == previous && column > previousAt);
-        if (column < P.width && left && (at == P.width || order[e] > best)) {
+        if (column < P.width && left && order[e] > best) {
           best = order[e];
           at = column;
         }

@@ -34,7 +34,7 @@ const isPlain = ({ gemm }: Runtime, g: Geometry): boolean => {
   if (gemm.kind === 'plain') return false;
   const one = (pair: readonly [number, number], value: number): boolean => pair[0] === value && pair[1] === value;
   const same = one(g.kernel, 1) && one(g.mul, 1) && one(g.offset, 0) && g.out[0] === g.source[0] && g.out[1] === g.source[1];
-  return same && !g.place && !g.taps?.first;
+  return same && !g.place;
 };
 
 /** Sizes in elements, pitches and batch strides in vec4f. */
@@ -86,7 +86,6 @@ const [BUSY, DEPTH_PER_PART] = [264, 512];
 
 /** Into how many equal parts the depth of a product of two matrices is cut, because it has too few tiles for a GPU. */
 const partsOfDepth = (tiles: number, depth: number): number => {
-  if (depth % 4) return 1;
   for (let parts = Math.min(Math.floor(BUSY / tiles), Math.floor(depth / DEPTH_PER_PART)); parts > 1; parts--) if ((depth / 4) % parts === 0) return parts;
   return 1;
 };
