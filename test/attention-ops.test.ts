@@ -1,5 +1,6 @@
 /** Golden values of WS-DAN's masks, boxes, pooling and centers, and behaviour on maps that mean nothing. */
 import t from 'tap';
+import { backward } from '../src/autograd/backward.js';
 import { worstError } from '../src/autograd/verify.js';
 import {
   attentionBox, attentionPool, chooseMaps, dropMask, gatherRows, l2Normalize, mapWeights, type MaskConvention, reshape, signedSqrt, thresholdMask,
@@ -23,6 +24,15 @@ await t.test('bilinear attention pooling: golden values', (t) => scope(async () 
     const matrix = l2Normalize(reshape(signedSqrt(attentionPool(features, maps, { pool })), [1, 6]));
     // The golden values have six decimals.
     t.ok(worstError(await matrix.data(), golden[pool]).error < 1.5e-6, pool);
+  }
+}));
+
+await t.test('the first of equal maxima, and of several NaN, has the gradient', (t) => scope(async () => {
+  for (const [pixels, first] of [[[1, 3, 3, 2, 3], 1], [[1, 2, NaN, 3, NaN], 2]] as const) {
+    const [features, maps] = [tensor(pixels, [1, 1, 5, 1]).requiresGrad_(), tensor([1, 1, 1, 1, 1], [1, 1, 5, 1]).requiresGrad_()];
+    backward(attentionPool(features, maps, { pool: 'GMP' }), tensor([2], [1, 1, 1]));
+    t.same([...await features.grad!.data()], pixels.map((_, i) => (i === first ? 2 : 0)), `features ${pixels.join(', ')}`);
+    t.same([...await maps.grad!.data()], pixels.map((v, i) => (i === first ? 2 * v : 0)), 'maps');
   }
 }));
 
@@ -87,6 +97,8 @@ await t.test('a map above its threshold everywhere drops nothing instead of ever
   const { mask, degenerate } = dropMask(tensor([1, 0.9, 0.8, 0.9], [1, 2, 2, 1]), { imageSize: [4, 4], theta: 0.5 });
   t.ok((await mask.data()).every((v) => v === 1));
   t.equal(await degenerate.item(), 1);
+  const least = dropMask(tensor([1, 0.5, 0.75, 0.5], [1, 2, 2, 1]), { imageSize: [2, 2], theta: 0.5 });
+  t.same([...await least.mask.data(), await least.degenerate.item()], [1, 1, 1, 1, 1], 'the smallest is at the threshold');
 }));
 
 await t.test('a threshold above the upsampled peak gives the whole image, a one-pixel box stays one pixel', (t) => scope(async () => {
@@ -96,6 +108,8 @@ await t.test('a threshold above the upsampled peak gives the whole image, a one-
   t.equal(await missed.degenerate.item(), 1);
   const single = attentionBox(peak, { imageSize: [9, 9], theta: 0.9, padding: 0 });
   t.same([...await single.boxes.data()], [4, 4, 5, 5]);
+  const highest = attentionBox(peak, { imageSize: [9, 9], theta: 1, padding: 0 });
+  t.same([...await highest.boxes.data(), await highest.degenerate.item()], [4, 4, 5, 5, 0], 'the peak is at the threshold');
 }));
 
 await t.test('thresholdMask is the complement of dropMask', (t) => scope(async () => {
@@ -118,6 +132,8 @@ await t.test('maps chosen by index; weights by the root of their sum', (t) => sc
   const [crop, drop] = chooseMaps(maps, tensor(Int32Array.of(0, 2, 1, 1), [2, 2]));
   t.same([...await crop.data()], [1, 4, 8, 11]);
   t.same([...await drop.data()], [3, 6, 8, 11]);
+  const [below, beyond] = chooseMaps(maps, tensor(Int32Array.of(-1, 3, -5, 9), [2, 2]));
+  t.same([[...await below.data()], [...await beyond.data()]], [[1, 4, 7, 10], [3, 6, 9, 12]], 'the nearest for an index outside');
   t.ok(worstError(await mapWeights(maps).data(), [5, 7, 9, 17, 19, 21].map((sum) => Math.sqrt(sum + 1e-12))).error < 1e-6);
 }));
 

@@ -3,7 +3,7 @@ import t from 'tap';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { backward, retainGrad } from '../src/autograd/backward.js';
 import { enableGrad, isGradEnabled, noGrad } from '../src/autograd/tape.js';
-import { abs, add, affine, autocast, div, exp, full, isAutocastEnabled, le, mul, mulOp, ones, relu, reshape, sigmoid, sign, slice, sub, sum } from '../src/ops/index.js';
+import { abs, add, affine, autocast, batchNorm2d, div, exp, full, isAutocastEnabled, le, mul, mulOp, ones, relu, reshape, sigmoid, sign, slice, sub, sum, zeros } from '../src/ops/index.js';
 import { run, type Runnable } from '../src/ops/op.js';
 import { tensor } from '../src/tensor/create.js';
 import { keep, scope } from '../src/tensor/scope.js';
@@ -300,6 +300,9 @@ t.test('ops inside an op’s forward are not on the tape, and kinks have PyTorch
   t.equal(y.gradNode!.op, 'relu');
   backward(sum(y));
   t.same(await gradOf(x), [0, 0, 1]);
+  const [constant, bias] = [leaf([[1, 2], [1, 3]]), zeros([2]).requiresGrad_()];
+  backward(sum(batchNorm2d(constant, ones([2]), bias, zeros([2]), ones([2]), { training: true, activation: 'relu' })));
+  t.same(await gradOf(bias), [0, 1], 'a channel that is nothing but 0 behind the norm');
 }));
 
 t.test('an op whose backward reads what its record does not keep says so', (t) => scope(async () => {

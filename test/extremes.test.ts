@@ -1,7 +1,7 @@
 /** Sizes and numbers at the ends of what can be computed: right, or refused in words. */
 import t from 'tap';
 import { backward } from '../src/autograd/backward.js';
-import { adaptiveAvgPool2d, adaptiveMaxPool2d, conv2d, cropResize, interpolate, matmul, maxPool2d, multinomial, ones, rand, sum, zeros } from '../src/ops/index.js';
+import { adaptiveAvgPool2d, adaptiveMaxPool2d, affine, conv2d, cropResize, interpolate, matmul, maxPool2d, multinomial, ones, rand, sum, zeros } from '../src/ops/index.js';
 import { tensor } from '../src/tensor/create.js';
 import { scope } from '../src/tensor/scope.js';
 import { openRuntime } from './support/runtime.js';
@@ -39,6 +39,11 @@ t.test('more lines, or more columns, than a grid has room for', (t) => scope(asy
   const columns = 5_000_000;
   const row = await matmul(tensor([[2, 3]]), tensor(Float32Array.from({ length: 2 * columns }, (_, i) => i % columns % 1000), [2, columns])).data();
   t.ok(row.every((value, i) => value === 5 * (i % 1000)));
+  const matrices = Array.from({ length: 70_000 }, (_, i) => i);
+  const a = tensor(Float32Array.from(matrices), [70_000, 1, 1]);
+  t.ok((await matmul(a, affine(a, 1, 1)).data()).every((value, i) => value === Math.fround(i * (i + 1))), 'as many matrices');
+  const tall = tensor(Float32Array.from({ length: 600_000 }, (_, i) => i), [600_000, 1]);
+  t.ok((await matmul(tall, tensor([[3]])).data()).every((value, i) => value === 3 * i), 'as many rows, eight at a time');
 }));
 
 t.test('infinities stay infinite, whatever the depth', (t) => scope(async () => {

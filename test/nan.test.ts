@@ -74,6 +74,11 @@ t.test('infinities keep their sign', (t) => scope(async () => {
   t.ok(Number.isNaN(await sum(add(up, down)).item()), '∞ − ∞');
   const nearest = interpolate(tensor([1, Infinity, 2, -Infinity], [1, 2, 2, 1]), { size: [2, 3], mode: 'nearest' });
   t.same([...(await nearest.data())], [1, 1, Infinity, 2, 2, -Infinity], 'the nearest pixel alone, whatever stands beside it');
+  const row = tensor([1, 3, 8, Infinity], [1, 1, 4, 1]).requiresGrad_();
+  const halved = interpolate(row, { size: [1, 2], mode: 'bilinear', antialias: true });
+  t.same([...(await halved.data())], [Math.fround((0.75 * 1 + 0.75 * 3 + 0.25 * 8) / 1.75), Infinity], 'pixels under the triangle alone');
+  backward(halved, tensor([0, Infinity], [1, 1, 2, 1]));
+  t.same((await row.grad!.data()).map((v) => Number(Number.isFinite(v))), [1, 0, 0, 0], 'and in the gradient');
 }));
 
 t.test('rows and columns of nothing but infinities', (t) => scope(async () => {
@@ -124,6 +129,7 @@ t.test('pooling, convolution, matmul, normalisation, loss', (t) => scope(async (
   t.same(await nansIn(globalAvgPool2d(image)), [3]);
   const conv = await nansIn(conv2d(image, ones([3, 3, 5, 2]), null, { padding: 1 }));
   t.same(conv.length, 9 * 2, 'convolution: the nine pixels that see it');
+  t.same(await nansIn(conv2d(tensor(broken(25, 22), [1, 5, 5, 1]), ones([3, 3, 1, 1]))), [6, 7, 8], 'of few channels: none above, whose taps end a line before it');
   t.same(await nansIn(matmul(tensor(broken(6, 4), [2, 3]), ones([3, 2]))), [2, 3]);
   t.same(await nansIn(softmax(tensor(broken(6, 4), [2, 3]))), [3, 4, 5]);
   t.same(await nansIn(l2Normalize(tensor(broken(6, 4), [2, 3]))), [3, 4, 5]);
@@ -132,7 +138,13 @@ t.test('pooling, convolution, matmul, normalisation, loss', (t) => scope(async (
   const [runningMean, runningVar] = [zeros([5]), ones([5])];
   const normalised = await nansIn(batchNorm2d(image, one, nought, runningMean, runningVar, { training: true, activation: 'relu' }));
   t.ok(normalised.length === 16 && normalised.every((i) => i % 5 === 3), 'batch norm with ReLU: the whole channel, and no other');
-  t.same(await nansIn(runningMean), [3]);
+  t.same([await nansIn(runningMean), await nansIn(runningVar)], [[3], [3]], 'and its running statistics');
+}));
+
+t.test('of several NaN in a window the last one has the gradient, as in PyTorch', (t) => scope(async () => {
+  const image = tensor([0, 1, NaN, 3, NaN, 5, 6, 7, 8, NaN, 10, 11, 12, 13, 14, 15], [1, 4, 4, 1]).requiresGrad_();
+  backward(sum(maxPool2d(image, { kernelSize: 4 })));
+  t.same([...(await image.grad!.data())].flatMap((v, i) => (v === 0 ? [] : [[i, v]])), [[9, 1]]);
 }));
 
 t.test('NaN in a gradient', (t) => scope(async () => {

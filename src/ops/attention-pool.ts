@@ -152,6 +152,7 @@ const casesFor = (pool: PoolMode): OpCase<Attrs>[] => {
   const rows: [Shape, number][] = [
     [[1, 2, 2, 3], 2], [[2, 3, 3, 5], 3], [[1, 1, 1, 1], 1], [[2, 2, 1, 4], 4], [[2, 3, 2, 13], 9], [[1, 5, 7, 8], 12], [[3, 8, 8, 33], 6],
   ];
+  if (pool === 'GAP') rows.push([[1, 2, 3, 1024], 5]);
   const layers: [Shape, number][] = [[[2, 26, 26, 768], 32], [[16, 9, 9, 64], 32]];
   const one = (features: Shape, maps: number, bench: boolean): OpCase<Attrs> => ({
     name: `${pool} ${features.join('×')} by ${maps} maps`, shapes: [features, [...features.slice(0, 3), maps]], attrs: { pool },

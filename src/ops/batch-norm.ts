@@ -194,6 +194,7 @@ const opCase = (name: string, shape: Shape, options: Partial<Attrs> & { bench?: 
 const cases: OpCase<Attrs>[] = [
   opCase('training', [2, 3, 2, 5], {}),
   opCase('training, one channel', [3, 2, 2, 1], {}),
+  opCase('training, eps 0', [2, 3, 2, 5], { eps: 0 }),
   opCase('training, two rows', [2, 1, 1, 4], { eps: 0.1 }),
   opCase('training, relu', [2, 2, 2, 3], { activation: 'relu' }),
   opCase('training, ragged blocks', [5, 7, 11, 6], {}),
@@ -204,6 +205,7 @@ const cases: OpCase<Attrs>[] = [
   opCase('eval, residual, relu', [2, 2, 3, 3], { training: false, residual: true, activation: 'relu' }),
   opCase('rows alone', [9, 7], {}),
   opCase('eval', [2, 3, 2, 5], { training: false }),
+  opCase('eval, eps 0', [2, 3, 2, 5], { training: false, eps: 0 }),
   opCase('eval, relu', [2, 2, 3, 3], { training: false, activation: 'relu' }),
   opCase('eval, one row', [1, 1, 1, 6], { training: false }),
   // Among so many values some lie within a rounding of ReLU's kink, so the gradient is checked without it.

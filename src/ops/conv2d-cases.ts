@@ -49,6 +49,7 @@ const small: readonly Layer[] = [
   { name: '1×7', x: [1, 9, 9, 6], w: [1, 7, 6, 5], padding: [0, 3] },
   { name: '7×1', x: [1, 9, 9, 6], w: [7, 1, 6, 5], padding: [3, 0] },
   { name: '5×5 stride 3×2', x: [2, 13, 12, 4], w: [5, 5, 4, 4], stride: [3, 2], padding: [2, 1] },
+  { name: '1×1 stride 2, many filters', x: [1, 3, 3, 5], w: [1, 1, 5, 1024], stride: [2, 2] },
   { name: 'dilation 2', x: [1, 10, 9, 4], w: [3, 3, 4, 7], padding: [2, 2], dilation: [2, 2] },
   { name: 'dilation 2×1, stride 2', x: [1, 10, 9, 4], w: [3, 3, 4, 4], padding: [2, 1], dilation: [2, 1], stride: [2, 2] },
   { name: '3×3, tiles over the edge, bias', x: [2, 9, 7, 32], w: [3, 3, 32, 33], bias: true },

@@ -79,6 +79,7 @@ export const cropResizeOp: Op<Attrs> = {
     oneCase([1, 3, 4, 5], [2, 1, 3, 2], [3, 3]),
     oneCase([2, 9, 9, 1], [0, 0, 9, 9, 3, 3, 5, 9], [1, 4]),
     oneCase([1, 4, 4, 2], [-3, 2, 9, 2], [5, 2]),
+    oneCase([1, 4, 5, 2], [4, 7, 9, 9], [3, 2]),
     oneCase([2, 64, 64, 3], nearlyWhole(2, 64), [64, 64]),
     oneCase([2, 448, 448, 3], nearlyWhole(2, 448), [448, 448], true, true),
     oneCase([16, 65, 65, 3], nearlyWhole(16, 65), [65, 65], true, true),

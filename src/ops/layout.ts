@@ -48,6 +48,8 @@ export const permuteOp: Op<PermuteAttrs> = {
     { name: 'NCHW to NHWC', shapes: [[2, 6, 3, 5]], attrs: { axes: [0, 2, 3, 1] } },
     { name: 'six axes', shapes: [[2, 1, 3, 2, 2, 3]], attrs: { axes: [5, 3, 0, 2, 1, 4] } },
     { name: 'one axis', shapes: [[5]], attrs: { axes: [0] } },
+    { name: '64 channels to NCHW', shapes: [[2, 3, 5, 64]], attrs: { axes: [0, 3, 1, 2] } },
+    { name: 'six axes, 64 channels', shapes: [[2, 3, 2, 2, 3, 64]], attrs: { axes: [3, 1, 0, 5, 2, 4] } },
     { name: 'many ragged rows', shapes: [[2, 37, 130, 10]], attrs: { axes: [0, 3, 1, 2] } },
     { name: 'few ragged rows', shapes: [[2, 10, 37, 131]], attrs: { axes: [0, 2, 3, 1] } },
     { ...integerCase('int32', [3, 2, 7]), attrs: { axes: [2, 0, 1] } },

@@ -108,6 +108,8 @@ export const matmulOp: Op<Attrs> = {
     { name: 'great depth', shapes: [[3, 2048], [2048, 9]], attrs: { transposeA: false, transposeB: false } },
     { name: 'great depth, bᵀ', shapes: [[3, 2080], [9, 2080]], attrs: { transposeA: false, transposeB: true } },
     { name: 'great width', shapes: [[3, 5], [5, 2048]], attrs: { transposeA: false, transposeB: false } },
+    { name: 'great width, many rows', shapes: [[101, 5], [5, 2048]], attrs: { transposeA: false, transposeB: false } },
+    { name: 'great depth, many columns', shapes: [[35, 1024], [1024, 201]], attrs: { transposeA: false, transposeB: false } },
     { name: 'split reduction', shapes: [[3000, 9], [3000, 6]], attrs: { transposeA: true, transposeB: false } },
     ...([[512, true], [1024, true], [4096, 'gpu']] as const).map(([side, bench]) => (
       { name: `${side}³`, shapes: [[side, side], [side, side]], attrs: { transposeA: false, transposeB: false }, bench })),

@@ -211,6 +211,7 @@ const windowRows: readonly (readonly [string, Shape, Pool2dOptions])[] = [
   ['many channels', [2, 9, 8, 33], { kernelSize: 3, stride: 1, padding: 1 }],
   ['tall image', [2, 71, 5, 3], { kernelSize: [3, 2], stride: [2, 1], padding: 1 }],
   ['large window', [1, 9, 11, 6], { kernelSize: 5, stride: 2, padding: 2 }],
+  ['large window, ceil', [1, 9, 8, 3], { kernelSize: 5, stride: 3, padding: 2, ceilMode: true }],
 ];
 
 const windowCases = (max: boolean): OpCase<Window>[] => {

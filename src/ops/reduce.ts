@@ -5,7 +5,7 @@ import { normalizeAxes, normalizeAxis, numel, quadCount, quadsPerRow, rowWidth, 
 import type { Tensor } from '../tensor/tensor.js';
 import { checkTensor } from './arguments.js';
 import { div, eq, whereEqual } from './binary.js';
-import { closeBy, distinct, type Fill, type OpCase } from './cases.js';
+import { closeBy, distinct, type Fill, literal, type OpCase } from './cases.js';
 import { convert } from './convert.js';
 import { forEachIndex, type Nd, nd, strides } from './nd.js';
 import { allocate, bytesOf, dispatch, gridFor, type Op, run } from './op.js';
@@ -176,6 +176,9 @@ export const meanOp = linearOp('mean', true);
 export const maxOp = extremumOp('max', (a, b) => a > b);
 export const minOp = extremumOp('min', (a, b) => a < b);
 
+/** Of three rows and of four columns: before, behind and between numbers, once and twice. */
+const SOME_NAN = [1, NaN, 3, NaN, NaN, NaN, 2, 0, 4, 1, NaN, 5];
+
 export const argmaxOp: Op<{ axis: number; keepdim: boolean }> = {
   name: 'argmax', group: 'Reduction', dtype: 'int32',
   infer: ([shape], { axis, keepdim }) => reducedShape(shape!, { axes: [axis], keepdim }),
@@ -196,7 +199,7 @@ export const argmaxOp: Op<{ axis: number; keepdim: boolean }> = {
     const at = new Float64Array(best.length);
     const seen = new Float64Array(best.length);
     const out = groupsOf(x!, attrs, (i, value) => {
-      if (value > best[i]!) {
+      if (value > best[i]! || (Number.isNaN(value) && !Number.isNaN(best[i]!))) {
         best[i] = value;
         at[i] = seen[i]!;
       }
@@ -210,6 +213,7 @@ export const argmaxOp: Op<{ axis: number; keepdim: boolean }> = {
     { name: 'rows', shapes: [[4, 7]], attrs: { axis: 1, keepdim: false } },
     { name: 'columns', shapes: [[5, 3, 6]], attrs: { axis: 0, keepdim: false } },
     { name: 'middle kept', shapes: [[2, 5, 3]], attrs: { axis: 1, keepdim: true } },
+    ...[0, 1].map((axis) => ({ name: `the first of several NaN, axis ${axis}`, shapes: [[3, 4]], attrs: { axis, keepdim: false }, fill: [literal(SOME_NAN)] })),
   ],
 };
 

@@ -42,7 +42,7 @@ const launch = (entry: string, { code }: Pick<Row, 'code'>, tensors: Record<stri
     { quads: quadCount(shape), steps, quadsPerRow: quadsPerRow(shape), width: rowWidth(shape), a, b }, grid);
 };
 
-const shapesToTest: readonly Shape[] = [[2, 3, 5], [1], [], [7, 1], [3, 130], [9, 8]];
+const shapesToTest: readonly Shape[] = [[2, 3, 5], [1], [], [7, 1], [3, 130], [9, 8], [257, 1]];
 
 const unaryOp = (name: string, row: Row): Op<Scalars> => ({
   name,
