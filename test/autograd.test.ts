@@ -3,7 +3,7 @@ import t from 'tap';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { backward, retainGrad } from '../src/autograd/backward.js';
 import { enableGrad, isGradEnabled, noGrad } from '../src/autograd/tape.js';
-import { abs, add, affine, autocast, batchNorm2d, div, exp, full, isAutocastEnabled, le, mul, mulOp, ones, relu, reshape, sigmoid, sign, slice, sub, sum, zeros } from '../src/ops/index.js';
+import { abs, add, affine, autocast, batchNorm2d, cast, div, exp, full, isAutocastEnabled, le, mul, mulOp, ones, relu, reshape, sigmoid, sign, slice, sub, sum, zeros } from '../src/ops/index.js';
 import { run, type Runnable } from '../src/ops/op.js';
 import { tensor } from '../src/tensor/create.js';
 import { keep, scope } from '../src/tensor/scope.js';
@@ -190,6 +190,11 @@ t.test('extents that overlap leave nothing behind', (t) => scope(async () => {
   t.equal(isGradEnabled(), false, 'until it has ended');
   await second;
   t.equal(isGradEnabled(), true);
+  const outer = noGrad(() => sleep(1));
+  const later = enableGrad(() => sleep(5));
+  await outer;
+  t.equal(isGradEnabled(), true, 'nor does one that ends first decide again');
+  await later;
   t.equal(isAutocastEnabled(), false);
   await Promise.all([autocast(() => sleep(1)), autocast(() => sleep(3), { enabled: true })]);
   const slow = autocast(() => sleep(1));
@@ -272,6 +277,7 @@ t.test('without gradients nothing is kept', async (t) => {
     t.equal(live() - before, 256, 'only the result, where no leaf wants a gradient');
     noGrad(() => chain(ones([SIDE, SIDE]).requiresGrad_(), 10));
     t.equal(live() - before, BYTES + 2 * 256, 'nor under noGrad');
+    t.equal(cast(leaf([1.5]), 'int32').requiresGrad, false, 'nor behind integers');
   });
   t.equal(live(), base);
 });
@@ -315,6 +321,8 @@ t.test('an op whose backward reads what its record does not keep says so', (t) =
     const product = run(record, [leaf([1, 2]), leaf([3, 4])], {});
     t.throws(() => { backward(sum(product)); }, { message: /^the backward of "mul" met null where it may have read input 0 .*, which its record does not keep; name what it reads in keeps \(.*null/ }, name);
   }
+  const root = run({ ...mulOp, backward: ({ grad, output }) => [mul(grad, output!), null] }, [leaf([1, 2]), leaf([3, 4])], {});
+  t.throws(() => { backward(sum(root)); }, { message: /^the backward of "mul" met null where it may have read the output, which/ });
   const wrong = run({ ...mulOp, backward: () => { throw new Error('mine'); } }, [leaf([1, 2]), leaf([3, 4])], {});
   t.throws(() => { backward(sum(wrong)); }, /^Error: mine|^mine/, 'other errors are passed on');
 }));

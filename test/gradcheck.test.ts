@@ -39,12 +39,13 @@ const square = (slope: (x: Tensor, grad: Tensor) => Tensor) => (x: Tensor): Tens
 const right = square((x, grad) => mul(grad, add(x, x)));
 const half = square((x, grad) => mul(grad, x));
 
-/** Right except for the gradient of the last element, which is doubled. */
-const lastWrong = square((x, grad) => {
+/** Right except for the gradient of the last element, which has another factor. */
+const lastTimes = (last: number) => square((x, grad) => {
   const factor = new Float32Array(x.size).fill(2);
-  factor[x.size - 1] = 4;
+  factor[x.size - 1] = last;
   return mul(mul(grad, x), tensor(factor, x.shape, { runtime }));
 });
+const lastWrong = lastTimes(4);
 
 t.test('right gradients pass', async (t) => {
   await scope(async () => {
@@ -54,6 +55,9 @@ t.test('right gradients pass', async (t) => {
     const image = await gradcheck((x, w) => tanh(conv2d(x, w, null, { padding: 1, stride: 2 })), [leaf([2, 9, 8, 5], 3), leaf([3, 3, 5, 7], 4)]);
     t.strictSame(image.inputs.map((r) => [r.passed, r.how, r.compared]), [[true, 'directions', 4], [true, 'directions', 4]], 'large inputs go along directions');
     t.ok((await gradcheck(right, [leaf([7], 5)])).passed, 'an op record of one\'s own');
+    const { allowed, numeric } = (await gradcheck(right, [leaf([1], 5)])).inputs[0]!;
+    t.equal(allowed, 1e-3 + 5e-3 * Math.abs(numeric), 'what is allowed beside the largest derivative');
+    t.strictSame((await gradcheck((x, y) => mul(sum(x), sum(y)), [leaf([64], 5), leaf([65], 6)])).inputs.map((r) => r.how), ['elements', 'directions'], 'up to 64 elements one by one');
     const labels = tensor(new Int32Array([1, 0]), [2], { runtime });
     const mixed = await gradcheck((x, _labels, scale) => mul(x, scale), [leaf([2, 3], 6), labels, tensor([2], [1], { runtime })]);
     t.strictSame(mixed.inputs.map((r) => r.input), [0], 'inputs that require no gradient are left alone');
@@ -69,6 +73,8 @@ t.test('wrong gradients are found', async (t) => {
     t.equal(report.passed, false);
     t.equal(report.inputs[0]!.where, 'element [2, 3]', 'one wrong element among many is named');
     t.ok(Math.abs(report.inputs[0]!.analytic - 2 * report.inputs[0]!.numeric) < 1e-3, 'it is twice what it should be');
+    const broken = await gradcheck(lastTimes(NaN), [x], { raise: false });
+    t.strictSame([broken.passed, broken.inputs[0]!.where], [false, 'element [2, 3]'], 'NaN, too');
     const large = await gradcheck(half, [leaf([40, 50], 8)], { raise: false });
     t.strictSame([large.passed, large.inputs[0]!.how], [false, 'directions'], 'a wrong factor in a large input');
     const signFlipped = square((v, grad) => mul(grad, mul(v, tensor([-2], [1], { runtime }))));

@@ -5,7 +5,7 @@ import { Captured } from '../src/autograd/captured.js';
 import { checkpoint } from '../src/autograd/checkpoint.js';
 import { BatchNorm2d, Linear } from '../src/nn/layers.js';
 import { SGD } from '../src/nn/optimizer.js';
-import { accumulate, add, affine, exp, fill_, linear, mul, reshape, sum } from '../src/ops/index.js';
+import { accumulate, add, affine, conv2d, exp, fill_, linear, mul, ones, reshape, sum } from '../src/ops/index.js';
 import { tensor, write } from '../src/tensor/create.js';
 import { keep, scope } from '../src/tensor/scope.js';
 import type { Tensor } from '../src/tensor/tensor.js';
@@ -58,6 +58,14 @@ t.test('a gradient lives with its leaf, and one that is taken away ends with the
     t.equal(runtime.device.pool.statistics().liveBytes, liveBytes);
   }
   x.release();
+  const late: Tensor[] = [];
+  scope(() => {
+    const y = leaf([1, 2]);
+    backward(sum(y));
+    late.push(keep(y));
+  });
+  t.same(await values(late[0]!.grad!), [1, 1], 'also where the leaf is kept later');
+  late[0]!.release();
 });
 
 t.test('backward refuses what was changed since the forward', (t) => scope(async () => {
@@ -139,6 +147,12 @@ t.test('a kernel that would read what it writes is refused, and what follows goe
   backward(mul(p, tensor([1, 1])), q.grad!);
   optimizer.step();
   t.same(await values(p), [4, 6], 'a gradient of the optimiser’s as start value');
+  const [image, other] = [ones([1, 1, 1, 4]).requiresGrad_(), ones([1, 1, 1, 4]).requiresGrad_()];
+  const both = new SGD([image, other], { lr: 1 });
+  fill_(other.grad!, 5);
+  backward(conv2d(image, ones([1, 1, 4, 4])), other.grad!);
+  t.same(await values(image.grad!), [20, 20, 20, 20], 'also where a kernel adds to a gradient beside it');
+  both.release();
 }));
 
 t.test('tensors of two devices do not meet', async (t) => {

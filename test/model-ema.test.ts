@@ -8,7 +8,7 @@ import { BatchNorm2d, Conv2d, Linear } from '../src/nn/layers.js';
 import { ModelEma } from '../src/nn/model-ema.js';
 import { Module, type StateDict } from '../src/nn/module.js';
 import { AdamW, type Optimizer, SGD } from '../src/nn/optimizer.js';
-import { autocast, crossEntropy, exchange_, globalAvgPool2d, lerp_, linear, manualSeed, setRandomStep } from '../src/ops/index.js';
+import { autocast, crossEntropy, exchange_, globalAvgPool2d, lerp_, linear, manualSeed, ones, setRandomStep, sum } from '../src/ops/index.js';
 import { tensor, write } from '../src/tensor/create.js';
 import { keep, scope } from '../src/tensor/scope.js';
 import { memoryReport } from '../src/tensor/storage.js';
@@ -150,6 +150,12 @@ t.test('the averages take the module’s place, and give it back to the bit, aft
   t.same(bitsOf(await net.stateDict()), weights);
 });
 
+t.test('a graph of the trained weights is refused while the averages stand in their place', (t) => scope(async () => {
+  const { net, ema } = trained();
+  const loss = sum(net.fc.call(ones([1, 5]).requiresGrad_()));
+  await t.rejects(ema.averaged(() => { backward(loss); }), { name: 'UserError', message: /needs tensor "fc\.weight" \[5, 4\] as it was in the forward/ });
+}));
+
 t.test('float16 copies of weights are those of the averages', { skip: runtime.device.report.half ? false : 'no float16' }, async (t) => {
   const { net, ema } = trained();
   const x = keep(tensor(portableImages(1, 3, 1).subarray(0, 5), [1, 5]));
@@ -186,7 +192,9 @@ t.test('a state there and back, of one moment', async (t) => {
 t.test('it goes on with another optimiser, and beside a second average', async (t) => {
   const { net, ema } = trained();
   const [averages, weights] = [await ema.stateDict(), await net.stateDict()];
-  const optimizer = new AdamW(net.parameters(), { lr: 0.1 });
+  // In its memory the norm's bias lies where, in the other group's, its weight ends.
+  const { norm, conv, fc } = net;
+  const optimizer = new AdamW([{ params: [norm.weight, conv.weight, fc.weight] }, { params: [fc.bias!, norm.bias] }], { lr: 0.1 });
   const second = new ModelEma(net, { decay: 0 });
   scope(() => work(net, optimizer, second)(...batchAt(7)));
   ema.update();

@@ -95,6 +95,7 @@ t.test('shape rules explain themselves', async (t) => {
   t.throws(() => broadcastShapes('add', [2, 3], [4, 3]), /add: shapes \[2, 3\] and \[4, 3\] do not broadcast: axis -2 has sizes 2 and 4/);
   t.same(normalizeAxes('sum', [-1, 0], 3), [0, 2]);
   t.throws(() => normalizeAxes('sum', 3, 3), /axis 3 is out of range for a tensor of 3 dimensions \(-3 … 2\)/);
+  t.throws(() => normalizeAxes('sum', 0.5, 3), /axis 0\.5 is out of range/);
   t.throws(() => normalizeAxes('sum', [0, -3], 3), /name one axis twice/);
 });
 
