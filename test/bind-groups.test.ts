@@ -3,6 +3,9 @@ import t from 'tap';
 import type { PooledBuffer } from '../src/device/buffers.js';
 import type { Device } from '../src/device/device.js';
 import { BindGroups, type Images } from '../src/kernels/bind-groups.js';
+import { hashOf } from '../src/kernels/hash.js';
+import { ParamArena } from '../src/kernels/param-arena.js';
+import type { ParamField } from '../src/kernels/params.js';
 import type { CompiledKernel } from '../src/kernels/pipelines.js';
 import type { BufferRange } from '../src/kernels/recorder.js';
 
@@ -55,4 +58,35 @@ t.test('of buffers that come and go, the ones that stay note nothing', async (t)
   t.equal(groups.get(kernel, { x: rangeOf(weights), y: rangeOf(2) }, null), kept);
   groups.forgetBuffer(weights);
   t.same([groups['count'], groups['groups'].size, groups['hashesOfBuffer'].size], [0, 0, 0]);
+});
+
+/** Two of the rows that `row` makes which share a hash. */
+const colliding = (row: (i: number) => number[]): [number[], number[]] => {
+  const seen = new Map<number, number>();
+  for (let i = 0; ; i++) {
+    const hash = hashOf(row(i), row(i).length);
+    const before = seen.get(hash);
+    if (before !== undefined) return [row(before), row(i)];
+    seen.set(hash, i);
+  }
+};
+
+t.test('what shares a hash is told apart by its contents', async (t) => {
+  const { groups } = countedGroups();
+  const ranges = colliding((i) => [1, i, 256 * (i % 1000), 256]).map(([, id, offset, bytes]) => rangeOf(id!, offset, bytes));
+  const kernel = kernelOf(1, 'x');
+  const group = (at: number) => groups.get(kernel, { x: ranges[at]! }, null);
+  const [one, other] = [group(0), group(1)];
+  t.not(one, other);
+  t.same([group(0) === one, group(1) === other], [true, true]);
+
+  Object.assign(globalThis, { GPUBufferUsage: { UNIFORM: 64, COPY_DST: 8 } });
+  const places: number[] = [];
+  const gpu = { createBuffer: () => ({}), createBindGroup: ({ entries: [{ resource }] }: { entries: [{ resource: { offset: number } }] }) => places.push(resource.offset) };
+  const arena = new ParamArena({ gpu } as unknown as Device, {} as GPUBindGroupLayout);
+  const fields: ParamField[] = ['a', 'b'].map((name, i) => ({ name, type: 'u32', count: 1, offset: 4 * i }));
+  const pair = colliding((i) => [i, Math.imul(i, 0x85ebca6b) >>> 0]);
+  const place = (at: number): unknown => arena.place('k', fields, { a: pair[at]![0]!, b: pair[at]![1]! });
+  t.same([0, 1, 0, 1].map(place), [1, 2, 1, 2]);
+  t.same(places, [0, 256]);
 });

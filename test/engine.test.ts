@@ -1,8 +1,8 @@
-/** Shaders, parameters, buffers, the recorder and planning: everything below tensors. */
+/** Shaders, parameters, the recorder and planning: what lies below tensors. */
 import t from 'tap';
 import { readdirSync, readFileSync } from 'node:fs';
-import { BufferPool } from '../src/device/buffers.js';
-import { sizeClass } from '../src/device/idle-stock.js';
+import type { PooledBuffer } from '../src/device/buffers.js';
+import type { Device } from '../src/device/device.js';
 import { openDevice } from '../src/device/node.js';
 import { gemmFamily, tuningKey } from '../src/kernels/gemm-family.js';
 import { linearGrid, MAX_GROUPS } from '../src/kernels/grid.js';
@@ -78,82 +78,6 @@ t.test('the GEMM family follows the adapter, or a choice that fits it', async (t
   t.equal(gemmFamily(report, { tuning, winograd: 'on' }).winograd, 1, 'what is forced goes before the table');
 });
 
-t.test('size classes: monotone, multiples of 256, at most an eighth above', async (t) => {
-  let last = 0;
-  for (let bytes = 1; bytes < 2 ** 31; bytes = Math.ceil(bytes * 1.07)) {
-    const size = sizeClass(bytes);
-    if (size < bytes || size % 256 !== 0 || size < last || (bytes > 4096 && size > bytes * 1.125 + 256)) t.fail(`${bytes} → ${size}`);
-    last = size;
-  }
-  t.equal(sizeClass(1), 256);
-  t.equal(sizeClass(2 ** 20), 2 ** 20);
-});
-
-/** A device that only counts, so that caps and limits are exact. */
-const fakeDevice = (limit: number) => {
-  const destroyed: string[] = [];
-  const gpu = {
-    limits: { maxStorageBufferBindingSize: limit, maxBufferSize: limit * 2 },
-    createBuffer: ({ label }: { label: string }) => ({ destroy: () => { destroyed.push(label); } }),
-    pushErrorScope: () => {}, popErrorScope: () => Promise.resolve(null),
-  };
-  return { gpu: gpu as unknown as GPUDevice, destroyed };
-};
-
-t.test('pool: reuse, the cap, what is destroyed and when', async (t) => {
-  const { gpu, destroyed } = fakeDevice(1 << 20);
-  const forgotten: number[] = [];
-  const small = new BufferPool(gpu, 4096, () => {}, (id) => forgotten.push(id));
-  const first = small.acquire(1000, () => 'first');
-  t.same([small.statistics().liveBytes, small.statistics().liveBuffers, small.statistics().created], [1024, 1, 1]);
-  small.release(first);
-  t.same(small.statistics(), { liveBuffers: 0, liveBytes: 0, idleBuffers: 1, idleBytes: 1024, created: 1 });
-  t.equal(small.acquire(900, () => 'second').id, first.id, 'a buffer of the same class comes back');
-  small.release(first);
-  t.equal(small.acquire(512, () => 'half').id, first.id, 'or one of up to twice the size');
-  small.release(first);
-  const tiny = small.acquire(256, () => 'tiny');
-  t.not(tiny.id, first.id, 'but no larger one');
-  const other = small.acquire(700, () => 'other');
-  t.same([other.id, other.size, small.statistics().liveBytes], [first.id, 1024, 256 + 1024], 'its whole size counts as in use');
-  // In use at once were 1280 bytes at most; with a cap of 4096 that much may be idle.
-  const idle = [4096, 1024 + 256].map((bytes) => small.acquire(bytes, () => `${bytes}`));
-  t.same(destroyed, []);
-  [...idle, tiny, other].forEach((buffer) => small.release(buffer));
-  t.equal(small.statistics().idleBytes, 4096 + 1280 + 256 + 1024, 'twice what was in use at once may be idle, whatever the cap');
-  small.trim();
-  t.same([small.statistics().idleBuffers, destroyed.length, forgotten.length], [0, 4, 4], 'trimming destroys all, and caches are told');
-});
-
-t.test('pool: what exceeds the cap goes, but not before the commands naming it were submitted', async (t) => {
-  const { gpu, destroyed } = fakeDevice(1 << 20);
-  const forgotten: number[] = [];
-  const pool = new BufferPool(gpu, 0, () => {}, (id) => forgotten.push(id));
-  pool.release(pool.acquire(8192, () => 'large'));
-  const middle = [0, 1].map(() => pool.acquire(3584, () => 'middle'));
-  middle.forEach((buffer) => pool.release(buffer));
-  const many = Array.from({ length: 5 }, () => pool.acquire(1536, () => 'many'));
-  many.forEach((buffer) => pool.release(buffer));
-  t.same(destroyed, [], '8192 were in use at once, so that 16384 may be idle');
-  const last = pool.acquire(512, () => 'last');
-  t.equal(pool.statistics().idleBytes, 8192 + 2 * 3584);
-  pool.release(last);
-  t.same(destroyed, []);
-  pool.destroyDoomed();
-  t.same(destroyed, [...new Array<string>(5).fill('many')]);
-  t.equal(forgotten.length, 5);
-});
-
-t.test('pool: a tensor beyond the limit is refused with name, size, limit and remedy', async (t) => {
-  const { gpu } = fakeDevice(1 << 20);
-  const limited = new BufferPool(gpu, 0, () => {});
-  t.throws(() => limited.acquire(3 << 20, () => 'conv2d [16, 64, 64, 12]'),
-    { name: 'UserError', message: /^conv2d \[16, 64, 64, 12\] needs 3\.0 MiB in one buffer.*binds at most 1\.0 MiB.*smaller batch size or image size/ });
-  t.equal(limited.acquire((1 << 20) - 100, () => 'exactly').size, 1 << 20, 'up to the limit it is allowed, although the class would be larger');
-  const limit = runtime.device.limits.maxStorageBufferBindingSize;
-  t.throws(() => Tensor.allocate(runtime, [Math.floor(limit / 16) + 1, 4], 'float32', 'huge'), /^huge \[\d+, 4\] needs .* MiB in one buffer/, 'and so on the real device');
-});
-
 const scaleShader = new Shader('scale', `
 struct Params { quads: u32, factor: f32, at: u32 }
 @group(0) @binding(0) var<storage, read> x: array<vec4f>;
@@ -169,9 +93,11 @@ t.test('recorder: many dispatches, few submits', (t) => scope(async () => {
   const [x, y] = [tensor([1, 2, 3, 4]), tensor([0, 0, 0, 0])];
   recorder.flush();
   const before = { ...recorder.statistics };
-  for (let i = 0; i < 1000; i++) scale(i % 2 ? y : x, i % 2 ? x : y, 1);
-  t.equal(recorder.statistics.dispatches - before.dispatches, 1000);
+  for (let i = 0; i < 1023; i++) scale(i % 2 ? y : x, i % 2 ? x : y, 1);
   t.equal(recorder.statistics.submits - before.submits, 3, 'bounded pieces of 256');
+  scale(y, x, 1);
+  t.equal(recorder.statistics.dispatches - before.dispatches, 1024);
+  t.equal(recorder.statistics.submits - before.submits, 4);
   t.same(await y.data(), [1, 2, 3, 4]);
   t.equal(recorder.statistics.submits - before.submits, 4);
 
@@ -180,6 +106,9 @@ t.test('recorder: many dispatches, few submits', (t) => scope(async () => {
   t.equal(recorder.statistics.submits - before.submits, 4);
   recorder.weigh(4e10);
   t.equal(recorder.statistics.submits - before.submits, 5, 'much arithmetic ends a submit early');
+  scale(x, y, 1);
+  recorder.weigh(4e10);
+  t.equal(recorder.statistics.submits - before.submits, 5, 'and the next one begins anew');
   t.equal(recorder.statistics.readBacks - before.readBacks, 1);
 }));
 
@@ -303,6 +232,40 @@ t.test('endStep keeps the host at most one step ahead', (t) => scope(async () =>
   t.equal(recorder.statistics.submits - before, 5, 'each step is submitted at its end');
   t.same(await y.data(), [4, 8, 12, 16]);
 }));
+
+/** A runtime whose device does nothing but note what is asked of it. */
+const notedRuntime = (notes: string[], fence: () => Promise<void> = () => Promise.resolve()): Runtime => {
+  const encoder = { copyBufferToBuffer: () => {}, finish: () => { notes.push('finish'); } };
+  const gpu = {
+    createBindGroupLayout: () => ({}), createBuffer: () => ({}), createCommandEncoder: () => encoder,
+    queue: { submit: () => { notes.push('submit'); }, onSubmittedWorkDone: fence },
+  };
+  const pool = { destroyDoomed: () => { notes.push('destroy'); } };
+  return new Runtime({ gpu, pool, report: runtime.device.report, onBufferDestroyed: () => {}, check: () => { notes.push('check'); }, wait: (work: Promise<void>) => work } as unknown as Device);
+};
+
+t.test('recorder: after a submit, and only then, what exceeds the cap is destroyed, and errors are looked for', async (t) => {
+  const notes: string[] = [];
+  const { recorder } = notedRuntime(notes);
+  const range = { buffer: { id: 1 } as PooledBuffer, offset: 0, bytes: 16 };
+  recorder.copy(range, range);
+  t.same(notes, []);
+  recorder.flush();
+  t.same(notes, ['finish', 'submit', 'destroy', 'check']);
+});
+
+t.test('endStep waits for the step before, and not for its own', async (t) => {
+  const ends: (() => void)[] = [];
+  const steps = notedRuntime([], () => new Promise((resolve) => { ends.push(resolve); }));
+  await steps.endStep();
+  let ended = false;
+  const second = steps.endStep().then(() => { ended = true; });
+  await new Promise(setImmediate);
+  t.equal(ended, false);
+  ends[0]!();
+  await second;
+  t.equal(ends.length, 2);
+});
 
 const openings = (source: string): { name: string; body: string; entry: boolean }[] => {
   const found: { name: string; body: string; entry: boolean }[] = [];

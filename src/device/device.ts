@@ -99,16 +99,15 @@ export class Device {
     await this.wait(this.gpu.queue.onSubmittedWorkDone());
   }
 
-  /** Copies `bytes` of a buffer to the host. The copy is submitted at once, after everything submitted before. */
+  /** Copies `bytes` of a buffer, a multiple of 4, to the host. The copy is submitted at once, after everything submitted before. */
   async read(buffer: PooledBuffer, offset: number, bytes: number): Promise<ArrayBuffer> {
-    const size = Math.ceil(bytes / 4) * 4;
-    const staging = this.gpu.createBuffer({ label: 'read-back', size, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST });
+    const staging = this.gpu.createBuffer({ label: 'read-back', size: bytes, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST });
     const encoder = this.gpu.createCommandEncoder();
-    encoder.copyBufferToBuffer(buffer.gpu, offset, staging, 0, size);
+    encoder.copyBufferToBuffer(buffer.gpu, offset, staging, 0, bytes);
     this.gpu.queue.submit([encoder.finish()]);
     try {
       await this.wait(staging.mapAsync(GPUMapMode.READ));
-      return staging.getMappedRange().slice(0, bytes);
+      return staging.getMappedRange().slice(0);
     } finally {
       staging.destroy();
     }
