@@ -60,6 +60,19 @@ t.test('of buffers that come and go, the ones that stay note nothing', async (t)
   t.same([groups['count'], groups['groups'].size, groups['hashesOfBuffer'].size], [0, 0, 0]);
 });
 
+/** Parameters on a device that notes where places are bound, and which bytes are sent. */
+const countedArena = () => {
+  Object.assign(globalThis, { GPUBufferUsage: { UNIFORM: 64, COPY_DST: 8 } });
+  const [places, sent]: [number[], [number, number][]] = [[], []];
+  const gpu = {
+    createBuffer: () => ({}),
+    createBindGroup: ({ entries: [{ resource }] }: { entries: [{ resource: { offset: number } }] }) => places.push(resource.offset),
+    queue: { writeBuffer: (_: unknown, offset: number, _data: Uint32Array, from: number, words: number) => { sent.push([from * 4 === offset ? offset : NaN, words * 4]); } },
+  };
+  return { arena: new ParamArena({ gpu } as unknown as Device, {} as GPUBindGroupLayout), places, sent };
+};
+const fieldsOf = (...names: string[]): ParamField[] => names.map((name, i) => ({ name, type: 'u32', count: 1, offset: 4 * i }));
+
 /** Two of the rows that `row` makes which share a hash. */
 const colliding = (row: (i: number) => number[]): [number[], number[]] => {
   const seen = new Map<number, number>();
@@ -80,13 +93,33 @@ t.test('what shares a hash is told apart by its contents', async (t) => {
   t.not(one, other);
   t.same([group(0) === one, group(1) === other], [true, true]);
 
-  Object.assign(globalThis, { GPUBufferUsage: { UNIFORM: 64, COPY_DST: 8 } });
-  const places: number[] = [];
-  const gpu = { createBuffer: () => ({}), createBindGroup: ({ entries: [{ resource }] }: { entries: [{ resource: { offset: number } }] }) => places.push(resource.offset) };
-  const arena = new ParamArena({ gpu } as unknown as Device, {} as GPUBindGroupLayout);
-  const fields: ParamField[] = ['a', 'b'].map((name, i) => ({ name, type: 'u32', count: 1, offset: 4 * i }));
+  const { arena, places } = countedArena();
+  const fields = fieldsOf('a', 'b');
   const pair = colliding((i) => [i, Math.imul(i, 0x85ebca6b) >>> 0]);
   const place = (at: number): unknown => arena.place('k', fields, { a: pair[at]![0]!, b: pair[at]![1]! });
   t.same([0, 1, 0, 1].map(place), [1, 2, 1, 2]);
   t.same(places, [0, 256]);
+});
+
+t.test('equal parameters share a place, new ones alone are sent, and after a reset all are new', async (t) => {
+  const { arena, sent } = countedArena();
+  const one = fieldsOf('a');
+  const place = (a: number): unknown => arena.place('k', one, { a });
+  t.same([5, 6, 5].map(place), [1, 2, 1]);
+  arena.upload();
+  arena.upload();
+  t.equal(place(7), 3);
+  arena.upload();
+  t.same(sent, [[0, 512], [512, 256]]);
+  // Words that no parameter has are zero, whatever the kernel before had there.
+  const apart: ParamField[] = [...one, { name: 'v', type: 'f32', count: 4, offset: 16 }];
+  const spread = (): unknown => arena.place('k', apart, { a: 5, v: [1, 2, 3, 4] });
+  const first = spread();
+  arena.place('k', fieldsOf('a', 'b', 'c', 'd'), { a: 9, b: 9, c: 9, d: 9 });
+  t.equal(spread(), first);
+  arena.reset();
+  t.equal(arena.free, 4096);
+  t.same([8, 6, 7].map(place), [1, 2, 3], 'what was there before is not');
+  arena.upload();
+  t.same(sent.at(-1), [0, 3 * 256]);
 });

@@ -4,13 +4,14 @@ import { backward } from '../src/autograd/backward.js';
 import { Captured } from '../src/autograd/captured.js';
 import { checkpoint } from '../src/autograd/checkpoint.js';
 import { NanTracer } from '../src/autograd/nan-tracer.js';
-import { Capture, type Command } from '../src/kernels/capture.js';
+import type { PooledBuffer } from '../src/device/buffers.js';
+import { Capture, capturing, type Command, isCapturing, repeated } from '../src/kernels/capture.js';
 import { BatchNorm2d, Conv2d, Linear } from '../src/nn/layers.js';
 import { seedInit } from '../src/nn/init.js';
 import { Module } from '../src/nn/module.js';
 import { AdamW } from '../src/nn/optimizer.js';
 import { accumulate } from '../src/ops/binary.js';
-import { affine, crossEntropy, dropout, fill_, globalAvgPool2d, manualSeed, matmul, relu, setRandomStep, zeros } from '../src/ops/index.js';
+import { affine, conv2d, crossEntropy, dropout, fill_, globalAvgPool2d, manualSeed, matmul, relu, setRandomStep, zeros } from '../src/ops/index.js';
 import { addScalars_ } from '../src/ops/scalar-sums.js';
 import { tensor } from '../src/tensor/create.js';
 import { keep, scope } from '../src/tensor/scope.js';
@@ -205,6 +206,97 @@ void t.test('copies of operands from before the work', async (t) => {
   for (const tensor of [a, b, c, d, result]) tensor.release();
 });
 
+void t.test('copies of operands are made anew when the operand was written, whoever wrote it', async (t) => {
+  const numbers = (seed: number, shape: number[]): Float32Array => portableImages(1, 32, seed).subarray(0, shape.reduce((product, size) => product * size, 1));
+  const held = (seed: number, shape: number[]): Tensor => keep(tensor(numbers(seed, shape), shape));
+  const [x, w, sum] = [held(1, [1, 6, 6, 16]), held(2, [3, 3, 16, 16]), keep(zeros([1, 4, 4, 16], { runtime }))];
+  // Other numbers in either operand.
+  for (const [role, operand] of [x, w].entries()) {
+    const [old, other, changed] = [operand, held(3, [...operand.shape]), keep(zeros(operand.shape, { runtime }))];
+    const product = (it: Tensor): Tensor => (role === 0 ? conv2d(it, w) : conv2d(x, it));
+    const [before, expected] = [await scope(() => product(old).data()), await scope(() => product(other).data())];
+    const after = (write: () => void): Promise<unknown> => scope(() => {
+      runtime.recorder.copy(old.range, changed.range);
+      product(changed);
+      write();
+      return product(changed).data();
+    });
+    t.same(await after(() => runtime.recorder.copy(other.range, changed.range)), expected, 'a copy');
+    t.same(await after(() => { fill_(changed, 0); accumulate(changed, other); }), expected, 'kernels');
+    t.same(await after(() => runtime.recorder.upload(changed.range, numbers(3, [...operand.shape]))), expected, 'an upload');
+    const captured = new Captured(() => {
+      fill_(sum, 0);
+      accumulate(sum, product(old));
+    }, runtime);
+    captured.run(() => []);
+    runtime.recorder.flush();
+    // From here on nothing is submitted, and a replay puts its own operands into the images.
+    const again = await scope(() => {
+      product(other).release();
+      captured.run(() => []);
+      return product(other).data();
+    });
+    t.same(again, expected, 'a replay');
+    t.same(await sum.data(), before);
+    other.release();
+    changed.release();
+  }
+  for (const tensor of [x, w, sum]) tensor.release();
+});
+
+void t.test('all that is recorded is repeated: copies, what ends a submit, work captured before', async (t) => {
+  const row = (value: number): Tensor => keep(tensor([value, value], [2], { runtime }));
+  const { recorder } = runtime;
+  const [sum, one, taken] = [row(0), row(1), row(0)];
+  let source = row(1);
+  const copying = new Captured(() => {
+    recorder.copy(source.range, taken.range);
+    accumulate(sum, taken);
+  }, runtime);
+  for (let i = 0; i < 2; i++) copying.run(() => []);
+  fill_(source, 3);
+  copying.run(() => []);
+  t.same([...(await sum.data())], [5, 5]);
+  source.release();
+  const other = row(100);
+  source = row(10);
+  copying.run(() => []);
+  t.same([...(await sum.data())], [15, 15], 'what it copied from is another tensor, and its memory somebody else\'s');
+
+  const submits = (fn: () => void): number => {
+    const before = recorder.statistics.submits;
+    fn();
+    return recorder.statistics.submits - before;
+  };
+  const heavy = new Captured(() => {
+    accumulate(sum, one);
+    recorder.weigh(5e10);
+  }, runtime);
+  recorder.flush();
+  t.same([0, 1, 2].map(() => submits(() => heavy.run(() => []))), [1, 1, 1]);
+
+  let calls = 0;
+  const inner = new Captured(() => { accumulate(sum, one); }, runtime);
+  for (let i = 0; i < 2; i++) inner.run(() => []);
+  const outer = new Captured(() => {
+    calls++;
+    inner.run(() => []);
+    new Captured(() => { accumulate(sum, one); }, runtime).run(() => []);
+    accumulate(sum, one);
+  }, runtime);
+  fill_(sum, 0);
+  for (let i = 0; i < 3; i++) outer.run(() => []);
+  t.same([[...(await sum.data())], calls], [[9, 9], 1], 'each of three runs adds three times');
+  const reading = new Captured(() => {
+    calls++;
+    void sum.data();
+  }, runtime);
+  for (let i = 0; i < 2; i++) reading.run(() => []);
+  t.equal(calls, 3, 'who reads wants to be called');
+  await runtime.idle();
+  for (const tensor of [sum, one, taken, source, other]) tensor.release();
+});
+
 void t.test('a tensor that the function reads is replaced, and another one gets its memory', async (t) => {
   const row = (value: number): Tensor => keep(tensor([value, value], [2], { runtime }));
   const sum = keep(zeros([2], { runtime }));
@@ -268,14 +360,22 @@ t.test('a capture is out of date when what its bind groups name has become anoth
   const arena = { resets: 0, free: 2 };
   const images = { replacements: 0 };
   const capture = new Capture({ arena, images });
+  const [held, borrowed] = [{ state: 'in use', uses: 3 }, { state: 'idle', uses: 1 }] as PooledBuffer[];
   for (let i = 0; i < 2; i++) capture.add({ kind: 'dispatch', parameters: { values: {} } } as unknown as Command);
-  capture.finish(new Set());
+  capture.names(Object.fromEntries([held, borrowed].map((buffer, i) => [i, { buffer: buffer!, offset: 0, bytes: 16 }])));
+  capture.finish(new Set([borrowed!]));
   t.equal(capture.isCurrent, true);
-  for (const [owner, name, value] of [[arena, 'free', 1], [arena, 'resets', 1], [images, 'replacements', 1], [capture, 'unrepeatable', true]] as const) {
+  for (const [owner, name, value] of [
+    [arena, 'free', 1], [arena, 'resets', 1], [images, 'replacements', 1], [capture, 'unrepeatable', true],
+    [held!, 'uses', 4], [held!, 'state', 'idle'], [held!, 'state', 'gone'], [borrowed!, 'state', 'in use'], [borrowed!, 'state', 'gone'],
+  ] as const) {
     const before = Reflect.get(owner, name) as unknown;
     Reflect.set(owner, name, value);
     t.equal(capture.isCurrent, false, name);
     Reflect.set(owner, name, before);
   }
   t.equal(capture.isCurrent, true);
+  capturing(capture, () => repeated(() => {}));
+  repeated(() => {});
+  t.same([capture.commands.length, isCapturing()], [3, false], 'what is done after it is not its own');
 });

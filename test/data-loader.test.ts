@@ -169,6 +169,15 @@ t.test('a worker that dies: an error naming the file, and the rest goes on', asy
   t.match(await userMessage(() => collect(loaderOf(split, pool, { skipBadImages: true }).epoch(0))), /exit-1 ended its worker/, 'never passed over: it may be lack of memory');
 });
 
+t.test('an answer that came while the main thread was busy is not too late', async (t) => {
+  const file = write(join(scratch(t), 'worker.mjs'), "import { parentPort } from 'node:worker_threads'; parentPort.on('message', ({ job }) => parentPort.postMessage({ job, image: { rgba: new Uint8Array(4), width: 1, height: 1, shrink: [1, 1] } }));");
+  const pool = poolFor(t, { workers: 1, workerFile: file, timeoutSeconds: 0.1 });
+  await pool.decode({ path: 'a' });
+  const answer = pool.decode({ path: 'b' });
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 300);
+  await t.resolves(answer);
+});
+
 t.test('closing the pool ends what is waiting; a process with an open idle pool ends by itself', async (t) => {
   const split = pictures(t, 12, 80);
   const pool = new DecodePool({ workers: 1 });
@@ -178,6 +187,7 @@ t.test('closing the pool ends what is waiting; a process with an open idle pool 
   const results = await settled;
   t.ok(results.every((r) => r.status === 'fulfilled' || r.reason instanceof DecodeCancelled));
   t.ok(results.some((r) => r.status === 'rejected'));
+  t.same([pool['queue'].length, pool['threads'].size], [0, 0], 'nothing is taken up again');
   await t.rejects(pool.decode(split.samples[0]!), /closed/);
   const script = fileURLToPath(new URL('data-open-pool.test.js', import.meta.url));
   const child = spawnSync(process.execPath, [script], { encoding: 'utf8', timeout: 20000 });
@@ -213,23 +223,24 @@ t.test('a second epoch comes from the cache', async (t) => {
 
 t.test('shrunk pictures take their boxes with them', async (t) => {
   const split = pictures(t, 6, 40);
-  split.samples[2]!.box = { x0: 5, y0: 6, x1: 42, y1: 40 };
+  for (const [i, x1] of [[2, 42], [3, 43]] as const) split.samples[i]!.box = { x0: 5, y0: 6, x1, y1: 40 };
   const pool = poolFor(t, { workers: 1, maxSide: 16 });
   const loader = loaderOf(split, pool, { shuffle: false });
   const [batch] = await collect(loader.epoch(0));
   t.same([batch!.images[2]!.width, batch!.images[2]!.height, batch!.boxes[2]], [21, 20, { x0: 2, y0: 3, x1: 21, y1: 20 }], '42×40 halved');
+  t.same([batch!.images[3]!.width, batch!.boxes[3]], [21, { x0: 2, y0: 3, x1: 21, y1: 20 }], 'of 43×40 the last column is cut off');
 });
 
 t.test('a box outside its picture is told of and left out', async (t) => {
   const split = pictures(t, 6, 40);
-  const boxes: Box[] = [{ x0: 40, y0: 0, x1: 50, y1: 9 }, { x0: 3, y0: 40, x1: 9, y1: 44 }, { x0: -5, y0: 1, x1: 0, y1: 9 }, { x0: -5, y0: -3, x1: 2, y1: 99 }];
+  const boxes: Box[] = [{ x0: 40, y0: 0, x1: 50, y1: 9 }, { x0: 3, y0: 40, x1: 9, y1: 44 }, { x0: -5, y0: 1, x1: 0, y1: 9 }, { x0: 1, y0: -5, x1: 9, y1: 0 }, { x0: -5, y0: -3, x1: 2, y1: 99 }];
   boxes.forEach((box, i) => { split.samples[i]!.box = box; });
   for (const maxSide of [Infinity, 16]) {
     const told: string[] = [];
     const loader = loaderOf(split, poolFor(t, { workers: 0, maxSide }), { shuffle: false, batchSize: 6, onBoxOutside: ({ id }) => told.push(id) });
     const [batch] = await collect(loader.epoch(0));
-    t.same(told, ['p0', 'p1', 'p2'], 'right of it, below it, left of it');
-    t.same(batch!.boxes.map(Boolean), [false, false, false, true, false, false], 'one that it shows a part of stays');
+    t.same(told, ['p0', 'p1', 'p2', 'p3'], 'right of it, below it, left of it, above it');
+    t.same(batch!.boxes.map(Boolean), [false, false, false, false, true, false], 'one that it shows a part of stays');
   }
 });
 

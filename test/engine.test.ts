@@ -5,7 +5,7 @@ import type { PooledBuffer } from '../src/device/buffers.js';
 import type { Device } from '../src/device/device.js';
 import { openDevice } from '../src/device/node.js';
 import { gemmFamily, tuningKey } from '../src/kernels/gemm-family.js';
-import { linearGrid, MAX_GROUPS } from '../src/kernels/grid.js';
+import { gridParts, linearGrid, MAX_GROUPS } from '../src/kernels/grid.js';
 import { checkParams, packParams, paramViews, parseParams } from '../src/kernels/params.js';
 import { preprocess, resolveIncludes } from '../src/kernels/preprocess.js';
 import { Runtime } from '../src/kernels/runtime.js';
@@ -48,6 +48,14 @@ t.test('params: WGSL layout, packing, errors', async (t) => {
   t.throws(() => parseParams('struct Params { m: mat4x4f }'), /member m has type mat4x4f; use u32, i32, f32 or a vec4/);
   t.throws(() => parseParams(`struct Params { ${Array.from({ length: 17 }, (_, i) => `m${i}: vec4f`).join(', ')} }`), /272 bytes; at most 256 fit/);
   t.same(parseParams('fn main() {}'), []);
+});
+
+t.test('the kernels of a shader are told apart by entry point and constants', async (t) => {
+  const shader = new Shader('s', '');
+  const given = [['f', { A: 1, B: 2 }], ['f', { A: 1 }], ['f', { A: 2 }], ['f', { B: 1 }], ['f', {}], ['g', { A: 1 }]] as const;
+  const kernels = given.map(([entry, constants]) => shader.kernel(entry, constants));
+  t.equal(new Set(kernels).size, given.length);
+  given.forEach(([entry, constants], i) => t.equal(shader.kernel(entry, { ...constants }), kernels[i]));
 });
 
 t.test('linearGrid covers its workgroups within the limit, with little surplus', async (t) => {
@@ -171,6 +179,7 @@ t.test('planMemory: a dry run touches nothing and predicts the peak exactly', (t
     const y = relu(conv2d(x, w, null, { padding: 1 }));
     scope(() => add(add(y, y), y));
     scale(tensor([5, 5, 5, 5]), accumulator, 1);
+    recorder.copy(accumulator.range, tensor([6, 6, 6, 6]).range);
   });
   recorder.flush();
   const before = { statistics: { ...recorder.statistics }, pool: pool.statistics() };
@@ -265,6 +274,14 @@ t.test('endStep waits for the step before, and not for its own', async (t) => {
   ends[0]!();
   await second;
   t.equal(ends.length, 2);
+});
+
+t.test('a grid that is cut into parts is covered once, and no part passes the limit of every adapter', async (t) => {
+  t.ok(MAX_GROUPS <= runtime.device.gpu.limits.maxComputeWorkgroupsPerDimension && MAX_GROUPS <= 65535);
+  t.same(gridParts(3, 4), [[{ first: 0, count: 3 }, { first: 0, count: 4 }]]);
+  const parts = gridParts(2 * MAX_GROUPS + 1, 1, MAX_GROUPS + 5);
+  t.same(parts.map(([a]) => [a.first, a.count]), [0, 1, 2].flatMap((i) => [0, 1].map(() => [i * MAX_GROUPS, i === 2 ? 1 : MAX_GROUPS])));
+  t.same(parts.map(([, , c]) => [c.first, c.count]), [0, 1, 2].flatMap(() => [[0, MAX_GROUPS], [MAX_GROUPS, 5]]));
 });
 
 const openings = (source: string): { name: string; body: string; entry: boolean }[] => {

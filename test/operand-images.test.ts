@@ -29,7 +29,8 @@ const counted = () => {
 const range = (id: number, bytes: number): BufferRange => ({ buffer: { id, size: bytes } as PooledBuffer, offset: 0, bytes });
 
 t.test('copies cover a range, whole lines where the buffer is long enough, and never read behind its end', async (t) => {
-  for (const [offset, texels, size] of [[0, 1024, 16384], [0, 1500, 65536], [256, 1500, 65536], [32768, 2048, 65536], [40960, 1500, 65536], [65536 - 256, 16, 65536], [49152 + 256, 1000, 65536]] as const) {
+  const cases = [[0, 1024, 16384, 1], [0, 1500, 65536, 1], [0, 1500, 32768, 1], [256, 1500, 65536, 1], [32768, 2048, 65536, 1], [40960, 1500, 65536, 2], [65536 - 256, 16, 65536, 1], [49152 + 256, 1000, 65536, 1]] as const;
+  for (const [offset, texels, size, most] of cases) {
     const copies: ImageCopy[] = [];
     const gpu = { createTexture: () => ({ createView: () => ({}), destroy: () => {} }) };
     const images = new OperandImages({ gpu, limits: { maxTextureDimension2D: 16384 } } as unknown as Device, (copy) => { copies.push(copy); });
@@ -41,6 +42,7 @@ t.test('copies cover a range, whole lines where the buffer is long enough, and n
       t.equal(source.offset! - offset, 16 * (1024 * y + x), 'each texel at its place');
       return Array.from({ length: width * height }, (_, i) => 1024 * (y + Math.floor(i / width)) + x + (i % width));
     });
+    t.equal(copies.length, most, 'in as few copies as that takes');
     t.ok(brought.length >= texels && brought.slice(0, texels).every((place, i) => place === i), `${offset}, ${texels} texels: all are there`);
   }
 });
@@ -61,6 +63,26 @@ t.test('what forward multiplied is there for backward, until it is written or th
   images.submitted();
   product(layers[1]![0]);
   t.equal(count.copies, 26);
+});
+
+t.test('other parts of a buffer are other operands', async (t) => {
+  const { product } = counted();
+  const buffer = { id: 1, size: MiB } as PooledBuffer;
+  const parts: BufferRange[] = [{ buffer, offset: 0, bytes: 4096 }, { buffer, offset: 256, bytes: 4096 }, { buffer, offset: 0, bytes: 8192 }];
+  const images = parts.map((part) => product(part)[0]!);
+  t.equal(new Set(images).size, 3);
+  parts.forEach((part, i) => t.equal(product({ ...part })[0], images[i]));
+});
+
+t.test('no image is higher than the adapter takes', async (t) => {
+  const heights: number[] = [];
+  const createTexture = ({ size }: { size: [number, number] }) => {
+    heights.push(size[1]);
+    return { createView: () => ({}), destroy: () => {} };
+  };
+  const images = new OperandImages({ gpu: { createTexture }, limits: { maxTextureDimension2D: 3000 } } as unknown as Device, () => {});
+  for (const lines of [700, 2500]) images.fill(range(lines, lines * 16384));
+  t.same(heights, [1024, 3000]);
 });
 
 t.test('operands that are larger than all that is kept share three images', async (t) => {

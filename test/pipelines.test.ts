@@ -25,6 +25,10 @@ t.test('kernels that a dry run meets are compiled ahead, and what does not compi
   t.equal(pipelines.count, 0, 'a dry run compiles nothing');
   await fresh.compileAhead();
   t.equal(pipelines.count, 1, 'what compiles is there');
+  t.same(pipelines.takeForeseen(), [], 'nothing waits any more');
+  fresh.planMemory(() => record(right));
+  t.same(pipelines.takeForeseen(), [], 'and what is there need not be made');
+  await t.rejects(fresh.device.gpu.popErrorScope(), 'it leaves none open that would hide errors of others');
   record(right);
   t.equal(pipelines.count, 1);
   t.same(Array.from(await y.data()), [7, 7, 7, 7]);
@@ -32,6 +36,20 @@ t.test('kernels that a dry run meets are compiled ahead, and what does not compi
     record(wrong);
     await fresh.idle();
   }, /broken\.main does not compile:\n\s+5:\d+ .*undefinedName/);
+  fresh.device.close();
+});
+
+t.test('a kernel that is wanted while it is being compiled ahead is one kernel', async (t) => {
+  const fresh = new Runtime(await openDevice());
+  const { pipelines } = fresh.recorder;
+  const kernels = ['one', 'two'].map((name) => new Shader(name, '@group(0) @binding(0) var<storage, read_write> y: array<vec4f>;\n@compute @workgroup_size(1) fn main() { y[0] = vec4f(7.0); }').kernel('main'));
+  const get = (at: number) => pipelines.get(kernels[at]!, { y: null }, {});
+  pipelines.foresee(kernels[0]!, { y: null }, {});
+  const ahead = fresh.compileAhead();
+  const first = get(0);
+  await ahead;
+  t.equal(get(0), first);
+  t.not(get(1).id, first.id, 'bind groups are looked up by this number');
   fresh.device.close();
 });
 
@@ -74,7 +92,20 @@ t.test('where kernels are slow to compile, other devices help', async (t) => {
   fresh.planMemory(() => [0, 1, 2, 3, 4, 5].forEach(record));
   const told: number[] = [];
   const ends = endsOfBuffers(device.gpu);
+  const twins = [0, 0];
+  const twin = device.twin.bind(device);
+  device.twin = async () => {
+    const made = await twin();
+    const close = made.close.bind(made);
+    twins[0]!++;
+    made.close = () => {
+      twins[1]!++;
+      close();
+    };
+    return made;
+  };
   await compileAhead(device, recorder.pipelines, (kernels) => told.push(kernels), -1);
+  t.equal(twins[0], twins[1], 'those that helped are closed');
   t.same(ends, Array(device.report.software ? 4 : 0).fill(true), 'what kernels were bound to is gone');
   t.same(told, device.report.software ? [6] : [], 'told once');
   t.equal(recorder.pipelines.count, 6);
@@ -82,6 +113,17 @@ t.test('where kernels are slow to compile, other devices help', async (t) => {
   const [, y, , z] = await Promise.all(tensors.map(([, tensor]) => tensor.data()));
   t.same(Array.from(y!), [6, 7, 8, 9]);
   t.same(Array.from(z!), [8, 9, 10, 11]);
+  device.close();
+});
+
+t.test('where no other device can be had, one does it all', async (t) => {
+  const fresh = new Runtime(await openDevice());
+  const { device, recorder: { pipelines } } = fresh;
+  const shader = new Shader('alone', '@group(0) @binding(0) var<storage, read_write> y: array<vec4f>;\n@compute @workgroup_size(1) fn main() { y[0] = vec4f($WHICH); }');
+  for (const WHICH of [0, 1, 2, 3]) pipelines.foresee(shader.kernel('main', { WHICH }), { y: null }, {});
+  device.twin = () => Promise.reject(new Error('no more devices'));
+  await t.resolves(compileAhead(device, pipelines, () => {}, -1));
+  t.equal(pipelines.count, 4);
   device.close();
 });
 

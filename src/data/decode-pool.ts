@@ -89,7 +89,6 @@ export class DecodePool {
     const left = [...this.queue, ...threads.flatMap((thread) => thread.running)];
     this.queue = [];
     this.threads.clear();
-    for (const thread of threads) clearTimeout(thread.timer);
     for (const job of left) job.reject(new DecodeCancelled('the decode pool was closed'));
     await Promise.all(threads.map((thread) => thread.worker.terminate()));
   }
@@ -169,10 +168,8 @@ export class DecodePool {
   /** Times the job at the head of the thread. */
   private watch(thread: Thread): void {
     clearTimeout(thread.timer);
-    const head = thread.running[0];
-    if (!head) return;
+    if (thread.running.length === 0) return;
     const giveUp = () => {
-      if (thread.running[0] !== head) return;
       thread.failure = `took longer than ${this.timeoutMs / 1000} s to decode`;
       thread.gaveUp = true;
       void thread.worker.terminate();

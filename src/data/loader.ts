@@ -185,8 +185,8 @@ function nextGood(slots: Slot[], at: number): Slot {
 function shrinkBox(box: Box, { shrink: [x, y], width, height }: DecodedImage): Box {
   if (x === 1 && y === 1) return box;
   return {
-    x0: Math.min(width, Math.floor(box.x0 / x)),
-    y0: Math.min(height, Math.floor(box.y0 / y)),
+    x0: Math.floor(box.x0 / x),
+    y0: Math.floor(box.y0 / y),
     x1: Math.min(width, Math.ceil(box.x1 / x)),
     y1: Math.min(height, Math.ceil(box.y1 / y)),
   };

@@ -77,7 +77,6 @@ export class Capture {
   finish(borrowed: ReadonlySet<PooledBuffer>): void {
     this.borrowed = [...borrowed];
     this.held = [...this.named].filter((buffer) => !borrowed.has(buffer)).map((buffer) => ({ buffer, uses: buffer.uses }));
-    this.named.clear();
   }
 
   /** Whether doing the commands again does the work again. */

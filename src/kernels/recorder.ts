@@ -181,9 +181,8 @@ export class Recorder {
   upload(range: BufferRange, data: ArrayBufferView): void {
     if (this.dry) return;
     if (this.capturing) this.capturing.unrepeatable = true;
-    // A write happens at once, but the range's buffer may still be read by recorded, unsubmitted work.
+    // A write happens at once, but the range's buffer may still be read by recorded, unsubmitted work. After a submit no image counts.
     this.flush();
-    this.images.forget(range.buffer.id);
     this.device.gpu.queue.writeBuffer(range.buffer.gpu, range.offset, data.buffer, data.byteOffset, data.byteLength);
   }
 
