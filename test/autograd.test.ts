@@ -300,6 +300,54 @@ t.test('a function with a gradient of its own needs no more than both', (t) => s
   t.same(await gradOf(x), [0, 2, 3, 0]);
 }));
 
+t.test('a function may pass its input on, or save it, and leaves it to its owner', async (t) => {
+  const reversed: Runnable = { name: 'reversed', infer: ([shape]) => shape!, forward: ({ inputs: [x] }) => x!, backward: ({ grad }) => [affine(grad, -1)] };
+  const squared: Runnable = {
+    name: 'squared', infer: ([shape]) => shape!, forward: ({ inputs: [x] }) => ({ output: mul(x!, x!), saved: { x: x! } }),
+    backward: ({ grad, saved }) => [mul(grad, affine(saved.x!, 2))],
+  };
+  const power: Runnable = {
+    name: 'power', infer: ([shape]) => shape!, forward: ({ inputs: [x] }) => { const output = exp(x!); return { output, saved: { output } }; },
+    backward: ({ grad, saved }) => [mul(grad, saved.output!)],
+  };
+  const base = live();
+  await scope(async () => {
+    const x = leaf([1, 2]);
+    const shared = affine(x, 2);
+    backward(add(sum(run(reversed, [shared], {})), affine(sum(shared), 10)));
+    t.same([x.label, await gradOf(x)], ['tensor', [18, 18]], 'who reads the input besides does not see what was done to the output');
+    for (const fn of [reversed, squared, power]) {
+      const plain = run(fn, [tensor([0, 0])], {});
+      const y = leaf([0, 3]);
+      for (let time = 0; time < 2; time++) scope(() => { backward(sum(run(fn, [y], {}))); });
+      const once = { reversed: [-1, -1], squared: [0, 6], power: [1, Math.exp(3)] }[fn.name]!;
+      (await gradOf(y)).forEach((value, i) => t.ok(Math.abs(value - 2 * once[i]!) < 1e-4, `${fn.name}: ${value} is twice ${once[i]}`));
+      t.same([[...(await y.data())], (await plain.data()).length], [[0, 3], 2], `${fn.name}: input and output are there afterwards`);
+    }
+    const half = tensor([1, 2], [2], { dtype: runtime.device.report.half ? 'float16' : 'float32' });
+    t.same(await run({ ...reversed, precision: 'float32' }, [half], {}).data(), [1, 2], 'one that was brought to float32 for it, too');
+  });
+  t.equal(live(), base);
+});
+
+t.test('what a function gives is held against its shapes', (t) => scope(async () => {
+  const twice: Runnable = { name: 'twice', infer: ([shape]) => shape!, forward: ({ inputs: [x] }) => affine(x!, 2), backward: ({ grad }) => [affine(grad, 2)] };
+  t.throws(() => run({ ...twice, forward: ({ inputs: [x] }) => sum(x!) }, [leaf([1, 2])], {}), { name: 'UserError', message: 'twice: its forward gave [] where its infer says [2]' });
+  t.throws(() => run({ ...twice, forward: (async () => {}) as never }, [leaf([1, 2])], {}), { name: 'UserError', message: /^twice: its forward must return a tensor or/ });
+  const wrong: [Runnable['backward'], RegExp][] = [
+    [({ grad }) => grad as never, /"twice" must return a list: for each input its gradient, or null/],
+    [({ grad }) => [sum(grad), null], /"twice" must return for input 0 a gradient of its shape \[2\], or null, but returned \[\]/],
+    [({ grad }) => [grad], /"twice" must return for input 1 a gradient of its shape \[2\], or null, but returned nothing/],
+  ];
+  for (const [backwardOf, message] of wrong) {
+    const y = run({ ...twice, backward: backwardOf }, [affine(leaf([1, 2]), 3), leaf([3, 4])], {});
+    t.throws(() => { backward(sum(y)); }, { name: 'UserError', message });
+  }
+  const [x, unread] = [leaf([1, 2]), leaf([3, 4])];
+  backward(sum(run({ ...twice, backward: ({ grad }) => [affine(grad, 2), null] }, [x, unread], {})));
+  t.same([await gradOf(x), unread.grad], [[2, 2], null]);
+}));
+
 t.test('ops inside an op’s forward are not on the tape, and kinks have PyTorch’s gradient', (t) => scope(async () => {
   const x = leaf([-1, 0, 2]);
   const y = relu(x);

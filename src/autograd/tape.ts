@@ -4,7 +4,7 @@ import { type Call, installTape, type Runnable } from '../ops/op.js';
 import { modulePath } from '../tensor/module-path.js';
 import { Extents } from '../tensor/extent.js';
 import { type Scoped, trackOutermost, untrack } from '../tensor/scope.js';
-import { formatShape, type Shape } from '../tensor/shape.js';
+import { formatShape, sameShape, type Shape } from '../tensor/shape.js';
 import { type DType, type GradientNode, isFloat, type Tensor } from '../tensor/tensor.js';
 
 let nextOrder = 0;
@@ -72,6 +72,7 @@ export class Node implements GradientNode, Scoped {
     if (this.state !== 'live') this.refuse();
     checkUnchanged(this.op, this.shape, this.kept);
     const grads = this.gradients(grad, into);
+    this.checkGradients(grads);
     this.free('consumed');
     return grads.map((grad, i) => (grad && this.sources[i] && grad.dtype !== this.dtypes[i] ? convert(grad, this.dtypes[i]!) : grad));
   }
@@ -86,6 +87,17 @@ export class Node implements GradientNode, Scoped {
     } catch (error) {
       throw this.isPartlyKept() && error instanceof Error && / null\b/.test(error.message) ? this.lackOfKept(error) : error;
     }
+  }
+
+  /** A missing gradient would count as none, and one of another shape be broadcast further up. */
+  private checkGradients(grads: unknown): asserts grads is readonly (Tensor | null)[] {
+    if (!Array.isArray(grads)) fail(`the backward of "${this.op}" must return a list: for each input its gradient, or null`);
+    this.sources.forEach((source, i) => {
+      const grad = grads[i] as Tensor | null | undefined;
+      const shape = this.shapes[i]!;
+      if (!source || grad === null || (grad && sameShape(grad.shape, shape))) return;
+      fail(`the backward of "${this.op}" must return for input ${i} a gradient of its shape ${formatShape(shape)}, or null, but returned ${grad ? formatShape(grad.shape) : 'nothing'}`);
+    });
   }
 
   private isPartlyKept(): boolean {

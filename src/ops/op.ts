@@ -1,6 +1,7 @@
+import { fail } from '../errors.js';
 import type { Runtime } from '../kernels/runtime.js';
-import { scope, untrack } from '../tensor/scope.js';
-import type { Shape } from '../tensor/shape.js';
+import { endsHere, scope, untrack } from '../tensor/scope.js';
+import { formatShape, sameShape, type Shape } from '../tensor/shape.js';
 import { type DType, Tensor } from '../tensor/tensor.js';
 import { inPrecision, type Precision } from './autocast.js';
 import type { OpCase, Tolerance } from './cases.js';
@@ -78,7 +79,10 @@ export interface Runnable<A = unknown> {
   readonly takes?: readonly Taken[];
   /** Default: `float32`. */
   readonly precision?: Precision;
-  /** Computes the output, and what backward needs beyond inputs and output. Temporaries are released by the caller; ops called in it are not on the tape. */
+  /**
+   * Computes the output, and what backward needs beyond inputs and output. Either may be an input as it is. Temporaries are released by the caller; ops called in it
+   * are not on the tape.
+   */
   readonly forward: (call: Call<A>) => Tensor | { output: Tensor; saved: Record<string, Tensor> };
   /** What backward reads; nothing else stays in memory. */
   readonly keeps?: { readonly inputs?: readonly number[]; readonly output?: boolean };
@@ -166,9 +170,23 @@ const forward = <A>(op: Runnable<A>, call: Call<A>): { output: Tensor; saved: Re
   try {
     return scope(() => {
       const result = op.forward(call);
-      return result instanceof Tensor ? { output: result, saved: {} } : result;
+      const { output, saved } = result instanceof Tensor ? { output: result, saved: {} } : result;
+      checkOutput(op.name, output, call.shape);
+      return handles(output, saved);
     });
   } finally {
     depth--;
   }
+};
+
+const checkOutput = (name: string, output: unknown, shape: Shape): void => {
+  if (!(output instanceof Tensor)) fail(`${name}: its forward must return a tensor or { output, saved }, at once and not in a promise`);
+  if (!sameShape(output.shape, shape)) fail(`${name}: its forward gave ${formatShape(output.shape)} where its infer says ${formatShape(shape)}`);
+};
+
+/** The results as handles of the call's own, of which run and tape dispose: an input that is passed on or saved is somebody else's, and so is the output once more. */
+const handles = (output: Tensor, saved: Record<string, Tensor>): { output: Tensor; saved: Record<string, Tensor> } => {
+  const own = (tensor: Tensor): Tensor => (endsHere(tensor) ? tensor : tensor.alias());
+  const mine = Object.entries(saved).map(([name, tensor]) => [name, tensor === output ? tensor.alias() : own(tensor)] as const);
+  return { output: own(output), saved: Object.fromEntries(mine) };
 };
