@@ -199,6 +199,25 @@ t.test('predict names classes, probabilities and the box', async (t) => {
   t.strictSame(sizes.crop, [Math.round(x1 - x0), Math.round(y1 - y0)], 'the crop has the size of the box');
 });
 
+t.test('a large photograph is shown in its own pixels, not in those of the square that the network got', async (t) => {
+  const [width, height] = [640, 320];
+  const data = Buffer.alloc(4 * width * height, 255);
+  for (let i = 0; i < width * height; i++) data.set([Math.floor((i % width) / 4), Math.floor(i / width / 2), 90], 4 * i);
+  const photograph = join(folder, 'photograph.png');
+  await new Jimp({ width, height, data }).write(photograph as `${string}.png`);
+  const pictures = join(folder, 'photograph');
+  const [answer] = JSON.parse((await call('predict', photograph, '--out', run, '--json', '--pictures', pictures)).out) as [Answer];
+  const { x0, y0, x1, y1 } = answer.box;
+  const written = async (kind: string): Promise<Bitmap> => (await Jimp.read(join(pictures, `photograph-${kind}.png`))).bitmap;
+  const [whole, crop] = [await written('box'), await written('crop')];
+  t.strictSame([whole.width, whole.height], [width, height]);
+  t.strictSame([crop.width, crop.height], [Math.round(x1 - x0), Math.round(y1 - y0)]);
+  const middle = 4 * (Math.floor(crop.height / 2) * crop.width + Math.floor(crop.width / 2));
+  const [red, green] = crop.data.subarray(middle, middle + 2);
+  t.ok(Math.abs(red! - (x0 + x1) / 8) <= 1.5 && Math.abs(green! - (y0 + y1) / 4) <= 1.5, `the middle of the crop, ${red}, ${green}, is that of the box ${x0} to ${x1}, ${y0} to ${y1}`);
+});
+interface Bitmap { width: number; height: number; data: Uint8Array }
+
 t.test('describing the pictures of one batch leaves the next batch as it is', async (t) => {
   const images = ['one.png', 'two.png'].map((name) => join(folder, name));
   for (const image of images) await writeImage(image);

@@ -67,18 +67,14 @@ const scaled = ({ x0, y0, x1, y1 }: Box, [x, y]: DecodedImage['shrink']): Box =>
  * Predicts pictures of one batch.
  *
  * @param top how many classes to list
- * @returns for each picture its prediction, and the box in pixels of the decoded (perhaps shrunk) picture
  */
-export const predictBatch = async (
-  runtime: Runtime, predictor: Predictor, loaded: readonly Loaded[], top: number,
-): Promise<{ prediction: ImagePrediction; decodedBox: Box | null }[]> => {
+export const predictBatch = async (runtime: Runtime, predictor: Predictor, loaded: readonly Loaded[], top: number): Promise<ImagePrediction[]> => {
   const predicted = await predictPixels(runtime, predictor, loaded.map(({ image }) => image), top);
   return predicted.map((seen, i) => {
     const { request: { name, trueLabel }, image: { shrink, width, height } } = loaded[i]!;
-    const prediction: ImagePrediction = {
+    return {
       file: name, width: Math.round(width * shrink[0]), height: Math.round(height * shrink[1]), ...seen,
       ...(trueLabel === undefined ? {} : { trueLabel }), ...(seen.box ? { box: scaled(seen.box, shrink) } : {}),
     };
-    return { prediction, decodedBox: seen.box ?? null };
   });
 };

@@ -1,9 +1,11 @@
 /** The files that `predict --pictures` writes: where the network looked, image by image. */
 import { basename, extname, join } from 'node:path';
+import { type ImageSource, produceImage } from '../data/produce-image.js';
 import type { Box, DecodedImage } from '../data/types.js';
 import { writeFileAtomic } from '../io/atomic.js';
 import { attentionGrid, cropPicture, drawBox, encodePng, heatmapOverlay } from '../train/report/pictures.js';
 import type { ImageCase, Picture } from '../train/report/types.js';
+import type { Loaded } from './predict-images.js';
 
 /** Blue-green: it stands out from skies, leaves and skin alike. */
 const BOX_COLOUR = [0, 200, 190] as const;
@@ -29,31 +31,28 @@ export const pictureNames = (files: readonly string[]): string[] => {
   });
 };
 
-/** The boxed region in its own proportions, at the resolution of the decoded picture. */
+/** The boxed region in its own proportions, at the resolution of the picture. */
 const closeUp = (image: Picture, box: Box): Picture =>
   cropPicture(image, box, Math.max(1, Math.round(box.x1 - box.x0)), Math.max(1, Math.round(box.y1 - box.y0)));
 
-/** Large photographs are decoded to a square; people want to see them in their own proportions. */
-const inProportion = (image: DecodedImage, box: Box): { image: Picture; box: Box } => {
-  const [x, y] = image.shrink;
-  if (x === y) return { image, box };
-  const [across, down] = [x / Math.max(x, y), y / Math.max(x, y)];
-  const whole = { x0: 0, y0: 0, x1: image.width, y1: image.height };
-  return {
-    image: cropPicture(image, whole, Math.max(1, Math.round(image.width * across)), Math.max(1, Math.round(image.height * down))),
-    box: { x0: box.x0 * across, x1: box.x1 * across, y0: box.y0 * down, y1: box.y1 * down },
-  };
-};
+/** Large photographs are shown with a shorter side of this many pixels to twice as many. */
+const SHOWN_SIDE = 512;
+
+/** The network may have got a large photograph as a small square; people want to see it in its own proportions, and larger. */
+const toShow = async (source: ImageSource, decoded: DecodedImage): Promise<DecodedImage> =>
+  (decoded.shrink.every((factor) => factor === 1) ? decoded : produceImage(source, { maxSide: SHOWN_SIDE }));
 
 /**
- * Writes NAME-box.png and NAME-crop.png at the resolution of the decoded picture, and NAME-heat.png, NAME-maps.png and
- * NAME-drop.png as the network saw it.
+ * Writes NAME-box.png and NAME-crop.png at the resolution of the original picture, large photographs smaller, and NAME-heat.png,
+ * NAME-maps.png and NAME-drop.png as the network saw it.
  *
- * @param decodedBox where the network looked, in pixels of the decoded picture
+ * @param looked where the network looked, in pixels of the original picture
  * @returns the names of the files
  */
-export const writePictures = async (folder: string, name: string, decoded: DecodedImage, decodedBox: Box, seen: ImageCase): Promise<string[]> => {
-  const { image, box } = inProportion(decoded, decodedBox);
+export const writePictures = async (folder: string, name: string, { request, image: decoded }: Loaded, looked: Box, seen: ImageCase): Promise<string[]> => {
+  const image = await toShow(request.source, decoded);
+  const [x, y] = image.shrink;
+  const box = { x0: looked.x0 / x, y0: looked.y0 / y, x1: looked.x1 / x, y1: looked.y1 / y };
   const pictures: Record<string, Picture> = {
     box: drawBox(image, box, BOX_COLOUR),
     crop: closeUp(image, box),

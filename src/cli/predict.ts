@@ -79,12 +79,12 @@ const predictAll = async (runtime: Runtime, method: Method, saved: SavedModel, r
       if (loaded.length === 0) continue;
       const results = await predictBatch(runtime, { ...saved, method }, loaded, values.top);
       const seen = values.pictures ? await describeBatch(runtime, method, toBatch(loaded), saved.config, saved.classes) : [];
-      for (const [i, { prediction, decodedBox }] of results.entries()) {
+      for (const [i, prediction] of results.entries()) {
         outcome.predictions.push(prediction);
         if (!values.json) console.log(`\n${describe(prediction)}`);
-        if (!values.pictures || !decodedBox) continue;
+        if (!values.pictures || !prediction.box) continue;
         const name = names[from + part.indexOf(loaded[i]!.request)]!;
-        const files = await writePictures(values.pictures, name, loaded[i]!.image, decodedBox, seen[i]!);
+        const files = await writePictures(values.pictures, name, loaded[i]!, prediction.box, seen[i]!);
         if (!values.json) console.log(`  pictures: ${files.join(', ')}`);
       }
     }
