@@ -16,15 +16,20 @@
  */
 import { type BrowserOptions, openDevice } from './device/browser.js';
 import type { Runtime } from './kernels/runtime.js';
-import { openOn, type RuntimeOptions } from './tensor/open-on.js';
+import { checkNames } from './ops/arguments.js';
+import { openOn, type RuntimeOptions, runtimeOptions } from './tensor/open-on.js';
 
 export interface OpenRuntimeOptions extends RuntimeOptions, BrowserOptions {}
 
 /**
  * Opens the browser's adapter and makes it the one on which tensors are created from now on.
  *
- * @throws UserError when the browser has no WebGPU or no adapter; the message says what to do
+ * @throws UserError when the browser has no WebGPU or no adapter, or an option is unknown; the message says what to do
  */
-export const open = async ({ software = false, ...options }: OpenRuntimeOptions = {}): Promise<Runtime> => openOn(await openDevice({ software }), options);
+export const open = async (options: OpenRuntimeOptions = {}): Promise<Runtime> => {
+  checkNames('open', options, ['software', ...runtimeOptions]);
+  const { software = false, ...choices } = options;
+  return openOn(await openDevice({ software }), choices);
+};
 
 export * from './library.js';

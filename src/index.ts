@@ -31,21 +31,27 @@
  * ```
  *
  * What a scope made is released when it ends, except what it returns or what `keep` was called for; parameters and
- * the optimiser's state belong to their objects. Nothing needs to be closed for the process to end.
+ * the optimiser's state belong to their objects. Nothing needs to be closed for the process to end. A worker thread opens a runtime of its own; let it come
+ * to its end by itself: a thread that is terminated while it waits for the adapter takes the whole process with it (Dawn for Node aborts).
  */
 import type { OpenOptions } from './device/gpu.js';
 import { openDevice } from './device/node.js';
 import type { Runtime } from './kernels/runtime.js';
-import { openOn, type RuntimeOptions } from './tensor/open-on.js';
+import { checkNames } from './ops/arguments.js';
+import { openOn, type RuntimeOptions, runtimeOptions } from './tensor/open-on.js';
 
 export interface OpenRuntimeOptions extends RuntimeOptions, OpenOptions {}
 
 /**
  * Opens an adapter and makes it the one on which tensors are created from now on.
  *
- * @throws UserError when there is no adapter, or not the wanted one; the message says what to do
+ * @throws UserError when there is no adapter, or not the wanted one, or an option is unknown; the message says what to do
  */
-export const open = async ({ adapter, ...options }: OpenRuntimeOptions = {}): Promise<Runtime> => openOn(await openDevice({ adapter }), options);
+export const open = async (options: OpenRuntimeOptions = {}): Promise<Runtime> => {
+  checkNames('open', options, ['adapter', ...runtimeOptions]);
+  const { adapter, ...choices } = options;
+  return openOn(await openDevice({ adapter }), choices);
+};
 
 export { loadFile, saveFile } from './train/state-file.js';
 export * from './library.js';

@@ -25,7 +25,10 @@ const PATIENCE_MS = 120_000;
 
 const select = <K extends Report['kind']>(reports: readonly Report[], kind: K) => reports.filter((r): r is Extract<Report, { kind: K }> => r.kind === kind);
 
-/** A page's module that prints what a checkpoint's network sees in a picture, then whether it sees the same in all that a page can draw, and what it says of an image without pixels. */
+/**
+ * A page's module that prints what a checkpoint's network sees in a picture, then whether it sees the same in all that a page can draw, and what is said of an image without pixels,
+ * of one from another origin, and of options that Node alone has.
+ */
 const lookingModule = (checkpoint: Uint8Array, { width, height, data }: Picture): string => `
   import { open, openTrained } from '${LIBRARY}';
   const bytesOf = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
@@ -46,7 +49,9 @@ const lookingModule = (checkpoint: Uint8Array, { width, height, data }: Picture)
   const same = {};
   for (const [name, shown] of Object.entries({ canvas, bitmap, offscreen, image, frame })) same[name] = await seen(shown) === expected;
   console.log(JSON.stringify(same));
-  console.log(await seen(new Image()).catch((error) => error.message));
+  const foreign = Object.assign(new Image(), { src: 'http://another.localhost:' + location.port + '/a.png' });
+  await foreign.decode();
+  for (const refused of [seen(new Image()), seen(foreign), open({ adapter: 'swiftshader' })]) console.log(await refused.catch(({ name, message }) => name + ' ' + message));
 `;
 
 const runs: [string, PageTask][] = [
@@ -92,14 +97,15 @@ await t.test('the example of the documentation runs', { skip }, async (t) => {
 await t.test('a network that was trained in Node', { skip }, async (t) => {
   const runtime = await openRuntime();
   const picture = patternPicture(80, 60, 1);
+  const png = await new Jimp({ width: picture.width, height: picture.height, data: Buffer.from(picture.data) }).getBuffer('image/png');
   const bytes = await trainedBytes(runtime, join(t.testdir({}), 'last.safetensors'), ['wagtail', 'pipit', 'lark'], 3, '--image-size', '32', '--batch-size', '4', '--attentions', '4');
   const [expected] = await openTrained(bytes).predict([picture]) as [Predicted];
   runtime.device.close();
 
   await t.test('sees the same in a page', async (t) => {
-    const reports = await runPage(browser, { example: lookingModule(bytes, picture) }, PATIENCE_MS);
+    const reports = await runPage(browser, { example: lookingModule(bytes, picture), files: { '/a.png': png } }, PATIENCE_MS);
     t.equal(select(reports, 'end')[0]!.failure, undefined);
-    const [first, same, refused] = select(reports, 'said')[0]!.text.split('\n') as [string, string, string];
+    const [first, same, ...refused] = select(reports, 'said')[0]!.text.split('\n') as [string, string, string, string, string];
     const seen = JSON.parse(first) as Predicted;
     for (const kind of ['raw', 'refined'] as const) {
       t.same(seen[kind]!.map(({ label }) => label), expected[kind]!.map(({ label }) => label));
@@ -108,11 +114,12 @@ await t.test('a network that was trained in Node', { skip }, async (t) => {
     }
     t.same(seen.box, expected.box, 'pixels beyond the threshold are the same');
     t.same(JSON.parse(same), { canvas: true, bitmap: true, offscreen: true, image: true, frame: true });
-    t.match(refused, /predict: picture 1 has no pixels; an image has them after `await image\.decode\(\)`/);
+    t.match(refused[0], /predict: picture 1 has no pixels; an image has them after `await image\.decode\(\)`/);
+    t.match(refused[1], /^UserError predict: the browser does not give the pixels of picture 1 \(80 × 60\): .*tainted.* crossOrigin = "anonymous" before its src/);
+    t.match(refused[2], /^UserError open: there is no option "adapter"; there are software, gemm/);
   });
 
   await t.test('shows it in the page that looks at pictures', async (t) => {
-    const png = await new Jimp({ width: picture.width, height: picture.height, data: Buffer.from(picture.data) }).getBuffer('image/png');
     const file = (path: string): Buffer => readFileSync(fileURLToPath(new URL(`../../${path}`, import.meta.url)));
     const files = { '/docs/look.html': file('docs/look.html'), '/dist/browser.js': file('dist/browser.js'), '/last.safetensors': bytes, '/a.png': png };
 

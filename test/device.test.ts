@@ -4,6 +4,7 @@ import { BufferPool } from '../src/device/buffers.js';
 import { Device } from '../src/device/device.js';
 import { describeAdapter, findAdapter, openAdapter } from '../src/device/gpu.js';
 import { openDevice } from '../src/device/node.js';
+import { open } from '../src/index.js';
 import { Runtime } from '../src/kernels/runtime.js';
 import { Shader } from '../src/kernels/shader.js';
 import { affine } from '../src/ops/index.js';
@@ -44,7 +45,7 @@ t.test('an allocation that fails says for what, and what to do', async (t) => {
   const pool = new BufferPool(gpu as unknown as GPUDevice, 0, (error) => errors.push(error));
   pool.acquire(3 * 2 ** 20, () => 'conv2d [1, 2]');
   await Promise.resolve();
-  t.match(errors, [{ name: 'UserError', message: 'The adapter ran out of memory while allocating 3.0 MiB for conv2d [1, 2] (3.0 MiB in use). Use a smaller batch size or image size.' }]);
+  t.match(errors, [{ name: 'UserError', message: 'The adapter ran out of memory while allocating 3.0 MiB for conv2d [1, 2] (3.0 MiB in use). Use a smaller batch size or image size; a program that goes on calls open() again.' }]);
 });
 
 t.test('what a device makes for others does not outlive its use', async (t) => {
@@ -143,4 +144,10 @@ t.test('a software adapter is taken where there is no other, or where it is want
   t.equal(await findAdapter(offering('software', 'fast'), true), 'software');
   t.equal(await findAdapter(offering('software')), 'software');
   t.equal(await findAdapter(offering()), null);
+});
+
+t.test('options that open does not have are refused', async (t) => {
+  for (const options of [{ software: true }, { gem: 'tile' }, 'swiftshader', null]) {
+    await t.rejects(open(options as never), { name: 'UserError', message: /^open: (there is no option "(software|gem)"; there are adapter, gemm|the options must be an object)/ });
+  }
 });

@@ -74,6 +74,17 @@ t.test('a plain classifier has no box', async (t) => {
   t.ok(Math.abs(found!.raw.reduce((sum, { probability }) => sum + probability, 0) - 1) < 1e-6, 'probabilities of all five, each rounded to float32');
 });
 
+t.test('a picture that the adapter does not take is named, with what helps', async (t) => {
+  const model = openTrained(bytes);
+  const pool = runtime.device.pool as { largestBuffer: number };
+  const { largestBuffer } = pool;
+  t.teardown(() => { pool.largestBuffer = largestBuffer; });
+  pool.largestBuffer = 512 * 1024;
+  await t.rejects(model.predict([pictures[0]!, patternPicture(500, 400, 1)]), {
+    name: 'UserError', message: /^predict: picture 2 of 500 × 400 pixels takes 781\.3 KiB, but this adapter binds at most 512\.0 KiB in one buffer\. Make it smaller first, .*resizeWidth/,
+  });
+});
+
 t.test('what it refuses', async (t) => {
   const refusal = { name: new UserError('').name };
   const model = openTrained(bytes);

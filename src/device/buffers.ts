@@ -142,7 +142,7 @@ export class BufferPool {
     void this.device.popErrorScope().then((error) => {
       if (error) {
         this.onError(new UserError(`The adapter ran out of memory while allocating ${readableBytes(size)} for ${label} ` +
-          `(${readableBytes(this.liveBytes)} in use). Use a smaller batch size or image size.`));
+          `(${readableBytes(this.liveBytes)} in use). Use a smaller batch size or image size; a program that goes on calls open() again.`));
       }
     }, () => {});
     this.created++;

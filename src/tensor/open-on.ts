@@ -17,6 +17,8 @@ export interface RuntimeOptions {
   tuning?: TuningTable;
 }
 
+export const runtimeOptions: readonly (keyof RuntimeOptions)[] = ['gemm', 'winograd', 'images', 'matrices', 'tuning'];
+
 /** Makes an adapter the one on which tensors are created from now on. */
 export const openOn = (device: Device, options: GemmOptions): Runtime => {
   const runtime = new Runtime(device, options);

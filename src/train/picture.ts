@@ -1,4 +1,5 @@
 /** What a network is shown: pixels, or what a page can draw. */
+import { readableBytes } from '../device/buffers.js';
 import { fail } from '../errors.js';
 import { checkIntegers } from '../ops/arguments.js';
 import type { Pixels } from './image-batch.js';
@@ -33,12 +34,18 @@ const drawn = (source: Drawable, i: number): Picture => {
   const [width, height] = sizeOf(source);
   if (!width || !height) fail(`predict: picture ${i + 1} has no pixels; an image has them after \`await image.decode()\`, a video after its event "loadeddata"`);
   const context = new OffscreenCanvas(width, height).getContext('2d', { willReadFrequently: true })!;
-  context.drawImage(source, 0, 0, width, height);
-  return context.getImageData(0, 0, width, height);
+  try {
+    context.drawImage(source, 0, 0, width, height);
+    return context.getImageData(0, 0, width, height);
+  } catch (error) {
+    const { name, message } = error as Error;
+    fail(`predict: the browser does not give the pixels of picture ${i + 1} (${width} × ${height}): ${message}` +
+      (name === 'SecurityError' ? ' An image of another server needs crossOrigin = "anonymous" before its src, and Access-Control-Allow-Origin from that server.' : ''));
+  }
 };
 
-/** The pixels of the picture at position `i` of a list. */
-export const toPixels = (given: Picture | Drawable, i: number): Pixels => {
+/** The pixels of the picture at position `i` of a list; the adapter takes `largest` bytes of one. */
+export const toPixels = (given: Picture | Drawable, i: number, largest: number): Pixels => {
   const picture = isDrawable(given) ? drawn(given, i) : given as Picture | null;
   if (typeof picture !== 'object' || picture === null || !('data' in picture)) {
     fail(`predict: picture ${i + 1} must be { width, height, data }, as a canvas's getImageData gives it, or a canvas, an ImageBitmap, an image or a video (of a file, \`await createImageBitmap(file)\`), ` +
@@ -47,5 +54,9 @@ export const toPixels = (given: Picture | Drawable, i: number): Pixels => {
   const { width, height, data } = picture;
   checkIntegers('predict', `width and height of picture ${i + 1}`, [width, height], 1);
   if (!ArrayBuffer.isView(data) || data.byteLength !== 4 * width * height) fail(`predict: picture ${i + 1} of ${width} × ${height} pixels needs ${4 * width * height} bytes of data: red, green, blue and alpha of each`);
+  if (data.byteLength > largest) {
+    fail(`predict: picture ${i + 1} of ${width} × ${height} pixels takes ${readableBytes(data.byteLength)}, but this adapter binds at most ${readableBytes(largest)} in one buffer. ` +
+      'Make it smaller first, in a page with `await createImageBitmap(picture, { resizeWidth: 2000, resizeQuality: "high" })`');
+  }
   return { width, height, rgba: new Uint8Array(data.buffer, data.byteOffset, data.byteLength) };
 };

@@ -48,15 +48,18 @@ export class TrainedModel {
    * attention maps point to, in pixels of the picture, and the classes after looking closer there (`refined`; Algorithm 1 of the paper).
    *
    * @param pictures as a canvas's `getImageData` gives them; in a browser also what it can draw: canvases, images, videos,
-   * and of a file `await createImageBitmap(file)`
+   *   and of a file `await createImageBitmap(file)`; but a canvas forgets the colour of what is wholly transparent: it becomes
+   *   black, where training and the command see the colour in the file
    * @param top how many classes to list
    * @returns as many answers as there are pictures
-   * @throws UserError when a picture's numbers disagree or an image is not loaded yet, or `top` is not a whole number of at least 1
+   * @throws UserError when a picture's numbers disagree or an image is not loaded yet, another server's, or larger than the adapter
+   *   takes, or `top` is not a whole number of at least 1
    */
   async predict(pictures: readonly (Picture | Drawable)[], { top = 5 }: { top?: number } = {}): Promise<Predicted[]> {
     checkList('predict', 'the pictures', pictures);
     checkIntegers('predict', 'top', [top], 1);
-    const pixels = pictures.map(toPixels);
+    const { largestBuffer } = this.runtime.device.pool;
+    const pixels = pictures.map((picture, i) => toPixels(picture, i, largestBuffer));
     const found: Predicted[] = [];
     const { evalBatchSize } = this.predictor.config;
     for (let from = 0; from < pixels.length; from += evalBatchSize) {
