@@ -87,6 +87,8 @@ t.test('a lost device is an error that says how to go on', async (t) => {
   const explained = { name: 'UserError', message: /The GPU device was lost \(destroyed\).*goes on from its last checkpoint with --resume/ };
   await t.rejects(lost.idle(), explained);
   await t.rejects(x.data(), explained, 'reading fails by itself, which says less');
+  lost.device.diagnose(Promise.resolve(new Error('add does not compile: its device is lost')));
+  await t.rejects(lost.idle(), explained, 'so do kernels, in some browsers');
 });
 
 t.test('a loss that is told of a moment after what fails because of it', async (t) => {

@@ -29,6 +29,8 @@ export class Device {
     });
     void this.gpu.lost.then((info) => {
       if (this.closed) return;
+      // Some browsers reject kernels of a lost device, which explains nothing.
+      this.diagnosed = true;
       this.reportFailure(new UserError(`The GPU device was lost (${info.reason || 'unknown reason'}): ${info.message.replace(/\.$/, '')}. ${platform.whenLost}`));
     });
   }
