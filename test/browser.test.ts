@@ -46,8 +46,10 @@ const lookingModule = (checkpoint: Uint8Array, { width, height, data }: Picture)
   const image = Object.assign(new Image(10, 10), { src: canvas.toDataURL() });
   await image.decode();
   const frame = new VideoFrame(bitmap, { timestamp: 0 });
+  const inFrame = Object.assign(document.body.appendChild(document.createElement('iframe')).contentDocument.createElement('canvas'), { width: ${width}, height: ${height} });
+  inFrame.getContext('2d').putImageData(picture, 0, 0);
   const same = {};
-  for (const [name, shown] of Object.entries({ canvas, bitmap, offscreen, image, frame })) same[name] = await seen(shown) === expected;
+  for (const [name, shown] of Object.entries({ canvas, bitmap, offscreen, image, frame, inFrame })) same[name] = await seen(shown) === expected;
   console.log(JSON.stringify(same));
   const foreign = Object.assign(new Image(), { src: 'http://another.localhost:' + location.port + '/a.png' });
   await foreign.decode();
@@ -113,7 +115,7 @@ await t.test('a network that was trained in Node', { skip }, async (t) => {
       seen[kind]!.forEach(({ probability }, i) => t.ok(Math.abs(probability - expected[kind]![i]!.probability) < 1e-4, `${kind} ${i}: ${probability}`));
     }
     t.same(seen.box, expected.box, 'pixels beyond the threshold are the same');
-    t.same(JSON.parse(same), { canvas: true, bitmap: true, offscreen: true, image: true, frame: true });
+    t.same(JSON.parse(same), { canvas: true, bitmap: true, offscreen: true, image: true, frame: true, inFrame: true });
     t.match(refused[0], /predict: picture 1 has no pixels; an image has them after `await image\.decode\(\)`/);
     t.match(refused[1], /^UserError predict: the browser does not give the pixels of picture 1 \(80 × 60\): .*tainted.* crossOrigin = "anonymous" before its src/);
     t.match(refused[2], /^UserError open: there is no option "adapter"; there are software, gemm/);

@@ -22,12 +22,8 @@ const sizeOf = (source: Drawable): readonly [width: number, height: number] => {
 
 const DRAWABLES = ['HTMLCanvasElement', 'OffscreenCanvas', 'ImageBitmap', 'HTMLImageElement', 'HTMLVideoElement', 'VideoFrame'];
 
-/** Workers lack some of these classes, Node all of them. */
-const isDrawable = (picture: unknown): picture is Drawable =>
-  DRAWABLES.some((name) => {
-    const kind: unknown = Reflect.get(globalThis, name);
-    return typeof kind === 'function' && picture instanceof kind;
-  });
+/** By the name that objects have in every frame of a page, which each have classes of their own. */
+const isDrawable = (picture: unknown): picture is Drawable => DRAWABLES.includes(Object.prototype.toString.call(picture).slice('[object '.length, -1));
 
 /** What is to be seen now, in its own size. */
 const drawn = (source: Drawable, i: number): Picture => {
