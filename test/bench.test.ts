@@ -45,7 +45,7 @@ const file: BenchFile = {
   adapter: 'An adapter', figure: 'driver', gemm: 'broadcast', precision: 'float32', ceiling, after: ceiling, load: [0.5, 1], checks: [{ op: 'conv2d', checks: 3, error: 1e-7 }], wrong: [], results,
 };
 
-t.test('options', async (t) => {
+t.test('options that go together, and the ops and directions that they choose', async (t) => {
   const parse = (...args: string[]) => parseOptions(spec, args, () => undefined);
   t.equal(modeOf(parse()), 'kernels');
   t.equal(modeOf(parse('--profile')), 'profile');

@@ -130,7 +130,7 @@ t.test('toConfig writes what --config reads back', async (t) => {
   t.same({ ...again, config: undefined }, first);
 });
 
-t.test('positional arguments', async (t) => {
+t.test('positional arguments stand anywhere, and too few are refused', async (t) => {
   const predict = { name: 'predict', summary: 'Predicts.', options: { topK: int({ min: 1, default: 5, help: 'how many' }) }, positional: { name: 'IMAGE', help: 'pictures', atLeast: 1 } };
   const { positional, values } = parseOptions(predict, ['a.jpg', '--top-k', '3', 'b.jpg'], () => undefined);
   t.same(positional, ['a.jpg', 'b.jpg']);
@@ -138,7 +138,7 @@ t.test('positional arguments', async (t) => {
   t.throws(() => parseOptions(predict, [], () => undefined), { name: 'UserError', message: /At least one IMAGE is needed/ });
 });
 
-t.test('nearest', async (t) => {
+t.test('nearest: a name with swapped letters or its beginning, and none where nothing is near', async (t) => {
   t.equal(nearest('bacth-size', ['batch-size', 'base-size']), 'batch-size', 'swapped letters');
   t.equal(nearest('eval', ['eval-every', 'seed']), 'eval-every', 'a beginning');
   t.equal(nearest('zzz', ['epochs', 'lr']), '', 'nothing near');

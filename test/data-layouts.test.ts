@@ -83,7 +83,7 @@ t.test('FGVC-Aircraft: bad lists', async (t) => {
   t.match(await refusal('aircraft', dir, { level: 'airline' as 'family' }), /unknown level "airline"; choose variant, family or manufacturer/);
 });
 
-t.test('wrong folders', async (t) => {
+t.test('a folder that is missing, or holds no data set, is named', async (t) => {
   const dir = scratch(t);
   for (const name of ['aircraft', 'cub', 'cars', 'dogs'] as const) {
     t.match(await refusal(name, undefined), /--data DIR/);
@@ -105,7 +105,7 @@ function cub(dir: string): string {
   return dir;
 }
 
-t.test('CUB-200-2011', async (t) => {
+t.test('CUB-200-2011: classes by their numbers, boxes, bad lists', async (t) => {
   const dir = scratch(t);
   cub(join(dir, 'CUB_200_2011'));
   const set = await open('cub', dir);
@@ -209,7 +209,7 @@ t.test('Stanford Cars: both annotation layouts', async (t) => {
   t.match(await broken(matFile(half, half)), /cars_annos\.mat unpacks to more than 64 MiB/, 'all parts together');
 });
 
-t.test('Stanford Dogs', async (t) => {
+t.test('Stanford Dogs: classes by their folders, labels of both lists, bad lists', async (t) => {
   const dir = scratch(t);
   for (const part of ['train', 'test']) copyFileSync(fixture('mat', `${part}_list.mat`), join(dir, `${part}_list.mat`));
   for (const dog of ['n02085620-Chihuahua', 'n02086646-Blenheim_spaniel']) {

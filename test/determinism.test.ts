@@ -31,7 +31,7 @@ const train = async (args: string[], disturb = false): Promise<Outcome> => {
 
 const first = await train(['--seed', '3']);
 
-t.test('the same seed', async (t) => {
+t.test('the same seed gives the same network, to the bit', async (t) => {
   const second = await train(['--seed', '3'], true);
   t.equal(second.hash, first.hash, 'weights and running statistics, although memory was handed out otherwise');
   t.ok(second.centers === first.centers, 'centers');
@@ -39,7 +39,7 @@ t.test('the same seed', async (t) => {
   t.match(first.hash, /^[0-9a-f]{16}$/);
 });
 
-t.test('another seed', async (t) => {
+t.test('another seed gives another network', async (t) => {
   const other = await train(['--seed', '4']);
   t.not(other.hash, first.hash);
   t.not(other.loss, first.loss);

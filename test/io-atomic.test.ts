@@ -48,7 +48,7 @@ t.test('whatever the system refuses is said with the path', async (t) => {
   refused(() => writeFileAtomic(join(folder, 'loop', 'a'), 'x'), /loop.a cannot be written: a symbolic link in its path leads back to itself/);
 });
 
-t.test('folders for results', async (t) => {
+t.test('folders for results are made, or what stands in their way is named', async (t) => {
   const folder = t.testdir({ file: 'x', taken: {} });
   const refused = (action: () => void, message: RegExp) => t.throws(action, { name: 'UserError', message });
   makeFolder(join(folder, 'a', 'b', 'c'));

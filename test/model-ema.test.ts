@@ -250,7 +250,7 @@ class Empty extends Module<[Tensor]> {
   }
 }
 
-t.test('lerp_ and exchange_', (t) => scope(async () => {
+t.test('lerp_ follows float64, exchange_ moves every bit', (t) => scope(async () => {
   const [from, to] = [[1, -2, 3, 0.5, 7], [2, 2, -1e3, 0.5, -7]];
   for (const weight of [0, 1e-4, 0.3, 0.5, 0.9, 1]) {
     const x = lerp_(tensor(from, [5]), tensor(to, [5]), weight);

@@ -58,7 +58,7 @@ for (const [name, variant] of SGD_VARIANTS) {
   }
 }
 
-await t.test('adamWStep', (t) => scope(async () => {
+await t.test('adamWStep follows its formula in float64', (t) => scope(async () => {
   for (const shape of SHAPES) {
     const size = shape.reduce((a, b) => a * b, 1);
     const start = numbers(size);
@@ -80,7 +80,7 @@ await t.test('adamWStep', (t) => scope(async () => {
   }
 }));
 
-await t.test('globalNorm and clipScale', (t) => scope(async () => {
+await t.test('globalNorm is that of float64; clipScale never scales up, and hides no NaN', (t) => scope(async () => {
   // The last tensor needs several workgroups, the first ones a fraction of one.
   const grads = [[7], [3, 5], [], [3, 41_001]].map((shape) => ({ shape, data: numbers(shape.reduce((a, b) => a * b, 1)) }));
   const squares = grads.flatMap(({ data }) => [...data]).reduce((sum, g) => sum + g * g, 0);

@@ -24,7 +24,7 @@ t.test('creation from nested and typed arrays, numbers and shapes', (t) => scope
   t.equal(await tensor([[7]]).item(), 7, 'one element is enough');
 }));
 
-t.test('dtypes', (t) => scope(async () => {
+t.test('dtypes: integers stay exact, bools are 0 and 1, only floats have gradients', (t) => scope(async () => {
   const signed = tensor([-2147483648, -1, 2147483647], [3], { dtype: 'int32' });
   t.ok((await signed.data()) instanceof Int32Array);
   t.same(await signed.data(), [-2147483648, -1, 2147483647], 'not through float32');
