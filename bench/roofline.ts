@@ -1,6 +1,6 @@
 /** The roofline: what each kernel reaches over what it does with a byte, under the ceilings measured in the same run. */
 import { scriptJson } from '../src/train/report/html.js';
-import { uPlotScript, uPlotStyle } from '../src/train/report/uplot.js';
+import { CHART_TOOLS, KEEP_DRAWN, uPlotScript, uPlotStyle } from '../src/train/report/uplot.js';
 import type { Ceiling } from './ceiling.js';
 import { DIRECTIONS, type Result } from './results.js';
 import { milliseconds } from './table.js';
@@ -36,15 +36,12 @@ const COLOURS = ['refined', 'raw', 'crop', 'drop'];
 /** Runs in the browser: points without lines, the roof as a line, and the nearest point's name beside the cursor. */
 const DRAW = `
 (() => {
-  const { points, range, gflops, gbs, kinds, colours } = window.pipitRoofline;
-  const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue('--' + name).trim();
+  const { points, range, gflops, gbs, kinds, colours } = window.pipitRoofline;${CHART_TOOLS}
   const roof = [range[0], gflops / gbs, range[1]].map((x) => ({ x, roof: true }));
   const all = points.concat(roof).sort((a, b) => a.x - b.x);
   const data = [all.map((p) => p.x), all.map((p) => Math.min(gflops, p.x * gbs))].concat(kinds.map((_, k) => all.map((p) => (p.kind === k ? p.y : null))));
   const place = document.getElementById('roofline');
   const tip = document.getElementById('roofline-tip');
-  const font = '12px ui-sans-serif, system-ui, sans-serif';
-  const axis = (label) => ({ label, labelFont: font, stroke: colour('soft'), font, grid: { stroke: colour('grid'), width: 1 }, ticks: { show: false } });
   const nearest = (plot) => {
     let best = null, least = 24 * 24;
     for (const p of points) {
@@ -70,17 +67,13 @@ const DRAW = `
       cursor: { points: { show: false }, x: false, y: false, drag: { x: false, y: false } },
       legend: { live: false },
       scales: { x: { time: false, distr: 3, range: () => range }, y: { distr: 3 } },
-      axes: [axis('FLOP per byte'), axis('GFLOP/s')],
+      axes: ['FLOP per byte', 'GFLOP/s'].map((label) => axis({ label, labelFont: font })),
       series: [{}, { label: 'ceiling: ' + gbs.toFixed(1) + ' GB/s, ' + gflops.toFixed(1) + ' GFLOP/s', stroke: colour('ink'), width: 1.6, points: { show: false } }].concat(kinds.map((label, k) => ({
         label, stroke: colour(colours[k]), paths: () => null, points: { show: true, size: 7, fill: colour(colours[k]) },
       }))),
       hooks: { setCursor: [hover] },
     }, data, place);
-  };
-  draw();
-  let waiting;
-  addEventListener('resize', () => { clearTimeout(waiting); waiting = setTimeout(draw, 120); });
-  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', draw);
+  };${KEEP_DRAWN}
 })();`;
 
 const STYLE = `

@@ -1,7 +1,7 @@
 /** Loss and accuracy curves, drawn in the reader's browser by uPlot, whose code is put into the page. */
 import { scriptJson } from './html.js';
 import type { EpochPoint } from './types.js';
-import { uPlotScript, uPlotStyle } from './uplot.js';
+import { CHART_TOOLS, KEEP_DRAWN, uPlotScript, uPlotStyle } from './uplot.js';
 
 interface Series {
   label: string;
@@ -41,13 +41,10 @@ const chartsOf = (history: readonly EpochPoint[]): Chart[] => [
   },
 ].filter(({ series }) => series.length > 0);
 
-/** Runs in the browser. Redraws when the width or the colour scheme changes. */
+/** Runs in the browser. */
 const DRAW = `
 (() => {
-  const { epochs, charts } = window.pipitCurves;
-  const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue('--' + name).trim();
-  const font = '12px ui-sans-serif, system-ui, sans-serif';
-  const axis = (more) => ({ stroke: colour('soft'), font, grid: { stroke: colour('grid'), width: 1 }, ticks: { show: false }, ...more });
+  const { epochs, charts } = window.pipitCurves;${CHART_TOOLS}
   const show = (unit) => (plot, value) => value == null ? '–' : value.toFixed(unit ? 1 : 3) + unit;
   let drawn = [];
   const draw = () => {
@@ -66,11 +63,7 @@ const DRAW = `
         }))),
       }, [epochs].concat(series.map((s) => s.values)), place);
     });
-  };
-  draw();
-  let waiting;
-  addEventListener('resize', () => { clearTimeout(waiting); waiting = setTimeout(draw, 120); });
-  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', draw);
+  };${KEEP_DRAWN}
 })();`;
 
 /** Styles, places and scripts of the curves; '' for each when there is nothing to draw. */
