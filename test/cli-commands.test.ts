@@ -134,6 +134,10 @@ t.test('eval takes other splits and other ways to refine', async (t) => {
   t.not(other.localisation.meanIoU, figures.localisation.meanIoU, 'another threshold gives other boxes');
   const limited = await call('eval', '--out', run, '--limit-test', '8');
   t.match(limited.out, /8 test images/);
+  const logits = await call('eval', '--out', run, '--limit-test', '8', '--average', 'logits');
+  const table = logits.out.split('\n').filter((line) => /^Test accuracy|^ +(raw|crop|drop|refined)/.test(line));
+  t.match(table.at(-1), /^ +refined, averaging probabilities /);
+  t.strictSame(table.map((line) => line.length), Array.from({ length: 6 }, () => table[0]!.length), 'all columns end alike');
 });
 
 t.test('eval says what is missing', async (t) => {

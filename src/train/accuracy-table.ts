@@ -7,7 +7,10 @@ type Accuracies = { readonly raw: Accuracy } & { readonly [B in Exclude<(typeof 
 export const accuracies = ({ raw, crop, drop, refined, refinedOtherAverage }: Evaluation): Accuracies =>
   ({ raw, ...(refined ? { refined } : {}), ...(refinedOtherAverage ? { refinedOtherAverage } : {}), ...(crop ? { crop } : {}), ...(drop ? { drop } : {}) });
 
-const line = (name: string, top1: string, top5: string): string => `${name.padEnd(30)}${top1.padStart(7)}${top5.padStart(8)}`;
+/** Width of the longest name, that of the mean of probabilities. */
+const NAMES = 34;
+
+const line = (name: string, top1: string, top5: string): string => `${name.padEnd(NAMES)}${top1.padStart(7)}${top5.padStart(8)}`;
 
 const OTHER = { probabilities: 'logits', logits: 'probabilities' } as const;
 
