@@ -5,6 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Jimp } from 'jimp';
 import { generateImage } from '../src/data/synthetic.js';
+import { provingCases } from '../src/ops/cases.js';
+import { ops } from '../src/ops/registry.js';
 import { call } from './support/command.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'pipit-commands-'));
@@ -68,6 +70,12 @@ t.test('gradcheck proves ops and writes their table', async (t) => {
   t.match(readFileSync(markdown, 'utf8'), /## Pointwise\n\n\| op \|[^\n]+\n[^\n]+\n\| relu \| yes \(elements, directions\) \| 6 \|/);
   const unknown = await call('gradcheck', '--ops', 'matmull');
   t.strictSame([unknown.code, unknown.errors.trim()], [1, '--ops: there is no op "matmull". Did you mean matmul?']);
+});
+
+t.test('docs/ops.md holds every op as its record is', async (t) => {
+  const rows = [...readFileSync('docs/ops.md', 'utf8').matchAll(/^\| (\w+) \| (yes|no)\b[^|]*\| (\d+) \|/gm)].map(([, name, gradient, cases]) => `${name} ${gradient} ${cases}`);
+  const records = ops.map((op) => `${op.name} ${op.backward ? 'yes' : 'no'} ${provingCases(op, { half: true }).length}`);
+  t.strictSame(rows.sort(), records.sort(), 'else write it anew: node dist/gradcheck.js --markdown docs/ops.md');
 });
 
 t.test('a result that could not be written is refused before the work', async (t) => {

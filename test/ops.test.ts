@@ -3,7 +3,7 @@
  * `PIPIT_OPS=conv2d,add` checks some of them; `PIPIT_PRECISION=mixed` stores the inputs of all ops that take float16 as float16.
  */
 import t from 'tap';
-import { verifyCase } from '../src/autograd/verify.js';
+import { gradientMode, verifyCase } from '../src/autograd/verify.js';
 import { inHalf, type OpCase, provingCases } from '../src/ops/cases.js';
 import type { Op } from '../src/ops/op.js';
 import { ops } from '../src/ops/registry.js';
@@ -24,6 +24,7 @@ t.test('records are complete', async (t) => {
   const costOf = ({ cost, infer }: Op, { shapes, attrs }: OpCase) => ({ ...cost(shapes, attrs, infer(shapes, attrs)), most: 4 * 16 * [...shapes, infer(shapes, attrs)].reduce((sum, shape) => sum + quadCount(shape), 0) });
   for (const op of ops) {
     t.ok(op.cases.some(({ bench }) => !bench), `${op.name} has cases that prove it`);
+    if (op.backward) t.ok(op.cases.some((opCase) => gradientMode(op, opCase) !== 'none'), `${op.name} has cases that prove its gradient`);
     // In whole vec4f, and not more than four times all there is: norms read their input twice, and pictures may overlap.
     const odd = op.cases.filter((opCase) => {
       const { flops, bytes, most } = costOf(op, opCase);

@@ -141,8 +141,9 @@ export const verifyGradient = (runtime: Runtime, op: Op, opCase: OpCase): Promis
 
   const tolerance = ((opCase.tolerance ?? op.tolerance)?.gradient ?? GRADIENT_TOLERANCE) + (rounded ? HALF_GRADIENT : 0);
   if (!clean) return { op: op.name, case: opCase.name, error: Infinity, tolerance, passed: false, note: DIRTY };
-  const error = mode === 'elements' ? elementError(inputs, gradients, smooth, objective) : directionError(inputs, gradients, smooth, objective, random);
-  return { op: op.name, case: opCase.name, error, tolerance, passed: error <= tolerance, note: mode };
+  const { error, where } = mode === 'elements' ? elementError(inputs, gradients, smooth, objective) : { error: directionError(inputs, gradients, smooth, objective, random), where: '' };
+  const passed = error <= tolerance;
+  return { op: op.name, case: opCase.name, error, tolerance, passed, note: passed ? mode : `${mode}${where}` };
 });
 
 /** All that proves a case: its forward and, unless its {@link gradientMode} is none, its gradient. */
@@ -155,8 +156,8 @@ export const verifyCase = async (runtime: Runtime, op: Op, opCase: OpCase): Prom
 type Gradients = readonly (ArrayLike<number> | null)[];
 type Objective = (at: readonly Nd[]) => number;
 
-const elementError = (inputs: readonly Nd[], gradients: Gradients, smooth: readonly boolean[], objective: Objective): number => {
-  let worst = 0;
+const elementError = (inputs: readonly Nd[], gradients: Gradients, smooth: readonly boolean[], objective: Objective): { error: number; where: string } => {
+  let worst = { error: 0, where: '' };
   inputs.forEach((input, i) => {
     if (!smooth[i]) return;
     const numeric = input.data.map((value, k) => {
@@ -167,7 +168,9 @@ const elementError = (inputs: readonly Nd[], gradients: Gradients, smooth: reado
       input.data[k] = value;
       return (above - below) / (2 * STEP);
     });
-    worst = Math.max(worst, worstError(gradients[i] ?? new Float64Array(numeric.length), numeric).error);
+    const analytic = gradients[i] ?? new Float64Array(numeric.length);
+    const { error, at } = worstError(analytic, numeric);
+    if (error > worst.error) worst = { error, where: `; input ${i}, element ${at}: backward gives ${analytic[at]!.toPrecision(4)}, differences ${numeric[at]!.toPrecision(4)}` };
   });
   return worst;
 };

@@ -21,7 +21,7 @@ const errorCell = (verdicts: readonly Verdict[]): string => {
 
 const gradientWord = ({ op, gradient }: CheckedOp): string => {
   if (!op.backward) return 'no';
-  const modes = ['elements', 'directions'].filter((mode) => gradient.some((v) => v.note === mode));
+  const modes = ['elements', 'directions'].filter((mode) => gradient.some((v) => v.note.startsWith(mode)));
   return modes.length ? `yes (${modes.join(', ')})` : 'yes';
 };
 
