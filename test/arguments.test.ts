@@ -233,6 +233,7 @@ t.test('options of optimisers and schedules', (t) => scope(async () => {
   refused(t, () => new SGD([w], { lr: NaN }), /lr must be a number of at least 0, got NaN/);
   refused(t, () => new SGD([w], { lr: 1, momentum: -0.9 }), /momentum must be a number of at least 0/);
   refused(t, () => new SGD([w], { lr: 1, nesterov: true }), /Nesterov needs momentum above 0/);
+  refused(t, () => new SGD([w], { lr: 1, nesterov: true, momentum: 0.9, dampening: 0.1 }), /Nesterov needs momentum above 0 and dampening 0, got 0\.9 and 0\.1/);
   refused(t, () => new SGD([w], { lr: 1, weight_decay: 1 } as never), /SGD: there is no option "weight_decay"; there are lr, momentum, dampening, nesterov, weightDecay, clipGradNorm/);
   refused(t, () => new AdamW([w], { lr: 1, betas: [0.9, 1] }), /AdamW: betas must be two numbers from 0 to below 1.*got \[0\.9,1\]/);
   refused(t, () => new AdamW([w], { lr: 1, betas: 0.9 as never }), /betas must be two numbers/);

@@ -219,6 +219,8 @@ t.test('cosine, constant and warm-up', async (t) => {
   rates.forEach((rate, i) => t.ok(Math.abs(rate - [0.1, 0.55, 1, 0.5, 0, 0][i]!) < 1e-12, `epoch ${i}: ${rate}`));
   t.equal(learningRate(0.3, 99, { ...step, kind: 'constant' }), 0.3);
   t.equal(learningRate(1, 7, { kind: 'step', stepSize: 3 }).toExponential(3), '1.000e-2', 'gamma is 0.1, as in PyTorch, and there is no warm-up');
+  t.same([1, 2, 3].map((at) => learningRate(1, at, { kind: 'step', stepSize: 1, gamma: 0.5 })), [0.5, 0.25, 0.125]);
+  t.same([2, 3].map((at) => learningRate(1, at, { ...cosine, epochs: 2 })), [1, 0], 'a warm-up as long as the cosine');
   t.throws(() => learningRate(1, 0, { ...step, stepSize: 0 }), /the step size must be at least 1 epoch, got 0/);
 });
 
