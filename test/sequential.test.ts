@@ -93,6 +93,18 @@ class Joined extends Module {
   }
 }
 
+t.test('a convolution and its norm are computed apart where one kernel cannot do both', (t) => scope(async () => {
+  const image = (channels: number): Tensor => tensor(Float32Array.from({ length: 4 * channels }, (_, i) => (i * 7) % 5), [1, 2, 2, channels]);
+  const grouped = [new Conv2d(4, 6, 1, { groups: 2 }), new BatchNorm2d(6)] as const;
+  const training = [conv(), new BatchNorm2d(1)] as const;
+  for (const [layer, norm] of [grouped, training]) {
+    const chain = new Sequential([layer, norm]).train(norm !== grouped[1]);
+    const x = image(layer === grouped[0] ? 4 : 1);
+    const [apart, together] = noGrad(() => [norm.call(layer.call(x)), chain.call(x)]);
+    t.same(await values(together!), await values(apart!), chain.training ? 'the statistics of the batch, without gradients, too' : 'groups');
+  }
+}));
+
 t.test('a chain leaves alone what others hold', (t) => scope(async () => {
   for (const checkpointing of [false, true]) {
     for (const what of ['weight', 'kept'] as const) {
