@@ -38,6 +38,18 @@ t.test('without pictures for testing, those of the validation part are tested on
   t.same([ids(set.train), ids(set.test), set.val], [['a.png', 'b.png'], ['c.png'], undefined]);
 });
 
+t.test('a part for validation: what is missing of it, and a share that takes its place', async (t) => {
+  const dir = scratch(t);
+  const names = Array.from({ length: 18 }, (_, i) => `${i}.png`);
+  pictures(dir, ...names, 'v.png', 't.png');
+  const rows = names.map((name, i) => `${name},${i % 2 ? 'b' : 'a'},train\n`).join('');
+  const table = write(join(dir, 't.csv'), `path,label,split\n${rows}gone.png,a,val\nv.png,a,val\nt.png,b,test\n`);
+  t.same(ids((await open('csv', table, { skipBadImages: true })).val!), ['v.png']);
+  const { train, val } = await open('csv', table, { skipBadImages: true, valFraction: 0.2 });
+  t.same([ids(train).length + ids(val!).length, labels(val!).sort()], [19, [0, 0, 1, 1]], 'of ten and of nine pictures two each, out of both parts');
+  t.match(await refusal('csv', write(table, 'path,label,split\n0.png,a,train\n1.png,a,train\n2.png,b,test\n')), /all 2 training images of table .*t\.csv are of one class \("a"\); a classifier needs at least two/);
+});
+
 t.test('a box outside its picture is named once with file and line', async (t) => {
   const dir = scratch(t);
   pictures(dir, 'a.png', 'b.png', 'c.png', 'd.png');

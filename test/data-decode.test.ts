@@ -5,6 +5,7 @@ import { deflateSync } from 'node:zlib';
 import { Jimp } from 'jimp';
 import t from 'tap';
 import { BadImageError, decodeFile, shrinkImage } from '../src/data/decode.js';
+import { interlacedBytes, jpegFrame } from '../src/data/picture-size.js';
 import type { DecodedImage } from '../src/data/types.js';
 import { encodePng, fixture, fixtureJson, pngFile, scratch, userMessage, write, writePng } from './data-helpers.js';
 
@@ -232,4 +233,33 @@ t.test('shrinking averages whole blocks', async (t) => {
     t.equal(small.rgba[4 * (y! * 3 + x!) + c!], Math.round(mean));
   }
   t.ok(small.rgba.every((v, i) => i % 4 !== 3 || v === 255));
+});
+
+t.test('the frame of a JPEG is found behind tables and fill bytes', async (t) => {
+  const segment = (marker: number, ...content: number[]): number[] => [0xff, marker, 0, 2 + content.length, ...content];
+  const frame = segment(0xc2, 8, 1, 2, 3, 4, 3);
+  const found = (...bytes: number[]) => jpegFrame(Uint8Array.of(0xff, 0xd8, ...bytes));
+  const expected = { height: 258, width: 772, components: 3 };
+  t.same(found(...frame), expected);
+  t.same(found(0xff, 0xff, 0xff, ...frame), expected, 'any number of fill bytes');
+  for (const table of [0xc4, 0xc8, 0xcc, 0xe0]) t.same(found(...segment(table, 8, 9, 9, 9, 9, 1), ...frame), expected, `a segment ${table.toString(16)} before it`);
+  t.equal(found(...frame.slice(0, -1)), null, 'cut short');
+});
+
+t.test('rows of an interlaced PNG: pixel by pixel, as its specification draws the passes', async (t) => {
+  const passes = ['16462646', '77777777', '56565656', '77777777', '36463646', '77777777', '56565656', '77777777'];
+  // Grey, RGB, grey with opacity.
+  for (const [kind, values] of [[0, 1], [2, 3], [4, 2]] as const) {
+    for (let width = 1; width <= 9; width++) {
+      for (let height = 1; height <= 9; height++) {
+        const head = Buffer.alloc(29);
+        head.write('\x89PNG', 'latin1');
+        [width, height].forEach((side, i) => head.writeUInt32BE(side, 16 + 4 * i));
+        head.set([8, kind, 0, 0, 1], 24);
+        const places = Array.from({ length: width * height }, (_, i) => ({ x: i % width, y: Math.floor(i / width) }));
+        const rows = new Set(places.map(({ x, y }) => `${passes[y % 8]![x % 8]} ${y}`));
+        if (interlacedBytes(head) !== rows.size + values * places.length) t.fail(`${width}×${height}, kind ${kind}: ${interlacedBytes(head)}`);
+      }
+    }
+  }
 });

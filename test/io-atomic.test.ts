@@ -1,8 +1,10 @@
 import t from 'tap';
-import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync, appendFileSync } from 'node:fs';
+import fs, { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, utimesSync, writeFileSync, appendFileSync } from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
 import { UserError } from '../src/errors.js';
-import { copyFileAtomic, writeFileAtomic } from '../src/io/atomic.js';
+import { copyFileAtomic, writeFileAtomic, writeStreamAtomic } from '../src/io/atomic.js';
+import { FileReader } from '../src/io/file-reader.js';
 import { appendJsonLine } from '../src/io/jsonl.js';
 import { checkWritable, makeFolder } from '../src/io/output.js';
 import { readJsonLines } from './support/json-lines.js';
@@ -42,7 +44,7 @@ t.test('whatever the system refuses is said with the path', async (t) => {
   const refused = (action: () => void, message: RegExp) => t.throws(action, { name: 'UserError', message });
   refused(() => writeFileAtomic(join(folder, 'x'.repeat(300)), 'x'), /xxx cannot be written: the name is too long; choose a shorter one\.$/);
   refused(() => makeFolder(join(folder, 'x'.repeat(300))), /xxx cannot be made: the name is too long/);
-  t.throws(() => writeFileAtomic(join(folder, 'a'), (function* (): Generator<Uint8Array> { throw new TypeError('ours'); })()), TypeError, 'a fault of ours stays one');
+  t.throws(() => writeFileAtomic(join(folder, 'a'), (function* (): Generator<Uint8Array> { throw Object.assign(new TypeError('ours'), { code: 'ERR_OURS' }); })()), TypeError, 'a fault of ours stays one');
   if (process.platform === 'win32') return;
   symlinkSync('loop', join(folder, 'loop'));
   refused(() => writeFileAtomic(join(folder, 'loop', 'a'), 'x'), /loop.a cannot be written: a symbolic link in its path leads back to itself/);
@@ -89,4 +91,72 @@ t.test('JSON lines: a torn line longer than one read block is cut off', async (t
   appendFileSync(path, `{"x":"${'y'.repeat(200_000)}`);
   appendJsonLine(path, { i: 1 });
   t.same(readJsonLines(path), [{ i: 0 }, { i: 1 }]);
+});
+
+const inPieces = async function* (...texts: string[]): AsyncGenerator<Uint8Array> {
+  for (const text of texts) yield Buffer.from(text);
+};
+
+t.test('no file stays open', { skip: !existsSync('/proc/self/fd') && 'this system does not list them' }, async (t) => {
+  const folder = t.testdir({ 'a.txt': 'old', taken: {} });
+  const path = join(folder, 'a.txt');
+  const attempts: (() => unknown)[] = [
+    () => writeFileAtomic(path, 'new'), () => writeFileAtomic(join(folder, 'taken'), 'x'), () => copyFileAtomic(path, join(folder, 'copy')),
+    () => writeStreamAtomic(path, inPieces('a', 'b')), () => appendJsonLine(join(folder, 'm.jsonl'), {}), () => checkWritable(path),
+    () => new FileReader(path).read(0, 1), () => new FileReader(path).read(0, 100),
+  ];
+  const open = (): string[] => readdirSync('/proc/self/fd').slice(0, -1);
+  const before = open();
+  for (const attempt of attempts) {
+    try {
+      await attempt();
+    } catch {
+      // Some fail, on purpose.
+    }
+    t.same(open(), before, String(attempt));
+  }
+});
+
+t.test('two streams to one name: each comes whole, and one stays', async (t) => {
+  const folder = t.testdir();
+  const path = join(folder, 'a');
+  await Promise.all([writeStreamAtomic(path, inPieces('1', '2', '3')), writeStreamAtomic(path, inPieces('a', 'b', 'c'))]);
+  t.match(readFileSync(path, 'utf8'), /^(123|abc)$/);
+  t.same(readdirSync(folder), ['a']);
+});
+
+t.test('a system that takes and gives less at once than it is asked to', async (t) => {
+  const folder = t.testdir();
+  const { writeSync, readSync } = fs;
+  const restore = (): void => {
+    Object.assign(fs, { writeSync, readSync });
+    syncBuiltinESMExports();
+  };
+  t.teardown(restore);
+  const little = (length: number, bytes: Uint8Array, from: number): number => {
+    if (from + length > bytes.length) throw new RangeError('more than there is');
+    return Math.min(3, length);
+  };
+  Object.assign(fs, {
+    writeSync: (file: number, bytes: Uint8Array, from = 0, length = bytes.length, at?: number) => writeSync(file, bytes, from, little(length, bytes, from), at),
+    readSync: (file: number, bytes: Uint8Array, from: number, length: number, at: number) => readSync(file, bytes, from, little(length, bytes, from), at),
+  });
+  syncBuiltinESMExports();
+  const path = join(folder, 'a');
+  writeFileAtomic(path, 'all of it, in order');
+  appendJsonLine(join(folder, 'm.jsonl'), { text: 'a whole line' });
+  const read = Buffer.from(new FileReader(path).read(4, 11)).toString();
+  restore();
+  t.equal(readFileSync(path, 'utf8'), 'all of it, in order');
+  t.same(readJsonLines(join(folder, 'm.jsonl')), [{ text: 'a whole line' }]);
+  t.equal(read, 'of it, in o');
+});
+
+t.test('a file that became longer is refused, although its time is the same', async (t) => {
+  const path = join(t.testdir({ a: 'abc' }), 'a');
+  utimesSync(path, 1, 1);
+  const file = new FileReader(path);
+  appendFileSync(path, 'd');
+  utimesSync(path, 1, 1);
+  t.throws(() => file.read(0, 3), { name: 'UserError', message: /a was changed while it was read/ });
 });

@@ -59,6 +59,8 @@ t.test('reads a file made by hand, and views into larger arrays are written as s
   writeFileSync(path, handmade({ x: { dtype: 'F32', shape: [1, 2], data_offsets: [1, 9] }, y: { dtype: 'U8', shape: [1], data_offsets: [0, 1] } },
     Buffer.concat([Buffer.of(9), Buffer.from(Float32Array.of(1.5, -3).buffer)])));
   t.same([...readSafetensors(path).tensors.get('x')!.data], [1.5, -3], 'an unaligned tensor');
+  writeFileSync(path, handmade({ x: { dtype: 'U8', shape: [2], data_offsets: [0, 2] }, none: { dtype: 'U8', shape: [0], data_offsets: [0, 0] } }, Buffer.of(1, 2)));
+  t.same([...readSafetensors(path).tensors.keys()], ['x', 'none'], 'one without numbers begins where another does');
   const view = Float32Array.of(0, 1, 2, 3).subarray(1, 3);
   writeSafetensors(path, new Map([['v', { dtype: 'F32' as const, shape: [2], data: view }]]));
   t.same([...readSafetensors(path).tensors.get('v')!.data], [1, 2]);
@@ -94,6 +96,7 @@ const damaged: [string, Buffer, RegExp][] = [
   ['no dtype', handmade({ x: null }), /has no dtype/],
   ['negative size', handmade({ x: entry('U8', [-1], [0, 1]) }, new Uint8Array(1)), /no valid shape/],
   ['range backwards', handmade({ x: entry('U8', [1], [1, 0]) }, new Uint8Array(1)), /no valid byte range/],
+  ['range of three', handmade({ x: entry('U8', [1], [0, 1, 1]) }, new Uint8Array(1)), /no valid byte range/],
   ['range against shape', handmade({ x: entry('F32', [2], [0, 4]) }, new Uint8Array(4)), /needs 8 bytes for F32 \[2\] but its byte range has 4/],
   ['overlap', handmade({ x: entry('U8', [2], [0, 2]), y: entry('U8', [2], [1, 3]) }, new Uint8Array(3)), /"x" and "y" overlap/],
   ['gap', handmade({ x: entry('U8', [1], [0, 1]), y: entry('U8', [1], [2, 3]) }, new Uint8Array(3)), /1 bytes before tensor "y"/],

@@ -77,6 +77,9 @@ t.test('names that could run code are refused, however they are asked for', asyn
     ['a whole model', bytes(global('torchvision.models.resnet', 'ResNet'), ')', 0x81), 'torchvision.models.resnet.ResNet'],
   ];
   for (const [name, body, asked] of ways) await refuse(t, name, legacyFile(body), new RegExp(`asks for "${asked.replaceAll('.', '\\.')}".*Nothing of it was executed`));
+  for (const name of ['constructor', '<toString', 'O8']) {
+    await refuse(t, `NumPy numbers of type ${name}`, legacyFile(call('numpy.core.multiarray', 'scalar', call('numpy', 'dtype', text(name)), text('12345678'))), /NumPy numbers of type ".*" are not read; only f8, f4/);
+  }
   await refuse(t, 'NumPy with another class', legacyFile(call('numpy.core.multiarray', '_reconstruct', global('torch', 'Size'), tuple(int(0)), text('b'))), /put together in a way that PyTorch and NumPy do not use/);
   await refuse(t, 'a permitted name that is no function', legacyFile(call('builtins', 'dict')), /it calls builtins\.dict/);
   await refuse(t, 'calling a text', legacyFile(bytes(text('os.system'), ')', 'R')), /it calls something that is no name/);

@@ -61,6 +61,10 @@ t.test('the number of a process means something only where it was given', async 
     left(pid, { container: 'pid:[1]', boot: 'before' });
     t.throws(() => claimRunFolder(out, '', true), elsewhere);
   }
+  // The first namespace of a machine is no container; of another start of a container its name may be another's.
+  left(ALIVE, { boot: 'before' });
+  if (here.container === 'pid:[4026531836]') claimRunFolder(out, '', true).release();
+  else t.throws(() => claimRunFolder(out, '', true), elsewhere);
   const refused = { name: 'UserError', message: new RegExp(`is in use by process ${ALIVE}\\. `) };
   left(ALIVE, {});
   t.throws(() => claimRunFolder(out, '', true), refused);
@@ -122,6 +126,15 @@ t.test('what keeps a folder appears with its text', async (t) => {
   t.same(readdirSync(folder), ['held'], 'and nothing else');
   release();
   t.same(readdirSync(folder), []);
+});
+
+t.test('when a process began is told by its 22nd number, whatever its name', { skip: process.platform !== 'linux' && 'other systems do not tell' }, async (t) => {
+  const before = beginOf(process.pid);
+  t.equal(before, readFileSync(`/proc/${process.pid}/stat`, 'utf8').replace(/\(.*\)/s, 'name').split(' ')[21]);
+  const { title } = process;
+  process.title = 'a) (b c';
+  t.equal(beginOf(process.pid), before);
+  process.title = title;
 });
 
 t.test('what stands in the way of a run is named', async (t) => {

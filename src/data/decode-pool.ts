@@ -140,7 +140,6 @@ export class DecodePool {
     const worker = new Worker(this.workerFile, { execArgv: [] });
     const thread: Thread = { worker, running: [] };
     this.threads.add(thread);
-    worker.unref();
     worker.on('message', (reply: DecodeReply) => this.settle(thread, reply));
     worker.on('error', (error: Error) => (thread.failure ??= error.message));
     worker.on('exit', (code) => this.bury(thread, code));

@@ -48,7 +48,7 @@ export async function decodeBytes(bytes: Buffer, path: string, limits: DecodeLim
   const { data, width, height } = await decodeBitmap(bytes, path);
   if (!(width > 0 && height > 0) || data.length !== 4 * width * height) throw new BadImageError(path, 'has no pixels');
   // A view of a shared buffer could not be handed over to another thread.
-  const whole = data.byteOffset === 0 && data.byteLength === data.buffer.byteLength;
+  const whole = data.byteLength === data.buffer.byteLength;
   const rgba = whole ? new Uint8Array(data.buffer as ArrayBuffer) : Uint8Array.from(data);
   for (let i = 3; i < rgba.length; i += 4) rgba[i] = 255;
   return shrinkImage(turnPicture({ rgba, width, height, shrink: [1, 1] }, orientationOf(bytes)), limits);

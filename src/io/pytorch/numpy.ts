@@ -4,17 +4,17 @@ import { type Dtype, elementCount, isCount, itemBytes, numbersOf, type TensorDat
 import type { Allowance } from './allowance.js';
 import { Buildable, type PickleValue } from './pickle-machine.js';
 
-const dtypeNames: Readonly<Record<string, Dtype>> = {
+const dtypeNames = new Map<string, Dtype>(Object.entries({
   f8: 'F64', f4: 'F32', f2: 'F16', i8: 'I64', i4: 'I32', i2: 'I16', i1: 'I8', u8: 'U64', u4: 'U32', u2: 'U16', u1: 'U8', b1: 'BOOL',
-};
+} as const));
 
 export class NumpyDtype extends Buildable {
   readonly dtype: Dtype;
 
   constructor(private readonly path: string, name: PickleValue | undefined) {
     super();
-    const known = typeof name === 'string' ? dtypeNames[name.replace(/^[<|=]/, '')] : undefined;
-    if (!known) throw new UserError(`${path}: NumPy numbers of type ${typeof name === 'string' ? `"${name.slice(0, 20)}"` : 'unknown'} are not read; only ${Object.keys(dtypeNames).join(', ')} are.`);
+    const known = typeof name === 'string' ? dtypeNames.get(name.replace(/^[<|=]/, '')) : undefined;
+    if (!known) throw new UserError(`${path}: NumPy numbers of type ${typeof name === 'string' ? `"${name.slice(0, 20)}"` : 'unknown'} are not read; only ${[...dtypeNames.keys()].join(', ')} are.`);
     this.dtype = known;
   }
 

@@ -1,0 +1,1 @@
+export function runTapFile(file: string, options: { cwd: string; limitSeconds: number; env?: Record<string, string> }): Promise<{ file: string; passed: number; failed: number; seconds: number; report: string }>;
