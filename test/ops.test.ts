@@ -4,6 +4,7 @@
  */
 import t from 'tap';
 import { gradientMode, verifyCase } from '../src/autograd/verify.js';
+import { attentionPoolOp, batchNorm2dOp, conv2dOp } from '../src/ops/index.js';
 import { inHalf, type OpCase, provingCases } from '../src/ops/cases.js';
 import type { Op } from '../src/ops/op.js';
 import { ops } from '../src/ops/registry.js';
@@ -32,6 +33,16 @@ t.test('records are complete', async (t) => {
     });
     t.same(odd.map(({ name }) => name), [], `${op.name} counts bytes and arithmetic that can be`);
   }
+});
+
+t.test('costs, counted by hand', async (t) => {
+  const plain = { stride: [1, 1], padding: [0, 0], dilation: [1, 1], groups: 1 } as const;
+  t.same(conv2dOp.cost([[1, 4, 5, 3], [3, 3, 3, 2]], plain, [1, 2, 3, 2]), { flops: 2 * (6 * 2) * (9 * 3), bytes: 16 * (20 + 27 + 6) }, 'a product and a sum for each tap and channel of each result');
+  const pooled = [[1, 2, 2, 5], [1, 2, 2, 3]];
+  t.equal(attentionPoolOp.backwardCost!(pooled, { pool: 'GAP' }).flops, 2 * 2 * (4 * 3 * 5), 'for the gradients of both operands');
+  t.equal(attentionPoolOp.backwardCost!(pooled, { pool: 'GMP' }).flops, 2 * 2 * (3 * 5), 'at the maxima alone');
+  const normed = (training: boolean) => batchNorm2dOp.backwardCost!([[2, 3, 2, 5]], { training, momentum: 0.1, eps: 1e-5, activation: 'none' }).bytes;
+  t.same([normed(true), normed(false)], [5 * 16 * 24, 3 * 16 * 24], 'input and gradient are read, in training twice; one result is written');
 });
 
 for (const op of ops) {
