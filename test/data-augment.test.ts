@@ -62,6 +62,7 @@ t.test('the grid of the published recipe', async (t) => {
   // 109 − 96 = 13 free pixels: torchvision rounds 6.5 to the even 6; 3 free pixels: 1.5 → 2.
   t.equal(evalTransform(defaultAugment(96), 109, 109).x0, 6);
   t.equal(evalTransform({ ...defaultAugment(24), resizeRatio: 24 / 27 }, 27, 27).x0, 2);
+  t.equal(evalTransform({ ...defaultAugment(24), resizeRatio: 0.8 }, 30, 30).x0, 3, 'half of 6 needs no rounding');
 });
 
 t.test('training draws stay in their ranges, reach their ends and depend on (seed, epoch, index) alone', async (t) => {
@@ -83,6 +84,8 @@ t.test('training draws stay in their ranges, reach their ends and depend on (see
   t.notSame(drawTrainTransform(options, 3, 2, 77, 512, 512), draws[77]);
   const plain = drawTrainTransform({ ...options, flip: 0, brightness: 0, contrast: 0, saturation: 0 }, 3, 1, 5, 512, 512);
   t.match(plain, { flip: false, brightness: 1, contrast: 1, saturation: 1 });
+  const wild = Array.from({ length: 300 }, (_, i) => drawTrainTransform({ ...options, saturation: 3 }, 3, 1, i, 512, 512).saturation);
+  t.ok(Math.min(...wild) >= 0 && Math.min(...wild) < 0.1 && Math.max(...wild) > 3.9, 'no factor is below 0');
 });
 
 t.test('random resized crop: whole-pixel windows of allowed area and ratio', async (t) => {
@@ -96,6 +99,11 @@ t.test('random resized crop: whole-pixel windows of allowed area and ratio', asy
   }
   const narrow = drawTrainTransform(options, 1, 0, 0, 1000, 10);
   t.same([narrow.scaleX * 64, narrow.scaleY * 64, narrow.x0], [13, 10, 493], 'falls back to the centred window of ratio 4/3');
+  const tall = drawTrainTransform(options, 1, 0, 0, 10, 1000);
+  t.same([tall.scaleX * 64, tall.scaleY * 64, tall.y0], [10, 13, 493], 'or 3/4');
+  const small = { ...options, randomResizedCrop: { scaleMin: 9 / 16, scaleMax: 9 / 16, ratioMin: 1, ratioMax: 1 } };
+  const places = new Set(Array.from({ length: 100 }, (_, i) => drawTrainTransform(small, 1, 0, i, 4, 4)).map(({ x0, y0 }) => `${x0},${y0}`));
+  t.same([...places].sort(), ['0,0', '0,1', '1,0', '1,1'], '3×3 of 4×4 pixels lie in four places');
 });
 
 t.test('random resized crop: area, ratio and place of a window are drawn independently', async (t) => {

@@ -88,6 +88,7 @@ t.test('tables that say too little, or nonsense', async (t) => {
   await said('path,label,split\na.png,,train\n', /x\.csv:2: label is missing/);
   await said('path,label,x0,y0\na.png,wren,1,2\n', /a box needs four columns, x0, y0, x1 and y1; there are only x0, y0/);
   await said('path,label,x0,y0,x1,y1\na.png,wren,5,2,3,4\n', /x\.csv:2: x0, y0, x1, y1 must be pixels of a box with x0 < x1 and y0 < y1; found 5, 2, 3, 4/);
+  for (const box of ['5,2,5,4', '5,2,9,2']) await said(`path,label,x0,y0,x1,y1\na.png,wren,${box}\n`, /must be pixels of a box with x0 < x1 and y0 < y1/);
   await said('path,label,x0,y0,x1,y1\na.png,wren,5,,9,4\n', /found 5, nothing, 9, 4/);
   await said('path,label\n"a.png,wren\n', /x\.csv is no table: Quote Not Closed/);
   await said('path,label,split\na.png,wren,train\nb.png,crow,train\na.png,crow,test\n', /image a\.png is listed twice \(.*x\.csv:2 and .*x\.csv:4\)/);

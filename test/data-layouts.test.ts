@@ -18,7 +18,7 @@ function aircraft(dir: string): string {
   for (const [level, classes] of Object.entries(names)) {
     for (const [part, lines] of Object.entries(lists)) {
       const text = lines.map((line) => `${line.slice(0, 7)} ${classes[Number(line[8])]}`).join('\n');
-      write(join(data, `images_${level}_${part}.txt`), `${text}\n`);
+      write(join(data, `images_${level}_${part}.txt`), `${level === 'family' ? '\ufeff' : ''}${text}\n`);
     }
   }
   write(join(dir, 'data', 'images_box.txt'), '0000001 1 2 12 8\n0000004 3 3 5 6\n');
@@ -38,7 +38,7 @@ t.test('FGVC-Aircraft: names with blanks and slashes, levels, boxes, both roots'
     t.ok(existsSync(set.test.samples[0]!.path!));
     t.notOk('where' in set.train.samples[0]!);
   }
-  t.same((await open('aircraft', dir, { level: 'family' })).classes, ['Boeing 737', 'F/A-18'], 'CR LF line ends');
+  t.same((await open('aircraft', dir, { level: 'family' })).classes, ['Boeing 737', 'F/A-18'], 'CR LF line ends, and a mark of their order in front');
   t.same((await open('aircraft', dir, { level: 'manufacturer' })).classes[1], 'McDonnell Douglas');
   rmSync(join(dir, 'data', 'images_box.txt'));
   t.equal((await open('aircraft', dir)).train.samples[0]!.box, undefined, 'the box list is optional');
