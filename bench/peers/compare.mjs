@@ -149,7 +149,8 @@ const compare = async (values, chosen) => {
   try {
     checkAdapters(peers);
     const base = describeRun(peers, settings.rounds);
-    const results = await runRows(chosen, peers, { ...settings, folder }, (soFar) => writeReports({ ...base, results: soFar, summary: summarise(soFar) }, values));
+    const write = (soFar) => writeReports({ ...base, results: soFar, summary: summarise(soFar) }, values);
+    const results = await runRows(chosen, peers, { ...settings, folder }, write);
     console.log(`\nPipit over the fastest WebGPU peer of each row:\n${summaryLines(summarise(results)).join('\n')}`);
   } finally {
     for (const peer of peers) peer.close();

@@ -72,7 +72,8 @@ export class DecodePool {
   }
 
   /**
-   * Decodes one picture. Rejects with BadImageError (the picture is unusable or takes too long), UserError (the worker died) or DecodeCancelled (`signal` was aborted before the job started).
+   * Decodes one picture. Rejects with BadImageError (the picture is unusable or takes too long), UserError (the worker
+   * died) or DecodeCancelled (`signal` was aborted before the job started).
    */
   decode(source: ImageSource, signal?: AbortSignal): Promise<DecodedImage> {
     if (this.closed) return Promise.reject(new Error('the decode pool is closed'));

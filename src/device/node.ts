@@ -60,7 +60,8 @@ const openPlatform = async (gpu: GPU, wanted: string): Promise<GpuPlatform> => {
   const adapter = await requestAdapter(gpu, wanted);
   const device = await openAdapter(adapter);
   const platform: GpuPlatform = {
-    adapter, device, nap: (ms) => void Atomics.wait(napCell, 0, 0, ms), gpu, threads: availableParallelism(), whenLost: WHEN_LOST, reopen: () => openPlatform(gpu, wanted),
+    adapter, device, nap: (ms) => void Atomics.wait(napCell, 0, 0, ms), gpu, threads: availableParallelism(), whenLost: WHEN_LOST,
+    reopen: () => openPlatform(gpu, wanted),
   };
   keptAlive.push(platform);
   return platform;

@@ -26,7 +26,11 @@ const keep = (file: number): boolean | null => {
   return status === 0 || (status === 1 ? false : null);
 };
 
-/** Gives a file a second name; where the file system knows none, a copy. Fails where there is a file of that name. @returns the file at the path, open */
+/**
+ * Gives a file a second name; where the file system knows none, a copy. Fails where there is a file of that name.
+ *
+ * @returns the file at the path, open
+ */
 const putAt = (path: string, own: string, file: number): number => {
   try {
     linkSync(own, path);
@@ -40,7 +44,11 @@ const putAt = (path: string, own: string, file: number): number => {
   }
 };
 
-/** It appears with all its text: an empty one is what a process left that ended, and not one that begins. @returns the file, open; null where there is one already */
+/**
+ * It appears with all its text: an empty one is what a process left that ended, and not one that begins.
+ *
+ * @returns the file, open; null where there is one already
+ */
 const create = (path: string): number | null => {
   const own = temporaryFor(path);
   let file: number | null = null;

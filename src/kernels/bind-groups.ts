@@ -72,7 +72,10 @@ export class BindGroups {
     return at;
   }
 
-  private create(hash: number, description: readonly number[], { label, layout, bindings }: CompiledKernel, ranges: Readonly<Record<string, BufferRange>>, images: Images | null): GPUBindGroup {
+  private create(
+    hash: number, description: readonly number[], { label, layout, bindings }: CompiledKernel,
+    ranges: Readonly<Record<string, BufferRange>>, images: Images | null,
+  ): GPUBindGroup {
     if (this.count >= CAP) this.clear();
     const entries = bindings.map(({ name, index }) => {
       const { buffer, offset, bytes } = ranges[name]!;

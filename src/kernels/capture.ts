@@ -38,7 +38,10 @@ export const capturing = (capture: Capture, fn: () => void): void => {
   }
 };
 
-/** Does something to JavaScript's own state that belongs to the work around it (counting a step, taking a random key): a replay does it again, at the same place. */
+/**
+ * Does something to JavaScript's own state that belongs to the work around it (counting a step, taking a random key): a replay does it
+ * again, at the same place.
+ */
 export const repeated = (action: () => void): void => {
   current?.commands.push({ kind: 'action', action });
   action();

@@ -28,8 +28,8 @@ export interface ImageCopy {
 /** Two for the operands of a product; with a third, what both of a layer's gradients read is copied once. */
 const FEWEST = 3;
 /**
- * More are kept up to this size in all: what forward multiplied is then not copied again for the weights' gradient. Larger operands are rarely found again before the
- * submit ends, and copies to memory that no cache holds take longer.
+ * More are kept up to this size in all: what forward multiplied is then not copied again for the weights' gradient. Larger operands are
+ * rarely found again before the submit ends, and copies to memory that no cache holds take longer.
  */
 const MOST_BYTES = 16 * 2 ** 20;
 

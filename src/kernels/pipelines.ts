@@ -83,7 +83,8 @@ export class PipelineCache {
     gpu.pushErrorScope('validation');
     const { code, descriptor, finish } = this.prepare(kernel, names);
     const pipeline = gpu.createComputePipeline(descriptor);
-    this.device.diagnose(Promise.all([gpu.popErrorScope(), descriptor.compute.module.getCompilationInfo()]).then(([error, info]) => explain(kernel, code, error, info)));
+    const outcome = Promise.all([gpu.popErrorScope(), descriptor.compute.module.getCompilationInfo()]);
+    this.device.diagnose(outcome.then(([error, info]) => explain(kernel, code, error, info)));
     return finish(pipeline);
   }
 

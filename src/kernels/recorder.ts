@@ -25,7 +25,10 @@ export interface RecorderStatistics {
 
 /** Looks on while work is recorded: how a profiler gets between the dispatches. */
 export interface RecorderObserver {
-  /** Called before each dispatch. A descriptor gives it a compute pass of its own, with timestamps for example. While an observer has this, nothing is replayed. */
+  /**
+   * Called before each dispatch. A descriptor gives it a compute pass of its own, with timestamps for example. While an observer has this,
+   * nothing is replayed.
+   */
   dispatching?(dispatch: Dispatch): GPUComputePassDescriptor | null;
   /** Called before a compute pass begins otherwise. */
   opening?(): GPUComputePassDescriptor;
@@ -59,7 +62,8 @@ export class Recorder {
   private encoder: GPUCommandEncoder | null = null;
   private pass: GPUComputePassEncoder | null = null;
   /** What the open pass has set last. */
-  private current: { kernel: CompiledKernel | null; operands: GPUBindGroup | null; parameters: GPUBindGroup | null } = { kernel: null, operands: null, parameters: null };
+  private current: { kernel: CompiledKernel | null; operands: GPUBindGroup | null; parameters: GPUBindGroup | null } =
+    { kernel: null, operands: null, parameters: null };
   private pending = 0;
   private pendingFlops = 0;
   private observer: RecorderObserver | null = null;
@@ -106,8 +110,8 @@ export class Recorder {
   }
 
   /**
-   * Runs `fn` and keeps what it had recorded, for {@link replay}. Everything it computes must be in buffers that it did not make; JavaScript's part of it must be the same each
-   * time, except for `repeated` actions and `Live` parameters.
+   * Runs `fn` and keeps what it had recorded, for {@link replay}. Everything it computes must be in buffers that it did not make;
+   * JavaScript's part of it must be the same each time, except for `repeated` actions and `Live` parameters.
    *
    * @returns null where it cannot be repeated: it uploads or reads, keeps buffers that it made, or runs within another capture
    */

@@ -80,8 +80,8 @@ export interface Runnable<A = unknown> {
   /** Default: `float32`. */
   readonly precision?: Precision;
   /**
-   * Computes the output, and what backward needs beyond inputs and output. Either may be an input as it is. Temporaries are released by the caller; ops called in it
-   * are not on the tape.
+   * Computes the output, and what backward needs beyond inputs and output. Either may be an input as it is. Temporaries are released by
+   * the caller; ops called in it are not on the tape.
    */
   readonly forward: (call: Call<A>) => Tensor | { output: Tensor; saved: Record<string, Tensor> };
   /** What backward reads; nothing else stays in memory. */
@@ -184,7 +184,10 @@ const checkOutput = (name: string, output: unknown, shape: Shape): void => {
   if (!sameShape(output.shape, shape)) fail(`${name}: its forward gave ${formatShape(output.shape)} where its infer says ${formatShape(shape)}`);
 };
 
-/** The results as handles of the call's own, of which run and tape dispose: an input that is passed on or saved is somebody else's, and so is the output once more. */
+/**
+ * The results as handles of the call's own, of which run and tape dispose: an input that is passed on or saved is somebody else's, and so
+ * is the output once more.
+ */
 const handles = (output: Tensor, saved: Record<string, Tensor>): { output: Tensor; saved: Record<string, Tensor> } => {
   const own = (tensor: Tensor): Tensor => (endsHere(tensor) ? tensor : tensor.alias());
   const mine = Object.entries(saved).map(([name, tensor]) => [name, tensor === output ? tensor.alias() : own(tensor)] as const);

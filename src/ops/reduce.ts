@@ -224,7 +224,10 @@ const isEmptyList = (axes: Axes | undefined): boolean => Array.isArray(axes) && 
 const reduce = (op: Op<Attrs>, x: Tensor, axes: Axes | undefined, keepdim: boolean): Tensor =>
   run(op, [x], { axes: normalizeAxes(op.name, isEmptyList(axes) ? undefined : axes, x.rank), keepdim });
 
-/** Sum over axes (default: all; an empty list, too, means all, as in PyTorch and unlike NumPy). `keepdim` keeps reduced axes with size 1. The result is float32, of float16 too: sums soon leave its range. */
+/**
+ * Sum over axes (default: all; an empty list, too, means all, as in PyTorch and unlike NumPy). `keepdim` keeps reduced axes with size 1.
+ * The result is float32, of float16 too: sums soon leave its range.
+ */
 export const sum = (x: Tensor, axes?: Axes, keepdim = false): Tensor => reduce(sumOp, x, axes, keepdim);
 /** Mean over axes, given as for {@link sum}. */
 export const mean = (x: Tensor, axes?: Axes, keepdim = false): Tensor => reduce(meanOp, x, axes, keepdim);

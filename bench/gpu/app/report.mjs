@@ -40,7 +40,8 @@ const products = ({ results: { kernels, halves, pytorch } }, rate) => {
   const gemm = kernels?.results?.find((r) => r.op === 'matmul' && r.case === '4096³' && r.direction === 'forward');
   const rows = (kernels?.results ?? []).filter((r) => r.op === 'conv2d' && r.case.endsWith('batch 12') && DIRECTIONS.includes(r.direction));
   const others = MODES.filter(([mode]) => pytorch?.[mode]);
-  const cells = (name, flops, ours, theirs) => [name, ...ours.map((gflops) => rateCell(gflops, rate)), ...others.map(([mode]) => rateCell(gflopsOf(flops, theirs(pytorch[mode])), rate))];
+  const cells = (name, flops, ours, theirs) =>
+    [name, ...ours.map((gflops) => rateCell(gflops, rate)), ...others.map(([mode]) => rateCell(gflopsOf(flops, theirs(pytorch[mode])), rate))];
   const means = DIRECTIONS.filter((direction) => rows.some((r) => r.direction === direction)).map((direction) => {
     const members = rows.filter((r) => r.direction === direction);
     const of = (rateOfRow) => {

@@ -147,7 +147,8 @@ const pytorchWork = async (results) => {
   const { ops } = await import('./dist/index.js');
   const timed = ops.find(({ name }) => name === 'conv2d').cases.filter(({ name, bench }) => (small ? bench && name.startsWith('default 64') : bench === 'gpu'));
   const steps = (results.step?.models ?? await stepModels()).filter(({ precision }) => precision !== 'mixed').map(({ model, size, batch }) => ({ model, size, batch: batch ?? BATCHES[0] }));
-  return { gemm: small ? 256 : 4096, steps, convolutions: timed.map(({ name, shapes: [x, w], attrs }) => ({ name, x, w, stride: attrs.stride, padding: attrs.padding })) };
+  const convolutions = timed.map(({ name, shapes: [x, w], attrs }) => ({ name, x, w, stride: attrs.stride, padding: attrs.padding }));
+  return { gemm: small ? 256 : 4096, steps, convolutions };
 };
 
 const pytorch = async (results) => {

@@ -86,7 +86,8 @@ const operation = (row, inputs) => {
       jax.tree.dispose(pending.slice(0, -1));
       pending = pending.slice(-1);
     },
-    outputs: async () => Object.fromEntries(await Promise.all(produced.map(async (name, i) => [name, { shape: pending[0][i].shape, data: await napUntil(pending[0][i].ref.data()) }]))),
+    outputs: async () => Object.fromEntries(await Promise.all(produced.map(async (name, i) =>
+      [name, { shape: pending[0][i].shape, data: await napUntil(pending[0][i].ref.data()) }]))),
     release: () => jax.tree.dispose([pending, args]),
   };
 };
@@ -98,7 +99,8 @@ const layers = {
     return relu ? nn.relu(y) : y;
   },
   // Its windows have no padding. Behind a ReLU zeros never win against what is there.
-  maxPool: (x, _, { size, stride, pad }) => lax.reduceWindow(pad ? np.pad(x, [[0, 0], [0, 0], [pad, pad], [pad, pad]]) : x, np.max, [size, size], [stride, stride]),
+  maxPool: (x, _, { size, stride, pad }) =>
+    lax.reduceWindow(pad ? np.pad(x, [[0, 0], [0, 0], [pad, pad], [pad, pad]]) : x, np.max, [size, size], [stride, stride]),
   residual: (x, p, { main, around }, eps) => nn.relu(through(main, x.ref, p, eps).add(through(around, x, p, eps))),
   classifier: (x, p, { name }) => np.matmul(x.mean([2, 3]), p[`${name}.weight`]).add(p[`${name}.bias`]),
 };
@@ -137,7 +139,10 @@ const trainStep = ({ attrs }, { x, labels, ...weights }) => {
       if (losses.length < CHECKED_STEPS) losses.push(last.ref);
     },
     wait: () => finished([last, ...Object.values(parameters), ...Object.values(velocity)]),
-    outputs: async () => ({ losses: { shape: [losses.length], data: Float32Array.from(await Promise.all(losses.map(async (loss) => (await napUntil(loss.ref.data()))[0]))) } }),
+    outputs: async () => {
+      const data = await Promise.all(losses.map(async (loss) => (await napUntil(loss.ref.data()))[0]));
+      return { losses: { shape: [losses.length], data: Float32Array.from(data) } };
+    },
     release: () => jax.tree.dispose([parameters, velocity, losses, last, images, classes]),
   };
 };

@@ -33,7 +33,8 @@ const attribute = ([name, value]) => {
   return Array.isArray(value) ? { name, ints: value, type: ATTRIBUTE_INTS } : { name, i: value, type: ATTRIBUTE_INT };
 };
 
-const valueInfo = (name, shape) => ({ name, type: { tensorType: { elemType: ELEMENTS.Float32Array, shape: { dim: shape.map((dimValue) => ({ dimValue })) } } } });
+const valueInfo = (name, shape) =>
+  ({ name, type: { tensorType: { elemType: ELEMENTS.Float32Array, shape: { dim: shape.map((dimValue) => ({ dimValue })) } } } });
 
 const initializer = ([name, { shape, data }]) => ({
   name, dims: shape, dataType: ELEMENTS[data.constructor.name], rawData: Buffer.from(data.buffer, data.byteOffset, data.byteLength),

@@ -36,7 +36,8 @@ const EINSUM = 'bhwm,bhwc->bmc';
 
 const attentionPool = ({ outputs }, { a, b, dy }) => {
   if (outputs.y) return { y: () => einsum(EINSUM, a, b) };
-  const both = () => gradients(einsumOp, { inputs: [a, b], shapes: [a.shape, b.shape], shape: dy.shape, grad: dy, attrs: { equation: EINSUM }, needs: [true, true] });
+  const call = { inputs: [a, b], shapes: [a.shape, b.shape], shape: dy.shape, grad: dy, attrs: { equation: EINSUM }, needs: [true, true] };
+  const both = () => gradients(einsumOp, call);
   return { 'da,db': both };
 };
 

@@ -48,7 +48,8 @@ export const summaryLines = (summary) => summary.map(({ group, rows, wall, cpu }
 
 const summaryTable = (summary) => table(
   ['', 'rows', 'least, wall', 'where', 'geometric mean, wall', 'least, processor time', 'geometric mean, processor time'],
-  summary.map(({ group, rows, wall, cpu }) => [group, rows, times(wall.least.speedUp), wall.least.id, times(wall.mean), times(cpu.least.speedUp), times(cpu.mean)]),
+  summary.map(({ group, rows, wall, cpu }) =>
+    [group, rows, times(wall.least.speedUp), wall.least.id, times(wall.mean), times(cpu.least.speedUp), times(cpu.mean)]),
 );
 
 const refusals = (results, peers) => {

@@ -94,7 +94,9 @@ const wsdanRow = () => {
     'features.conv1.weight': [16, 3, 3, 3], ...blockShapes('features.layer1.0', 16, 32), ...blockShapes('features.layer2.0', 32, 64),
     'attentions.conv.weight': [attentions, 64, 1, 1], 'fc.weight': [classes, attentions * 64],
   };
-  const recipe = { scale: 10, rim: 1, lr: 0.005, weightDecay: 0.02, cropTheta: [0.2, 0.5], dropTheta: [0.2, 0.5], cropPadding: 0.1, beta: 0.05, centerWeight: 1 };
+  const recipe = {
+    scale: 10, rim: 1, lr: 0.005, weightDecay: 0.02, cropTheta: [0.2, 0.5], dropTheta: [0.2, 0.5], cropPadding: 0.1, beta: 0.05, centerWeight: 1,
+  };
   return {
     id: 'WS-DAN step, default model, 65², batch 16', op: 'wsdanStep', group: 'training step', attrs: { classes, attentions, ...recipe }, images: batch, quick: true,
     inputs: { x: [batch, 3, size, size], labels: [batch], ...weights }, outputs: { rawLoss: [1] },

@@ -17,7 +17,8 @@ export const compareRow = ({ cells }, peers) => {
   if (!timed(ours)) return null;
   const others = peers.filter(({ name }) => name !== 'pipit' && timed(cells[name]));
   const against = Object.fromEntries(others.map(({ name }) => [name, { wall: speedUp(ours, cells[name], 'wall'), cpu: speedUp(ours, cells[name], 'cpu') }]));
-  const fastest = (figure) => others.filter(({ webgpu }) => webgpu).map(({ name }) => ({ peer: name, speedUp: against[name][figure] })).sort((a, b) => a.speedUp - b.speedUp)[0] ?? null;
+  const onWebGpu = others.filter(({ webgpu }) => webgpu);
+  const fastest = (figure) => onWebGpu.map(({ name }) => ({ peer: name, speedUp: against[name][figure] })).sort((a, b) => a.speedUp - b.speedUp)[0] ?? null;
   return { against, wall: fastest('wall'), cpu: fastest('cpu') };
 };
 

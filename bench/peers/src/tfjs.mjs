@@ -121,7 +121,10 @@ const trainStep = ({ attrs: { net, classes, lr, momentum, eps } }, { x, labels, 
       else loss.dispose();
     },
     wait,
-    outputs: async () => ({ losses: { shape: [losses.length], data: Float32Array.from(await Promise.all(losses.map(async (loss) => (await napUntil(loss.data()))[0]))) } }),
+    outputs: async () => {
+      const data = await Promise.all(losses.map(async (loss) => (await napUntil(loss.data()))[0]));
+      return { losses: { shape: [losses.length], data: Float32Array.from(data) } };
+    },
     release: () => {
       optimizer.dispose();
       tf.dispose([images, wanted, losses, parameters]);

@@ -42,7 +42,9 @@ export const readValue = (where: string, spec: OptionSpec<unknown>, value: unkno
 export const camel = (name: string): string => name.replace(/-([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
 
 /** Values by camelCase name, each read as its option says; null stands for "not set". `path` names the file they come from. */
-export const configValues = <S extends OptionSpecs>(path: string, content: Record<string, unknown>, options: S, otherNames: OtherNames = {}): Record<string, unknown> => {
+export const configValues = <S extends OptionSpecs>(
+  path: string, content: Record<string, unknown>, options: S, otherNames: OtherNames = {},
+): Record<string, unknown> => {
   const known = Object.keys(options).filter((name) => options[name]!.kind !== 'config');
   const values: Record<string, unknown> = {};
   for (const [key, value] of Object.entries(content)) {
