@@ -208,6 +208,7 @@ t.test('errors say what to do', (t) => scope(async () => {
   const x = leaf([1, 2]);
   t.throws(() => backward(mul(x, x)), { name: 'UserError', message: /tensor "mul" has shape \[2\]; only a scalar has an implicit gradient\. Reduce it with sum\(\) or mean\(\), or pass a gradient/ });
   t.throws(() => backward(mul(x, x), ones([3])), /the gradient's shape \[3\] differs from the loss's \[2\]/);
+  t.throws(() => affine(leaf([1]), 2).requiresGrad_(false), { name: 'UserError', message: /requiresGrad_\(false\) is for leaves; tensor "affine" is the result of affine: use its detach\(\)/ });
   t.throws(() => backward(sum(tensor([1]))), /tensor "sum" does not depend on anything that requires a gradient; call requiresGrad_\(\) on a leaf/);
   t.throws(() => backward(noGrad(() => sum(x))), /do not run the forward under noGrad/);
 }));

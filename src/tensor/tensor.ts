@@ -131,8 +131,13 @@ export class Tensor implements Scoped {
     return this.alias();
   }
 
-  /** Asks for gradients with respect to this leaf. */
+  /**
+   * Asks for gradients with respect to this leaf, or no longer does.
+   *
+   * @throws UserError for integers, and to end the gradients of what was computed from other tensors that have some
+   */
   requiresGrad_(on = true): this {
+    if (!on && this.gradNode) fail(`requiresGrad_(false) is for leaves; tensor "${this.label}" is the result of ${this.gradNode.op}: use its detach()`);
     if (!isFloat(this.dtype)) fail(`tensor "${this.label}": only float32 and float16 tensors have gradients, this one is ${this.dtype}`);
     this.requiresGrad = on;
     return this;
