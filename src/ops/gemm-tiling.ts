@@ -68,8 +68,11 @@ const WIDTHS: Readonly<Record<Form, Readonly<Record<number, readonly number[]>>>
 
 /** Rows per lane beyond this make the text of the kernel, and the time to compile it, long. */
 const MOST_ROWS = 16;
-/** Pixels at a time that keep the text of a kernel short; eight only where many sums are wanted, since SwiftShader takes minutes to compile them. */
-const pixelsAtATime = (own: number, most: number): number => (own > most ? 2 : most >= 64 && 2 * own <= most ? 8 : 4);
+/**
+ * Pixels at a time: the more, the less often sums are kept, but with eight lavapipe's loop is slower again (bench/RESULTS.md). More than four
+ * only where many sums are wanted, since SwiftShader takes minutes to compile them.
+ */
+const pixelsAtATime = (own: number, most: number): number => (own > most ? 2 : most >= 64 && 2 * own <= most ? 6 : 4);
 
 const sharesOf = (form: Form, lanes: number, sums: number, mostRows: number): Share[] => {
   const shares: Share[] = [];
@@ -89,11 +92,12 @@ const sharesOf = (form: Form, lanes: number, sums: number, mostRows: number): Sh
  * In multiply-adds at the adapter's peak, fitted to lavapipe's rates: what keeping a sum from one turn of the loop to the next costs, and a
  * load of a vec4f.
  */
-const [TURN, LOAD] = [1.2, 33];
+const TURN: Readonly<Record<Form, number>> = { rows: 1.2, weights: 1.8 };
+const LOAD = 33;
 
 const costPerProduct = (form: Form, { columns, wide, deep }: Share): number => {
   const [products, loads, depth] = form === 'rows' ? [16 * deep * columns * wide, deep + 4 * wide, 4] : [16 * columns * wide, 1 + wide, deep];
-  return 1 + TURN / depth + (LOAD * loads) / products;
+  return 1 + TURN[form] / depth + (LOAD * loads) / products;
 };
 
 const covered = (size: number, tile: number): number => Math.ceil(size / tile) * tile;
