@@ -1,6 +1,6 @@
 /** Everything the benchmark can time: ops with bench cases, and the optimiser's kernels. */
 import { foresee, verifyCase } from '../src/autograd/verify.js';
-import { suggestion } from '../src/train/options/nearest.js';
+import { nearestOrAll } from '../src/train/options/nearest.js';
 import { fail } from '../src/errors.js';
 import type { Runtime } from '../src/kernels/runtime.js';
 import { inHalf, type OpCase, provingCases } from '../src/ops/cases.js';
@@ -59,7 +59,7 @@ export const chosenSubjects = (list: string | undefined, among = subjects): read
   if (list === undefined) return among;
   const known = among.map(({ name }) => name);
   const names = new Set(list.split(',').map((name) => name.trim()));
-  return [...names].map((name) => among[known.indexOf(name)] ?? fail(`--ops: there is no op "${name}" with bench cases. ${suggestion(name, known)}`));
+  return [...names].map((name) => among[known.indexOf(name)] ?? fail(`--ops: there is no op "${name}" with bench cases. ${nearestOrAll(name, known)}`));
 };
 
 /** Those of which something is timed; none of them is an error. */

@@ -28,8 +28,7 @@ export interface OpenRuntimeOptions extends RuntimeOptions, BrowserOptions {}
  */
 export const open = async (options: OpenRuntimeOptions = {}): Promise<Runtime> => {
   checkNames('open', options, ['software', ...runtimeOptions]);
-  const { software = false, ...choices } = options;
-  return openOn(await openDevice({ software }), choices);
+  return openOn(await openDevice(options), options);
 };
 
 export * from './library.js';

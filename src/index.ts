@@ -49,8 +49,7 @@ export interface OpenRuntimeOptions extends RuntimeOptions, OpenOptions {}
  */
 export const open = async (options: OpenRuntimeOptions = {}): Promise<Runtime> => {
   checkNames('open', options, ['adapter', ...runtimeOptions]);
-  const { adapter, ...choices } = options;
-  return openOn(await openDevice({ adapter }), choices);
+  return openOn(await openDevice(options), options);
 };
 
 export { loadFile, saveFile } from './train/state-file.js';

@@ -7,7 +7,7 @@ import { type OpCase, provingCases } from '../ops/cases.js';
 import type { Op } from '../ops/op.js';
 import { ops } from '../ops/registry.js';
 import { compilePlanned } from '../train/memory-plan.js';
-import { suggestion } from '../train/options/nearest.js';
+import { nearestOrAll } from '../train/options/nearest.js';
 import { inColumns } from './columns.js';
 import { type CheckedOp, featureTable } from './feature-table.js';
 import { openRuntime } from './open-runtime.js';
@@ -32,7 +32,7 @@ const chosenOps = (list: string | undefined): readonly Op[] => {
   if (list === undefined) return ops;
   const known = ops.map(({ name }) => name);
   const names = new Set(list.split(',').map((name) => name.trim()).filter(Boolean));
-  return [...names].map((name) => ops[known.indexOf(name)] ?? fail(`--ops: there is no op "${name}". ${suggestion(name, known)}`));
+  return [...names].map((name) => ops[known.indexOf(name)] ?? fail(`--ops: there is no op "${name}". ${nearestOrAll(name, known)}`));
 };
 
 /** A check that throws has failed; the others still run. */

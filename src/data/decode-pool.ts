@@ -183,7 +183,7 @@ export class DecodePool {
     if (!this.threads.delete(thread)) return;
     const [culprit, ...innocent] = thread.running;
     this.queue.unshift(...innocent);
-    if (culprit) culprit.reject(whyItEnded(sourceName(culprit.source), thread, code));
+    culprit?.reject(whyItEnded(sourceName(culprit.source), thread, code));
     this.dispatch();
   }
 }

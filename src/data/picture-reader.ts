@@ -4,7 +4,7 @@ import { decode as decodeTurbo } from '@cwasm/jpeg-turbo';
 import { createJimp } from '@jimp/core';
 import { defaultFormats, defaultPlugins, type Jimp } from 'jimp';
 import { interlacedBytes, jpegFrame, pngChunks } from './picture-size.js';
-import { checkPixels, numberOf, pageSize, partsOf, TAG, type TiffPage, tiffPages } from './tiff.js';
+import { checkPixels, COMPRESSION, numberOf, pageSize, partsOf, TAG, type TiffPage, tiffPages } from './tiff.js';
 
 type Bitmap = { data: Buffer; width: number; height: number };
 
@@ -40,9 +40,9 @@ const decodePng: Decode = (data, options) => {
 
 /** Values of TAG.colours, and the compressions by which the decoder makes RGB of what it finds. */
 const COLOURS = { rgb: 2, inks: 5 } as const;
-const JPEG_IN_TIFF = [6, 7];
+const JPEG_IN_TIFF: readonly number[] = [COMPRESSION.oldJpeg, COMPRESSION.jpeg];
 
-const DEFLATED = [8, 32946];
+const DEFLATED: readonly number[] = [COMPRESSION.deflate, COMPRESSION.oldDeflate];
 /** Of the head and the checksum of what is deflated. */
 const [HEAD, CHECKSUM] = [2, 4];
 

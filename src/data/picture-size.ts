@@ -1,6 +1,6 @@
 /** What pictures say about their size before they are decoded: a small file may claim more pixels than memory holds. */
 
-import { isTiff, numberOf, pageSize, TAG, type TiffPage, tiffPages } from './tiff.js';
+import { COMPRESSION, isTiff, numberOf, pageSize, TAG, type TiffPage, tiffPages } from './tiff.js';
 
 export interface PictureSize {
   readonly width: number;
@@ -37,7 +37,9 @@ export const claimedSizes = (bytes: Buffer): readonly ClaimedSize[] => {
 };
 
 /** Bytes that a TIFF's compressions make of one at most; others are rare, and not bounded. */
-const TIFF_PACKED: Readonly<Record<number, number>> = { 1: 1, 5: LZW, 8: DEFLATED, 32773: 64, 32946: DEFLATED };
+const TIFF_PACKED: Readonly<Record<number, number>> = {
+  [COMPRESSION.none]: 1, [COMPRESSION.lzw]: LZW, [COMPRESSION.packBits]: 64, [COMPRESSION.deflate]: DEFLATED, [COMPRESSION.oldDeflate]: DEFLATED,
+};
 
 /** Of a pixel at least one value is stored, whatever is left out of its colours. */
 const claimOfPage = (page: TiffPage): ClaimedSize =>

@@ -5,6 +5,9 @@ export const TAG = {
   tileWidth: 322, tileHeight: 323, tiles: 324, tileBytes: 325,
 } as const;
 
+/** Values of TAG.compression. */
+export const COMPRESSION = { none: 1, lzw: 5, oldJpeg: 6, jpeg: 7, deflate: 8, packBits: 32773, oldDeflate: 32946 } as const;
+
 /** Bytes of a value by its type: byte, short, long. Others are not asked for. */
 const VALUE_BYTES: Readonly<Record<number, 1 | 2 | 4>> = { 1: 1, 3: 2, 4: 4 };
 const ENTRY_BYTES = 12;

@@ -33,8 +33,8 @@ export const nearest = (word: string, known: readonly string[]): string => {
   return best && best.score <= FARTHEST ? best.name : '';
 };
 
-/** What to tell who asked for a name that nothing has. */
-export const suggestion = (name: string, known: readonly string[]): string => {
+/** What to tell who asked for a name that nothing has: the one that was probably meant, or all. */
+export const nearestOrAll = (name: string, known: readonly string[]): string => {
   const near = nearest(name, known);
   return near ? `Did you mean ${near}?` : `Known: ${known.join(', ')}.`;
 };
