@@ -16,7 +16,10 @@ export const KINDS: readonly GemmKind[] = ['broadcast', 'tile', 'plain'];
 /** What suits one class of adapters; `node dist/bench.js --tune` measures it. */
 export interface Tuning {
   readonly kind: GemmKind;
-  /** broadcast: vec4f sums that an invocation keeps at most. More would push the loop body out of the instruction cache. */
+  /**
+   * broadcast: vec4f sums that an invocation keeps at most; of weight gradients half as many again. More would push the loop body out of the
+   * instruction cache.
+   */
   readonly sums: number;
   /** broadcast: whether operands are copied to images, which some drivers read faster than buffers. */
   readonly images: boolean;

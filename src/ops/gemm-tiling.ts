@@ -63,26 +63,27 @@ interface Share {
 /** vec4f of columns per lane worth a kernel, by how many groups of lanes there are: others are hardly faster, and each is compiled. */
 const WIDTHS: Readonly<Record<Form, Readonly<Record<number, readonly number[]>>>> = {
   rows: { 1: [1, 2], 2: [1, 3] },
-  weights: { 1: [1, 2], 2: [1, 3, 4] },
+  weights: { 1: [1, 2, 3], 2: [1, 3] },
 };
 
 /** Rows per lane beyond this make the text of the kernel, and the time to compile it, long. */
 const MOST_ROWS = 16;
-/**
- * Pixels at a time: the more, the less often sums are kept, but with eight lavapipe's loop is slower again (bench/RESULTS.md). More than four
- * only where many sums are wanted, since SwiftShader takes minutes to compile them.
- */
-const pixelsAtATime = (own: number, most: number): number => (own > most ? 2 : most >= 64 && 2 * own <= most ? 6 : 4);
+const rowsOf = (own: number, sums: number, most: number): number => Math.max(1, Math.min(Math.floor(sums / own), most));
 
-const sharesOf = (form: Form, lanes: number, sums: number, mostRows: number): Share[] => {
+/** Pixels at a time: the more, the less often sums are kept, but the loop is slower again where it gets too long to be kept decoded (bench/RESULTS.md). */
+const MOST_PIXELS = 6;
+const pixelsOf = (own: number, sums: number): number => Math.min(Math.floor((3 * sums) / own), MOST_PIXELS);
+
+const sharesOf = (form: Form, { subgroupSize: lanes, sums }: GemmFamily, depth: number, mostRows: number): Share[] => {
   const shares: Share[] = [];
   for (let groups = 1; groups <= lanes; groups *= 2) {
     const columns = lanes / groups;
     for (const wide of WIDTHS[form][groups] ?? [1]) {
       // Narrow lanes have nothing to gain from many sums: half of them leaves room in the registers.
-      const rows = Math.max(1, Math.min(Math.floor((wide > 1 ? sums : sums / 2) / (columns * wide)), mostRows));
-      if (form === 'rows') shares.push({ columns, wide, deep: rows });
-      else if (4 * columns * wide <= sums) shares.push({ columns, wide, deep: pixelsAtATime(4 * columns * wide, sums) });
+      const deep = form === 'rows' ? rowsOf(columns * wide, wide > 1 ? sums : sums / 2, mostRows) : pixelsOf(4 * columns * wide, sums);
+      // Wide ones gain nothing where one tile has all rows, so that w is read once anyway; with many images they are slower.
+      const gains = wide === 1 || depth > columns;
+      if (form === 'rows' || (deep > 1 && gains)) shares.push({ columns, wide, deep });
     }
   }
   return shares;
@@ -92,21 +93,21 @@ const sharesOf = (form: Form, lanes: number, sums: number, mostRows: number): Sh
  * In multiply-adds at the adapter's peak, fitted to lavapipe's rates: what keeping a sum from one turn of the loop to the next costs, and a
  * load of a vec4f.
  */
-const TURN: Readonly<Record<Form, number>> = { rows: 1.2, weights: 1.8 };
-const LOAD = 33;
+const TURN: Readonly<Record<Form, number>> = { rows: 1.2, weights: 0.4 };
+const LOAD: Readonly<Record<Form, number>> = { rows: 33, weights: 75 };
 
 const costPerProduct = (form: Form, { columns, wide, deep }: Share): number => {
   const [products, loads, depth] = form === 'rows' ? [16 * deep * columns * wide, deep + 4 * wide, 4] : [16 * columns * wide, 1 + wide, deep];
-  return 1 + TURN[form] / depth + (LOAD * loads) / products;
+  return 1 + TURN[form] / depth + (LOAD[form] * loads) / products;
 };
 
 const covered = (size: number, tile: number): number => Math.ceil(size / tile) * tile;
 
 /** The cheapest share for a result of `width` by (weights form) `depth` quads, with what its tiles compute beyond the edges. */
-const bestShare = (form: Form, { subgroupSize: lanes, sums }: GemmFamily, width: number, depth: number, mostRows: number): Share => {
+const bestShare = (form: Form, gemm: GemmFamily, width: number, depth: number, mostRows: number): Share => {
   const costOf = (share: Share): number =>
     costPerProduct(form, share) * covered(width, share.columns * share.wide) * (form === 'rows' ? 1 : covered(depth, share.columns));
-  return sharesOf(form, lanes, sums, mostRows).reduce((best, share) => (costOf(share) < costOf(best) ? share : best));
+  return sharesOf(form, gemm, depth, mostRows).reduce((best, share) => (costOf(share) < costOf(best) ? share : best));
 };
 
 /**
