@@ -55,6 +55,8 @@ const small: readonly Layer[] = [
   { name: '3×3, tiles over the edge, bias', x: [2, 9, 7, 32], w: [3, 3, 32, 33], bias: true },
   { name: '3×3 padded by 2', x: [1, 5, 6, 36], w: [3, 3, 36, 32], padding: [2, 2] },
   { name: 'several tiles', x: [2, 13, 11, 40], w: [3, 3, 40, 68], padding: [1, 1] },
+  { name: 'wide tiles over the edge, stride 2', x: [2, 5, 11, 35], w: [1, 3, 35, 62], stride: [2, 2] },
+  { name: 'wider tiles over the edge, stride 1×2', x: [2, 5, 11, 35], w: [1, 3, 35, 94], stride: [1, 2] },
   { name: '1×7, tiles over the edge, bias', x: [2, 5, 11, 20], w: [1, 7, 20, 18], padding: [0, 3], bias: true },
   { name: '7×1, padded by 6, residual, ReLU', x: [1, 9, 4, 17], w: [7, 1, 17, 20], padding: [6, 0], residual: true, activation: 'relu' },
   { name: '1×7, several tiles', x: [1, 8, 17, 36], w: [1, 7, 36, 40] },
