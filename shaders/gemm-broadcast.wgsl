@@ -18,6 +18,7 @@ const COLUMNS = LANES / GROUPS;        // lanes side by side
 @group(1) @binding(0) var<uniform> P: Params;
 
 const WIDE = u32($WIDE);               // vec4f of columns per lane, COLUMNS apart
+const TALL = u32($TALL);               // weights form: vec4f of rows per lane, likewise
 
 // Beyond the last row x is zero, but what is not finite would be NaN times 0.
 fn rowOfW(tap: u32, row: u32, place: u32) -> vec4f {
@@ -111,7 +112,7 @@ fn rows(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) la
   //# end
 }
 
-// A tile of (COLUMNS * 4) rows c by (COLUMNS * WIDE * 4) columns n for one tap and one part of the pixels,
+// A tile of (COLUMNS * TALL * 4) rows c by (COLUMNS * WIDE * 4) columns n for one tap and one part of the pixels,
 // PIXELS of them at a time. Each group of lanes has a part of its own.
 @compute @workgroup_size($LANES)
 fn weights(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
@@ -121,7 +122,7 @@ fn weights(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
   let first = lane / COLUMNS * COLUMNS;
   let across = cellOf(tile, P.columnTiles);
   let down = cellOf(across.row, P.rowTiles);
-  let block = down.column * COLUMNS;
+  let block = down.column * (COLUMNS * TALL);
   let part = cellOf(down.row, taps);
   let tap = part.column;
   let cut = cellOf(part.row, P.splits);
@@ -131,7 +132,9 @@ fn weights(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
   let column$i = across.column * (COLUMNS * WIDE) + lane % COLUMNS + COLUMNS * u32($i);
   let place$i = batch * P.wBatch + min(column$i, P.width4 - 1u);
   //# end
-  let safeDepth = batch * P.xBatch + min(block + lane % COLUMNS, P.depth4 - 1u);
+  //# for t in 0..$TALL
+  let safeDepth$t = batch * P.xBatch + min(block + lane % COLUMNS + COLUMNS * u32($t), P.depth4 - 1u);
+  //# end
   let place = cellOf(tap, P.kernelW);
   let tapY = i32(place.row) * P.stepY + P.offY;
   let tapX = i32(place.column) * P.stepX + P.offX;
@@ -144,18 +147,18 @@ fn weights(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
   var ox = line.column;
   var oy = start.column;
   var image = start.row;
-  var sum: array<vec4f, COLUMNS * WIDE * 4u>;
+  var sum: array<vec4f, COLUMNS * WIDE * TALL * 4u>;
   // The same number of steps for all lanes: those past the end of their part add zeros.
   for (var i = 0u; i < steps; i++) {
     //# for u in 0..$PIXELS
     let row$u = min(p + u32($u), P.rows - 1u);
     var inside$u = p + u32($u) < end;
-    var at$u = safeDepth + row$u * P.xPitch;
+    var at$u = row$u * P.xPitch;
     if (!PLAIN) {
       let iy$u = i32(oy) * P.mulY + tapY;
       let ix$u = i32(ox) * P.mulX + tapX;
       inside$u = inside$u && within(iy$u, P.inH) && within(ix$u, P.inW);
-      at$u = safeDepth + select(0u, ((image * P.inH + u32(iy$u)) * P.inW + u32(ix$u)) * P.xPitch, inside$u);
+      at$u = select(0u, ((image * P.inH + u32(iy$u)) * P.inW + u32(ix$u)) * P.xPitch, inside$u);
       ox += 1u;
       let rowEnds$u = ox == P.outW;
       ox = select(ox, 0u, rowEnds$u);
@@ -166,7 +169,9 @@ fn weights(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
     }
     //# end
     //# for u in 0..$PIXELS
-    let a$u = select(vec4f(0.0), loadX(at$u), inside$u);
+    //# for t in 0..$TALL
+    let a$u$t = select(vec4f(0.0), loadX(safeDepth$t + at$u), inside$u);
+    //# end
     //# end
     //# for u in 0..$PIXELS
     //# for i in 0..$WIDE
@@ -174,11 +179,12 @@ fn weights(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
     //# end
     //# end
     p += u32($PIXELS);
+    //# for t in 0..$TALL
     //# for l in 0..$COLUMNS
     {
       //# for u in 0..$PIXELS
       var v$u: vec4f;
-      if (GROUPS == 1u) { v$u = subgroupBroadcast(a$u, u32($l)); } else { v$u = subgroupShuffle(a$u, first + u32($l)); }
+      if (GROUPS == 1u) { v$u = subgroupBroadcast(a$u$t, u32($l)); } else { v$u = subgroupShuffle(a$u$t, first + u32($l)); }
       //# end
       //# for i in 0..$WIDE
       //# for q in 0..4
@@ -187,11 +193,12 @@ fn weights(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
         //# for u in 1..$PIXELS
         more += v$u[$q] * b$u$i;
         //# end
-        sum[(u32($l) * 4u + $q) * WIDE + $i] += more;
+        sum[((u32($t) * COLUMNS + u32($l)) * 4u + $q) * WIDE + $i] += more;
       }
       //# end
       //# end
     }
+    //# end
     //# end
   }
   //# for i in 0..$WIDE

@@ -56,14 +56,19 @@ interface Share {
   readonly columns: number;
   /** vec4f of columns per lane. */
   readonly wide: number;
+  /** Weights form: vec4f of rows per lane. */
+  readonly tall: number;
   /** Rows form: rows per lane, all of which a group shares. Weights form: pixels at a time. */
   readonly deep: number;
 }
 
-/** vec4f of columns per lane worth a kernel, by how many groups of lanes there are: others are hardly faster, and each is compiled. */
-const WIDTHS: Readonly<Record<Form, Readonly<Record<number, readonly number[]>>>> = {
-  rows: { 1: [1, 2], 2: [1, 3] },
-  weights: { 1: [1, 2, 3], 2: [1, 3] },
+/**
+ * vec4f per lane worth a kernel, of columns and (weights form) of rows, by how many groups of lanes there are: others are hardly faster, and
+ * each is compiled.
+ */
+const SIZES: Readonly<Record<Form, Readonly<Record<number, readonly (readonly [wide: number, tall: number])[]>>>> = {
+  rows: { 1: [[1, 1], [2, 1]], 2: [[1, 1], [3, 1]] },
+  weights: { 1: [[1, 1], [2, 1], [3, 1]], 2: [[1, 1], [3, 2]] },
 };
 
 /** Rows per lane beyond this make the text of the kernel, and the time to compile it, long. */
@@ -78,12 +83,12 @@ const sharesOf = (form: Form, { subgroupSize: lanes, sums }: GemmFamily, depth: 
   const shares: Share[] = [];
   for (let groups = 1; groups <= lanes; groups *= 2) {
     const columns = lanes / groups;
-    for (const wide of WIDTHS[form][groups] ?? [1]) {
+    for (const [wide, tall] of SIZES[form][groups] ?? [[1, 1]]) {
       // Narrow lanes have nothing to gain from many sums: half of them leaves room in the registers.
-      const deep = form === 'rows' ? rowsOf(columns * wide, wide > 1 ? sums : sums / 2, mostRows) : pixelsOf(4 * columns * wide, sums);
+      const deep = form === 'rows' ? rowsOf(columns * wide, wide > 1 ? sums : sums / 2, mostRows) : pixelsOf(4 * columns * wide * tall, sums);
       // Wide ones gain nothing where one tile has all rows, so that w is read once anyway; with many images they are slower.
       const gains = wide === 1 || depth > columns;
-      if (form === 'rows' || (deep > 1 && gains)) shares.push({ columns, wide, deep });
+      if (form === 'rows' || (deep > 1 && gains)) shares.push({ columns, wide, tall, deep });
     }
   }
   return shares;
@@ -96,8 +101,8 @@ const sharesOf = (form: Form, { subgroupSize: lanes, sums }: GemmFamily, depth: 
 const TURN: Readonly<Record<Form, number>> = { rows: 1.2, weights: 0.4 };
 const LOAD: Readonly<Record<Form, number>> = { rows: 33, weights: 75 };
 
-const costPerProduct = (form: Form, { columns, wide, deep }: Share): number => {
-  const [products, loads, depth] = form === 'rows' ? [16 * deep * columns * wide, deep + 4 * wide, 4] : [16 * columns * wide, 1 + wide, deep];
+const costPerProduct = (form: Form, { columns, wide, tall, deep }: Share): number => {
+  const [products, loads, depth] = form === 'rows' ? [16 * deep * columns * wide, deep + 4 * wide, 4] : [16 * columns * wide * tall, tall + wide, deep];
   return 1 + TURN[form] / depth + (LOAD[form] * loads) / products;
 };
 
@@ -106,7 +111,7 @@ const covered = (size: number, tile: number): number => Math.ceil(size / tile) *
 /** The cheapest share for a result of `width` by (weights form) `depth` quads, with what its tiles compute beyond the edges. */
 const bestShare = (form: Form, gemm: GemmFamily, width: number, depth: number, mostRows: number): Share => {
   const costOf = (share: Share): number =>
-    costPerProduct(form, share) * covered(width, share.columns * share.wide) * (form === 'rows' ? 1 : covered(depth, share.columns));
+    costPerProduct(form, share) * covered(width, share.columns * share.wide) * (form === 'rows' ? 1 : covered(depth, share.columns * share.tall));
   return sharesOf(form, gemm, depth, mostRows).reduce((best, share) => (costOf(share) < costOf(best) ? share : best));
 };
 
@@ -122,13 +127,13 @@ const rowsPerLane = (lanes: number, height: number): number => Math.min(MOST_ROW
 const broadcastTiling = (form: Form, gemm: GemmFamily, { height, width, depth }: ProductSize): Tiling => {
   const { subgroupSize: lanes } = gemm;
   const share = bestShare(form, gemm, width, depth, rowsPerLane(lanes, height));
-  const { columns, wide, deep } = share;
+  const { columns, wide, tall, deep } = share;
   // The text holds both forms: the one that is not meant stays short.
-  const shared = { LANES: lanes, GROUPS: lanes / columns, COLUMNS: columns, WIDE: wide, BLOCKS: 1, PIXELS: 1 };
+  const shared = { LANES: lanes, GROUPS: lanes / columns, COLUMNS: columns, WIDE: wide, TALL: tall, BLOCKS: 1, PIXELS: 1 };
   const common = { lanes, columns: columns * wide, groups: lanes / columns, sparesX: sparesX(form, share, width) };
   return form === 'rows'
     ? { ...common, constants: { ...shared, BLOCKS: deep }, rows: lanes * deep, rowsPerGroup: columns * deep }
-    : { ...common, constants: { ...shared, PIXELS: deep }, rows: columns * 4, rowsPerGroup: columns * 4 };
+    : { ...common, constants: { ...shared, PIXELS: deep }, rows: columns * tall * 4, rowsPerGroup: columns * tall * 4 };
 };
 
 // ---------------------------------------------------------------- tile
