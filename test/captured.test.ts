@@ -311,6 +311,20 @@ void t.test('a tensor that the function reads is replaced, and another one gets 
   for (const tensor of [weight, other, sum]) tensor.release();
 });
 
+void t.test('backward refuses what a replay has changed since the forward', (t) => {
+  const [weight, one] = [1, 1].map((value) => keep(tensor([[value]], [1, 1], { runtime })));
+  const adding = new Captured(() => accumulate(weight!, one!), runtime);
+  for (let i = 0; i < 3; i++) {
+    scope(() => {
+      const y = matmul(tensor([[2]], [1, 1], { runtime }).requiresGrad_(), weight!);
+      adding.run(() => []);
+      t.throws(() => backward(y), /as it was in the forward/, `run ${i}`);
+    });
+  }
+  for (const tensor of [weight!, one!]) tensor.release();
+  t.end();
+});
+
 void t.test('batches of several sizes', async (t) => {
   const count = (step: number): number => (step === 2 ? 3 : 2);
   t.same((await captured(false, undefined, count)).result, await plainly(false, count));

@@ -2,6 +2,7 @@
 import { fail } from '../errors.js';
 import { Extents } from '../tensor/extent.js';
 import { keep } from '../tensor/scope.js';
+import type { Storage } from '../tensor/storage.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { convert } from './convert.js';
 
@@ -13,18 +14,25 @@ import { convert } from './convert.js';
  */
 export type Precision = 'half' | 'any' | 'float32';
 
+/** A copy, and what it was made of: the weight may be changed in place, or come to lie elsewhere. */
+interface HalfCopy {
+  readonly half: Tensor;
+  readonly storage: Storage;
+  readonly version: number;
+}
+
 /** The dynamic extent of a call of `autocast`. */
 export interface AutocastRegion {
   readonly enabled: boolean;
   /** float16 copies of weights, which many calls of a step read. */
-  readonly weights: Map<Tensor, Tensor>;
+  readonly weights: Map<Tensor, HalfCopy>;
   entered: number;
 }
 
 const regions = new Extents<AutocastRegion>({ enabled: false, weights: new Map(), entered: 1 });
 
 const forget = ({ weights }: AutocastRegion): void => {
-  for (const half of weights.values()) half.release();
+  for (const { half } of weights.values()) half.release();
   weights.clear();
 };
 
@@ -44,7 +52,8 @@ export const inAutocast = <T>(entered: AutocastRegion, fn: () => T): T => {
  * give float16; pooling, batch norm, ReLU and other element-wise ops follow their inputs, with float32 statistics and parameters; losses,
  * softmax, attention pooling and normalisation to unit length are computed from float32. Gradients have the type of what they belong to,
  * so those of float32 weights are never rounded to float16. Backward is not affected by the region it is called in.
- * A weight is converted once per region. Of async regions that overlap the one begun last decides for all until it ends.
+ * A weight is converted once per region, and again when it was changed in place.
+ * Of async regions that overlap the one begun last decides for all until it ends.
  *
  * @param options.enabled false: a part of the region that computes as if there was none; `runtime.device.report.half`: float32 where the adapter has no float16
  * @throws UserError, from its first product, when the adapter has no float16
@@ -55,7 +64,7 @@ export const autocast = <T>(fn: () => T, { enabled = true }: { readonly enabled?
 /** Whether ops run here compute in mixed precision (PyTorch's `is_autocast_enabled`): true within {@link autocast}, unless an inner call switched it off. */
 export const isAutocastEnabled = (): boolean => regions.current.enabled;
 
-/** Weights have changed: their float16 copies are out of date. */
+/** Gives back the region's float16 copies of weights; those that are still needed are made again. */
 export const clearAutocastCache = (): void => forget(regions.current);
 
 const halfOf = (x: Tensor): Tensor => {
@@ -63,8 +72,12 @@ const halfOf = (x: Tensor): Tensor => {
   if (!isThere) fail(`autocast: the adapter "${name}" has no float16 (shader-f16); with { enabled: runtime.device.report.half } the region computes in float32 there`);
   if (!x.requiresGrad || x.gradNode) return convert(x, 'float16');
   const { weights } = regions.current;
-  let half = weights.get(x);
-  if (!half) weights.set(x, (half = keep(convert(x, 'float16'))));
+  const { storage } = x;
+  const known = weights.get(x);
+  if (known?.storage === storage && known.version === storage.version) return known.half.alias();
+  known?.half.release();
+  const half = keep(convert(x, 'float16'));
+  weights.set(x, { half, storage, version: storage.version });
   return half.alias();
 };
 

@@ -1,3 +1,4 @@
+import { repeated } from '../kernels/capture.js';
 import type { BufferRange } from '../kernels/recorder.js';
 import type { Runtime } from '../kernels/runtime.js';
 
@@ -45,9 +46,9 @@ export class Storage {
     return this.references > 0;
   }
 
-  /** Notes that its elements are replaced in place: what the tape keeps of it is not what the forward read. */
+  /** Notes that its elements are replaced in place, by a replay too: what the tape keeps of it is not what the forward read. */
   changed(): void {
-    this.writes++;
+    repeated(() => { this.writes++; });
   }
 
   /** How often its elements, or those of the storage that it is a part of, were replaced in place. */
