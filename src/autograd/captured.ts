@@ -1,6 +1,7 @@
 import { fail } from '../errors.js';
 import type { Capture } from '../kernels/capture.js';
 import type { Runtime } from '../kernels/runtime.js';
+import { withOwnCopies } from '../ops/autocast.js';
 import { isInspected } from '../ops/op.js';
 import { defaultRuntime } from '../tensor/create.js';
 import { keep, scope } from '../tensor/scope.js';
@@ -44,7 +45,7 @@ export class Captured {
     scope(() => this.take(inputs()));
     if (this.capture && !isInspected() && recorder.replay(this.capture)) return;
     this.capture = recorder.capture(() => scope(() => {
-      const result: unknown = this.fn(...this.inputs);
+      const result: unknown = withOwnCopies(() => this.fn(...this.inputs));
       if (result instanceof Promise) fail('Captured: the function must not be async; read results after run()');
     }));
   }

@@ -47,6 +47,9 @@ export const inAutocast = <T>(entered: AutocastRegion, fn: () => T): T => {
   });
 };
 
+/** Runs `fn` under the rules that hold now, with float16 copies of its own: what is repeated later makes them again. */
+export const withOwnCopies = <T>(fn: () => T): T => inAutocast({ enabled: isAutocastEnabled(), weights: new Map(), entered: 0 }, fn);
+
 /**
  * Runs `fn` (also an async one) in mixed precision: convolutions and matrix products read float16 copies of float32 inputs and weights and
  * give float16; pooling, batch norm, ReLU and other element-wise ops follow their inputs, with float32 statistics and parameters; losses,
