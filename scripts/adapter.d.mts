@@ -1,3 +1,5 @@
+import type { Plan } from './apt.mjs';
+
 export interface Found {
   kind: 'found' | 'none' | 'crashed' | 'not-loadable';
   name?: string;
@@ -15,4 +17,5 @@ export function interpretProbe(run: {
 }): Found;
 export function satisfies(found: Found, wanted: string): boolean;
 export function loadRemedy(detail: string): string;
+export function addSource(plan: Plan): void;
 export function ensureAdapter(wanted: string, say: (line: string) => void): Found;

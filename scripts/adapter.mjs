@@ -67,11 +67,17 @@ const aptGet = (args) => {
 /** A fresh container has no package lists; without them apt knows no version at all. */
 const hasPackageLists = () => policy('libvulkan1').versions.some((v) => v.suites.length > 0);
 
-/** `apt-get update` succeeds even when a source cannot be fetched; only the versions known afterwards tell. */
-const addSource = ({ addSource: { path, text }, targetRelease, packages }) => {
+/** `apt-get update` may succeed even when a source cannot be fetched; only the versions known afterwards tell. */
+export const addSource = ({ addSource: { path, text }, targetRelease, packages }) => {
   writeFileSync(path, text);
-  const log = aptGet(['update']);
-  if (policy(packages[0]).versions.some(({ suites }) => suites.includes(targetRelease))) return;
+  let log = '';
+  try {
+    log = aptGet(['update']);
+    if (policy(packages[0]).versions.some(({ suites }) => suites.includes(targetRelease))) return;
+  } catch (error) {
+    log = error.message;
+  }
+  // Left behind, it would spoil every later update, and pass for a source of the machine's own.
   rmSync(path);
   throw new Error(`apt could not fetch ${targetRelease} from the mirror that this machine uses. Check the network, or the mirror.\n${log}`);
 };

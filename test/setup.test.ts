@@ -1,10 +1,13 @@
+import { chmodSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import t from 'tap';
-import { interpretProbe, loadRemedy, satisfies } from '../scripts/adapter.mjs';
+import { addSource, interpretProbe, loadRemedy, satisfies } from '../scripts/adapter.mjs';
 import {
   backportsSource, installArguments, majorVersion, parseAptSources, parseOsRelease, parsePolicy, type Plan, planInstall, shellCommand,
 } from '../scripts/apt.mjs';
 import { isInstalled } from '../scripts/lockfile.mjs';
 import { type Machine, vulkanEnvironment } from '../src/device/vulkan-env.mjs';
+import { scratch } from './data-helpers.js';
 
 const MIRROR = 'http://mirror.example/debian';
 
@@ -142,6 +145,43 @@ t.test('the plan as arguments and as a line to paste', async (t) => {
   t.notOk(line.includes('\n'), 'one line');
   t.equal(line, `printf '%s\\n' 'Types: deb' 'URIs: ${MIRROR}' 'Suites: bookworm-backports' 'Components: main' 'Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg'` +
     ' | sudo tee /etc/apt/sources.list.d/pipit-backports.sources >/dev/null && sudo apt-get update && sudo apt-get install -y --no-install-recommends -t bookworm-backports mesa-vulkan-drivers libvulkan1');
+});
+
+/** Stands in for apt's programs, for as long as the test runs. */
+const withApt = (t: Parameters<typeof scratch>[0], update: string, policy: string): string => {
+  const folder = scratch(t);
+  writeFileSync(join(folder, 'policy'), policy);
+  for (const [name, body] of [['apt-get', update], ['apt-cache', `cat '${join(folder, 'policy')}'`]] as const) {
+    writeFileSync(join(folder, name), `#!/bin/sh\n${body}\n`);
+    chmodSync(join(folder, name), 0o755);
+  }
+  const before = process.env.PATH;
+  t.teardown(() => { process.env.PATH = before; });
+  process.env.PATH = `${folder}:${before}`;
+  return folder;
+};
+
+t.test('a source that apt cannot use does not stay behind', { skip: process.platform === 'win32' }, async (t) => {
+  const plan = lavapipe({}) as Plan;
+  const old = policyText('22.3.6-1', [['22.3.6-1', ['bookworm']]]);
+  const known = policyText('22.3.6-1', [['25.0.7-2~bpo12+1', ['bookworm-backports']], ['22.3.6-1', ['bookworm']]]);
+  for (const [name, update, policy, message] of [
+    ['refused', "echo 'E: no Release file' >&2; exit 100", old, /could not fetch bookworm-backports from the mirror.*\n.*\nE: no Release file/],
+    ['not fetched', "echo 'W: some index files failed'", old, /could not fetch bookworm-backports from the mirror.*\nW: some index files failed/],
+    ['fetched', 'exit 0', known, null],
+  ] as const) {
+    await t.test(name, async (t) => {
+      const path = join(withApt(t, update, policy), 'added.sources');
+      const add = () => addSource({ ...plan, addSource: { path, text: plan.addSource!.text } });
+      if (message) {
+        t.throws(add, { message });
+        t.notOk(existsSync(path));
+      } else {
+        add();
+        t.equal(readFileSync(path, 'utf8'), plan.addSource!.text);
+      }
+    });
+  }
 });
 
 t.test('what the probe came to', async (t) => {
