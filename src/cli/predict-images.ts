@@ -42,18 +42,34 @@ const reason = (error: unknown): string => {
   throw error;
 };
 
-/** Decodes pictures side by side; those that cannot be used are told apart instead of ending the rest. */
-export const loadImages = async (pool: DecodePool, requests: readonly Request[]): Promise<{ loaded: Loaded[]; failed: Failed[] }> => {
-  const settled = await Promise.allSettled(requests.map(({ source }) => pool.decode(source)));
-  const loaded: Loaded[] = [];
-  const failed: Failed[] = [];
+interface LoadedBatch {
+  readonly loaded: Loaded[];
+  readonly failed: Failed[];
+}
+
+/** Pictures that cannot be used are told apart instead of ending the rest. */
+const sortOut = (requests: readonly Request[], settled: readonly PromiseSettledResult<DecodedImage>[]): LoadedBatch => {
+  const batch: LoadedBatch = { loaded: [], failed: [] };
   settled.forEach((result, i) => {
     const request = requests[i]!;
-    if (result.status === 'fulfilled') loaded.push({ request, image: result.value });
-    else failed.push({ request, error: reason(result.reason) });
+    if (result.status === 'fulfilled') batch.loaded.push({ request, image: result.value });
+    else batch.failed.push({ request, error: reason(result.reason) });
   });
-  return { loaded, failed };
+  return batch;
 };
+
+/** Batches of decoded pictures, in the order given: while one is in use the next is decoded, and no more than that. */
+export async function* loadBatches(pool: DecodePool, requests: readonly Request[], batchSize: number): AsyncGenerator<LoadedBatch, void, undefined> {
+  const partAt = (from: number): readonly Request[] => requests.slice(from, from + batchSize);
+  // Failures wait for their batch's turn: before it nobody listens.
+  const decode = (part: readonly Request[]) => Promise.allSettled(part.map(({ source }) => pool.decode(source)));
+  let ahead = decode(partAt(0));
+  for (let from = 0; from < requests.length; from += batchSize) {
+    const settled = await ahead;
+    ahead = decode(partAt(from + batchSize));
+    yield sortOut(partAt(from), settled);
+  }
+}
 
 /** The form in which training hands pictures on; labels are unknown and stand at 0. */
 export const toBatch = (loaded: readonly Loaded[]): Batch => ({

@@ -10,7 +10,7 @@ import { decodeLimits } from '../train/session.js';
 import { buildTrained } from '../train/trained-model.js';
 import { openRuntime } from './open-runtime.js';
 import { adapterOption, flag, int, type OptionValues, parseOptions, text, workersOption } from './options.js';
-import { type Failed, type ImagePrediction, loadImages, predictBatch, type Request, toBatch } from './predict-images.js';
+import { type Failed, type ImagePrediction, loadBatches, predictBatch, type Request, toBatch } from './predict-images.js';
 import { pictureNames, writePictures } from './predict-pictures.js';
 import { printable } from '../train/printable.js';
 import { runCommand } from './run-command.js';
@@ -68,12 +68,10 @@ interface Outcome {
 const predictAll = async (runtime: Runtime, method: Method, saved: SavedModel, requests: readonly Request[], values: Values): Promise<Outcome> => {
   const pool = new DecodePool({ ...(values.workers === undefined ? {} : { workers: values.workers }), ...decodeLimits(saved.config.augment) });
   const names = pictureNames(requests.map(({ name }) => name));
+  const nameOf = new Map(requests.map((request, i) => [request, names[i]!]));
   const outcome: Outcome = { predictions: [], failed: [] };
-  const { evalBatchSize } = saved.config;
   try {
-    for (let from = 0; from < requests.length; from += evalBatchSize) {
-      const part = requests.slice(from, from + evalBatchSize);
-      const { loaded, failed } = await loadImages(pool, part);
+    for await (const { loaded, failed } of loadBatches(pool, requests, saved.config.evalBatchSize)) {
       for (const { error } of failed) console.error(printable(error));
       outcome.failed.push(...failed);
       if (loaded.length === 0) continue;
@@ -83,8 +81,7 @@ const predictAll = async (runtime: Runtime, method: Method, saved: SavedModel, r
         outcome.predictions.push(prediction);
         if (!values.json) console.log(`\n${describe(prediction)}`);
         if (!values.pictures || !prediction.box) continue;
-        const name = names[from + part.indexOf(loaded[i]!.request)]!;
-        const files = await writePictures(values.pictures, name, loaded[i]!, prediction.box, seen[i]!);
+        const files = await writePictures(values.pictures, nameOf.get(loaded[i]!.request)!, loaded[i]!, prediction.box, seen[i]!);
         if (!values.json) console.log(`  pictures: ${files.join(', ')}`);
       }
     }
