@@ -145,6 +145,11 @@ t.test('what cannot work is refused in a sentence', (t) => scope(async () => {
   t.throws(() => checkpoint(() => computed, x), /checkpoint: the function returns tensor "exp", which was computed outside of it; pass it as one of its inputs/);
   t.throws(() => checkpoint((() => [x]) as unknown as () => Tensor, x), /checkpoint: the function must return one tensor, got object/);
   t.throws(() => checkpoint((async () => Promise.resolve(x)) as unknown as () => Tensor, x), /got a promise; async functions cannot be run again in backward/);
+  const loosely = checkpoint as (...args: unknown[]) => Tensor;
+  const wrongOrder = { name: 'UserError', message: /^checkpoint: the first argument must be a function, as in checkpoint\(\(x\) => …, x\), got a tensor$/ };
+  t.throws(() => loosely(x, exp), wrongOrder);
+  t.throws(() => noGrad(() => loosely(x, exp)), wrongOrder);
+  t.throws(() => loosely(exp, 3), { name: 'UserError', message: /^checkpoint: the inputs must be tensors, as of checkpoint\(\(x\) => …, x\); number 1 is 3/ });
   let calls = 0;
   const moody = checkpoint((a) => (calls++ ? slice(a, [0, 0], [1, 3]) : relu(a)), x);
   t.throws(() => backward(sum(moody)), /the function returned \[2, 3\] first and \[1, 3\] when backward called it again; it must do the same both times/);

@@ -1,5 +1,6 @@
 import { fail } from '../errors.js';
 import { repeated } from '../kernels/capture.js';
+import { checkFunction, checkTensors } from '../ops/arguments.js';
 import { type AutocastRegion, currentAutocast, inAutocast } from '../ops/autocast.js';
 import type { BackwardCall } from '../ops/op.js';
 import { getRandomState, type RandomState, setRandomState } from '../ops/random.js';
@@ -27,10 +28,12 @@ interface State {
  * `retainGrad` get their gradients in the second call.
  *
  * @param fn must do the same both times, and read other computed tensors only through `inputs`; parameters it may read anywhere
- * @throws UserError when `fn` returns no tensor, reads a computed tensor that is not among the inputs, or returns another shape
+ * @throws UserError when `fn` is no function or returns no tensor, reads a computed tensor that is not among the inputs, or returns another shape
  *   when it is called again; in backward when a parameter that it read was changed in place since
  */
 export const checkpoint = <Inputs extends Tensor[]>(fn: (...inputs: NoInfer<Inputs>) => Tensor, ...inputs: Inputs): Tensor => {
+  checkFunction('checkpoint', fn, 'checkpoint((x) => …, x)');
+  checkTensors('checkpoint', 'inputs', inputs, 'checkpoint((x) => …, x)');
   if (!isRecording()) return fn(...inputs);
   const run = fn as unknown as Fn;
   const state: State = { random: getRandomState(), autocast: currentAutocast() };

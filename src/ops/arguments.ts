@@ -18,9 +18,14 @@ export const checkTensors = (op: string, what: string, list: readonly Tensor[], 
   });
 };
 
+/** Refuses what is no function. @param usage how the call is written */
+export const checkFunction = (op: string, fn: unknown, usage: string): void => {
+  if (typeof fn !== 'function') fail(`${op}: the first argument must be a function, as in ${usage}, got ${describeValue(fn)}`);
+};
+
 /** A word for what somebody passed. */
 const describeValue = (value: unknown): string =>
-  (typeof value === 'object' && value !== null ? `a ${value.constructor?.name ?? 'object'}` : String(value));
+  (value instanceof Tensor ? 'a tensor' : typeof value === 'object' && value !== null ? `a ${value.constructor?.name ?? 'object'}` : String(value));
 
 /** Tells of a tensor that is not on the device of those that it meets. */
 export const refuseForeign = (op: string, { label, shape, runtime }: Tensor, others: Runtime): never => {

@@ -4,6 +4,7 @@ import { Extents } from '../tensor/extent.js';
 import { keep } from '../tensor/scope.js';
 import type { Storage } from '../tensor/storage.js';
 import type { Tensor } from '../tensor/tensor.js';
+import { checkFunction } from './arguments.js';
 import { convert } from './convert.js';
 
 /**
@@ -59,10 +60,12 @@ export const withOwnCopies = <T>(fn: () => T): T => inAutocast({ enabled: isAuto
  * Of async regions that overlap the one begun last decides for all until it ends.
  *
  * @param options.enabled false: a part of the region that computes as if there was none; `runtime.device.report.half`: float32 where the adapter has no float16
- * @throws UserError, from its first product, when the adapter has no float16
+ * @throws UserError when `fn` is no function and, from its first product, when the adapter has no float16
  */
-export const autocast = <T>(fn: () => T, { enabled = true }: { readonly enabled?: boolean } = {}): T =>
-  (enabled === regions.current.enabled ? fn() : inAutocast({ enabled, weights: new Map(), entered: 0 }, fn));
+export const autocast = <T>(fn: () => T, { enabled = true }: { readonly enabled?: boolean } = {}): T => {
+  checkFunction('autocast', fn, 'autocast(() => …, { enabled: true })');
+  return enabled === regions.current.enabled ? fn() : inAutocast({ enabled, weights: new Map(), entered: 0 }, fn);
+};
 
 /** Whether ops run here compute in mixed precision (PyTorch's `is_autocast_enabled`): true within {@link autocast}, unless an inner call switched it off. */
 export const isAutocastEnabled = (): boolean => regions.current.enabled;
