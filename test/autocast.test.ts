@@ -10,7 +10,8 @@ import { SGD } from '../src/nn/optimizer.js';
 import { CaseRandom, inHalf } from '../src/ops/cases.js';
 import { accumulate } from '../src/ops/binary.js';
 import {
-  add, attentionPool, autocast, avgPool2d, batchNorm2d, cast, cat, clearAutocastCache, conv2d, convBatchNorm2d, crossEntropy, fill_, full, interpolate, isAutocastEnabled, l2Normalize, linear, matmul,
+  add, attentionPool, autocast, avgPool2d, batchNorm2d, cast, cat, clearAutocastCache, conv2d, convBatchNorm2d, crossEntropy, einsum, fill_, full, interpolate,
+  isAutocastEnabled, l2Normalize, linear, matmul,
   maxPool2d, mean, mul, relu, reshape, signedSqrt, slice, softmax, sum, zerosLike,
 } from '../src/ops/index.js';
 import { inPrecision } from '../src/ops/autocast.js';
@@ -39,6 +40,12 @@ t.test('an adapter without float16 says so', async (t) => {
   t.throws(() => Tensor.allocate(without, [2, 3], 'float16', 'y'), /tensor "y" \[2, 3\]: the adapter "old adapter" has no float16 \(shader-f16\); use float32/);
   const x = { runtime: without, dtype: 'float32' } as Tensor;
   t.throws(() => autocast(() => inPrecision('half', [x])), { name: 'UserError', message: /^autocast: the adapter "old adapter" has no float16.*\{ enabled: runtime\.device\.report\.half \}/ });
+});
+
+t.test('autocast of what is no function says how it is called', async (t) => {
+  const refused = /^autocast: the first argument must be a function, as in autocast\(\(\) => …, \{ enabled: true \}\), got /;
+  for (const swapped of [{ enabled: true }, { enabled: false }]) t.throws(() => (autocast as (...args: unknown[]) => unknown)(swapped, () => 1), { name: 'UserError', message: refused });
+  t.notOk(isAutocastEnabled());
 });
 
 t.test('float16 tensors hold what the host wrote', { skip }, (t) => scope(async () => {
@@ -155,6 +162,21 @@ t.test('gradients of float32 weights are not rounded to float16', { skip }, (t) 
   const plain = await product(() => conv2d(x, w));
   const half = await product(() => autocast(() => conv2d(x, w)));
   t.ok(worstError(half, plain).error < 1e-6, 'operands that float16 holds give the gradient of float32');
+}));
+
+t.test('backward within a region computes as it does outside', { skip }, (t) => scope(async () => {
+  const gradients = async (within: boolean): Promise<number[][]> => {
+    const leaves = [made([3, 4], 11), made([4, 5], 12)].map((leaf) => leaf.requiresGrad_());
+    // The gradient of einsum is a matrix product of its own, which a region would bring to float16.
+    const [product, seed] = [einsum('ij,jk->ik', leaves[0]!, leaves[1]!), full([3, 5], 0.1)];
+    if (within) autocast(() => backward(product, seed));
+    else backward(product, seed);
+    t.same(leaves.map((leaf) => leaf.grad!.dtype), ['float32', 'float32']);
+    return Promise.all(leaves.map(async (leaf) => [...await leaf.grad!.data()]));
+  };
+  const outside = await gradients(false);
+  t.notSame(outside, outside.map((values) => values.map(roundToHalf)), 'digits that float16 does not have');
+  t.same(await gradients(true), outside);
 }));
 
 t.test('attention pooling adds to gradients that are float16', { skip }, (t) => scope(async () => {

@@ -55,6 +55,20 @@ t.test('every EXIF orientation is applied', async (t) => {
   }
 });
 
+t.test('an orientation that EXIF does not know leaves the picture as it is stored', async (t) => {
+  const dir = scratch(t);
+  const jpeg = readFileSync(fixture('images', 'rotated.jpg'));
+  const tag = jpeg.indexOf(Buffer.from('01120003000000010006', 'hex')) + 9;
+  t.ok(tag > 9);
+  const decoded = (orientation: number) => {
+    const bytes = Buffer.from(jpeg);
+    bytes[tag] = orientation;
+    return decodeFile(write(join(dir, `${orientation}.jpg`), bytes));
+  };
+  const upright = await decoded(1);
+  for (const orientation of [0, 9, 255]) t.same(await decoded(orientation), upright, `orientation ${orientation}`);
+});
+
 t.test('unusable files: each error names the file, the fault and the remedy', async (t) => {
   const dir = scratch(t);
   const png = writePng(join(dir, 'cut.png'), 1, 60, 60);

@@ -8,6 +8,7 @@ import { DecodeCancelled, DecodePool, findWorkerFile } from '../src/data/decode-
 import type { BadImageError } from '../src/data/decode.js';
 import { ImageCache } from '../src/data/image-cache.js';
 import { Loader, type Batch, type LoaderOptions } from '../src/data/loader.js';
+import type { ImageSource } from '../src/data/produce-image.js';
 import type { Box, DecodedImage, Sample, Split } from '../src/data/types.js';
 import { fixture, scratch, userMessage, write, writePng } from './data-helpers.js';
 
@@ -167,6 +168,26 @@ t.test('a worker that dies: an error naming the file, and the rest goes on', asy
   t.same(looks().map(({ args: [source] }) => source.path), ['a', 'hang-1', 'b', 'a', 'b'], 'waited for once');
   const split = { samples: ['a', 'exit-1', 'b'].map((path, i) => ({ id: path, label: i, path })) };
   t.match(await userMessage(() => collect(loaderOf(split, pool, { skipBadImages: true }).epoch(0))), /exit-1 ended its worker/, 'never passed over: it may be lack of memory');
+});
+
+t.test('a reply that waits behind the time limit, since the main thread was busy, comes in time', async (t) => {
+  const shared = new Int32Array(new SharedArrayBuffer(4));
+  const workerFile = write(
+    join(scratch(t), 'worker.mjs'),
+    `import { parentPort } from 'node:worker_threads';
+     parentPort.on('message', ({ job, source: { shared } }) => {
+       parentPort.postMessage({ job, image: { rgba: new Uint8Array(4), width: 1, height: 1, shrink: [1, 1] } });
+       Atomics.store(shared, 0, 1);
+       Atomics.notify(shared, 0);
+     });`,
+  );
+  const pool = poolFor(t, { workers: 1, workerFile, timeoutSeconds: 0.001 });
+  const decoding = pool.decode({ path: 'a', shared } as ImageSource);
+  t.not(Atomics.wait(shared, 0, 0, 60_000), 'timed-out', 'the worker has answered');
+  // However fast that was: now the limit is over.
+  Atomics.wait(shared, 0, 1, 5);
+  t.equal((await decoding).width, 1);
+  t.same([...pool['threads']].map(({ failure }) => failure), [undefined], 'and the worker is not ended');
 });
 
 t.test('closing the pool ends what is waiting; a process with an open idle pool ends by itself', async (t) => {
