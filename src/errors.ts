@@ -10,3 +10,6 @@ export class UserError extends Error {
 export function fail(message: string): never {
   throw new UserError(message);
 }
+
+/** A count for a message: `1 epoch`, `2 epochs`. */
+export const counted = (count: number, one: string, more = `${one}s`): string => `${count} ${count === 1 ? one : more}`;

@@ -18,7 +18,7 @@ t.test('folder: train and test, val, or one folder per class alone', async (t) =
   const set = await open('folder', join(dir, 'a'));
   t.same([set.classes, set.train.samples.length, labels(set.test), set.val], [['robin', 'wren'], 7, [0, 0, 1], undefined]);
   t.ok(ids(set.train).includes('train/wren/deeper/x.jpg'));
-  t.match(set.notes.join(), /1 pictures in .*wren were left out, \.webp cannot be decoded; convert/);
+  t.match(set.notes.join(), /1 picture in .*wren left out, \.webp cannot be decoded; convert/);
   fill(join(dir, 'a', 'test'), { wren: 2, robin: 2 });
   const three = await open('folder', join(dir, 'a'));
   t.same([three.test.samples.length, three.val!.samples.length], [4, 3]);
@@ -78,7 +78,7 @@ t.test('folder: what is no class and no picture is left out, and told', async (t
   const { classes, train, test, notes } = await open('folder', dir);
   t.same([classes, [...ids(train), ...ids(test)].sort()], [['crow', 'wren'], ['crow/1.jfif', 'crow/2.png', 'wren/1.jfif', 'wren/2.png']]);
   t.match(notes[0], /what Pipit wrote is no class and was left out: .*looked, .*out, .*runs$/);
-  t.match(notes[1], /2 files were left out whose names do not end as those of pictures do .*: .*crow.3, .*wren.4$/);
+  t.match(notes[1], /2 files left out for lack of an ending such as pictures have .*: .*crow.3, .*wren.4$/);
   t.match(notes[2], /1 folders below .* hold no picture and are no class: .*empty$/);
   fill('runs/1.png', 'looked/heron.png');
   t.same((await open('folder', dir)).classes, ['crow', 'looked', 'runs', 'wren'], 'pictures of other names make a class of them');

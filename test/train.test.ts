@@ -130,6 +130,9 @@ t.test('what a resumed run must agree on with its checkpoint', async (t) => {
   const between = { ...checkpoint, position: { ...checkpoint.position, batch: 0 } };
   t.throws(() => checkEpochs(between, config('--epochs', '3')), /none was evaluated \(--eval-every\); ask for 4 or more/);
   t.throws(() => checkEpochs(between, config('--epochs', '2')), /3 epochs are done already/);
+  const at = (epoch: number, batch: number) => ({ ...checkpoint, position: { ...checkpoint.position, epoch, batch } });
+  t.throws(() => checkEpochs(at(1, 0), config('--epochs', '1')), /--epochs 1: 1 epoch is done, but none was evaluated/);
+  t.throws(() => checkEpochs(at(1, 1), config('--epochs', '1')), /--epochs 1: 1 epoch and 1 batch of the next are done already/);
   const unevaluated = { ...between, position: { ...between.position, unevaluated: {} as EpochRecord } };
   t.doesNotThrow(() => checkEpochs(unevaluated, config('--epochs', '3')), 'its evaluation is what is left');
 

@@ -1,7 +1,7 @@
 import { existsSync, statSync } from 'node:fs';
 import { extname, resolve } from 'node:path';
 import { readableBytes } from '../device/buffers.js';
-import { fail } from '../errors.js';
+import { counted, fail } from '../errors.js';
 import { META } from '../train/checkpoint-meta.js';
 import { isResumable } from '../train/checkpoint.js';
 import { writeOnnx } from '../train/onnx/export.js';
@@ -49,7 +49,7 @@ const describeResult = (path: string, weights: Weights, { written, naming, cente
     ...(facts.has(META) && !(naming === 'pipit' && extname(path) === '.safetensors') ? ["the run's options and position"] : []),
   ];
   return [
-    `Wrote ${path}: ${written} tensors${centers ? ' and feature centers' : ''} by ${naming ? `${namingTitles[naming]}'s` : 'their own'} names, ${readableBytes(statSync(path).size)}`,
+    `Wrote ${path}: ${counted(written, 'tensor')}${centers ? ' and feature centers' : ''} by ${naming ? `${namingTitles[naming]}'s` : 'their own'} names, ${readableBytes(statSync(path).size)}`,
     ...(gone.length ? [`Left out, having no place there: ${gone.slice(0, 6).join(', ')}${gone.length > 6 ? ` and ${gone.length - 6} more` : ''}`] : []),
     ...notes.map((note) => `Note: ${note}`),
   ];

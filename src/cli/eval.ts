@@ -1,5 +1,5 @@
 import type { Dataset, Split } from '../data/dataset.js';
-import { fail } from '../errors.js';
+import { counted, fail } from '../errors.js';
 import { writeFileAtomic } from '../io/atomic.js';
 import { checkWritable } from '../io/output.js';
 import { accuracies, accuracyTable } from '../train/accuracy-table.js';
@@ -65,7 +65,7 @@ const evaluateCommand = async (): Promise<void> => {
     const { dataset } = data;
     const split = chosenSplit(dataset, values.split);
     checkClasses(saved, dataset.classes);
-    console.log(`Data: ${dataset.name}, ${split.samples.length} ${titles[values.split].toLowerCase()} images`);
+    console.log(`Data: ${dataset.name}, ${counted(split.samples.length, `${titles[values.split].toLowerCase()} image`)}`);
     printNotes(dataset.notes);
     const method = buildTrained(runtime, saved);
     checkEvaluation(runtime, method, saved.config, '--batch-size');
@@ -74,8 +74,8 @@ const evaluateCommand = async (): Promise<void> => {
     const result = await evaluate(runtime, data, method, saved.config, split, { withDrop: true, onBatch: progress });
     const seconds = (performance.now() - start) / 1000;
     console.log(['', ...accuracyTable(result, titles[values.split], saved.config.wsdan.average)].join('\n'));
-    if (result.degenerate > 0) console.log(`${result.degenerate} images had an unusable attention map; the whole image was taken for them.`);
-    if (data.bad.size > 0) console.log(`${data.bad.size} unreadable images were left out.`);
+    if (result.degenerate > 0) console.log(`${counted(result.degenerate, 'image')} had an unusable attention map; the whole image was taken instead.`);
+    if (data.bad.size > 0) console.log(`${counted(data.bad.size, 'unreadable image')} left out.`);
     console.log(`Time ${seconds.toFixed(1)} s, ${(result.images / seconds).toFixed(1)} images/s`);
     const about = { split: values.split, checkpoint: saved.path, epoch: saved.epochs, adapter: runtime.device.report.name, badImages: data.bad.size };
     if (values.json) writeFileAtomic(values.json, `${JSON.stringify({ ...figures(result), ...about, seconds, imagesPerSecond: result.images / seconds }, null, 2)}\n`);

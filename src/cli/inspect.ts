@@ -1,5 +1,5 @@
 import { readableBytes } from '../device/buffers.js';
-import { fail } from '../errors.js';
+import { counted, fail } from '../errors.js';
 import { openTensorFile } from '../io/open-tensor-file.js';
 import { byteCount, elementCount, type TensorFile } from '../io/tensor-file.js';
 import { describeNames, recognise } from '../train/weights/naming.js';
@@ -35,7 +35,7 @@ const lines = (file: TensorFile): string[] => {
     `${printable(file.path)}: ${file.format}, ${describeNames(recognise(weightsIn(file).keys()))}`,
     row('tensor', 'type', 'shape', 'bytes'),
     ...rows.map((cells) => row(...cells)),
-    `${file.tensors.size} tensors, ${numbers.toLocaleString('en')} numbers, ${readableBytes(total)}`,
+    `${counted(file.tensors.size, 'tensor')}, ${numbers.toLocaleString('en')} numbers, ${readableBytes(total)}`,
     ...[...file.facts].map(([name, value]) => printable(`${name}: ${shortened(value)}`)),
   ];
 };

@@ -1,7 +1,7 @@
 /** What `eval`, `predict` and `convert` share: the checkpoint, its options, and the network with its weights. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fail } from '../errors.js';
+import { counted, fail } from '../errors.js';
 import { openTensorFile } from '../io/open-tensor-file.js';
 import { type Checkpoint, checkpointIn, META } from '../train/checkpoint-meta.js';
 import { readCheckpoint } from '../train/checkpoint.js';
@@ -122,7 +122,7 @@ export const describeSaved = ({ path, classes, epochs, steps, weights, config }:
   return [
     `Checkpoint: ${path}, ${method === 'wsdan' ? 'WS-DAN' : 'plain classifier'} on ${model}, ${augment.imageSize} px, ${classes.length} classes` +
       `${recognised && recognised.naming !== 'pipit' ? `, names of ${namingTitles[recognised.naming]}` : ''}` +
-      `${epochs === null ? '' : `, after ${epochs} epochs`}${steps === null ? '' : ` (${steps} steps)`}${config.emaDecay > 0 ? ', averages of the weights' : ''}`,
+      `${epochs === null ? '' : `, after ${counted(epochs, 'epoch')}`}${steps === null ? '' : ` (${counted(steps, 'step')})`}${config.emaDecay > 0 ? ', averages of the weights' : ''}`,
     ...programNotes(weights, config).map((note) => `Note: ${note}`),
   ].join('\n');
 };

@@ -1,4 +1,4 @@
-import { fail } from '../errors.js';
+import { counted, fail } from '../errors.js';
 import { readAircraft, type AircraftLevel } from './layouts/aircraft.js';
 import { readCars } from './layouts/cars.js';
 import { readCsv } from './layouts/csv.js';
@@ -55,7 +55,7 @@ export async function openDataset(name: DatasetName, options: DatasetOptions): P
   const missing = dropMissing(listing, options.skipBadImages ?? false);
   checkSplits(listing);
   const notes = [...(listing.notes ?? [])];
-  if (missing.length > 0) notes.push(`${missing.length} listed images are not on disk and were left out: ${firstFew(missing)}`);
+  if (missing.length > 0) notes.push(`${counted(missing.length, 'listed image')} not on disk, left out: ${firstFew(missing)}`);
   const { train: all, val } = holdOutVal(listing, options);
   const train = balancedSubset(all, options.limitTrain, options.seed);
   notes.push(...untrainedClasses(listing.classes, train));

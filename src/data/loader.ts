@@ -1,4 +1,4 @@
-import { UserError, fail } from '../errors.js';
+import { counted, fail, UserError } from '../errors.js';
 import { BadImageError } from './decode.js';
 import { DecodeCancelled, type DecodePool } from './decode-pool.js';
 import type { ImageCache } from './image-cache.js';
@@ -78,7 +78,7 @@ export class Loader {
     this.prefetch = options.prefetch ?? 2;
     if (!Number.isInteger(this.prefetch) || this.prefetch < 0) fail(`prefetch must be a whole number, 0 or more, got ${this.prefetch}`);
     this.batchesPerEpoch = batchesIn(count, options);
-    if (this.batchesPerEpoch === 0) fail(`the split has ${count} images, fewer than one batch of ${batchSize}; choose a smaller batch size`);
+    if (this.batchesPerEpoch === 0) fail(`the split has ${counted(count, 'image')}, fewer than one batch of ${batchSize}; choose a smaller batch size`);
   }
 
   /** Order in which an epoch visits `split.samples`. */

@@ -1,3 +1,4 @@
+import { counted } from '../errors.js';
 import type { Accuracy } from './accuracy.js';
 import { branches, type Evaluation } from './evaluate.js';
 
@@ -25,6 +26,6 @@ export const accuracyTable = (result: Evaluation, title: string, average: keyof 
   return [
     line(`${title} accuracy in percent`, 'top-1', 'top-5'),
     ...rows,
-    ...(localisation ? [`Localisation: mean IoU ${localisation.meanIoU.toFixed(3)}, IoU ≥ 0.5 for ${localisation.corLoc50.toFixed(1)} % of ${localisation.images} images`] : []),
+    ...(localisation ? [`Localisation: mean IoU ${localisation.meanIoU.toFixed(3)}, IoU ≥ 0.5 for ${localisation.corLoc50.toFixed(1)} % of ${counted(localisation.images, 'image')}`] : []),
   ];
 };

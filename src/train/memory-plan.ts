@@ -1,7 +1,7 @@
 import { evalTransform, resizedSide } from '../data/augment.js';
 import { readableBytes } from '../device/buffers.js';
 import type { MemoryPlan } from '../device/dry-pool.js';
-import { fail, UserError } from '../errors.js';
+import { counted, fail, UserError } from '../errors.js';
 import type { Runtime } from '../kernels/runtime.js';
 import { scope } from '../tensor/scope.js';
 import type { Shape } from '../tensor/shape.js';
@@ -107,7 +107,7 @@ const microBatchSizes = (batch: number): number[] => [...new Set(Array.from({ le
 
 const partsOf = (batch: number, most: number): string => {
   const parts = microBatches(batch, most);
-  return parts.length === 1 ? `${batch} images at once` : `${batch} images in ${parts.length} micro-batches of ${parts[parts.length - 1]!.to - parts[parts.length - 1]!.from}`;
+  return parts.length === 1 ? `${counted(batch, 'image')} at once` : `${batch} images in ${parts.length} micro-batches of ${parts[parts.length - 1]!.to - parts[parts.length - 1]!.from}`;
 };
 
 /** What would let a step fit, found by dry runs. */
@@ -142,7 +142,7 @@ const checkPlan = (runtime: Runtime, method: Method, config: TrainConfig, run: C
     complaints.push(`a step of ${partsOf(config.batchSize, most)}${checkpointing ? ' with checkpointing' : ''} ${training}. ${stepRemedy(runtime, method, config, run, bytes)}`);
   }
   if (evaluating) {
-    complaints.push(`evaluation of ${config.evalBatchSize} images at once ${evaluating}. ${evaluationRemedy(runtime, method, config, bytes, run.memoryBudgetMegabytes, '--eval-batch-size')}`);
+    complaints.push(`evaluation of ${counted(config.evalBatchSize, 'image')} at once ${evaluating}. ${evaluationRemedy(runtime, method, config, bytes, run.memoryBudgetMegabytes, '--eval-batch-size')}`);
   }
   if (complaints.length) fail(`the run does not fit:\n  ${complaints.join('\n  ')}`);
 };
@@ -150,7 +150,7 @@ const checkPlan = (runtime: Runtime, method: Method, config: TrainConfig, run: C
 /** For commands that only evaluate: refuses a batch that does not fit the adapter. */
 export const checkEvaluation = (runtime: Runtime, method: Method, config: TrainConfig, option: string): void => {
   const why = obstacle(runtime, 0, planEvaluation(runtime, method, config), 0);
-  if (why) fail(`${config.evalBatchSize} images at once: this ${why}. ${evaluationRemedy(runtime, method, config, 0, 0, option)}`);
+  if (why) fail(`${counted(config.evalBatchSize, 'image')} at once: this ${why}. ${evaluationRemedy(runtime, method, config, 0, 0, option)}`);
 };
 
 const list = (fixed: RunPlan['fixed']): string => Object.entries(fixed).map(([owner, bytes]) => `${owner} ${readableBytes(bytes)}`).join(', ');
@@ -170,7 +170,7 @@ const describeMemory = (runtime: Runtime, config: TrainConfig, run: Chosen, { fi
     `Memory: ${readableBytes(needed)}${run.memoryBudgetMegabytes > 0 ? ` of a budget of ${readableBytes(run.memoryBudgetMegabytes * 2 ** 20)}` : ''}`,
     `  kept: ${list(fixed)}`,
     `  step of ${partsOf(config.batchSize, most)}, checkpointing ${checkpointing ? 'on' : 'off'}: activations and workspace ${work(step)}`,
-    `  evaluation of ${config.evalBatchSize} images at once: ${work(evaluation)}`,
+    `  evaluation of ${counted(config.evalBatchSize, 'image')} at once: ${work(evaluation)}`,
     `  largest tensor: ${readableBytes(largest.largestBytes)} of ${readableBytes(runtime.device.pool.largestBuffer)} that this adapter binds (${largest.largestLabel})`,
   ].join('\n');
 };

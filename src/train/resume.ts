@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { Dataset } from '../data/dataset.js';
 import { BadImageError } from '../data/decode.js';
 import { batchesIn } from '../data/loader.js';
-import { fail, UserError } from '../errors.js';
+import { counted, fail, UserError } from '../errors.js';
 import { checkClasses } from './check-classes.js';
 import { readCheckpoint } from './checkpoint.js';
 import { type Checkpoint, inPresentTerms } from './checkpoint-meta.js';
@@ -18,7 +18,7 @@ export const lastCheckpoint = (out: string): Checkpoint => readCheckpoint(lastPa
 /** Refuses fewer epochs than are done, and an end at which no epoch was evaluated. */
 export const checkEpochs = ({ position: { epoch, batch, history, unevaluated } }: Checkpoint, { epochs }: TrainConfig): void => {
   const least = batch > 0 ? epoch + 1 : epoch;
-  const done = `${epoch} epochs${batch > 0 ? ` and ${batch} batches of the next` : ''} are done`;
+  const done = `${counted(epoch, 'epoch')}${batch > 0 ? ` and ${counted(batch, 'batch', 'batches')} of the next` : ''} ${epoch === 1 && batch === 0 ? 'is' : 'are'} done`;
   if (epochs < least) fail(`--epochs ${epochs}: ${done} already; leave the option out, or ask for ${least} or more`);
   if (epochs === epoch && !unevaluated && !history.some((record) => record.eval)) fail(`--epochs ${epochs}: ${done}, but none was evaluated (--eval-every); ask for ${epoch + 1} or more`);
 };
@@ -31,7 +31,7 @@ export const checkData = ({ classes, file: { path }, position: { batch, history 
   const images = dataset.train.samples.length;
   const batches = batchesIn(images, config);
   if (batch > 0 && batch >= batches) {
-    fail(`${path} was saved after ${batch} batches of an epoch, and the ${images} training images fill only ${batches}. Point --data to the data set the network was trained on.`);
+    fail(`${path} was saved after ${counted(batch, 'batch', 'batches')} of an epoch, and the ${counted(images, 'training image')} fill only ${batches}. Point --data to the data set the network was trained on.`);
   }
 };
 

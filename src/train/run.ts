@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { checkAugment } from '../data/augment.js';
 import { batchesIn } from '../data/loader.js';
+import { counted } from '../errors.js';
 import { writeFileAtomic } from '../io/atomic.js';
 import type { Runtime } from '../kernels/runtime.js';
 import { microBatches } from '../wsdan/micro-batches.js';
@@ -103,7 +104,7 @@ const batchNormNotes = ({ batchSize, dropLast, microBatch, freezeBn, weights }: 
 /** Why a run ended before its last epoch; undefined where it did not. The same is said when such a run is resumed. */
 const earlyEnd = (records: Trainer['records'], best: EvaluatedEpoch, { patience, epochs }: TrainConfig): string | undefined => {
   if (records.length === epochs || !isOutOfPatience(records, patience)) return undefined;
-  return `Training ended after epoch ${records.length} of ${epochs}: epoch ${best.epoch} was the best, and ${patience} evaluation${patience > 1 ? 's' : ''} since then did not better it (--patience ${patience}). --resume with a larger --patience, or 0, goes on.`;
+  return `Training ended after epoch ${records.length} of ${epochs}: epoch ${best.epoch} was the best, and ${counted(patience, 'evaluation')} since then did not better it (--patience ${patience}). --resume with a larger --patience, or 0, goes on.`;
 };
 
 const bestLine = ({ epoch, eval: { raw, refined, split } }: EvaluatedEpoch): string =>
@@ -144,8 +145,8 @@ const finish = async (runtime: Runtime, data: DataSession, model: ModelSession, 
 };
 
 const notesOf = (data: DataSession, result: Evaluation, best: EvaluatedEpoch, records: Trainer['records'], early: string | undefined): string[] => [
-  ...(data.bad.size ? [`${data.bad.size} unreadable images were left out.`] : []),
-  ...(result.degenerate ? [`${result.degenerate} test images had an unusable attention map; the whole image was taken for them.`] : []),
+  ...(data.bad.size ? [`${counted(data.bad.size, 'unreadable image')} left out.`] : []),
+  ...(result.degenerate ? [`${counted(result.degenerate, 'test image')} had an unusable attention map; the whole image was taken instead.`] : []),
   ...unusableInTraining(records),
   ...(early ? [early] : []),
   ...(best.epoch < records.length ? [bestLine(best)] : []),
@@ -158,7 +159,7 @@ const unusableInTraining = (records: Trainer['records']): string[] => {
   const epochs = records.filter(({ train }) => train.degenerate > 0);
   if (epochs.length === 0) return [];
   const count = epochs.reduce((sum, { train }) => sum + train.degenerate, 0);
-  return [`In training ${count} crops and drops (${epochs.length} epochs, the first of them ${epochs[0]!.epoch}) had an unusable attention map; the whole image was taken for them.`];
+  return [`In training ${counted(count, 'crop or drop', 'crops and drops')} (${counted(epochs.length, 'epoch')}, the first of them ${epochs[0]!.epoch}) had an unusable attention map; the whole image was taken instead.`];
 };
 
 const toPoint = ({ epoch, lr, train, eval: evaluation }: Trainer['records'][number]): EpochPoint => ({

@@ -4,7 +4,7 @@ import { DecodePool } from '../data/decode-pool.js';
 import { ImageCache } from '../data/image-cache.js';
 import { Loader } from '../data/loader.js';
 import type { DecodeLimits } from '../data/types.js';
-import { fail } from '../errors.js';
+import { counted, fail } from '../errors.js';
 import type { Runtime } from '../kernels/runtime.js';
 import { seedInit } from '../nn/init.js';
 import { GradScaler } from '../nn/grad-scaler.js';
@@ -111,6 +111,6 @@ export const withCountingWeights = <T>({ ema }: ModelSession, work: () => Promis
 export const checkBatchSize = ({ samples: { length } }: Split, { batchSize, dropLast }: TrainConfig): void => {
   if (dropLast && length < batchSize) {
     const smaller = length < 2 ? '' : `, use --batch-size ${length} or less`;
-    fail(`--drop-last: the training split has ${length} ${length === 1 ? 'image' : 'images'}, fewer than one batch of ${batchSize}; leave the option out${smaller}, or take more data`);
+    fail(`--drop-last: the training split has ${counted(length, 'image')}, fewer than one batch of ${batchSize}; leave the option out${smaller}, or take more data`);
   }
 };

@@ -1,5 +1,5 @@
 import { basename, extname, join, relative, sep } from 'node:path';
-import { fail } from '../../errors.js';
+import { counted, fail } from '../../errors.js';
 import { findRoot, foldersIn, isFolder, listFilesBelow, listFolder } from '../list-file.js';
 import { firstFew, PART_NAMES, splitByChance, type Entry, type Listing } from '../split.js';
 
@@ -98,11 +98,11 @@ function readClasses(dir: string, names: string[], notes: string[]): Map<string,
   const classes = names.map((name): [string, string[]] => {
     const files = listFilesBelow(join(dir, name), REMEDY);
     const other = files.filter((file) => OTHER_IMAGES.has(extname(file).toLowerCase()));
-    if (other.length > 0) notes.push(`${other.length} pictures in ${join(dir, name)} were left out, ${extname(other[0]!)} cannot be decoded; convert them to JPEG or PNG`);
+    if (other.length > 0) notes.push(`${counted(other.length, 'picture')} in ${join(dir, name)} left out, ${extname(other[0]!)} cannot be decoded; convert them to JPEG or PNG`);
     nameless.push(...files.filter((file) => extname(file) === ''));
     return [name, files.filter(isPicture)];
   });
-  if (nameless.length > 0) notes.push(`${nameless.length} files were left out whose names do not end as those of pictures do (.jpg, .png, …): ${firstFew(nameless)}`);
+  if (nameless.length > 0) notes.push(`${counted(nameless.length, 'file')} left out for lack of an ending such as pictures have (.jpg, .png, …): ${firstFew(nameless)}`);
   return new Map(classes);
 }
 

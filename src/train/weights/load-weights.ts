@@ -1,4 +1,4 @@
-import { fail } from '../../errors.js';
+import { counted, fail } from '../../errors.js';
 import { type TensorEntry, toFloat32 } from '../../io/tensor-file.js';
 import { backboneRecord } from '../../nn/models/index.js';
 import type { AnyModule } from '../../nn/module.js';
@@ -167,12 +167,12 @@ export const loadWeights = (target: Target, weights: Weights, allowed: readonly 
 
 const brief = (names: readonly string[]): string => {
   const groups = [...new Set(names.map((name) => name.replace(/^features\./, '').split('.')[0]!))];
-  return `${groups.slice(0, SHOWN).join(', ')}${groups.length > SHOWN ? ', …' : ''} (${names.length} tensors)`;
+  return `${groups.slice(0, SHOWN).join(', ')}${groups.length > SHOWN ? ', …' : ''} (${counted(names.length, 'tensor')})`;
 };
 
 /** What was taken, in a line. */
 export const describeLoad = ({ file: { path }, recognised }: Weights, { taken, fresh, left, centers }: LoadReport): string => [
-  `Weights: ${taken} tensors${centers ? ' and the feature centers' : ''} from ${path}${recognised ? ` (names of ${namingTitles[recognised.naming]})` : ''}`,
+  `Weights: ${counted(taken, 'tensor')}${centers ? ' and the feature centers' : ''} from ${path}${recognised ? ` (names of ${namingTitles[recognised.naming]})` : ''}`,
   ...(fresh.length ? [`fresh: ${brief(fresh)}`] : []),
   ...(left.length ? [`left out: ${brief(left)}`] : []),
 ].join('; ');
