@@ -119,7 +119,11 @@ t.test('ONNX comes with what serving needs to know', async (t) => {
   t.same([session.inputNames, session.outputNames], [['images'], ['logits', 'map', 'features']]);
   const { logits } = await session.run({ images: new ort.Tensor('float32', new Float32Array(3 * 33 * 33), [1, 3, 33, 33]) });
   t.same(logits!.dims, [1, 8]);
-  t.ok(readFileSync(file('model.onnx')).includes('[0.485,0.456,0.406]'), 'the normalisation is in the file');
+  const bytes = readFileSync(file('model.onnx'));
+  // Protocol Buffers' rule: number of the field and kind (2: length and bytes) in one byte; of a model, 14 is a pair of key (1) and value (2).
+  const field = (number: number, content: Buffer): Buffer => Buffer.concat([Buffer.of((number << 3) | 2, content.length), content]);
+  const facts = { mean: '[0.485,0.456,0.406]', std: '[0.229,0.224,0.225]', model: 'resnet_small', method: 'wsdan' };
+  for (const [key, value] of Object.entries(facts)) t.ok(bytes.includes(field(14, Buffer.concat([field(1, Buffer.from(key)), field(2, Buffer.from(value))]))), `${key}: ${value}`);
 });
 
 t.test('train starts from weights; the head of other classes is left out only when allowed', async (t) => {

@@ -1,6 +1,7 @@
 import t from 'tap';
 import { appendFileSync, readdirSync, readFileSync, rmSync, statSync, truncateSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { parseSafetensors, rangesOf } from '../src/io/safetensors-format.js';
 import { openSafetensors, readSafetensors, type StoredTensor, writeSafetensors } from '../src/io/safetensors.js';
 import { type Dtype, toFloat32 } from '../src/io/tensor-file.js';
 import { portableUniform } from './support/portable.js';
@@ -59,6 +60,11 @@ t.test('reads a file made by hand, and views into larger arrays are written as s
   writeFileSync(path, handmade({ x: { dtype: 'F32', shape: [1, 2], data_offsets: [1, 9] }, y: { dtype: 'U8', shape: [1], data_offsets: [0, 1] } },
     Buffer.concat([Buffer.of(9), Buffer.from(Float32Array.of(1.5, -3).buffer)])));
   t.same([...readSafetensors(path).tensors.get('x')!.data], [1.5, -3], 'an unaligned tensor');
+  // Node's Buffer, whose slice() is a view, and which lies anywhere in a larger one.
+  for (const shift of [0, 1, 2, 3]) {
+    const shifted = Buffer.concat([Buffer.alloc(shift), readFileSync(path)]).subarray(shift);
+    t.same([...parseSafetensors(rangesOf(shifted, 'bytes')).tensors.get('x')!.read()], [1.5, -3], `an unaligned tensor in a Buffer that begins at ${shift}`);
+  }
   writeFileSync(path, handmade({ x: { dtype: 'U8', shape: [2], data_offsets: [0, 2] }, none: { dtype: 'U8', shape: [0], data_offsets: [0, 0] } }, Buffer.of(1, 2)));
   t.same([...readSafetensors(path).tensors.keys()], ['x', 'none'], 'one without numbers begins where another does');
   const view = Float32Array.of(0, 1, 2, 3).subarray(1, 3);

@@ -7,7 +7,7 @@ import { noGrad } from '../src/autograd/tape.js';
 import { worstError } from '../src/autograd/verify.js';
 import { inEvaluation } from '../src/nn/module.js';
 import { caseInputs, type OpCase } from '../src/ops/cases.js';
-import { argmax, batchNorm2d, maxPool2d, mean, ones, zeros } from '../src/ops/index.js';
+import { argmax, batchNorm2d, maxPool2d, mean, mul, ones, zeros } from '../src/ops/index.js';
 import { type Op, run } from '../src/ops/op.js';
 import { ops } from '../src/ops/registry.js';
 import { tensor } from '../src/tensor/create.js';
@@ -50,10 +50,17 @@ const exportCase = (op: Op, { attrs }: OpCase, inputs: readonly Tensor[]): Promi
   forward: (x) => ({ y: run(op, [x, ...inputs.slice(1)], attrs) }), input: inputs[0]!, inputName: 'x', variableBatch: false,
 });
 
+/** What an op's own cases, made for its kernels, leave open: numbers that only the file can get wrong. */
+const MORE: Readonly<Record<string, readonly OpCase[]>> = {
+  signedSqrt: [{ name: 'an eps that is felt', shapes: [[3, 5]], attrs: { a: 0.25, b: 0 } }],
+  maxPool2d: [{ name: 'ceil, other windows down than across', shapes: [[1, 5, 11, 2]], attrs: { kernel: [2, 4], stride: [2, 4], padding: [0, 0], ceilMode: true, countIncludePad: false } }],
+};
+
 for (const op of ops.filter(({ name }) => name in emitters)) {
   t.test(`${op.name} means the same in ONNX`, async (t) => {
     let compared = 0;
-    for (const opCase of op.cases as readonly OpCase[]) {
+    const more = MORE[op.name] ?? [];
+    for (const opCase of [...op.cases as readonly OpCase[], ...more]) {
       if (opCase.bench || opCase.shapes.length === 0 || numel(op.infer(opCase.shapes, opCase.attrs as never)) > LARGEST || opCase.dtypes?.some((dtype) => dtype && dtype !== 'float32')) continue;
       const values = caseInputs(opCase);
       const expected = toNchw(op.reference(values, opCase.attrs as never).data, op.infer(opCase.shapes, opCase.attrs as never));
@@ -62,7 +69,7 @@ for (const op of ops.filter(({ name }) => name in emitters)) {
         return exportCase(op, opCase, inputs).catch((error: Error) => error);
       });
       if (model instanceof Error) {
-        t.match(model.message, REFUSALS, `${opCase.name}: refused`);
+        t.match(model.message, more.includes(opCase) ? /^never$/ : REFUSALS, `${opCase.name}: refused`);
         continue;
       }
       const input = toNchw(values[0]!.data, values[0]!.shape);
@@ -129,6 +136,15 @@ for (const [name, side, args] of networks) {
     }
   });
 }
+
+t.test('a constant that lies beside images and beside rows is there in both layouts', async (t) => {
+  const model = await scope(() => {
+    const factors = tensor([2, 3, 5], [3], { runtime });
+    return traceToOnnx({ forward: (x) => ({ y: mul(mean(mul(x, factors), [1, 2]), factors) }), input: ones([2, 4, 4, 3], { runtime }), inputName: 'x', variableBatch: true });
+  });
+  const { y } = await runOnnx(model, new Float32Array(48).fill(1), [1, 3, 4, 4]);
+  t.same([y!.dims, [...y!.data]], [[1, 3], [4, 9, 25]]);
+});
 
 t.test('what ONNX cannot say is refused by name', async (t) => {
   const attempt = (forward: (x: Tensor) => Tensor, shape: Shape): Promise<Uint8Array> =>
