@@ -35,7 +35,7 @@ t.test('it goes to a model.ckpt, and eval finds the same figures there', async (
   t.match(out, /^Note: this run left the maps' outermost cells out \(--attention-rim 1\)/m);
   const evaluated = await call('eval', '--weights', file('model.ckpt'), '--trained-with', join(run, 'config.json'), '--json', file('figures.json'));
   t.equal(evaluated.code, 0, evaluated.errors);
-  t.match(evaluated.out, /names of WS-DAN\.PyTorch, after 1 epochs/);
+  t.match(evaluated.out, /names of WS-DAN\.PyTorch, after 1 epoch$/m);
   const [summary, figures] = [join(run, 'summary.json'), file('figures.json')].map((path) => JSON.parse(readFileSync(path, 'utf8')) as Record<string, unknown>);
   for (const key of ['raw', 'crop', 'refined', 'localisation']) t.strictSame(figures![key], summary![key], `${key} is that of the run, to the bit`);
 });
@@ -122,7 +122,7 @@ t.test('ONNX comes with what serving needs to know', async (t) => {
   const bytes = readFileSync(file('model.onnx'));
   // Protocol Buffers' rule: number of the field and kind (2: length and bytes) in one byte; of a model, 14 is a pair of key (1) and value (2).
   const field = (number: number, content: Buffer): Buffer => Buffer.concat([Buffer.of((number << 3) | 2, content.length), content]);
-  const facts = { mean: '[0.485,0.456,0.406]', std: '[0.229,0.224,0.225]', model: 'resnet_small', method: 'wsdan' };
+  const facts = { mean: '[0.485,0.456,0.406]', std: '[0.229,0.224,0.225]', resizeRatio: '0.875', model: 'resnet_small', method: 'wsdan' };
   for (const [key, value] of Object.entries(facts)) t.ok(bytes.includes(field(14, Buffer.concat([field(1, Buffer.from(key)), field(2, Buffer.from(value))]))), `${key}: ${value}`);
 });
 

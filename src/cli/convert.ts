@@ -63,7 +63,8 @@ const convertToOnnx = async (from: string, to: string, values: Values): Promise<
   const runtime = await openRuntime(values.adapter);
   try {
     const { augment, method, model } = saved.config;
-    const metadata = { classes: JSON.stringify(saved.classes), mean: JSON.stringify(augment.mean), std: JSON.stringify(augment.std), model, method };
+    const pictures = { mean: JSON.stringify(augment.mean), std: JSON.stringify(augment.std), resizeRatio: String(augment.resizeRatio) };
+    const metadata = { classes: JSON.stringify(saved.classes), ...pictures, model, method };
     const bytes = await writeOnnx(to, runtime, buildTrained(runtime, saved), augment.imageSize, metadata);
     console.log(`Wrote ${to}: ONNX, input images [batch, 3, ${augment.imageSize}, ${augment.imageSize}], ${method === 'wsdan' ? 'results logits, map, features' : 'result logits'}, ${readableBytes(bytes)}`);
   } finally {
