@@ -1,5 +1,5 @@
 import { fail } from '../errors.js';
-import { clearAutocastCache, exchange_, lerp_ } from '../ops/index.js';
+import { exchange_, lerp_ } from '../ops/index.js';
 import { keep, scope } from '../tensor/scope.js';
 import type { Shape } from '../tensor/shape.js';
 import { withOwner } from '../tensor/storage.js';
@@ -154,7 +154,6 @@ export class ModelEma {
 
   private exchange(): void {
     this.exchanged = !this.exchanged;
-    clearAutocastCache();
     scope(() => {
       for (const { present, average } of this.pairs()) exchange_(present, average);
     });

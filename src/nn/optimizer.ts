@@ -1,7 +1,7 @@
 import { fail } from '../errors.js';
 import { repeated } from '../kernels/capture.js';
 import { type Live, liveNumber } from '../kernels/params.js';
-import { adamWStep, clearAutocastCache, clipScale, fill_, full, globalNorm, sgdStep } from '../ops/index.js';
+import { adamWStep, clipScale, fill_, full, globalNorm, sgdStep } from '../ops/index.js';
 import type { Clipping } from '../ops/grad-scaler.js';
 import { keep, scope } from '../tensor/scope.js';
 import { withOwner } from '../tensor/storage.js';
@@ -94,7 +94,6 @@ export abstract class Optimizer<O extends CommonOptions = CommonOptions> {
   step(scaling?: GradientScaling): void {
     this.checkCurrent();
     repeated(() => { this.steps++; });
-    clearAutocastCache();
     scope(() => {
       for (const { flat } of this.parts) flat.gather();
       const gradients = this.parts.map(({ flat }) => flat.gradients);

@@ -32,6 +32,8 @@ export interface AutocastRegion {
 
 const regions = new Extents<AutocastRegion>({ enabled: false, weights: new Map(), entered: 1 });
 
+const regionOf = (enabled: boolean): AutocastRegion => ({ enabled, weights: new Map(), entered: 0 });
+
 const forget = ({ weights }: AutocastRegion): void => {
   for (const { half } of weights.values()) half.release();
   weights.clear();
@@ -49,7 +51,7 @@ export const inAutocast = <T>(entered: AutocastRegion, fn: () => T): T => {
 };
 
 /** Runs `fn` under the rules that hold now, with float16 copies of its own: what is repeated later makes them again. */
-export const withOwnCopies = <T>(fn: () => T): T => inAutocast({ enabled: isAutocastEnabled(), weights: new Map(), entered: 0 }, fn);
+export const withOwnCopies = <T>(fn: () => T): T => inAutocast(regionOf(isAutocastEnabled()), fn);
 
 /**
  * Runs `fn` (also an async one) in mixed precision: convolutions and matrix products read float16 copies of float32 inputs and weights and
@@ -64,7 +66,7 @@ export const withOwnCopies = <T>(fn: () => T): T => inAutocast({ enabled: isAuto
  */
 export const autocast = <T>(fn: () => T, { enabled = true }: { readonly enabled?: boolean } = {}): T => {
   checkFunction('autocast', fn, 'autocast(() => …, { enabled: true })');
-  return enabled === regions.current.enabled ? fn() : inAutocast({ enabled, weights: new Map(), entered: 0 }, fn);
+  return enabled === regions.current.enabled ? fn() : inAutocast(regionOf(enabled), fn);
 };
 
 /** Whether ops run here compute in mixed precision (PyTorch's `is_autocast_enabled`): true within {@link autocast}, unless an inner call switched it off. */

@@ -117,7 +117,8 @@ const bestShare = (form: Form, gemm: GemmFamily, width: number, depth: number, m
 
 /**
  * x stays in its buffer where it is read once for few columns, and in the weights form where few of all loads are of x. Measured by the clock, 1×1
- * layers and the stem: up to 32 columns a tenth less time, 48 columns in the weights form a third; wider results are faster with images.
+ * layers and the stem: up to 32 columns a tenth less time, 48 columns in the weights form a third, 96 and more (three vec4f a lane) up to a tenth;
+ * other results are faster with images.
  */
 const sparesX = (form: Form, { columns, wide }: Share, width: number): boolean => (form === 'rows' ? wide === 1 && width <= columns : wide >= 3);
 
