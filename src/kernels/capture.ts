@@ -30,13 +30,32 @@ export const isCapturing = (): boolean => current !== null;
 
 /** Runs `fn` as the work of a capture. */
 export const capturing = (capture: Capture, fn: () => void): void => {
+  const before = current;
   current = capture;
   try {
     fn();
   } finally {
-    current = null;
+    current = before;
   }
 };
+
+/** Tells the work being captured, if there is any, of something that a replay would leave out. */
+export const spoilCapture = (): void => {
+  if (current) current.unrepeatable = true;
+};
+
+/** A tensor, as far as a capture must know it. */
+export interface HasGradient {
+  readonly alive: boolean;
+  readonly storage: object;
+  readonly grad: HasGradient | null;
+}
+
+/** Tells the work being captured that it looks at a tensor's gradient: a replay is right only while the same memory stands there. */
+export const looksAtGradient = (tensor: HasGradient): void => current?.looksAt(tensor);
+
+/** Where a tensor and its gradient lie. */
+const placesOf = ({ storage, grad }: HasGradient): readonly (object | null)[] => [storage, grad?.alive ? grad.storage : null];
 
 /**
  * Does something to JavaScript's own state that belongs to the work around it (counting a step, taking a random key): a replay does it
@@ -56,6 +75,8 @@ export class Capture {
   private readonly named = new Set<PooledBuffer>();
   private borrowed: readonly PooledBuffer[] = [];
   private held: readonly { readonly buffer: PooledBuffer; readonly uses: number }[] = [];
+  private readonly lookedAt = new Set<HasGradient>();
+  private leaves: readonly { readonly tensor: HasGradient; readonly places: readonly (object | null)[] }[] = [];
   private live = 0;
   /** Set where something happened that cannot be done again: data that came from JavaScript, or went there. */
   unrepeatable = false;
@@ -76,16 +97,24 @@ export class Capture {
     for (const name in ranges) this.named.add(ranges[name]!.buffer);
   }
 
+  looksAt(tensor: HasGradient): void {
+    this.lookedAt.add(tensor);
+  }
+
   /** The work is done. @param borrowed buffers that it took from the pool */
   finish(borrowed: ReadonlySet<PooledBuffer>): void {
     this.borrowed = [...borrowed];
     this.held = [...this.named].filter((buffer) => !borrowed.has(buffer)).map((buffer) => ({ buffer, uses: buffer.uses }));
+    // What the work made is gone by now.
+    this.leaves = [...this.lookedAt].filter(({ alive }) => alive).map((tensor) => ({ tensor, places: placesOf(tensor) }));
+    this.lookedAt.clear();
   }
 
   /** Whether doing the commands again does the work again. */
   get isCurrent(): boolean {
     const { arena, images } = this.foundations;
     return !this.unrepeatable && arena.resets === this.resets && images.replacements === this.replacements && this.live <= arena.free &&
-      this.borrowed.every((buffer) => buffer.state === 'idle') && this.held.every(({ buffer, uses }) => buffer.state === 'in use' && buffer.uses === uses);
+      this.borrowed.every((buffer) => buffer.state === 'idle') && this.held.every(({ buffer, uses }) => buffer.state === 'in use' && buffer.uses === uses) &&
+      this.leaves.every(({ tensor, places }) => tensor.alive && placesOf(tensor).every((place, i) => place === places[i]));
   }
 }

@@ -1,7 +1,7 @@
 import type { PooledBuffer } from '../device/buffers.js';
 import type { Device } from '../device/device.js';
 import { BindGroups, type Images } from './bind-groups.js';
-import { Capture, type CapturedParams, capturing } from './capture.js';
+import { Capture, type CapturedParams, capturing, isCapturing, spoilCapture } from './capture.js';
 import type { Grid } from './grid.js';
 import { type ImageCopy, type OperandImage, OperandImages } from './operand-images.js';
 import { ParamArena } from './param-arena.js';
@@ -96,15 +96,17 @@ export class Recorder {
     if (this.capturing) {
       this.capturing.names(ranges);
       this.capturing.add({ kind: 'dispatch', kernel: compiled, operands, parameters: hasLive(params) ? { kernel, values: { ...params } } : parameters, grid });
-    }
+    } else spoilCapture();
     this.issue(this.openPass(this.observer?.dispatching?.({ kernel, ranges, params, grid }) ?? null), compiled, operands, parameters, grid);
   }
 
   /** Copies a range's bytes to another one of the same length. */
   copy(from: BufferRange, to: BufferRange): void {
     if (this.dry) return;
-    this.capturing?.names({ from, to });
-    this.capturing?.add({ kind: 'copy', from, to });
+    if (this.capturing) {
+      this.capturing.names({ from, to });
+      this.capturing.add({ kind: 'copy', from, to });
+    } else spoilCapture();
     this.images.forget(to.buffer.id);
     this.betweenPasses().copyBufferToBuffer(from.buffer.gpu, from.offset, to.buffer.gpu, to.offset, from.bytes);
   }
@@ -113,10 +115,10 @@ export class Recorder {
    * Runs `fn` and keeps what it had recorded, for {@link replay}. Everything it computes must be in buffers that it did not make;
    * JavaScript's part of it must be the same each time, except for `repeated` actions and `Live` parameters.
    *
-   * @returns null where it cannot be repeated: it uploads or reads, keeps buffers that it made, or runs within another capture
+   * @returns null where it cannot be repeated: it uploads or reads, works on another device as well, keeps buffers that it made, or runs within another capture
    */
   capture(fn: () => void): Capture | null {
-    if (this.dry || this.capturing) {
+    if (this.dry || isCapturing()) {
       fn();
       return null;
     }
@@ -133,7 +135,7 @@ export class Recorder {
 
   /** Records the captured commands once more, if that does the same work again. @returns whether it did */
   replay(capture: Capture): boolean {
-    if (this.dry || this.capturing || this.observer?.dispatching || !capture.isCurrent) return false;
+    if (this.dry || isCapturing() || this.observer?.dispatching || !capture.isCurrent) return false;
     for (const command of capture.commands) {
       if (command.kind === 'dispatch') this.issue(this.openPass(null), command.kernel, command.operands, this.placed(command.parameters), command.grid);
       else if (command.kind === 'image') this.copyToImage(command.copy);
@@ -184,7 +186,7 @@ export class Recorder {
   /** Uploads bytes into a range, after everything recorded so far and before everything recorded later. */
   upload(range: BufferRange, data: ArrayBufferView): void {
     if (this.dry) return;
-    if (this.capturing) this.capturing.unrepeatable = true;
+    spoilCapture();
     // A write happens at once, but the range's buffer may still be read by recorded, unsubmitted work. After a submit no image counts.
     this.flush();
     this.device.gpu.queue.writeBuffer(range.buffer.gpu, range.offset, data.buffer, data.byteOffset, data.byteLength);
@@ -192,7 +194,7 @@ export class Recorder {
 
   /** Submits, waits and copies a range to the host. */
   async read(range: BufferRange): Promise<ArrayBuffer> {
-    if (this.capturing) this.capturing.unrepeatable = true;
+    spoilCapture();
     this.flush();
     this.statistics.readBacks++;
     return this.device.read(range.buffer, range.offset, range.bytes);

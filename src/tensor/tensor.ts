@@ -1,4 +1,5 @@
 import { fail } from '../errors.js';
+import { looksAtGradient } from '../kernels/capture.js';
 import type { BufferRange } from '../kernels/recorder.js';
 import type { Runtime } from '../kernels/runtime.js';
 import { fromHalf, toHalf } from '../float16.js';
@@ -99,6 +100,7 @@ export class Tensor implements Scoped {
    * @throws UserError when a gradient of another shape or type is put here
    */
   get grad(): Tensor | null {
+    looksAtGradient(this);
     return this.grad_;
   }
 
