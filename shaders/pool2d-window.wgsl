@@ -2,6 +2,7 @@
 // compiled. An invocation walks along $ACROSS neighbouring lines of the result in one vec4f of channels, so that memory is read as it
 // lies there. Each turn reads the columns that a window does not share with the one before; of the others what they give to the window
 // is kept, and the first turns only fill that. Padding behind the channels needs no mask: windows of zeros give zero.
+// x is the image that is read, or in backward the gradient of the result.
 //# include divide
 //# include float
 //# include grid
@@ -24,7 +25,7 @@ struct Params {
   pw: i32,
   countIncludePad: u32,
 }
-@group(0) @binding(0) var<storage, read> x: array<vec4f>;
+//# include x
 @group(0) @binding(1) var<storage, read_write> y: array<vec4f>;
 @group(0) @binding(2) var<storage, read_write> taps: array<u32>;       // of each vec4f, the winner's place in the window: a byte each
 @group(0) @binding(3) var<storage, read> winners: array<u32>;          // `taps`
@@ -98,7 +99,7 @@ fn maxForward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grou
     //# for c in 0..$SW
     let column$c = clamp(left + $KEPT + $c, 0, P.w - 1) * pitch;
     //# for r in 0..$LINES
-    v[$c * $LINES + $r] = x[line$r + column$c];
+    v[$c * $LINES + $r] = loadX(u32(line$r + column$c));
     //# end
     //# end
     let first = ((walk.image * P.oh + walk.row) * P.ow + o) * pitch + walk.quad;
@@ -162,7 +163,7 @@ fn backward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups
       let row = walk.row + $r - $DOWN + 1;
       let at = ((walk.image * P.h + clamp(row, 0, P.h - 1)) * P.w + clamp(i, 0, P.w - 1)) * pitch + walk.quad;
       let exists = i >= 0 && i < P.w && row >= 0 && row < P.h;
-      passed[$r] = x[at];
+      passed[$r] = loadX(u32(at));
       if (TO_MAXIMA) {
         winner[$r] = select(vec4u(255u), unpack4xU8(winners[at]), exists);
       } else {
@@ -233,7 +234,7 @@ fn average(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
     let c$c = left + $KEPT + $c;
     let column$c = clamp(c$c, 0, P.w - 1) * pitch;
     //# for r in 0..$LINES
-    v[$c * $LINES + $r] = x[line$r + column$c];
+    v[$c * $LINES + $r] = loadX(u32(line$r + column$c));
     //# end
     let columnShare$c = select(0.0, share(c$c, P.w, P.ow, $KW, P.pw), c$c >= 0 && c$c < P.w);
     //# for r in 0..$LINES
