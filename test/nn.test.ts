@@ -122,6 +122,28 @@ t.test('names, parameters and buffers', (t) => scope(async () => {
   t.equal(net.path, 'Net');
 }));
 
+t.test('modules and parameters in lists are the module\'s own, as in PyTorch\'s ModuleList', (t) => scope(async () => {
+  class Listed extends Module {
+    readonly blocks = [new Linear(2, 3), new Sequential([new BatchNorm2d(3)])];
+    readonly scales = [parameter([3], Float32Array.of(1, 2, 3))];
+    /** What it has seen is no part of its state. */
+    readonly seen: Tensor[] = [ones([1])];
+    protected forward(x: Tensor): Tensor {
+      return this.blocks.reduce((y, block) => block.call(y), x);
+    }
+  }
+  const net = new Listed().nameAll();
+  t.same(net.namedParameters().map(([name]) => name), ['scales.0', 'blocks.0.weight', 'blocks.0.bias', 'blocks.1.0.weight', 'blocks.1.0.bias']);
+  t.same(net.namedBuffers().map(([name]) => name), ['blocks.1.0.running_mean', 'blocks.1.0.running_var']);
+  t.equal(net.eval().blocks[1]!.training, false);
+  const optimizer = new SGD(net.parameters(), { lr: 1 });
+  const before = await net.parameters()[1]!.data();
+  optimizer.zeroGrad();
+  backward(sum(net.call(ones([2, 2]))));
+  optimizer.step();
+  t.not((await net.parameters()[1]!.data())[0], before[0], 'and it is trained');
+}));
+
 t.test('train and eval switch the whole tree', (t) => scope(async () => {
   manualSeed(1);
   const net = new Net();

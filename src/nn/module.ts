@@ -2,7 +2,7 @@ import { fail } from '../errors.js';
 import { modulePath, popModule, pushModule } from '../tensor/module-path.js';
 import { defaultRuntime, write } from '../tensor/create.js';
 import { keep, scope } from '../tensor/scope.js';
-import { formatShape, sameShape, type Shape } from '../tensor/shape.js';
+import { checkShape, formatShape, sameShape, type Shape } from '../tensor/shape.js';
 import { withOwner } from '../tensor/storage.js';
 import { Tensor } from '../tensor/tensor.js';
 
@@ -42,7 +42,8 @@ export const parameter = (shape: Shape, values: Float32Array): Tensor => {
 /** Makes a tensor that belongs to a module's state without being trained (running statistics). */
 export const buffer = (shape: Shape, values: Float32Array): Tensor => persistent('buffers', shape, values);
 
-const persistent = (owner: string, shape: Shape, values: Float32Array): Tensor => withOwner(owner, () => {
+const persistent = (owner: 'parameters' | 'buffers', shape: Shape, values: Float32Array): Tensor => withOwner(owner, () => {
+  checkShape(owner, shape);
   const made = keep(Tensor.allocate(defaultRuntime(), shape, 'float32', owner));
   write(made, values);
   return made;
@@ -53,7 +54,9 @@ export type StateDict = Map<string, { shape: Shape; data: Float32Array }>;
 
 /**
  * A part of a network. Parameters, buffers and children are the object's own properties; their names
- * follow from the property names, joined by dots, as in PyTorch.
+ * follow from the property names, joined by dots, as in PyTorch. Modules and parameters may also stand in lists, `blocks = [new Block(), new Block()]`,
+ * and are named as in PyTorch's `ModuleList`: `blocks.0`, `blocks.1`. Nothing is looked for in other objects, maps and `#private` fields. A tensor is a
+ * parameter only if {@link parameter} made it, any other one that is a property counts as a buffer.
  */
 export abstract class Module<Inputs extends readonly unknown[] = [Tensor], Output = Tensor> {
   /** Set by `train()` and `eval()`: batch norm and dropout behave differently. */
@@ -80,7 +83,7 @@ export abstract class Module<Inputs extends readonly unknown[] = [Tensor], Outpu
 
   /** Direct children with their names. */
   namedChildren(): Named<AnyModule>[] {
-    return Object.entries(this).filter((entry): entry is [string, AnyModule] => entry[1] instanceof Module);
+    return ownEntries(this).filter((entry): entry is Named<AnyModule> => entry[1] instanceof Module);
   }
 
   /** All parameters with dotted names: own ones first, then the children's. One that stands in several places has its first name alone. */
@@ -160,13 +163,17 @@ export abstract class Module<Inputs extends readonly unknown[] = [Tensor], Outpu
   }
 
   private collect(prefix: string): Named<Tensor>[] {
-    const own = Object.entries(this).filter((entry): entry is [string, Tensor] => entry[1] instanceof Tensor);
+    const own = ownEntries(this).filter((entry): entry is Named<Tensor> => entry[1] instanceof Tensor);
     return [
       ...own.map(([name, tensor]) => [prefix + name, tensor] as const),
       ...this.namedChildren().flatMap(([name, child]) => child.collect(`${prefix}${name}.`)),
     ];
   }
 }
+
+/** A module's properties, and what of itself stands in lists: modules and parameters; other tensors in a list are not its state. */
+const ownEntries = (module: object): Named<unknown>[] => Object.entries(module).flatMap(([name, value]: [string, unknown]): Named<unknown>[] =>
+  (Array.isArray(value) ? value.map((item: unknown, i) => [`${name}.${i}`, item] as const).filter(([, item]) => item instanceof Module || parameters.has(item as Tensor)) : [[name, value]]));
 
 const firstNames = (named: readonly Named<Tensor>[]): Named<Tensor>[] => {
   const seen = new Set<Tensor>();
