@@ -3,6 +3,9 @@ import t from 'tap';
 import { backward } from '../src/autograd/backward.js';
 import { UserError } from '../src/errors.js';
 import { BatchNorm2d, Conv2d, Linear, MaxPool2d, Sequential } from '../src/nn/layers.js';
+import { GradScaler } from '../src/nn/grad-scaler.js';
+import { ModelEma } from '../src/nn/model-ema.js';
+import { parameter } from '../src/nn/module.js';
 import { AdamW, SGD } from '../src/nn/optimizer.js';
 import { learningRate } from '../src/nn/schedule.js';
 import {
@@ -191,6 +194,9 @@ t.test('tensors of what is no number, of no type, or with misplaced options', (t
   refused(t, () => tensor([1], [1], { dtype: 'float64' as 'float32' }), /there is no type "float64"; there are float32, float16, int32, uint32, bool/);
   refused(t, () => zeros([1], 'int32' as never), /the options must be an object, as in \{ dtype: 'int32' \}, got "int32"/);
   refused(t, () => tensor([1], [1], 'int32' as never), /tensor: the options must be an object/);
+  refused(t, () => zeros([1], { runtime: Promise.resolve(runtime) as never }), /full: the runtime is a promise; await it, as in \{ runtime: await open\(\) \}/);
+  refused(t, () => add(Promise.resolve(ones([1])) as never, 1), /affine: operand 1 must be a tensor, got a promise; await it/);
+  refused(t, () => parameter(2 as never, Float32Array.of(1, 2)), /parameters: the shape must be a list, as in \[a, b\], got 2/);
   refused(t, () => argmax(tensor(3), 0), /argmax: the tensor is a scalar, which has no axes/);
   const rows = tensor([Float32Array.of(1, 2), Float32Array.of(3, 4)]);
   t.same([rows.shape, [...(await rows.data())]], [[2, 2], [1, 2, 3, 4]], 'rows may be typed arrays');
@@ -240,8 +246,23 @@ t.test('options of optimisers and schedules', (t) => scope(async () => {
   refused(t, () => new AdamW([w], { lr: 1, eps: -1 }), /eps must be a number of at least 0/);
   refused(t, () => new AdamW([w], { lr: 1, weightDecay: -1 }), /weightDecay must be a number of at least 0/);
   refused(t, () => new AdamW([w], { lr: 1, clipGradNorm: -1 }), /clipGradNorm must be a number of at least 0/);
-  new AdamW([w], { lr: 0 }).step();
+  const optimizer = new AdamW([w], { lr: 0 });
+  optimizer.step();
   t.same([...(await w.data())], [1, 1], 'lr 0 is allowed');
+  for (const rate of [NaN, -1, undefined, '0.1']) {
+    optimizer.lr = rate as number;
+    refused(t, () => optimizer.step(), new RegExp(`optimizer: lr must be a number of at least 0, got ${String(rate)}`));
+  }
+  t.equal((await optimizer.stateDict()).step, 1, 'a refused step is none');
+  const groups = new SGD([{ params: [net.weight] }, { params: [net.bias!] }], { lr: 1 });
+  groups.paramGroups[1]!.lr = NaN;
+  refused(t, () => groups.step(), /optimizer: lr of group 1 must be a number of at least 0, got NaN/);
+  refused(t, () => new SGD([ones([1])], { lr: 1 }), /all parameters are frozen, or tensors that never asked for gradients with requiresGrad_\(\)/);
+  refused(t, () => new GradScaler({ init_scale: 4 } as never), /GradScaler: there is no option "init_scale"; there are initScale, growthFactor/);
+  refused(t, () => new ModelEma(net, 0.9 as never), /ModelEma: the options must be an object, as in \{ decay: … \}, got 0\.9/);
+  for (const [options, message] of [[{ momentum: null }, /momentum must be a number from 0 to 1, got null/], [{ momentum: 2 }, /momentum must be .* got 2/], [{ eps: NaN }, /eps must be a number of at least 0, got NaN/]] as const) {
+    refused(t, () => new BatchNorm2d(2, options as never).call(ones([3, 2])), message);
+  }
   refused(t, () => learningRate(1, 0, { kind: 'linear' as 'step' }), /kind must be "step" or "cosine" or "constant", got "linear"/);
   refused(t, () => learningRate(1, 0, { kind: 'step' }), /schedule: the options must say stepSize/);
   refused(t, () => learningRate(1, 0, { kind: 'cosine', stepSize: 2 }), /schedule: the options must say epochs/);

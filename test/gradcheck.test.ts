@@ -111,6 +111,8 @@ t.test('what cannot be checked is said', async (t) => {
     await t.rejects(gradcheck((v) => tanh(v.detach()), [x]), /does not depend on the inputs by differentiable ops/);
     await t.rejects(gradcheck(tanh, [tensor([NaN, 2], [2], { runtime }).requiresGrad_()]), /the function gives NaN \(element 0 of its result \[2\]\)/);
     await t.rejects(gradcheck(tanh, [x], { eps: 0 }), /eps must be above 0/);
+    await t.rejects(gradcheck(tanh, [x], { epsilon: 1e-3 } as never), /gradcheck: there is no option "epsilon"; there are eps, atol/);
+    await t.rejects(gradcheck(tanh, x as never), /gradcheck: the inputs must be a list of tensors, as of \[x\], got a tensor/);
     const noise = (v: Tensor): Tensor => mul(v, rand([3], { low: 0.5, high: 1 }));
     await t.rejects(gradcheck(noise, [x]), /not repeatable: element \d of its result/);
     const seeded = (v: Tensor): Tensor => {

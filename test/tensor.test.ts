@@ -135,6 +135,10 @@ t.test('use after the scope is refused with the tensor’s name and the remedy',
   await t.rejects(leaked.data(), text);
   t.throws(() => leaked.alias(), text);
   t.doesNotThrow(() => leaked.release(), 'releasing twice is harmless');
+  t.throws(() => leaked.alias(), text, 'and does not change the story');
+  const given = tensor([1], [1], { label: 'given back' });
+  given.release();
+  t.throws(() => given.alias(), /tensor "given back" \[1\] was released by release\(\), its own or that of the module or optimiser that it belongs to/);
 });
 
 t.test('a handle keeps shared memory alive, whoever goes first', async (t) => {

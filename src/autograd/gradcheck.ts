@@ -1,5 +1,6 @@
 /** Proof of a user's own function: its backward on the device against central differences of its forward. */
 import { fail } from '../errors.js';
+import { checkFunction, checkNames, checkTensors } from '../ops/arguments.js';
 import { CaseRandom } from '../ops/cases.js';
 import { tensor, write } from '../tensor/create.js';
 import { scope } from '../tensor/scope.js';
@@ -78,6 +79,9 @@ const HINT = 'If the function has a kink (relu, max, clamp) within eps of these 
  *   not differentiable, not finite or not repeatable at the inputs
  */
 export const gradcheck = async (fn: (...inputs: Tensor[]) => Tensor, inputs: readonly Tensor[], options: GradcheckOptions = {}): Promise<GradcheckReport> => {
+  checkFunction('gradcheck', fn, 'gradcheck((x) => …, [x])');
+  checkTensors('gradcheck', 'inputs', inputs, '[x]');
+  checkNames('gradcheck', options, [...Object.keys(defaults), 'raise']);
   const settings: Settings = { ...defaults, ...withoutUndefined(options) };
   checkArguments(inputs, settings);
   const results = await scope(async () => {

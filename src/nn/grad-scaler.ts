@@ -1,4 +1,5 @@
 import { fail } from '../errors.js';
+import { checkNames } from '../ops/arguments.js';
 import { countNonFinite, full, mul, updateScale_, unscaleFactor } from '../ops/index.js';
 import type { Clipping, ScalerOptions, ScalerState } from '../ops/grad-scaler.js';
 import type { Runtime } from '../kernels/runtime.js';
@@ -33,7 +34,9 @@ export class GradScaler implements GradientScaling {
   private readonly state: ScalerState;
   private readonly options: ScalerOptions;
 
-  constructor({ initScale = 65536, growthFactor = 2, backoffFactor = 0.5, growthInterval = 2000, runtime = defaultRuntime() }: GradScalerOptions = {}) {
+  constructor(options: GradScalerOptions = {}) {
+    checkNames('GradScaler', options, ['initScale', 'growthFactor', 'backoffFactor', 'growthInterval', 'runtime']);
+    const { initScale = 65536, growthFactor = 2, backoffFactor = 0.5, growthInterval = 2000, runtime = defaultRuntime() } = options;
     if (!(initScale > 0)) fail(`GradScaler: initScale must be above 0, got ${initScale}`);
     if (!(growthFactor > 1)) fail(`GradScaler: growthFactor must be above 1, got ${growthFactor}`);
     if (!(backoffFactor > 0 && backoffFactor < 1)) fail(`GradScaler: backoffFactor must be between 0 and 1, got ${backoffFactor}`);

@@ -1,4 +1,5 @@
 import { fail } from '../errors.js';
+import { checkNames } from '../ops/arguments.js';
 import { exchange_, lerp_ } from '../ops/index.js';
 import { keep, scope } from '../tensor/scope.js';
 import type { Shape } from '../tensor/shape.js';
@@ -8,7 +9,7 @@ import { follows, moveTogether, placesFor, runsOf } from './flat-buffer.js';
 import type { AnyModule, StateDict } from './module.js';
 
 export interface ModelEmaOptions {
-  /** What stays of the average in an update: about 1 / (1 − decay) updates count. */
+  /** What stays of the average in an update: about 1 / (1 − decay) updates count. Default 0.9999. */
   readonly decay?: number;
 }
 
@@ -66,7 +67,9 @@ export class ModelEma {
   private exchanged = false;
   private released = false;
 
-  constructor(private readonly module: AnyModule, { decay = 0.9999 }: ModelEmaOptions = {}) {
+  constructor(private readonly module: AnyModule, options: ModelEmaOptions = {}) {
+    checkNames('ModelEma', options, ['decay']);
+    const { decay = 0.9999 } = options;
     if (!(typeof decay === 'number' && decay >= 0 && decay < 1)) fail(`ModelEma: decay must be a number from 0 to below 1, got ${String(decay)}`);
     this.decay = decay;
     const buffers = module.namedBuffers().map(([, tensor]) => tensor);

@@ -1,6 +1,7 @@
 import { fail } from '../errors.js';
 import { repeated } from '../kernels/capture.js';
 import { type Live, liveNumber } from '../kernels/params.js';
+import { checkWithin } from '../ops/arguments.js';
 import { adamWStep, clipScale, fill_, full, globalNorm, sgdStep } from '../ops/index.js';
 import type { Clipping } from '../ops/grad-scaler.js';
 import { keep, scope } from '../tensor/scope.js';
@@ -61,7 +62,7 @@ export abstract class Optimizer<O extends CommonOptions = CommonOptions> {
     this.clipGradNorm = options.clipGradNorm ?? 0;
     const flats = flatten(this.paramGroups.map(({ params }) => params.filter((p) => p.requiresGrad)));
     const [first] = flats.flat();
-    if (!first) fail('optimizer: all parameters are frozen; there is nothing to train');
+    if (!first) fail('optimizer: all parameters are frozen, or tensors that never asked for gradients with requiresGrad_(); there is nothing to train');
     this.parts = this.paramGroups.flatMap((group, i) => flats[i]!.map((flat): Part<O> => ({
       flat, group, lr: liveNumber(() => group.lr),
       vectors: new Map(rules.vectors(group as unknown as O).map((name) => [name, zerosLikeFlat(flat.weights, name)])),
@@ -90,10 +91,17 @@ export abstract class Optimizer<O extends CommonOptions = CommonOptions> {
     }
   }
 
-  /** Updates all parameters from their gradients. Of a scaled loss, call {@link GradScaler.step} instead. */
+  /**
+   * Updates all parameters from their gradients. Of a scaled loss, call {@link GradScaler.step} instead.
+   *
+   * @throws UserError when a learning rate that was set meanwhile is no number of at least 0
+   */
   step(scaling?: GradientScaling): void {
     this.checkCurrent();
-    repeated(() => { this.steps++; });
+    repeated(() => {
+      this.checkRates();
+      this.steps++;
+    });
     scope(() => {
       for (const { flat } of this.parts) flat.gather();
       const gradients = this.parts.map(({ flat }) => flat.gradients);
@@ -148,6 +156,11 @@ export abstract class Optimizer<O extends CommonOptions = CommonOptions> {
       const vector = vectors.get(kind);
       return vector ? [[`${kind}.${i}`, vector] as const] : [];
     }));
+  }
+
+  /** Rates may be set between steps; one that is no number would make all weights NaN. */
+  private checkRates(): void {
+    this.paramGroups.forEach(({ lr }, i) => checkWithin('optimizer', this.paramGroups.length > 1 ? `lr of group ${i}` : 'lr', lr, 0));
   }
 
   private checkCurrent(): void {

@@ -7,7 +7,7 @@ import { Tensor } from '../tensor/tensor.js';
 
 /** Refuses what is no tensor. @param index of the operand, from 0 */
 export const checkTensor = (op: string, operand: Tensor, index: number): void => {
-  if (!(operand instanceof Tensor)) fail(`${op}: operand ${index + 1} must be a tensor, got ${operand === null ? 'null' : typeof operand}; tensor(...) makes one of numbers`);
+  if (!(operand instanceof Tensor)) fail(`${op}: operand ${index + 1} must be a tensor, got ${operand as unknown instanceof Promise ? 'a promise; await it' : `${operand === null ? 'null' : typeof operand}; tensor(...) makes one of numbers`}`);
 };
 
 /** Refuses what is no list of tensors. @param instead where such a list comes from */
@@ -31,6 +31,11 @@ const describeValue = (value: unknown): string =>
 export const refuseForeign = (op: string, { label, shape, runtime }: Tensor, others: Runtime): never => {
   const [own, wanted] = [runtime, others].map(({ device }) => device.report.name);
   return fail(`${op}: tensor "${label}" ${formatShape(shape)} is on another device (${own}) than the others (${wanted}); tensor(await x.data(), x.shape, { runtime }) brings it over`);
+};
+
+/** Refuses a number outside of its limits. */
+export const checkWithin = (op: string, option: string, value: number, least: number, most = Infinity): void => {
+  if (!(typeof value === 'number' && value >= least && value <= most)) fail(`${op}: ${option} must be a number ${most === Infinity ? `of at least ${least}` : `from ${least} to ${most}`}, got ${String(value)}`);
 };
 
 /** Refuses what is no number. */

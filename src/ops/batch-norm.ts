@@ -5,7 +5,7 @@ import type { Runtime } from '../kernels/runtime.js';
 import { Shader } from '../kernels/shader.js';
 import { formatShape, numel, quadsPerRow, rowCount, rowWidth, sameShape, type Shape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { checkChoice, checkNames, given } from './arguments.js';
+import { checkChoice, checkNames, checkWithin, given } from './arguments.js';
 import { div, mul } from './binary.js';
 import { type OpCase, uniform } from './cases.js';
 import { type Nd, nd } from './nd.js';
@@ -225,8 +225,9 @@ export const batchNorm2dOp: Op<Attrs> = {
 
 export interface BatchNormOptions {
   readonly training: boolean;
-  /** Share of the new statistics in the running ones. */
+  /** Share of the new statistics in the running ones, from 0 to 1; default 0.1. PyTorch's `None`, a plain average, is not there. */
   readonly momentum?: number;
+  /** Added to the variance; default 1e-5. */
   readonly eps?: number;
   /** `relu` applies max(·, 0) in the same pass. */
   readonly activation?: 'none' | 'relu';
@@ -241,7 +242,7 @@ export interface BatchNormOptions {
  * Otherwise the running statistics are used.
  *
  * @param x [..., c], float32 or float16, which the result has too; weight, bias, runningMean, runningVar: [c]; statistics are float32
- * @throws UserError for shapes that disagree, or a single value per channel in training
+ * @throws UserError for shapes that disagree, a single value per channel in training, or a momentum or eps outside its limits
  */
 export const batchNorm2d = (
   x: Tensor, weight: Tensor, bias: Tensor, runningMean: Tensor, runningVar: Tensor,
@@ -250,6 +251,8 @@ export const batchNorm2d = (
   const { training, momentum = 0.1, eps = 1e-5, activation = 'none', residual = null } = given('batchNorm2d', options, 'training');
   checkNames('batchNorm2d', options, ['training', 'momentum', 'eps', 'activation', 'residual']);
   checkChoice('batchNorm2d', 'activation', activation, ['none', 'relu']);
+  checkWithin('batchNorm2d', 'momentum', momentum, 0, 1);
+  checkWithin('batchNorm2d', 'eps', eps, 0);
   if (training && runningMean === runningVar) fail('batchNorm2d: the running mean and the running variance are one tensor, but training writes both');
   return run(batchNorm2dOp, [x, weight, bias, runningMean, runningVar, ...(residual ? [residual] : [])], { training, momentum, eps, activation });
 };

@@ -22,9 +22,10 @@ export interface TensorOptions {
 
 type Nested = number | TypedArray | readonly Nested[];
 
-/** Refuses options that are none, as a type that stands by itself. */
+/** Refuses options that are none, as a type that stands by itself, and a runtime that is not open yet. */
 export const checkOptions = (op: string, options: TensorOptions): void => {
   if (typeof options !== 'object' || options === null) fail(`${op}: the options must be an object, as in { dtype: 'int32' }, got ${JSON.stringify(options)}`);
+  if (options.runtime as unknown instanceof Promise) fail(`${op}: the runtime is a promise; await it, as in { runtime: await open() }`);
 };
 
 /**

@@ -28,6 +28,12 @@ export interface GradientNode {
   readonly op: string;
 }
 
+/** How memory came to be given back, and what to do. */
+const WHY = {
+  scope: 'when its scope ended; return it from the scope, or mark it with keep()',
+  owner: 'by release(), its own or that of the module or optimiser that it belongs to, or by the Sequential that had passed it on; use it before, or mark with keep() what a layer shall see later',
+} as const;
+
 /** Tensors that are the gradient of one. */
 const gradients = new WeakSet<object>();
 
@@ -42,7 +48,8 @@ export class Tensor implements Scoped {
   /** Shown in errors and reports: the parameter's name, or the op that made the tensor. */
   label: string;
   private grad_: Tensor | null = null;
-  private released = false;
+  /** Who gave the memory back, once somebody has. */
+  private released: 'scope' | 'owner' | null = null;
   private range_: BufferRange | null = null;
 
   /** @internal Use `tensor`, `zeros`, … or `allocate`. */
@@ -69,13 +76,11 @@ export class Tensor implements Scoped {
 
   /** Whether the handle still holds its memory. */
   get alive(): boolean {
-    return !this.released;
+    return this.released === null;
   }
 
   get storage(): Storage {
-    if (this.released) {
-      fail(`tensor "${this.label}" ${formatShape(this.shape)} was released when its scope ended; return it from the scope, or mark it with keep()`);
-    }
+    if (this.released) fail(`tensor "${this.label}" ${formatShape(this.shape)} was released ${WHY[this.released]}`);
     return this.storage_;
   }
 
@@ -170,14 +175,18 @@ export class Tensor implements Scoped {
    */
   release(): void {
     untrack(this);
-    this.endScope();
+    this.end('owner');
     this.grad_?.release();
   }
 
   /** @internal */
   endScope(): void {
+    this.end('scope');
+  }
+
+  private end(by: 'scope' | 'owner'): void {
     if (this.released) return;
-    this.released = true;
+    this.released = by;
     this.storage_.release();
   }
 
