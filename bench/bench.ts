@@ -32,7 +32,7 @@ const introduce = ({ machine, ceiling, figure }: BenchFile, repeats: number): st
   ...machineLines(machine),
   `Ceiling of this adapter, measured now: ${ceiling.gflops.toFixed(1)} GFLOP/s of multiply-adds (${ceiling.arithmetic}), ${ceiling.gbs.toFixed(1)} GB/s read and written by a copy (${ceiling.copy}).`,
   figure === 'driver'
-    ? '"driver ms" is the processor time of the driver\'s threads divided by their number; rates and shares follow from it. "wall ms" is the time by the clock.'
+    ? '"driver ms" is the processor time of the driver\'s workers divided by their number, and of the thread that starts them and copies operands; rates and shares follow from it. "wall ms" is the time by the clock.'
     : '"ms" is the time by the clock.',
   `Each figure is the median of ${repeats} submits of many runs, after a warm-up, waited for to the end.${figure === 'driver' ? ` ${NOISE}` : ''} Every result is compared with a float64 reference before it is timed, GFLOP/s of a convolution count the direct algorithm's operations.`,
   'Shares above 100 % of memory mean that data stayed in a cache, or that more is read than written: a copy does as much of both.',
@@ -88,7 +88,8 @@ const benchKernels = async (runtime: Runtime, options: BenchOptions, chosen: rea
   if (subjects.length === 0) fail(`--case: no bench case of these ops has a name that holds "${parts.join('" or "')}"`);
   const ceiling = await measureCeiling(runtime, options.repeats);
   const start: BenchFile = {
-    machine: describeMachine(runtime), adapter: runtime.device.report.name, figure: countsDriverTime(runtime) ? 'driver' : 'wall', gemm: runtime.gemm.kind, precision: options.precision, ceiling, after: ceiling,
+    machine: describeMachine(runtime), adapter: runtime.device.report.name, figure: countsDriverTime(runtime) ? 'driver' : 'wall', countsCopies: true,
+    gemm: runtime.gemm.kind, precision: options.precision, ceiling, after: ceiling,
     load: [loadPerCore(), 0], ...nothingFound(),
   };
   console.log(introduce(start, options.repeats));

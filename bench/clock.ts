@@ -7,8 +7,9 @@ export interface Timing {
   /** Median time of one run by the clock, in milliseconds. */
   readonly wallMs: number;
   /**
-   * Median processor time of the driver's threads for one run, divided by their number: the time it would take with all
-   * cores to itself, whatever else the machine does. Null where it cannot be known (GPUs, other systems than Linux).
+   * Median processor time of the driver's workers for one run, divided by their number, and of the thread that starts them and copies
+   * operands while they wait: the time it would take with all cores to itself, whatever else the machine does. Null where it cannot be
+   * known (GPUs, other systems than Linux).
    */
   readonly driverMs: number | null;
   /** Runs in one submit, and how often that was timed. */
@@ -55,10 +56,10 @@ const threadTimes = (): Map<string, number> => {
   return times;
 };
 
-/** The busiest threads are the driver's; as many work as there are cores. */
+/** The busiest threads are the driver's workers, as many as there are cores; the next one starts them. */
 const driverTime = (before: ReadonlyMap<string, number>): number => {
   const used = [...threadTimes()].map(([thread, time]) => time - (before.get(thread) ?? 0)).sort((a, b) => b - a);
-  return used.slice(0, THREADS).reduce((sum, time) => sum + time, 0) / THREADS;
+  return used.slice(0, THREADS).reduce((sum, time) => sum + time, 0) / THREADS + (used[THREADS] ?? 0);
 };
 
 /** Starts counting; the function it gives tells the driver's milliseconds so far, or null where they cannot be known. */

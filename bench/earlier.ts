@@ -40,6 +40,7 @@ export const differences = (before: BenchFile, { adapter, figure, precision, gem
   ...(before.adapter === adapter ? [] : [`Note: the earlier figures are of another adapter, ${before.adapter}.`]),
   ...(before.gemm === gemm ? [] : [`Note: the earlier figures are of other kernels for products, ${before.gemm}.`]),
   ...(before.figure === figure ? [] : ['Note: the earlier figures are of another kind; times by the clock are compared.']),
+  ...(before.figure === 'wall' || before.countsCopies ? [] : ['Note: the earlier figures leave out copies of operands and the starting of kernels, which are counted now.']),
   `Ceilings then and now: ${before.ceiling.gflops.toFixed(1)} and ${ceiling.gflops.toFixed(1)} GFLOP/s, ${before.ceiling.gbs.toFixed(1)} and ${ceiling.gbs.toFixed(1)} GB/s.`,
 ];
 

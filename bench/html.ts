@@ -30,7 +30,7 @@ ${results.map(resultRow).join('\n')}
 </table>`;
 
 const FIGURES = {
-  driver: `Rates and shares follow from the processor time of the driver’s threads divided by their number (driver ms); wall ms is the time by the clock. ${NOISE}`,
+  driver: `Rates and shares follow from the processor time of the driver’s workers divided by their number, and of the thread that starts them and copies operands (driver ms); wall ms is the time by the clock. ${NOISE}`,
   wall: 'Rates and shares follow from the time by the clock.',
 };
 

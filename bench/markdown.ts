@@ -30,7 +30,7 @@ const otherTable = ({ results }: BenchFile): string => table(['kernel', '', 'ms'
   [`${r.op} ${r.case}`, r.direction, milliseconds(figureOf(r)), r.flops ? r.gflops.toFixed(1) : '–', r.gbs.toFixed(1), `${percent(r.share)} of ${r.bound}${noiseMark(r)}`]), 2);
 
 const FIGURES = {
-  driver: `Times are the processor time of the driver's threads divided by their number, medians of several submits. ${NOISE}`,
+  driver: `Times are the processor time of the driver's workers divided by their number, and of the thread that starts them and copies operands, medians of several submits. ${NOISE}`,
   wall: 'Times are by the clock, medians of several submits.',
 };
 

@@ -25,7 +25,7 @@ export interface Profile {
   /** How kernels were timed. */
   readonly method: 'timestamps' | 'replay';
   readonly kernels: readonly KernelShare[];
-  /** Whole steps as training runs them, nothing watched: time by the clock, and of the driver's threads over their number. */
+  /** Whole steps as training runs them, nothing watched: time by the clock, and of the driver's threads (see clock.ts). */
   readonly wallMs: number;
   readonly driverMs: number | null;
   /** Share of the steps in which the adapter was at work; null without timestamps. */

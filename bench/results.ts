@@ -48,8 +48,10 @@ export interface SmallChecks {
 export interface BenchFile {
   readonly machine: Machine;
   readonly adapter: string;
-  /** `driver`: processor time of the driver's threads over their number; `wall`: time by the clock. */
+  /** `driver`: processor time of the driver's threads, see clock.ts; `wall`: time by the clock. */
   readonly figure: 'driver' | 'wall';
+  /** Whether the driver's time includes the thread that copies operands; earlier versions left it out. */
+  readonly countsCopies?: boolean;
   readonly gemm: string;
   /** How operands are stored: `mixed` as autocast stores those of products. */
   readonly precision: 'float32' | 'mixed';

@@ -42,7 +42,7 @@ const results: Result[] = [
 ];
 const file: BenchFile = {
   machine: { command: 'node dist/bench.js', date: '2031-05-17', cpu: 'A processor', cores: 2, system: 'Linux', node: 'v20', webgpu: '1', driver: 'An adapter & driver' },
-  adapter: 'An adapter', figure: 'driver', gemm: 'broadcast', precision: 'float32', ceiling, after: ceiling, load: [0.5, 1], checks: [{ op: 'conv2d', checks: 3, error: 1e-7 }], wrong: [], results,
+  adapter: 'An adapter', figure: 'driver', countsCopies: true, gemm: 'broadcast', precision: 'float32', ceiling, after: ceiling, load: [0.5, 1], checks: [{ op: 'conv2d', checks: 3, error: 1e-7 }], wrong: [], results,
 };
 
 t.test('options that go together, and the ops and directions that they choose', async (t) => {
@@ -125,6 +125,8 @@ t.test('a comparison says what it leaves out and how the runs differ', async (t)
   t.equal(missingRows(file, { ...file, results: [] }), 'None of the earlier rows was measured.');
   t.strictSame(differences(file, { ...file, ceiling: { ...ceiling, gflops: 120 } }), ['Ceilings then and now: 100.0 and 120.0 GFLOP/s, 10.0 and 10.0 GB/s.']);
   t.strictSame(differences(file, { ...file, gemm: 'tile' }).slice(0, -1), ['Note: the earlier figures are of other kernels for products, broadcast.']);
+  t.match(differences({ ...file, countsCopies: undefined }, file)[0], /^Note: the earlier figures leave out copies of operands/);
+  t.equal(differences({ ...file, figure: 'wall', countsCopies: undefined }, { ...file, figure: 'wall' }).length, 1, 'the clock leaves nothing out');
   t.equal(differences(file, { ...file, adapter: 'B', figure: 'wall', precision: 'mixed' }).length, 4);
 });
 
