@@ -1,5 +1,5 @@
 /**
- * Pipit in a browser: everything that `index.ts` offers, on the browser's own WebGPU.
+ * Pipit in a browser: everything that `index.ts` offers but files, on the browser's own WebGPU.
  *
  * ```html
  * <script type="module">

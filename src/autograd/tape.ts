@@ -120,7 +120,7 @@ export class Node implements GradientNode, Scoped {
       fail(`backward: the graph through "${this.op}" ${formatShape(this.shape)} was already used by an earlier backward, which released it. ` +
         'Run the forward again, or add the losses and call backward once.');
     }
-    return fail(`backward: the graph through "${this.op}" ${formatShape(this.shape)} was released when its scope ended; call backward inside the scope that ran the forward`);
+    return fail(`backward: the graph through "${this.op}" ${formatShape(this.shape)} was released when its scope ended, as a module's call does where there is no scope around it; run forward and backward inside one, scope(() => { … })`);
   }
 
   private free(state: 'consumed' | 'scope ended'): void {

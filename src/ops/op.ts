@@ -69,7 +69,7 @@ export interface Cost {
  * const y = run(roundSign, [x], {});
  * ```
  *
- * `gradcheck` proves those that have a derivative.
+ * `gradcheck` proves those that have a derivative. In TypeScript it is a `Runnable`: `const roundSign: Runnable = { … }`.
  */
 export interface Runnable<A = unknown> {
   readonly name: string;

@@ -42,6 +42,9 @@ export const save = (state: StateDict): Uint8Array<ArrayBuffer> => {
 /**
  * Weights from the bytes of a safetensors file, for `module.loadStateDict(…)`: those of {@link save}, of PyTorch, or of a checkpoint that training wrote.
  *
+ * Tensors of two axes whose name ends in `weight` are taken for linear layers' and turned over. PyTorch's embeddings have such names, too: turn their
+ * tables back, `transpose(tensor(data, shape), 0, 1)`, before they go into a state of `[rows, width]`.
+ *
  * @throws UserError when the bytes are something else or damaged
  */
 export const load = (bytes: Uint8Array | ArrayBuffer): StateDict => fromStored(parseSafetensors(rangesOf(bytes, 'what was given')));

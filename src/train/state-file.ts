@@ -23,6 +23,7 @@ export const saveFile = (state: StateDict, path: string): void => {
 
 /**
  * Weights from a file, for `module.loadStateDict(…)`: of `saveFile`, of a checkpoint that training wrote, or of PyTorch (.safetensors, .pth, .pt, .ckpt).
+ * What `load` says of layouts holds here, too.
  *
  * @throws UserError when the file is missing, something else, or damaged
  */
