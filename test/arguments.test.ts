@@ -9,12 +9,13 @@ import { parameter } from '../src/nn/module.js';
 import { AdamW, SGD } from '../src/nn/optimizer.js';
 import { learningRate } from '../src/nn/schedule.js';
 import {
-  adaptiveAvgPool2d, add, affine, argmax, attentionPool, avgPool2d, batchNorm2d, cast, cat, conv2d, convBatchNorm2d, cropResize, crossEntropy, div, dropout, eq, expand, full, gatherRows, interpolate, lt, maskedFill, matmul, max, maxPool2d, mean, min, mul, ones, permute, pow,
+  adaptiveAvgPool2d, add, affine, argmax, attentionPool, avgPool2d, batchNorm2d, cast, cat, conv2d, convBatchNorm2d, cropResize, crossEntropy, div, dropout, eq, expand, fill_, full, gatherRows, interpolate, lt, maskedFill, matmul, max, maxPool2d, mean, min, mul, ones, permute, pow, rand, randn,
   reshape, slice, sum, topKCorrect, where, zeros,
 } from '../src/ops/index.js';
 import { tensor } from '../src/tensor/create.js';
-import { scope } from '../src/tensor/scope.js';
+import { keep, scope } from '../src/tensor/scope.js';
 import type { Tensor } from '../src/tensor/tensor.js';
+import { MetricSums } from '../src/wsdan/metric-sums.js';
 import { openRuntime } from './support/runtime.js';
 
 const runtime = await openRuntime();
@@ -197,6 +198,18 @@ t.test('tensors of what is no number, of no type, or with misplaced options', (t
   refused(t, () => zeros([1], { runtime: Promise.resolve(runtime) as never }), /full: the runtime is a promise; await it, as in \{ runtime: await open\(\) \}/);
   refused(t, () => add(Promise.resolve(ones([1])) as never, 1), /affine: operand 1 must be a tensor, got a promise; await it/);
   refused(t, () => parameter(2 as never, Float32Array.of(1, 2)), /parameters: the shape must be a list, as in \[a, b\], got 2/);
+  refused(t, () => tensor([1], [1], { requires_grad: true } as never), /tensor: there is no option "requires_grad"; there are dtype, runtime, label, and the method requiresGrad_\(\)/);
+  refused(t, () => zeros([1], { device: 'gpu' } as never), /full: there is no option "device"; there are dtype, runtime, label$/);
+  refused(t, () => rand([1], { dtype: 'int32' } as never), /rand: there is no option "dtype"; there are low, high, key, runtime, label/);
+  refused(t, () => randn([1], { sigma: 2 } as never), /randn: there is no option "sigma"; there are mean, std, key/);
+  refused(t, () => full([1], no), /full: a number is wanted, got undefined/);
+  refused(t, () => fill_(ones([1]), '3' as never), /fill_: a number is wanted, got string/);
+  refused(t, () => keep([ones([1])] as never), /keep: a tensor is wanted, got a list; keep each of its tensors/);
+  const sums = new MetricSums(runtime, ['loss', 'right']);
+  refused(t, () => sums.add({ loss: tensor(1) } as never), /MetricSums: "right" must be a tensor of one element, or .*, got nothing/);
+  refused(t, () => sums.add({ loss: tensor(1), right: 2 } as never), /MetricSums: "right" must be .*, got 2/);
+  refused(t, () => sums.add({ loss: tensor(1), right: integers(2) }), /addScalars_: operand 3 must be float32, but "tensor" \[1\] is int32/);
+  t.same(await sums.read(), { loss: 0, right: 0 }, 'nothing was added');
   refused(t, () => argmax(tensor(3), 0), /argmax: the tensor is a scalar, which has no axes/);
   const rows = tensor([Float32Array.of(1, 2), Float32Array.of(3, 4)]);
   t.same([rows.shape, [...(await rows.data())]], [[2, 2], [1, 2, 3, 4]], 'rows may be typed arrays');

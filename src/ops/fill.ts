@@ -3,6 +3,7 @@ import { Shader } from '../kernels/shader.js';
 import { checkOptions, defaultRuntime, type TensorOptions } from '../tensor/create.js';
 import { checkShape, quadCount, quadsPerRow, rowWidth, type Shape } from '../tensor/shape.js';
 import { type DType, Tensor } from '../tensor/tensor.js';
+import { checkNumbers } from './arguments.js';
 import { dispatch, isRagged, stretchesFor } from './op.js';
 
 const shader = new Shader('fill', source);
@@ -18,6 +19,7 @@ export const bitsOf = (value: number, dtype: DType): number => {
 
 /** Sets every element of a tensor, in place and outside the tape (PyTorch's `fill_`). */
 export const fill_ = (x: Tensor, value: number): Tensor => {
+  checkNumbers('fill_', [value]);
   const quads = quadCount(x.shape);
   const bits = bitsOf(value, x.dtype);
   x.storage.changed();
@@ -31,6 +33,7 @@ export const fill_ = (x: Tensor, value: number): Tensor => {
 export const full = (shape: Shape, value: number, options: TensorOptions = {}): Tensor => {
   checkShape('full', shape);
   checkOptions('full', options);
+  checkNumbers('full', [value]);
   return fill_(Tensor.allocate(options.runtime ?? defaultRuntime(), shape, options.dtype ?? 'float32', options.label ?? 'full'), value);
 };
 

@@ -74,6 +74,8 @@ export interface RandomOptions extends Omit<TensorOptions, 'dtype'> {
   readonly key?: RandomKey;
 }
 
+const OPTIONS = ['key', 'runtime', 'label'] as const;
+
 /** The largest float32. */
 const LARGEST = 2 ** 128 - 2 ** 104;
 
@@ -102,12 +104,18 @@ const filled = (
 };
 
 /** Uniform numbers in [low, high), default [0, 1): a function of the key and the position alone. */
-export const rand = (shape: Shape, { low = 0, high = 1, ...options }: RandomOptions & { readonly low?: number; readonly high?: number } = {}): Tensor =>
-  filled('rand', shape, false, { a: low, b: high - low, most: high > low ? justBelow(high) : high }, options);
+export const rand = (shape: Shape, options: RandomOptions & { readonly low?: number; readonly high?: number } = {}): Tensor => {
+  checkNames('rand', options, ['low', 'high', ...OPTIONS]);
+  const { low = 0, high = 1 } = options;
+  return filled('rand', shape, false, { a: low, b: high - low, most: high > low ? justBelow(high) : high }, options);
+};
 
 /** Normally distributed numbers (Box and Muller), default mean 0 and deviation 1. */
-export const randn = (shape: Shape, { mean = 0, std = 1, ...options }: RandomOptions & { readonly mean?: number; readonly std?: number } = {}): Tensor =>
-  filled('randn', shape, true, { a: mean, b: std, most: LARGEST }, options);
+export const randn = (shape: Shape, options: RandomOptions & { readonly mean?: number; readonly std?: number } = {}): Tensor => {
+  checkNames('randn', options, ['mean', 'std', ...OPTIONS]);
+  const { mean = 0, std = 1 } = options;
+  return filled('randn', shape, true, { a: mean, b: std, most: LARGEST }, options);
+};
 
 interface DropoutAttrs {
   readonly p: number;

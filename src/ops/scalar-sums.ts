@@ -3,6 +3,7 @@ import { fail } from '../errors.js';
 import { Shader } from '../kernels/shader.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { dispatch } from './op.js';
+import { checkTaken } from './taken.js';
 
 const shader = new Shader('scalar-sums', source);
 
@@ -16,8 +17,10 @@ export type Weighted = readonly [value: Tensor, weight: number];
  * sums[i] += weight · value for the i-th pair, in place and outside the tape: statistics of a step without a read-back.
  *
  * @param sums float32 [at least as many as there are pairs]
+ * @throws UserError for numbers that are no floats or lie elsewhere, and for tensors of several elements
  */
 export const addScalars_ = (sums: Tensor, values: readonly Weighted[]): void => {
+  checkTaken('addScalars_', [sums, ...values.map(([value]) => value)]);
   if (sums.rank !== 1 || sums.size < values.length) fail(`addScalars_: ${values.length} numbers do not fit sums of shape [${sums.shape.join(', ')}]`);
   const large = values.find(([value]) => value.size !== 1);
   if (large) fail(`addScalars_: "${large[0].label}" has ${large[0].size} elements; only single numbers are added`);

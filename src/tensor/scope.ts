@@ -106,10 +106,12 @@ const bequeath = (members: Set<Scoped>, heir: Scope | null): void => {
   else for (const member of members) heir.inherited.add(member);
 };
 
+const isScoped = (value: unknown): value is Scoped => typeof value === 'object' && value !== null && 'endScope' in value;
+
 const collect = (value: unknown, into: Scoped[]): void => {
   if (value === null || typeof value !== 'object' || ArrayBuffer.isView(value)) return;
-  if ('endScope' in value) {
-    into.push(value as Scoped);
+  if (isScoped(value)) {
+    into.push(value);
     collect((value as Partial<Tensor>).grad, into);
   } else if (Array.isArray(value)) for (const item of value) collect(item, into);
   else if (Object.getPrototypeOf(value) === Object.prototype) for (const item of Object.values(value)) collect(item, into);
@@ -117,6 +119,7 @@ const collect = (value: unknown, into: Scoped[]): void => {
 
 /** Takes a tensor out of its scope: it lives until its owner (a module, an optimiser) releases it. */
 export const keep = <T extends Tensor>(tensor: T): T => {
+  if (!isScoped(tensor)) fail(`keep: a tensor is wanted, got ${Array.isArray(tensor) ? 'a list; keep each of its tensors' : String(tensor)}`);
   untrack(tensor);
   if (tensor.grad) untrack(tensor.grad);
   return tensor;

@@ -1,3 +1,4 @@
+import { fail } from '../errors.js';
 import type { Runtime } from '../kernels/runtime.js';
 import { addScalars_, fill_, type Weighted, zeros } from '../ops/index.js';
 import { write } from '../tensor/create.js';
@@ -19,7 +20,8 @@ export class MetricSums<Name extends string> {
   /** Adds one number per name; tensors of one element each, on the device. A number beside it is its weight. */
   add(values: Readonly<Record<Name, Tensor | Weighted>>): void {
     addScalars_(this.totals, this.names.map((name) => {
-      const value: Tensor | Weighted = values[name];
+      const value = values[name] as Tensor | Weighted | undefined;
+      if (!(value instanceof Tensor || Array.isArray(value))) fail(`MetricSums: "${name}" must be a tensor of one element, or such a tensor and its weight as in [loss, 2], got ${value === undefined ? 'nothing' : String(value)}`);
       return value instanceof Tensor ? [value, 1] as const : value;
     }));
   }
