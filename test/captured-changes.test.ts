@@ -141,7 +141,22 @@ void t.test('work on another runtime', async (t) => {
   for (let i = 0; i < 3; i++) outer.run(() => []);
   t.equal(await there!.item(), 6, 'captured by itself, too');
   const elsewhere = new Captured((_x: Tensor) => {}, runtime);
+  t.throws(() => { here!.grad = zeros([1], { runtime: other }); }, /the gradient of .* must be a tensor of its shape and type, on its runtime/);
   t.throws(() => elsewhere.run(() => [there!]), /tensor "full" \[1\] is on another runtime than the work; name it, as in new Captured\(step, runtime\)/);
+});
+
+void t.test('gradients of inputs begin anew with each call', async (t) => {
+  const total = keep(zeros([2], { runtime }));
+  let calls = 0;
+  const step = new Captured((x: Tensor) => {
+    calls++;
+    x.requiresGrad_();
+    backward(sum(mul(x, x)));
+    accumulate(total, x.grad!);
+  }, runtime);
+  for (let i = 1; i <= 4; i++) step.run(() => [tensor([i, 2 * i], [2], { runtime })]);
+  t.same(await numbers(total), [20, 40]);
+  t.equal(calls, 1);
 });
 
 void t.test('arguments that are none', (t) => {

@@ -62,5 +62,5 @@ export const l2NormalizeOp: Op<Attrs> = {
   cost: ([shape]) => ({ flops: 3 * numel(shape!), bytes: 2 * bytesOf(shape!) }),
 };
 
-/** x / max(‖x‖₂, eps) along the last axis (PyTorch's `normalize`). Rows of zeros stay zeros. */
+/** x / max(‖x‖₂, eps) along the last axis (PyTorch's `normalize`), eps by default 1e-12. Rows of zeros stay zeros. */
 export const l2Normalize = (x: Tensor, eps = 1e-12): Tensor => run(l2NormalizeOp, [x], { eps });

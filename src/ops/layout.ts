@@ -222,7 +222,7 @@ export const unsqueeze = (x: Tensor, axis: number): Tensor => {
   return reshape(x, [...x.shape.slice(0, at), 1, ...x.shape.slice(at)]);
 };
 
-/** Axes `from` … `to` (included) merged into one. */
+/** Axes `from` … `to` (included) merged into one; default: all of them, as in PyTorch. */
 export const flatten = (x: Tensor, from = 0, to = -1): Tensor => {
   if (x.rank === 0) return reshape(x, [1]);
   const [first, last] = [normalizeAxis('flatten', from, x.rank), normalizeAxis('flatten', to, x.rank)];

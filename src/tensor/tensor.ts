@@ -102,7 +102,7 @@ export class Tensor implements Scoped {
    * Gradient accumulated by backward, in place; for leaves, and for others after `retainGrad()`. It lives as long as this tensor. One that is put
    * here is added to from now on; one that is taken away (`x.grad = null`) ends with the scope around.
    *
-   * @throws UserError when a gradient of another shape or type is put here
+   * @throws UserError when a gradient of another shape, type or runtime is put here
    */
   get grad(): Tensor | null {
     looksAtGradient(this);
@@ -112,8 +112,8 @@ export class Tensor implements Scoped {
   set grad(given: Tensor | null) {
     const before = this.grad_;
     if ((given ?? null) === before) return;
-    if (given && !(given instanceof Tensor && sameShape(given.shape, this.shape) && given.dtype === this.dtype)) {
-      fail(`the gradient of ${String(this)} must be a tensor of its shape and type, got ${String(given)}`);
+    if (given && !(given instanceof Tensor && sameShape(given.shape, this.shape) && given.dtype === this.dtype && given.runtime === this.runtime)) {
+      fail(`the gradient of ${String(this)} must be a tensor of its shape and type, on its runtime, got ${String(given)}`);
     }
     // Another tensor's gradient ends with that one.
     const grad = given && gradients.has(given) ? given.alias() : given ?? null;
