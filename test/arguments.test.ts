@@ -10,7 +10,7 @@ import { AdamW, SGD } from '../src/nn/optimizer.js';
 import { learningRate } from '../src/nn/schedule.js';
 import {
   adaptiveAvgPool2d, add, affine, argmax, attentionPool, avgPool2d, batchNorm2d, cast, cat, conv2d, convBatchNorm2d, cropResize, crossEntropy, div, dropout, eq, expand, fill_, full, gatherRows, interpolate, lt, maskedFill, matmul, max, maxPool2d, mean, min, mul, ones, permute, pow, rand, randn,
-  reshape, slice, sum, topKCorrect, where, zeros,
+  reshape, slice, sub, sum, topKCorrect, where, zeros,
 } from '../src/ops/index.js';
 import { tensor } from '../src/tensor/create.js';
 import { keep, scope } from '../src/tensor/scope.js';
@@ -196,7 +196,8 @@ t.test('tensors of what is no number, of no type, or with misplaced options', (t
   refused(t, () => zeros([1], 'int32' as never), /the options must be an object, as in \{ dtype: 'int32' \}, got "int32"/);
   refused(t, () => tensor([1], [1], 'int32' as never), /tensor: the options must be an object/);
   refused(t, () => zeros([1], { runtime: Promise.resolve(runtime) as never }), /full: the runtime is a promise; await it, as in \{ runtime: await open\(\) \}/);
-  refused(t, () => add(Promise.resolve(ones([1])) as never, 1), /affine: operand 1 must be a tensor, got a promise; await it/);
+  refused(t, () => add(Promise.resolve(ones([1])) as never, 1), /add: operand 1 must be a tensor, got a promise; await it/);
+  for (const [name, op] of Object.entries({ add, sub, mul, div })) refused(t, () => op(integers(1), 2), new RegExp(`${name}: operand 1 must be float32, but "tensor" \\[1\\] is int32`));
   refused(t, () => parameter(2 as never, Float32Array.of(1, 2)), /parameters: the shape must be a list, as in \[a, b\], got 2/);
   refused(t, () => tensor([1], [1], { requires_grad: true } as never), /tensor: there is no option "requires_grad"; there are dtype, runtime, label, and the method requiresGrad_\(\)/);
   refused(t, () => zeros([1], { device: 'gpu' } as never), /full: there is no option "device"; there are dtype, runtime, label$/);

@@ -10,6 +10,7 @@ import { checkTypes } from './convert.js';
 import { broadcastOffset, forEachIndex, nd } from './nd.js';
 import { allocate, type BackwardCall, bytesOf, type Call, dispatch, floatOf, type NoAttrs, type Op, run, stretchesFor } from './op.js';
 import { sumTo } from './reduce.js';
+import { checkTaken } from './taken.js';
 import { affine, neg } from './unary.js';
 
 const shader = new Shader('binary', source);
@@ -130,19 +131,25 @@ export const geOp = comparison('ge', (a, b) => a >= b);
 type Operand = Tensor | number;
 const apply = (op: Op<NoAttrs>, a: Tensor, b: Tensor): Tensor => run(op, [a, b], {});
 
+/** scale · a + shift in the name of the op that was called. */
+const scaled = (op: string, a: Tensor, scale: number, shift = 0): Tensor => {
+  checkTaken(op, [a]);
+  return affine(a, scale, shift);
+};
+
 /** By a number whose reciprocal float32 has not in full, it goes in two steps, the first by a power of two. */
 const divideBy = (a: Tensor, b: number): Tensor => {
   const size = Math.abs(b);
   const first = size > 0 && size < 2 ** -126 ? 2 ** 64 : size > 2 ** 126 && size < Infinity ? 2 ** -64 : 1;
-  return first === 1 ? affine(a, 1 / b) : affine(affine(a, first), 1 / (b * first));
+  return first === 1 ? scaled('div', a, 1 / b) : affine(scaled('div', a, first), 1 / (b * first));
 };
 
 /** a + b with broadcasting; b may be a number. */
-export const add = (a: Tensor, b: Operand): Tensor => (typeof b === 'number' ? affine(a, 1, b) : apply(addOp, a, b));
+export const add = (a: Tensor, b: Operand): Tensor => (typeof b === 'number' ? scaled('add', a, 1, b) : apply(addOp, a, b));
 /** a − b with broadcasting; b may be a number. */
-export const sub = (a: Tensor, b: Operand): Tensor => (typeof b === 'number' ? affine(a, 1, -b) : apply(subOp, a, b));
+export const sub = (a: Tensor, b: Operand): Tensor => (typeof b === 'number' ? scaled('sub', a, 1, -b) : apply(subOp, a, b));
 /** a · b with broadcasting; b may be a number. */
-export const mul = (a: Tensor, b: Operand): Tensor => (typeof b === 'number' ? affine(a, b) : apply(mulOp, a, b));
+export const mul = (a: Tensor, b: Operand): Tensor => (typeof b === 'number' ? scaled('mul', a, b) : apply(mulOp, a, b));
 /** a / b with broadcasting; b may be a number. */
 export const div = (a: Tensor, b: Operand): Tensor => (typeof b === 'number' ? divideBy(a, b) : apply(divOp, a, b));
 /** Element-wise maximum; NaN of either side stays NaN, a tie halves the gradient. */
