@@ -58,13 +58,13 @@ export class Captured<Inputs extends readonly Tensor[] = readonly Tensor[]> {
     scope(() => this.take(inputs()));
     const regions = regionsNow();
     if (this.capture && this.regions === regions && !isInspected() && recorder.replay(this.capture)) return;
-    this.regions = regions;
     this.capture = recorder.capture(() => scope(() => {
       // Handles of their own: a gradient that the work asks of an input ends with it.
       const given = this.inputs.map((input) => input.alias()) as readonly Tensor[] as Inputs;
       const result: unknown = withOwnCopies(() => this.fn(...given));
       if (result instanceof Promise) fail('Captured: the function must not be async; read results after run()');
     }));
+    this.regions = regions;
   }
 
   /** Gives back what it holds. */
