@@ -21,7 +21,7 @@ export interface Tuning {
    * instruction cache.
    */
   readonly sums: number;
-  /** broadcast: whether operands are copied to images, which some drivers read faster than buffers. */
+  /** Whether operands, of broadcast and of pooling, are copied to images, which some drivers read faster than buffers. */
   readonly images: boolean;
   /** tile: which of the tiles in src/ops/gemm-tiling.ts every product gets, such as `16×2×1`; `fit`: the one that fits it. */
   readonly tile: string;
