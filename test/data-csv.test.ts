@@ -1,4 +1,5 @@
 /** Pictures listed in a table. */
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { openData } from '../src/train/session.js';
@@ -11,7 +12,7 @@ t.test('columns by their names, paths beside the table, parts and boxes', async 
   const dir = scratch(t);
   pictures(dir, 'a 1.png', 'deep/b.png', 'c.png', 'd.png', 'e.png');
   const table = write(join(dir, 'labels.csv'), 'path;label;split\na 1.png;wren;train\nc.png;wren\n');
-  t.match(await refusal('csv', table), /labels\.csv is no table: Invalid Record Length: columns length is 3, got 2 on line 3/, 'a line with a cell too few');
+  t.match(await refusal('csv', table), /labels\.csv is no table: Invalid Record Length: columns length is 3, got 2 on line 3; each line needs as many cells as the first, and quotes around a text with ";" in it/, 'a line with a cell too few');
   write(table, '\ufeffFilename;Split;Species;xmin;ymin;xmax;ymax\r\na 1.png;Train;wren;1;2;5;7.5\r\ndeep/b.png;train;"crow; hooded";;;;\r\n\r\n' +
     `${join(dir, 'c.png')};TEST;wren;0;0;3;3\r\nd.png;val;"crow; hooded";;;;\r\ne.png;test;wren;;;;\r\n`);
   const set = await open('csv', table);
@@ -19,6 +20,17 @@ t.test('columns by their names, paths beside the table, parts and boxes', async 
   t.same([ids(set.train), labels(set.train), labels(set.val!), labels(set.test)], [['a 1.png', 'deep/b.png'], [1, 0], [0], [1, 1]]);
   t.same([set.train.samples[0]!.path, set.train.samples[0]!.box, set.train.samples[1]!.box], [join(dir, 'a 1.png'), { x0: 1, y0: 2, x1: 5, y1: 7.5 }, undefined]);
   t.equal(set.test.samples[0]!.path, join(dir, 'c.png'), 'an absolute path');
+});
+
+t.test('the first line says what separates cells; the other signs may stand in a path or a label', async (t) => {
+  const dir = scratch(t);
+  const names = ['a;1.png', 'b\t2.png', 'c,3.png'];
+  pictures(dir, ...names);
+  const rows = (sign: string, quoted: number): string => names.map((name, i) => [i === quoted ? `"${name}"` : name, i % 2 ? 'crow' : 'wren; house', i === 2 ? 'test' : 'train'].join(sign) + '\n').join('');
+  for (const [sign, header, cells] of [[',', 'path,label,split\n', rows(',', 2)], ['\t', '"path"\t"label"\tsplit\n', rows('\t', 1)], [';', '\ufeff\npath;label;split\n', rows(';', 0).replace(/wren; house/g, '"wren; house"')]]) {
+    const set = await open('csv', write(join(dir, 't.csv'), header! + cells!));
+    t.same([ids(set.train), ids(set.test), set.classes], [names.slice(0, 2), names.slice(2), ['crow', 'wren; house']], JSON.stringify(sign));
+  }
 });
 
 t.test('without a column for parts a fifth is set aside, and said so', async (t) => {
@@ -92,7 +104,11 @@ t.test('tables that say too little, or nonsense', async (t) => {
   await said('path,label,x0,y0,x1,y1\na.png,wren,5,,9,4\n', /found 5, nothing, 9, 4/);
   await said('path,label\n"a.png,wren\n', /x\.csv is no table: Quote Not Closed/);
   await said('path,label,split\na.png,wren,train\nb.png,crow,train\na.png,crow,test\n', /image a\.png is listed twice \(.*x\.csv:2 and .*x\.csv:4\)/);
-  await said('path,label,split\na.png,wren,train\nnone.png,crow,train\nc.png,crow,test\n', /none\.png/);
+  await said('path,label,split\na.png,wren,train\nnone.png,crow,train\nc.png,crow,test\n', /none\.png \(.*x\.csv:3\)\. Correct the paths, which begin at the table's folder, or pass over/);
+  for (const encoding of ['latin1', 'utf16le'] as const) {
+    writeFileSync(join(dir, 'x.csv'), Buffer.from('\ufeffpath,label,split\na.png,Rötel,train\n'.slice(encoding === 'latin1' ? 1 : 0), encoding));
+    t.match(await refusal('csv', join(dir, 'x.csv')), /x\.csv is no text in UTF-8; save it again in that encoding/, encoding);
+  }
   t.match(await refusal('csv', dir), /is a folder; pass the table in it, such as --data .*labels\.csv/);
   t.match(await refusal('csv', join(dir, 'no.csv')), /no\.csv does not exist|no\.csv.*no such file|no\.csv/);
 });

@@ -52,7 +52,7 @@ export async function openDataset(name: DatasetName, options: DatasetOptions): P
   checkOptions(options);
   const listing = readListing(name, options);
   checkListing(listing);
-  const missing = dropMissing(listing, options.skipBadImages ?? false);
+  const missing = dropMissing(listing, options.skipBadImages ?? false, name === 'csv' ? 'Correct the paths, which begin at the table\'s folder' : 'Unpack the dataset completely');
   checkSplits(listing);
   const notes = [...(listing.notes ?? [])];
   if (missing.length > 0) notes.push(`${counted(missing.length, 'listed image')} not on disk, left out: ${firstFew(missing)}`);
@@ -100,7 +100,7 @@ function readListing(name: DatasetName, options: DatasetOptions): Listing {
 }
 
 /** Takes files that are not on disk out of the listing, or fails naming the first of them. */
-function dropMissing(listing: Listing, skip: boolean): string[] {
+function dropMissing(listing: Listing, skip: boolean, remedy: string): string[] {
   const entries = [...listing.train, ...(listing.val ?? []), ...listing.test];
   const missing = new Set(missingFiles(entries));
   if (missing.size === 0) return [];
@@ -109,7 +109,7 @@ function dropMissing(listing: Listing, skip: boolean): string[] {
     const [first] = missing;
     fail(
       `${missing.size} of ${entries.length} listed images are not on disk: ${firstFew(paths)} (${first!.where}). ` +
-        'Unpack the dataset completely, or pass over missing images with --skip-bad-images',
+        `${remedy}, or pass over missing images with --skip-bad-images`,
     );
   }
   const there = (list: Entry[]) => list.filter((entry) => !missing.has(entry));

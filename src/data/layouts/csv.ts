@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer';
 import { dirname, isAbsolute, resolve } from 'node:path';
 import { CsvError, parse } from 'csv-parse/sync';
 import { fail } from '../../errors.js';
@@ -37,16 +38,34 @@ export const readCsv = (file: string | undefined, seed: number): Listing => {
   return { name, classes, train, ...(test.length ? { test, ...(val.length ? { val } : {}) } : { test: val }) };
 };
 
+interface Parsed {
+  readonly record: Readonly<Record<string, string>>;
+  readonly info: { readonly lines: number };
+}
+
 const readRows = (file: string): Row[] => {
-  const text = readBytes(file, 'check --data').toString('utf8');
+  const bytes = readBytes(file, 'check --data');
+  // Read as text all the same, other letters than English ones would be others, in paths and in the names of classes.
+  if (!isUtf8(bytes)) fail(`${file} is no text in UTF-8; save it again in that encoding (in Excel: "CSV UTF-8")`);
+  const text = bytes.toString('utf8');
+  const delimiter = delimiterOf(text);
   try {
-    const parsed = parse(text, { bom: true, columns: (names: string[]) => names.map((name) => name.toLowerCase()), delimiter: [',', ';', '\t'], info: true, skip_empty_lines: true, trim: true }) as unknown as { record: Record<string, string>; info: { lines: number } }[];
+    const columns = (names: string[]): string[] => names.map((name) => name.toLowerCase());
+    const parsed = parse(text, { bom: true, columns, delimiter, info: true, skip_empty_lines: true, trim: true }) as unknown as Parsed[];
     if (parsed.length === 0) fail(`${file} lists no pictures; its first line names the columns, such as path,label,split, and each further one is a picture`);
     return parsed.map(({ record, info }) => ({ where: `${file}:${info.lines}`, cells: record }));
   } catch (error) {
-    if (error instanceof CsvError) fail(`${file} is no table: ${error.message}`);
-    throw error;
+    if (!(error instanceof CsvError)) throw error;
+    const remedy = error.code === 'CSV_RECORD_INCONSISTENT_COLUMNS' ? `; each line needs as many cells as the first, and quotes around a text with ${delimiter === '\t' ? 'a tab' : `"${delimiter}"`} in it` : '';
+    return fail(`${file} is no table: ${error.message}${remedy}`);
   }
+};
+
+/** What separates the names in the first line. The others separate nothing then: they may stand in a path or a label. */
+const delimiterOf = (text: string): string => {
+  const header = text.trimStart().split(/[\r\n]/, 1)[0]!.replace(/"[^"]*"/g, '');
+  const count = (sign: string): number => header.split(sign).length;
+  return [';', '\t'].reduce((most, sign) => (count(sign) > count(most) ? sign : most), ',');
 };
 
 interface Columns {
