@@ -75,17 +75,22 @@ t.test('a box outside its picture is named once with file and line', async (t) =
   await data.close();
 });
 
-t.test('an unreadable picture is named once', async (t) => {
+t.test('unreadable pictures are named once, a few of them, and that there are more is said', async (t) => {
   const dir = scratch(t);
   pictures(dir, 'a.png', 'b.png', 'd.png');
-  write(join(dir, 'c.png'), 'no picture');
-  const table = write(join(dir, 'x.csv'), 'path,label,split\na.png,wren,train\nb.png,crow,train\nc.png,wren,test\nd.png,crow,test\n');
+  const broken = Array.from({ length: 8 }, (_, i) => `${i}.png`);
+  for (const name of broken) write(join(dir, name), 'no picture');
+  const table = write(join(dir, 'x.csv'), `path,label,split\na.png,wren,train\nb.png,crow,train\n${broken.map((name) => `${name},wren,test\n`).join('')}d.png,crow,test\n`);
   const data = await openData(configOf('--dataset', 'csv', '--data', table, '--skip-bad-images'), { workers: 0, cacheMegabytes: 0 });
   const warnings = t.capture(console, 'warn');
   for (let epoch = 0; epoch < 2; epoch++) {
     for await (const { ids } of data.loader(data.dataset.test, { batchSize: 2, shuffle: false }).epoch(0)) t.same(ids, ['d.png']);
   }
-  t.equal(warnings().length, 1);
+  const said = warnings().map(({ args }) => String(args[0]));
+  t.equal(said.length, 6);
+  t.equal(said[0], `skipped: image ${join(dir, '0.png')} is not an image (or in a format that is not supported: use JPEG, PNG, GIF, BMP or TIFF)`);
+  t.equal(said[5], 'skipped: more of that kind, which are not named');
+  t.equal(data.bad.size, 8);
   await data.close();
 });
 

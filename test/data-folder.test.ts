@@ -47,7 +47,7 @@ t.test('folder: train and test, val, or one folder per class alone', async (t) =
   mkdirSync(join(dir, 'e', 'test', 'one'));
   const set2 = await open('folder', join(dir, 'e'));
   t.same([set2.classes, labels(set2.val!)], [['six', 'two'], [0, 1, 1, 1, 1, 1]]);
-  t.match(set2.notes.join(), /2 folders below .* hold no picture and are no class: .*ten, .*one/);
+  t.match(set2.notes.join(), /2 folders without pictures below .* left out: .*ten, .*one/);
 });
 
 t.test('folder: parts in capitals, and classes that are called like parts', async (t) => {
@@ -79,7 +79,7 @@ t.test('folder: what is no class and no picture is left out, and told', async (t
   t.same([classes, [...ids(train), ...ids(test)].sort()], [['crow', 'wren'], ['crow/1.jfif', 'crow/2.png', 'wren/1.jfif', 'wren/2.png']]);
   t.match(notes[0], /what Pipit wrote is no class and was left out: .*looked, .*out, .*runs$/);
   t.match(notes[1], /2 files left out for lack of an ending such as pictures have .*: .*crow.3, .*wren.4$/);
-  t.match(notes[2], /1 folders below .* hold no picture and are no class: .*empty$/);
+  t.match(notes[2], /1 folder without pictures below .* left out: .*empty$/);
   fill('runs/1.png', 'looked/heron.png');
   t.same((await open('folder', dir)).classes, ['crow', 'looked', 'runs', 'wren'], 'pictures of other names make a class of them');
 });

@@ -271,7 +271,9 @@ t.test('--skip-bad-images passes over a batch that is bad as a whole', async (t)
   });
   const badImages = (): unknown => (JSON.parse(readFileSync(join(out, 'summary.json'), 'utf8')) as { badImages: unknown }).badImages;
   t.equal(badImages(), 4);
+  const lines = t.capture(console, 'log').args;
   t.same(await train(out, { args, resume: true }), { finished: true });
+  t.ok(lines().flat().includes('4 unreadable images left out.'), 'said at the end');
   t.equal(badImages(), 4, 'a finished run that is resumed remembers them');
   t.match(readFileSync(join(out, 'report.html'), 'utf8'), '4 unreadable images left out');
 });

@@ -110,6 +110,8 @@ const earlyEnd = (records: Trainer['records'], best: EvaluatedEpoch, { patience,
 const bestLine = ({ epoch, eval: { raw, refined, split } }: EvaluatedEpoch): string =>
   `The best, epoch ${epoch}, had ${raw.top1.toFixed(2)} % raw${refined ? `, ${refined.top1.toFixed(2)} % refined` : ''} on the ${split === 'test' ? 'test' : 'held-out'} images (best.safetensors).`;
 
+const badLine = ({ bad }: DataSession): string => `${counted(bad.size, 'unreadable image')} left out.`;
+
 const loadReport = () => import('./report/write-report.js');
 
 const finish = async (runtime: Runtime, data: DataSession, model: ModelSession, trainer: Trainer, config: TrainConfig, run: RunOptions): Promise<void> => {
@@ -139,13 +141,14 @@ const finish = async (runtime: Runtime, data: DataSession, model: ModelSession, 
   const { writeReport } = await loadReport();
   await writeReport(run.out, report);
   console.log(`\n${accuracyTable(result, 'Test', config.wsdan.average).join('\n')}`);
+  if (data.bad.size > 0) console.log(badLine(data));
   if (best.epoch < trainer.records.length) console.log(`These are the last epoch's. ${bestLine(best)}`);
   console.log(`Time ${seconds.toFixed(0)} s, ${imagesPerSecond === null ? '' : `training ${imagesPerSecond.toFixed(1)} images/s, `}weights hash ${hash}${trainedHash ? ` of the averages, ${trainedHash} of the trained weights` : ''}`);
   console.log(`Report: ${join(run.out, 'report.html')}`);
 };
 
 const notesOf = (data: DataSession, result: Evaluation, best: EvaluatedEpoch, records: Trainer['records'], early: string | undefined): string[] => [
-  ...(data.bad.size ? [`${counted(data.bad.size, 'unreadable image')} left out.`] : []),
+  ...(data.bad.size ? [badLine(data)] : []),
   ...(result.degenerate ? [`${counted(result.degenerate, 'test image')} had an unusable attention map; the whole image was taken instead.`] : []),
   ...unusableInTraining(records),
   ...(early ? [early] : []),

@@ -1,5 +1,6 @@
 import { type AugmentOptions, resizedSide } from '../data/augment.js';
 import { type Dataset, openDataset, type Sample, type Split } from '../data/dataset.js';
+import type { BadImageError } from '../data/decode.js';
 import { DecodePool } from '../data/decode-pool.js';
 import { ImageCache } from '../data/image-cache.js';
 import { Loader } from '../data/loader.js';
@@ -31,6 +32,7 @@ const warnOnce = (met: Set<string>, id: string, warning: string): void => {
   if (met.has(id)) return;
   met.add(id);
   if (met.size <= SHOWN) console.warn(warning);
+  if (met.size === SHOWN + 1) console.warn(`${warning.slice(0, warning.indexOf(':'))}: more of that kind, which are not named`);
 };
 
 /** Data and decoding of a run, shared by training, evaluation and prediction. */
@@ -52,7 +54,7 @@ export const openData = async (config: TrainConfig, run: Pick<RunOptions, 'worke
   const pool = new DecodePool({ ...(run.workers >= 0 ? { workers: run.workers } : {}), ...decodeLimits(config.augment) });
   const cache = new ImageCache(run.cacheMegabytes * 2 ** 20);
   const [bad, outside] = [new Set<string>(), new Set<string>()];
-  const onBad = ({ id }: Sample, error: Error): void => { warnOnce(bad, id, `skipped: ${printable(error.message)}`); };
+  const onBad = ({ id }: Sample, { path, reason }: BadImageError): void => { warnOnce(bad, id, `skipped: ${printable(`image ${path} ${reason}`)}`); };
   const onBoxOutside = ({ id, path, boxFrom }: Sample): void => { warnOnce(outside, id, `ignored: ${printable(`${boxFrom}: the box lies outside its picture ${path}`)}`); };
   const loader = (split: Split, options: { batchSize: number; shuffle: boolean }): Loader =>
     new Loader(split, {

@@ -70,7 +70,7 @@ function classesAlone(root: string, seed: number): Listing {
 }
 
 function noteEmpty(root: string, folders: string[], notes: string[]): void {
-  if (folders.length > 0) notes.push(`${folders.length} folders below ${root} hold no picture and are no class: ${firstFew(folders)}`);
+  if (folders.length > 0) notes.push(`${counted(folders.length, 'folder')} without pictures below ${root} left out: ${firstFew(folders)}`);
 }
 
 /** A folder that holds a run, that runs go to by default, or to which `predict --pictures` wrote (cli/predict-pictures.ts). */
