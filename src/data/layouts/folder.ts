@@ -14,7 +14,7 @@ const REMEDY = 'give access to it or remove it';
  * (.name) is left out, and of DIR/<class>/… what Pipit wrote there: runs, and pictures of `predict`.
  */
 export function readFolder(dir: string | undefined, seed: number): Listing {
-  const root = findRoot(dir, [], ['.'], 'a folder of images');
+  const root = findRoot(dir, [], ['.'], 'a set of pictures');
   const [train, val, test] = [PART_NAMES.train, PART_NAMES.val, PART_NAMES.test].map((names) => partOf(root, names));
   if (train && (test || val)) return readParts(root, train, val, test ?? val!);
   const alone = train ?? test ?? val;
