@@ -112,6 +112,10 @@ t.test('curves: gaps, missing series and scripts', async (t) => {
   t.same(curves.epochs, [1, 2]);
   t.same(curves.charts[0].series.map((s: { values: unknown }) => s.values), [[2, null]], 'NaN becomes a gap');
   t.same(curves.charts[1].series.map((s: { label: string }) => s.label), ['test refined', 'test raw', 'training raw']);
+  const held = await renderReport({ ...data(), dataset: { ...data().dataset, heldOutImages: 77 } });
+  t.match(held, /1.200 training, 77 held-out and 300 test images/);
+  const heldLabels = JSON.parse(/window\.pipitCurves = (\{.*?\});\n/s.exec(held)![1]!).charts[1].series.map((s: { label: string }) => s.label);
+  t.same(heldLabels, ['held-out refined', 'held-out raw', 'training raw'], 'what was not measured on test images is not called so');
   t.ok(html.includes('uPlot'), 'the plotting code is inside');
   const bare = await renderReport({ ...data(), history: [], cases: [], localisation: undefined, notes: undefined });
   t.notMatch(bare, /uPlot|<h2>Localisation|Where it looks|class="notes"/);

@@ -299,6 +299,7 @@ t.test('held-out images choose, and the test images tell', async (t) => {
   t.same([split, images], ['val', 5], 'a third of the 15 training images');
   const { testImages, best } = JSON.parse(readFileSync(join(out, 'summary.json'), 'utf8')) as { testImages: number; best: { split: string } };
   t.same([testImages, best.split], [8, 'val']);
+  t.match(readFileSync(join(out, 'report.html'), 'utf8'), /10 training, 5 held-out and 8 test images[\s\S]*"held-out refined"/);
 });
 
 t.test('an image size that a network cannot take is named', (t) => t.rejects(train(t.testdir({}), { args: ['--model', 'vgg19', '--image-size', '16'] }),

@@ -44,6 +44,7 @@ const describeResult = (path: string, weights: Weights, { written, naming, cente
   const holds = (prefix: string): boolean => [...tensors.keys()].some((name) => name.startsWith(prefix));
   const gone = [
     ...left, ...weights.surplus,
+    ...(weights.centers && !centers ? ['the feature centers'] : []),
     ...(holds(OPTIMIZER) ? ["the optimiser's state"] : []),
     ...(holds(TRAINED) ? ['the trained weights, whose averages were taken'] : []),
     ...(facts.has(META) && !(naming === 'pipit' && extname(path) === '.safetensors') ? ["the run's options and position"] : []),

@@ -133,7 +133,7 @@ const finish = async (runtime: Runtime, data: DataSession, model: ModelSession, 
   writeFileAtomic(join(run.out, 'summary.json'), `${JSON.stringify(summary, null, 2)}\n`);
   const report: ReportData = {
     title: `${config.method === 'wsdan' ? 'WS-DAN' : 'Plain classifier'} on ${data.dataset.name}`, adapter: summary.adapter, config: run.options,
-    dataset: { name: data.dataset.name, classes: data.dataset.classes.length, trainImages: data.dataset.train.samples.length, testImages: result.images },
+    dataset: { name: data.dataset.name, classes: data.dataset.classes.length, trainImages: data.dataset.train.samples.length, ...(best.eval.split === 'val' ? { heldOutImages: data.dataset.val!.samples.length } : {}), testImages: result.images },
     seconds, steps, imagesPerSecond, weightsHash: hash, accuracy: accuracies(result), history: trainer.records.map(toPoint),
     cases: await withCountingWeights(model, () => reportCases(runtime, data, method, config, run.reportImages)), notes: [...(ema ? [`${averagesLine(config)}.`] : []), ...notesOf(data, result, best, trainer.records, early)],
     ...(result.localisation ? { localisation: result.localisation } : {}),

@@ -27,15 +27,15 @@ const filled = (history: readonly EpochPoint[], wanted: readonly [string, string
   wanted.map(([label, colour, key, dashed]) => ({ label, colour, dashed, values: history.map((point) => finite(point[key])) }))
     .filter(({ values }) => values.some((value) => value !== null));
 
-const chartsOf = (history: readonly EpochPoint[]): Chart[] => [
+const chartsOf = (history: readonly EpochPoint[], evaluated: string): Chart[] => [
   {
     id: 'loss', title: 'Loss', unit: '',
-    series: filled(history, [['training', 'ink', 'trainLoss'], ['test', 'refined', 'testLoss', true]]),
+    series: filled(history, [['training', 'ink', 'trainLoss'], [evaluated, 'refined', 'testLoss', true]]),
   },
   {
     id: 'accuracy', title: 'Top-1 accuracy, %', unit: ' %', top: 100,
     series: filled(history, [
-      ['test refined', 'refined', 'testRefined'], ['test raw', 'raw', 'testRaw'], ['training raw', 'raw', 'trainRaw', true],
+      [`${evaluated} refined`, 'refined', 'testRefined'], [`${evaluated} raw`, 'raw', 'testRaw'], ['training raw', 'raw', 'trainRaw', true],
       ['training crop', 'crop', 'trainCrop', true], ['training drop', 'drop', 'trainDrop', true],
     ]),
   },
@@ -66,9 +66,13 @@ const DRAW = `
   };${KEEP_DRAWN}
 })();`;
 
-/** Styles, places and scripts of the curves; '' for each when there is nothing to draw. */
-export const curves = (history: readonly EpochPoint[]): { style: string; body: string; script: string } => {
-  const charts = chartsOf(history);
+/**
+ * Styles, places and scripts of the curves; '' for each when there is nothing to draw.
+ *
+ * @param evaluated what the images are called that were evaluated from epoch to epoch
+ */
+export const curves = (history: readonly EpochPoint[], evaluated: string): { style: string; body: string; script: string } => {
+  const charts = chartsOf(history, evaluated);
   if (charts.length === 0) return { style: '', body: '', script: '' };
   const places = charts.map(({ id, title }) => `<div><h3>${title}</h3><div class="chart" id="chart-${id}"></div></div>`).join('');
   const data = scriptJson({ epochs: history.map(({ epoch }) => epoch), charts });

@@ -55,7 +55,7 @@ export interface EpochPoint {
   trainRaw?: number;
   trainCrop?: number;
   trainDrop?: number;
-  /** Test accuracy, top-1 in percent. */
+  /** Accuracy of what is evaluated each epoch, top-1 in percent: test images, or those held out to choose the best epoch. */
   testRaw?: number;
   testRefined?: number;
 }
@@ -64,7 +64,7 @@ export interface ReportData {
   /** Such as `WS-DAN on embedded birds`. */
   title: string;
   adapter: string;
-  dataset: { name: string; classes: number; trainImages: number; testImages: number };
+  dataset: { name: string; classes: number; trainImages: number; heldOutImages?: number; testImages: number };
   /** All options of the run. */
   config: Readonly<Record<string, unknown>>;
   seconds: number;

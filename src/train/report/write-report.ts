@@ -39,12 +39,15 @@ const localisationTable = ({ localisation }: ReportData): string => (localisatio
 <tr><td>boxes with IoU of at least 0.5</td><td class="n">${percent(localisation.corLoc50)}</td></tr>
 </table></div>` : '');
 
+const imageCounts = ({ classes, trainImages, heldOutImages, testImages }: ReportData['dataset']): string =>
+  `${count(classes)} classes, ${count(trainImages)} training${heldOutImages ? `, ${count(heldOutImages)} held-out` : ''} and ${count(testImages)} test images`;
+
 const setting = (value: unknown): string => (typeof value === 'string' ? value : JSON.stringify(value) ?? '–');
 
 const facts = ({ adapter, dataset, seconds, steps, imagesPerSecond, weightsHash, config }: ReportData): string => {
   const run: [string, string][] = [
     ['Adapter', adapter],
-    ['Dataset', `${dataset.name}: ${count(dataset.classes)} classes, ${count(dataset.trainImages)} training and ${count(dataset.testImages)} test images`],
+    ['Dataset', `${dataset.name}: ${imageCounts(dataset)}`],
     ['Steps', `${count(steps)} in ${duration(seconds)}${imagesPerSecond === null ? '' : `, ${imagesPerSecond.toFixed(1)} images a second`}`],
     ['Weights hash', weightsHash],
   ];
@@ -57,13 +60,13 @@ const noteList = (notes: readonly string[] = []): string =>
 
 /** The report as one HTML text. Equal data give equal text. */
 export const renderReport = async (report: ReportData): Promise<string> => {
-  const { style, body, script } = curves(report.history);
+  const { style, body, script } = curves(report.history, report.dataset.heldOutImages ? 'held-out' : 'test');
   const { dataset } = report;
   return `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>${escapeHtml(report.title)}</title><style>${style}${STYLE}</style></head><body><main>
 <h1>${escapeHtml(report.title)}</h1>
-<p class="lead">${escapeHtml(dataset.name)}, ${count(dataset.classes)} classes, ${count(dataset.trainImages)} training and ${count(dataset.testImages)} test images, on ${escapeHtml(report.adapter)}</p>
+<p class="lead">${escapeHtml(dataset.name)}, ${imageCounts(dataset)}, on ${escapeHtml(report.adapter)}</p>
 ${keyFigures(report)}
 ${noteList(report.notes)}
 <div class="pair">${accuracyTable(report)}${localisationTable(report)}</div>
