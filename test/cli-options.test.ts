@@ -16,11 +16,12 @@ const options = {
   epochs: int({ min: 1, max: 1000, default: 14, help: 'epochs to train' }),
   lr: number({ min: 0, aboveMin: true, default: 0.02, help: 'initial learning rate' }),
   imageSize: int({ min: 32, help: 'side of the square input', defaultText: 'by dataset' }),
+  scale: number({ default: 100, help: 'factor', defaultText: '100, or preset' }),
   cropThreshold: numbers({ length: 2, min: 0, max: 1, ascending: true, default: [0.4, 0.6], help: 'range of the crop threshold' }),
   skipBadImages: flag({ help: 'count bad images and go on' }),
   centerLoss: flag({ default: true, help: 'use the center loss' }),
 };
-const command = { name: 'train', summary: 'Trains.', options, examples: ['node dist/train.js --epochs 2'] };
+const command = { name: 'train', summary: 'Trains.', options, more: ['Presets:', '  none'], examples: ['node dist/train.js --epochs 2'] };
 const parse = (...args: string[]) => parseOptions(command, args, () => undefined);
 
 t.test('defaults, and types that follow the declaration', async (t) => {
@@ -28,7 +29,7 @@ t.test('defaults, and types that follow the declaration', async (t) => {
   // These lines fail to compile when the inferred types are wrong.
   const typed: { epochs: number; imageSize: number | undefined; dataset: 'synthetic' | 'aircraft' | 'cub'; centerLoss: boolean } = values;
   t.same(typed, {
-    config: undefined, dataset: 'synthetic', data: undefined, epochs: 14, lr: 0.02, imageSize: undefined,
+    config: undefined, dataset: 'synthetic', data: undefined, epochs: 14, lr: 0.02, imageSize: undefined, scale: 100,
     cropThreshold: [0.4, 0.6], skipBadImages: false, centerLoss: true,
   });
   t.ok(Object.values(source).every((from) => from === 'default'));
@@ -99,6 +100,8 @@ t.test('--help has a line for each option', async (t) => {
   }
   t.match(help, /epochs to train \(default: 14\)/);
   t.match(help, /side of the square input \(default: by dataset\)/);
+  t.match(help, /factor \(default: 100, or preset\)/);
+  t.match(help, /\n\nPresets:\n {2}none\n\nExamples:/);
   t.match(help, /what to train on: synthetic, aircraft, cub \(default: synthetic\)/);
   t.match(help, /Examples:\n {2}node dist\/train\.js --epochs 2/);
 });

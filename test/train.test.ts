@@ -2,7 +2,7 @@
 import t from 'tap';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { presets } from '../src/train/presets.js';
+import { presetLines, presets } from '../src/train/presets.js';
 import { trainOptions } from '../src/train/options/train-options.js';
 import type { Dataset, Split } from '../src/data/dataset.js';
 import { writeSafetensors } from '../src/io/safetensors.js';
@@ -245,12 +245,20 @@ t.test('patience counts evaluations since the best one', async (t) => {
 t.test('presets name existing options, with allowed values', async (t) => {
   for (const [dataset, preset] of Object.entries(presets)) {
     for (const [name, value] of Object.entries(preset)) {
-      const spec = (trainOptions as Record<string, { read(value: unknown): unknown }>)[name];
+      const spec = (trainOptions as Record<string, { read(value: unknown): unknown; defaultText?: string }>)[name];
       t.ok(spec, `${dataset}: ${name} is an option`);
       t.not(spec?.read(value), undefined, `${dataset}: ${name} = ${JSON.stringify(value)} is allowed`);
+      t.match(spec?.defaultText, /preset of the data set/, `--help says of ${name} that presets set it`);
     }
     t.doesNotThrow(() => configOf('--dataset', dataset, ...(dataset === 'synthetic' ? [] : ['--data', folder])));
   }
+});
+
+t.test('--help lists what presets set', async (t) => {
+  const lines = presetLines();
+  t.same(lines.map((line) => line.split(': ')[0]), ['synthetic', 'aircraft, cub, cars', 'dogs', 'folder, csv']);
+  t.match(lines[3], /^folder, csv: --scale 10 .*--crop-theta 0\.2,0\.5 .*--image-size 225 /);
+  t.match(lines[2], / --lr 0\.0001 /);
 });
 
 t.test('options of training that contradict each other', async (t) => {

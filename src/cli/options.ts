@@ -25,6 +25,8 @@ export interface CommandSpec<S extends OptionSpecs> {
   /** What stands behind the options, such as `IMAGE`; without it nothing may stand there. */
   positional?: { name: string; help: string; atLeast?: number };
   otherNames?: OtherNames;
+  /** Lines below the options in the help. */
+  more?: readonly string[];
   /** Complete command lines shown below the help. */
   examples?: readonly string[];
 }
@@ -41,7 +43,7 @@ const call = (name: string): string => `node dist/${name}.js`;
 
 const describe = (spec: OptionSpec<unknown>): string => {
   if (spec.kind === 'flag') return spec.help;
-  const usual = spec.default === undefined ? spec.defaultText : Array.isArray(spec.default) ? spec.default.join(',') : String(spec.default);
+  const usual = spec.defaultText ?? (spec.default === undefined ? undefined : Array.isArray(spec.default) ? spec.default.join(',') : String(spec.default));
   return usual === undefined ? spec.help : `${spec.help} (default: ${usual})`;
 };
 
@@ -68,6 +70,7 @@ const buildCommand = <S extends OptionSpecs>(spec: CommandSpec<S>, print: (text:
   command.configureHelp({ optionTerm: (option) => option.flags.replace(/[<>]/g, '') });
   for (const [name, option] of Object.entries(spec.options)) addOption(command, name, option);
   if (spec.positional) command.argument(spec.positional.atLeast ? `<${spec.positional.name}...>` : `[${spec.positional.name}...]`, spec.positional.help);
+  if (spec.more?.length) command.addHelpText('after', `\n${spec.more.join('\n')}`);
   if (spec.examples?.length) command.addHelpText('after', `\nExamples:\n${spec.examples.map((line) => `  ${line}`).join('\n')}`);
   return command;
 };

@@ -2,6 +2,7 @@ import { fail } from '../errors.js';
 import type { Checkpoint } from '../train/checkpoint-meta.js';
 import { savedOptions } from '../train/options/saved-options.js';
 import { checkFolder, resultOptions, toTrainConfig, trainOptions, type TrainOptions, withPreset } from '../train/options/train-options.js';
+import { presetLines } from '../train/presets.js';
 import { lastCheckpoint } from '../train/resume.js';
 import { claimRunFolder } from '../train/run-folder.js';
 import { runTraining } from '../train/run.js';
@@ -15,6 +16,7 @@ const spec = {
   summary: 'Trains WS-DAN. Without options it trains on the embedded synthetic birds, which needs no data.',
   options: trainOptions,
   otherNames,
+  more: ['Presets of the data sets:', ...presetLines().map((line) => `  ${line}`)],
   examples: [
     'node dist/train.js',
     'node dist/train.js --dataset folder --data my-birds --model resnet18 --image-size 224 --epochs 60',

@@ -1,4 +1,5 @@
 import type { DatasetName } from '../data/dataset.js';
+import { kebab } from './options/config-values.js';
 
 /** Defaults that depend on the data set; options given explicitly win. Names are those of the options. */
 export interface Preset {
@@ -39,4 +40,14 @@ export const presets: Readonly<Record<DatasetName, Preset>> = {
   dogs: { ...published, model: 'inception_mixed_7c', lr: 1e-4 },
   folder: own,
   csv: own,
+};
+
+/** What each preset sets, as options on a command line, with the data sets that share it. */
+export const presetLines = (): string[] => {
+  const shared = new Map<string, string[]>();
+  for (const [dataset, preset] of Object.entries(presets)) {
+    const options = Object.entries(preset).map(([name, value]) => `--${kebab(name)} ${String(value)}`).join(' ');
+    shared.set(options, [...(shared.get(options) ?? []), dataset]);
+  }
+  return Array.from(shared, ([options, names]) => `${names.join(', ')}: ${options}`);
 };

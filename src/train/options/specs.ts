@@ -7,7 +7,7 @@ export interface OptionSpec<T> {
   /** Shown in `--help` behind the name; absent for flags. */
   readonly placeholder?: string;
   readonly default?: T;
-  /** Says in `--help` where the value comes from when there is no fixed default. */
+  /** Says in `--help` where the value comes from when there is no fixed default, or not always that one. */
   readonly defaultText?: string;
   /** What is allowed, in words, for help and errors. */
   readonly allowed: string;
@@ -22,7 +22,7 @@ interface Base<T> {
   /** One line, without a full stop. */
   help: string;
   default?: T;
-  /** For options without a fixed default: what happens then, such as "as the dataset's preset says". */
+  /** What `--help` says instead of the default, or where there is none: what happens then. */
   defaultText?: string;
   placeholder?: string;
 }
