@@ -1,6 +1,9 @@
 /** Each option of training arrives where it belongs, and presets say what is published. */
 import t from 'tap';
+import { parseOptions } from '../src/cli/options.js';
 import type { TrainConfig } from '../src/train/config.js';
+import { idleNotes } from '../src/train/options/idle-options.js';
+import { trainOptions, withPreset } from '../src/train/options/train-options.js';
 import { configOf, optionsOf } from './support/default-training.js';
 
 /** Given as options with values that occur once, and what training reads. */
@@ -31,6 +34,23 @@ const EXPECTED: TrainConfig = {
 t.test('each option arrives where it belongs', async (t) => {
   t.same(configOf(...GIVEN.flatMap(([name, value]) => [`--${name}`, value]), ...FLAGS.map((name) => `--${name}`)), EXPECTED);
   t.equal(configOf('--method', 'plain').method, 'plain');
+});
+
+t.test('options that were typed and change nothing are named, whoever chose what makes them idle', async (t) => {
+  const notes = (...args: string[]): string[] => {
+    const parsed = parseOptions({ name: 'train', summary: '', options: trainOptions }, args);
+    return idleNotes(parsed, withPreset(parsed));
+  };
+  const own = ['--dataset', 'folder', '--data', 'birds'];
+  const typed = ['--lr-step', '3', '--lr-gamma', '0.5', '--momentum', '0.8', '--nesterov', '--weights-ignore', 'fc.*', '--level', 'family', '--train-images', '32', '--test-images', '32'];
+  t.same(notes(...own, ...typed).sort(), [
+    '--level changes nothing with --dataset folder', '--lr-gamma changes nothing with --schedule cosine', '--lr-step changes nothing with --schedule cosine',
+    '--momentum changes nothing with --optimizer adamw', '--nesterov changes nothing with --optimizer adamw', '--test-images changes nothing with --dataset folder',
+    '--train-images changes nothing with --dataset folder', '--weights-ignore changes nothing without --weights',
+  ]);
+  t.same(notes(...own, '--lr-step', '3', '--lr-gamma', '0.5', '--momentum', '0.8', '--nesterov', '--weights-ignore', 'fc.*', '--schedule', 'step', '--optimizer', 'sgd', '--weights', 'w.pth'), []);
+  t.same([notes('--train-images', '32', '--test-images', '32', '--lr-step', '2'), notes('--dataset', 'aircraft', '--data', 'x', '--level', 'family', '--lr-gamma', '0.5', '--momentum', '0.8')], [[], []]);
+  t.same([notes(), notes(...own)], [[], []], 'presets are not typed');
 });
 
 t.test('values that others decide', async (t) => {

@@ -1,9 +1,11 @@
 import { fail } from '../errors.js';
 import type { Checkpoint } from '../train/checkpoint-meta.js';
+import { idleNotes } from '../train/options/idle-options.js';
 import { savedOptions } from '../train/options/saved-options.js';
 import { checkFolder, resultOptions, toTrainConfig, trainOptions, type TrainOptions, withPreset } from '../train/options/train-options.js';
 import { presetLines } from '../train/presets.js';
 import { lastCheckpoint } from '../train/resume.js';
+import { printNotes } from '../train/printable.js';
 import { claimRunFolder } from '../train/run-folder.js';
 import { runTraining } from '../train/run.js';
 import { openRuntime } from './open-runtime.js';
@@ -59,6 +61,7 @@ const train = async (): Promise<number> => {
   // However the process ends, save by kill −9.
   process.once('exit', release);
   const runtime = await openRuntime(options.adapter);
+  printNotes(idleNotes(parsed, options));
   const remove: (() => void)[] = [];
   const { finished } = await runTraining(runtime, config, {
     options: toConfig(resultOptions, options), out, logEvery: options.logEvery, saveEveryMinutes: options.saveEvery, workers: options.workers ?? -1,
