@@ -102,6 +102,7 @@ t.test('tables that say too little, or nonsense', async (t) => {
   await said('path,label\n', /x\.csv lists no pictures/);
   await said('a.png,wren\nb.png,crow\n', /x\.csv: the first line must name the columns, "path" and "label" at least, as in path,label,split; it names a\.png, wren/);
   await said('path,label,split\na.png,wren,train\nb.png,crow,both\n', /x\.csv:3: split is "both"; use train, val or test/);
+  await said('path,label\na.png,wren\nb.png,crow\n', /x\.csv has no column "split", and no class has two pictures, so that one could be set aside for testing; add pictures$/);
   await said('path,label,split\na.png,,train\n', /x\.csv:2: label is missing/);
   await said('path,label,x0,y0\na.png,wren,1,2\n', /a box needs four columns, x0, y0, x1 and y1; there are only x0, y0/);
   await said('path,label,x0,y0,x1,y1\na.png,wren,5,2,3,4\n', /x\.csv:2: x0, y0, x1, y1 must be pixels of a box with x0 < x1 and y0 < y1; found 5, 2, 3, 4/);

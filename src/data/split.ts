@@ -30,6 +30,7 @@ const TEST_SHARE = 0.2;
 /** Sets a part of each class aside for testing, and says so. @param lack what there is none of */
 export function splitByChance(entries: Entry[], seed: number, lack: string): Pick<Listing, 'train' | 'test'> & { note: string } {
   const { kept, held } = holdOut(entries, TEST_SHARE, seed);
+  if (kept.length > 0 && held.length === 0) fail(`${lack}, and no class has two pictures, so that one could be set aside for testing; add pictures`);
   return { train: kept, test: held, note: `${lack}: ${held.length} of ${entries.length} pictures were set aside for testing (seed ${seed})` };
 }
 
