@@ -7,7 +7,7 @@ import { openDevice } from '../src/device/node.js';
 import { gemmFamily, tuningKey } from '../src/kernels/gemm-family.js';
 import { gridParts, linearGrid, MAX_GROUPS } from '../src/kernels/grid.js';
 import { checkParams, packParams, paramViews, parseParams } from '../src/kernels/params.js';
-import { preprocess, resolveIncludes } from '../src/kernels/preprocess.js';
+import { originsOf, preprocess, resolveIncludes } from '../src/kernels/preprocess.js';
 import { Runtime } from '../src/kernels/runtime.js';
 import { Shader } from '../src/kernels/shader.js';
 import { add, affine, conv2d, relu } from '../src/ops/index.js';
@@ -35,6 +35,18 @@ t.test('preprocess: errors name file and line', async (t) => {
   t.match(resolveIncludes('f.wgsl', '//# include grid'), /fn /);
 });
 
+t.test('each line that is compiled is traced to its file', async (t) => {
+  const source = 'a\n//# for i in 0..$N\nx$i\n//# end\n//# include w\nb';
+  const [parts, values] = [{ w: 'tail' }, { N: 2 }];
+  const text = lines(preprocess('f.wgsl', resolveIncludes('f.wgsl', source, parts), values));
+  const origins = originsOf('f.wgsl', source, parts, values);
+  t.equal(origins.length, text.length);
+  const at = (line: string): string | undefined => origins[text.indexOf(line)];
+  t.same(['a', 'x0', 'x1', 'b'].map(at), ['f.wgsl:1', 'f.wgsl:3', 'f.wgsl:3', 'f.wgsl:6']);
+  const tail = lines(readFileSync('shaders/common/tail.wgsl', 'utf8'));
+  t.ok(tail.every((line, i) => line === '' || line === '}' || at(line) === `common/tail.wgsl:${i + 1}`), 'an included line to the file that holds it');
+});
+
 t.test('params: WGSL layout, packing, errors', async (t) => {
   const fields = parseParams('struct Params { a: u32, b: i32, // c: f32\n v: vec4f, d: f32, w: vec4u, }');
   t.same(fields.map((f) => [f.name, f.offset]), [['a', 0], ['b', 4], ['v', 16], ['d', 32], ['w', 48]], 'a vec4 begins at a multiple of 16');
@@ -51,11 +63,13 @@ t.test('params: WGSL layout, packing, errors', async (t) => {
 });
 
 t.test('the kernels of a shader are told apart by entry point and constants', async (t) => {
-  const shader = new Shader('s', '');
+  const shader = new Shader('s', 'override A: u32;\nlet b = $B;');
   const given = [['f', { A: 1, B: 2 }], ['f', { A: 1 }], ['f', { A: 2 }], ['f', { B: 1 }], ['f', {}], ['g', { A: 1 }]] as const;
   const kernels = given.map(([entry, constants]) => shader.kernel(entry, constants));
   t.equal(new Set(kernels).size, given.length);
   given.forEach(([entry, constants], i) => t.equal(shader.kernel(entry, { ...constants }), kernels[i]));
+  t.throws(() => shader.kernel('f', { A: 1, C: 2 }), /s\.f: the shader has no constant "C", neither as override nor as \$C; its overrides are A/, 'a mistyped one would leave the default');
+  t.throws(() => new Shader('s', 'let b = $BC;').kernel('f', { B: 2 }), /no constant "B"/, 'nor is it the beginning of another');
 });
 
 t.test('linearGrid covers its workgroups within the limit, with little surplus', async (t) => {
@@ -214,9 +228,10 @@ t.test('planMemory: an error inside leaves the runtime usable', (t) => scope(asy
   t.same(await affine(tensor([1, 2]), 2).data(), [2, 4]);
 }));
 
-t.test('a shader that does not compile gives an error with kernel, line and text', async (t) => {
+t.test('a shader that does not compile gives an error with kernel, line of its file and text', async (t) => {
   const broken = new Runtime(await openDevice());
   const shader = new Shader('broken', `struct Params { quads: u32 }
+//# include tail
 @group(0) @binding(0) var<storage, read_write> y: array<vec4f>;
 @group(1) @binding(0) var<uniform> P: Params;
 @compute @workgroup_size(1) fn main() {
@@ -226,7 +241,18 @@ t.test('a shader that does not compile gives an error with kernel, line and text
   await t.rejects(async () => {
     broken.recorder.dispatch(shader.kernel('main'), { y: y.range }, { quads: 0 }, [1, 1, 1]);
     await broken.idle();
-  }, /broken\.main does not compile:\n\s+5:\d+ .*undefinedName[^]*y\[P\.quads\] = undefinedName/);
+  }, /broken\.main does not compile:\n\s+broken\.wgsl:6:\d+ .*undefinedName[^]*y\[P\.quads\] = undefinedName/);
+  broken.device.close();
+});
+
+t.test('a binding that a kernel reads and a call does not pass is named', async (t) => {
+  const broken = new Runtime(await openDevice());
+  const shader = new Shader('two', '@group(0) @binding(0) var<storage, read> x: array<vec4f>;\n@group(0) @binding(1) var<storage, read_write> y: array<vec4f>;\n@compute @workgroup_size(1) fn main() { y[0] = x[0]; }');
+  const y = Tensor.allocate(broken, [4]);
+  await t.rejects(async () => {
+    broken.recorder.dispatch(shader.kernel('main'), { y: y.range }, {}, [1, 1, 1]);
+    await broken.idle();
+  }, /two\.main was rejected by the adapter: [^]*@binding\(0\) \("x"\)/);
   broken.device.close();
 });
 

@@ -35,7 +35,19 @@ t.test('kernels that a dry run meets are compiled ahead, and what does not compi
   await t.rejects(async () => {
     record(wrong);
     await fresh.idle();
-  }, /broken\.main does not compile:\n\s+5:\d+ .*undefinedName/);
+  }, /broken\.main does not compile:\n\s+broken\.wgsl:5:\d+ .*undefinedName/);
+  fresh.device.close();
+});
+
+t.test('a kernel that is called with a wrong name is left to the call, and hides no errors of others', async (t) => {
+  const fresh = new Runtime(await openDevice());
+  const shader = new Shader('one', '@group(0) @binding(0) var<storage, read_write> y: array<vec4f>;\n@compute @workgroup_size(1) fn main() { y[0] = vec4f(7.0); }');
+  const y = Tensor.allocate(fresh, [4]);
+  const record = (): void => fresh.recorder.dispatch(shader.kernel('main'), { out: y.range }, {}, [1, 1, 1]);
+  fresh.planMemory(record);
+  await fresh.compileAhead();
+  t.throws(record, /one\.main: the shader has no binding "out"; it has y/);
+  await t.rejects(fresh.device.gpu.popErrorScope(), 'no scope was left open');
   fresh.device.close();
 });
 

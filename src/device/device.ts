@@ -25,6 +25,8 @@ export class Device {
     this.limits = limitsOf(this.gpu);
     this.pool = new BufferPool(this.gpu, IDLE_CAP_BYTES, (e) => this.reportFailure(e), (id) => this.destroyListeners.forEach((f) => f(id)));
     this.gpu.addEventListener('uncapturederror', (event) => {
+      // A mere consequence of what is told, or about to be found: Dawn and browsers would print it all the same, several lines for each.
+      if (this.failure || this.diagnosed || this.diagnoses.size > 0) event.preventDefault();
       this.reportFailure(new Error(`The adapter rejected an operation: ${(event as GPUUncapturedErrorEvent).error.message}`));
     });
     void this.gpu.lost.then((info) => {

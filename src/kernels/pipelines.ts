@@ -69,8 +69,14 @@ export class PipelineCache {
     const known = this.compiled.get(kernel);
     if (known) return known;
     const { gpu } = this.device;
+    let text: KernelText;
+    try {
+      text = textOf(kernel, names);
+    } catch {
+      return null;
+    }
     gpu.pushErrorScope('validation');
-    const { descriptor, finish } = this.prepare(kernel, names);
+    const { descriptor, finish } = this.prepare(kernel, text);
     const created = gpu.createComputePipelineAsync(descriptor).catch(() => null);
     const [pipeline] = await Promise.all([created, gpu.popErrorScope()]);
     if (pipeline && !this.compiled.has(kernel)) this.compiled.set(kernel, finish(pipeline));
@@ -79,28 +85,24 @@ export class PipelineCache {
 
   private compile(kernel: Kernel, names: readonly string[]): CompiledKernel {
     const { gpu } = this.device;
+    // What throws comes before the scope, which would stay open and hide the errors of others.
+    const text = textOf(kernel, names);
     // Captured, so that the report names the kernel and its line instead of whatever fails first because of it.
     gpu.pushErrorScope('validation');
-    const { code, descriptor, finish } = this.prepare(kernel, names);
+    const { descriptor, finish } = this.prepare(kernel, text);
     const pipeline = gpu.createComputePipeline(descriptor);
     const outcome = Promise.all([gpu.popErrorScope(), descriptor.compute.module.getCompilationInfo()]);
-    this.device.diagnose(outcome.then(([error, info]) => explain(kernel, code, error, info)));
+    this.device.diagnose(outcome.then(([error, info]) => explain(kernel, text.code, error, info)));
     return finish(pipeline);
   }
 
-  /** A kernel's text and what becomes of it. */
-  private prepare(kernel: Kernel, names: readonly string[]) {
-    const bindings = names.map((name) => {
-      const binding = kernel.shader.bindings.get(name);
-      if (!binding) throw new Error(`${kernel.key}: the shader has no binding "${name}"; it has ${[...kernel.shader.bindings.keys()].join(', ')}`);
-      return binding;
-    });
+  /** What becomes of a kernel's text. */
+  private prepare(kernel: Kernel, { bindings, code, overrides }: KernelText) {
     const gpu = this.device.gpu;
     const layout = gpu.createBindGroupLayout({
       label: kernel.key,
       entries: bindings.map((b) => ({ binding: b.index, visibility: GPUShaderStage.COMPUTE, ...layoutOf(b) })),
     });
-    const { code, overrides } = kernel.shader.specialise(kernel);
     const descriptor = {
       label: kernel.key,
       layout: gpu.createPipelineLayout({ label: kernel.key, bindGroupLayouts: [layout, this.paramsLayout] }),
@@ -109,20 +111,43 @@ export class PipelineCache {
     const namesOf = (access: BindingDeclaration['access']): string[] => bindings.filter((b) => b.access === access).map((b) => b.name);
     const finish = (pipeline: GPUComputePipeline): CompiledKernel =>
       ({ id: this.compiled.size, label: kernel.key, length: code.length, pipeline, layout, bindings, images: namesOf('image'), results: namesOf('read_write') });
-    return { code, descriptor, finish };
+    return { descriptor, finish };
   }
 }
+
+/** A kernel as the host knows it, before the adapter sees it. */
+interface KernelText {
+  readonly bindings: readonly BindingDeclaration[];
+  readonly code: string;
+  readonly overrides: Record<string, number>;
+}
+
+const textOf = (kernel: Kernel, names: readonly string[]): KernelText => {
+  const bindings = names.map((name) => {
+    const binding = kernel.shader.bindings.get(name);
+    if (!binding) throw new Error(`${kernel.key}: the shader has no binding "${name}"; it has ${[...kernel.shader.bindings.keys()].join(', ')}`);
+    return binding;
+  });
+  return { bindings, ...kernel.shader.specialise(kernel) };
+};
 
 const layoutOf = ({ access }: BindingDeclaration): Omit<GPUBindGroupLayoutEntry, 'binding' | 'visibility'> =>
   (access === 'image'
     ? { storageTexture: { access: 'read-only', format: 'rgba32float' } }
     : { buffer: { type: access === 'read' ? 'read-only-storage' : 'storage' } });
 
+/** The adapter's message with the bindings' names, which it does not know. */
+const named = ({ shader }: Kernel, message: string): string => message.replace(/@group\(0\) @binding\((\d+)\)/g, (whole, index: string) => {
+  const binding = [...shader.bindings.values()].find((one) => one.index === Number(index));
+  return binding ? `${whole} ("${binding.name}")` : whole;
+});
+
 /** What is wrong with a kernel, with the lines of its text; null if nothing is. */
 const explain = (kernel: Kernel, code: string, error: GPUError | null, info: GPUCompilationInfo): Error | null => {
   const errors = info.messages.filter((m) => m.type === 'error');
   const lines = code.split('\n');
-  const text = errors.map((m) => `  ${m.lineNum}:${m.linePos} ${m.message}\n    ${lines[m.lineNum - 1] ?? ''}`);
+  const origins = errors.length ? kernel.shader.origins(kernel.constants) : [];
+  const text = errors.map((m) => `  ${origins[m.lineNum - 1] ?? m.lineNum}:${m.linePos} ${m.message}\n    ${lines[m.lineNum - 1] ?? ''}`);
   if (errors.length) return new Error(`${kernel.key} does not compile:\n${text.join('\n')}`);
-  return error ? new Error(`${kernel.key} was rejected by the adapter: ${error.message}`) : null;
+  return error ? new Error(`${kernel.key} was rejected by the adapter: ${named(kernel, error.message)}`) : null;
 };

@@ -12,13 +12,30 @@ import { includes } from './includes.js';
 export const preprocess = (name: string, source: string, values: Readonly<Record<string, number>>): string =>
   substitute(expandLoops(name, source.split('\n'), values).join('\n'), values);
 
+type Parts = Readonly<Record<string, string>>;
+
+const INCLUDE = /^\/\/# include ([\w-]+)$/gm;
+
 /** Replaces the include lines; `parts` says which file stands for a name that leaves a choice. */
-export const resolveIncludes = (name: string, source: string, parts: Readonly<Record<string, string>> = {}): string =>
-  source.replace(/^\/\/# include ([\w-]+)$/gm, (_, included: string) => {
+export const resolveIncludes = (name: string, source: string, parts: Parts = {}): string =>
+  source.replace(INCLUDE, (_, included: string) => {
     const text = includes[parts[included] ?? included];
     if (text === undefined) throw new Error(`${name}: unknown include "${included}"; known: ${Object.keys(includes).join(', ')}`);
     return text;
   });
+
+/** The file and line, as `unary.wgsl:7`, of each line that {@link preprocess} makes of a source once its includes are resolved. */
+export const originsOf = (name: string, source: string, parts: Parts, values: Readonly<Record<string, number>>): string[] => {
+  const tagged = (file: string, text: string): string[] => text.split('\n').map((line, i) => (/^\s*\/\/# (for |end$)/.test(line) ? line : `${file}:${i + 1}`));
+  const own = tagged(name, source);
+  const lines = source.split('\n').flatMap((line, i) => {
+    const [, included] = [...line.matchAll(INCLUDE)][0] ?? [];
+    if (included === undefined) return [own[i]!];
+    const file = parts[included] ?? included;
+    return tagged(`common/${file}.wgsl`, includes[file]!);
+  });
+  return expandLoops(name, lines, values);
+};
 
 const substitute = (text: string, values: Readonly<Record<string, number>>): string =>
   text.replace(/\$(\w+)/g, (whole, key: string) => (key in values ? String(values[key]) : whole));

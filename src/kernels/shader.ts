@@ -1,5 +1,5 @@
 import { withHalfBindings } from './half.js';
-import { preprocess, resolveIncludes } from './preprocess.js';
+import { originsOf, preprocess, resolveIncludes } from './preprocess.js';
 import { type ParamField, parseParams } from './params.js';
 
 export type Constants = Readonly<Record<string, number>>;
@@ -49,7 +49,7 @@ export class Shader {
   private readonly source: string;
 
   /** @param parts what stands for an included name instead of the file of that name; such a shader needs its own `name` */
-  constructor(readonly name: string, text: string, parts: Readonly<Record<string, string>> = {}) {
+  constructor(readonly name: string, private readonly text: string, private readonly parts: Readonly<Record<string, string>> = {}) {
     const source = resolveIncludes(`${name}.wgsl`, text, parts);
     this.source = source;
     this.bindings = parseBindings(source);
@@ -63,10 +63,17 @@ export class Shader {
     if (!known) this.kernels.set(entry, (known = []));
     // Compared instead of put together as a name: this runs for every dispatch.
     for (const kernel of known) if (same(kernel.constants, constants)) return kernel;
+    this.checkConstants(entry, constants);
     const settings = Object.entries(constants).map(([name, value]) => ` ${name}=${value}`);
     const kernel = { shader: this, entry, constants, half: [], key: `${this.name}.${entry}${settings.join('')}` };
     known.push(kernel);
     return kernel;
+  }
+
+  /** Refuses what the text would pass over in silence, computing with the default instead. */
+  private checkConstants(entry: string, constants: Constants): void {
+    const unknown = Object.keys(constants).find((name) => !this.overrides.has(name) && !new RegExp(`\\$${name}\\b`).test(this.source));
+    if (unknown) throw new Error(`${this.name}.${entry}: the shader has no constant "${unknown}", neither as override nor as $${unknown}; its overrides are ${[...this.overrides].join(', ') || 'none'}`);
   }
 
   /** A kernel's variant for buffers of float16. @param names the bindings that hold it, separated by blanks */
@@ -75,6 +82,11 @@ export class Shader {
     let kernel = this.halves.get(key);
     if (!kernel) this.halves.set(key, (kernel = { shader: this, entry, constants, half: names.split(' '), key }));
     return kernel;
+  }
+
+  /** Where the lines of the text that {@link specialise} gives stand, as file and line. */
+  origins(constants: Constants): string[] {
+    return originsOf(`${this.name}.wgsl`, this.text, this.parts, constants);
   }
 
   /** WGSL text for the given constants, and those of them that are `override`s. */
