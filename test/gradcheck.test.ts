@@ -1,5 +1,6 @@
 /** The public gradient check: it must pass right gradients and, above all, find wrong ones. */
 import t from 'tap';
+import { Faults, verdictText } from '../src/cli/verdict-text.js';
 import { gradcheck } from '../src/autograd/gradcheck.js';
 import { UserError } from '../src/errors.js';
 import { Linear } from '../src/nn/layers.js';
@@ -46,6 +47,20 @@ const lastTimes = (last: number) => square((x, grad) => {
   return mul(mul(grad, x), tensor(factor, x.shape, { runtime }));
 });
 const lastWrong = lastTimes(4);
+
+t.test('the verdict of the command: what was allowed stands where something was compared, and a fault is told in full once', async (t) => {
+  const wrong = { op: 'o', case: 'c', error: 1, tolerance: 4e-6, passed: false, note: 'elements' };
+  const threw = { ...wrong, error: Infinity, tolerance: 0, note: 'o: no shape' };
+  const right = { ...wrong, passed: true };
+  t.equal(verdictText(right, right), 'ok');
+  t.equal(verdictText(right, wrong), 'FAILED: gradient: may err by 0.000004; elements');
+  t.equal(verdictText(threw, null), 'FAILED: forward: o: no shape');
+  const faults = new Faults();
+  const fault = new Error('k does not compile:\n  k.wgsl:7:1 no');
+  t.match(faults.describe(fault), /^Error: k does not compile:\n {2}k\.wgsl:7:1 no\n\s+at /);
+  t.equal(faults.describe(fault), 'k does not compile: (as above)');
+  t.equal(faults.describe(new UserError('a')) + faults.describe(new UserError('a')), 'aa');
+});
 
 t.test('right gradients pass', async (t) => {
   await scope(async () => {

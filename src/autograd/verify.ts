@@ -170,7 +170,7 @@ const elementError = (inputs: readonly Nd[], gradients: Gradients, smooth: reado
     });
     const analytic = gradients[i] ?? new Float64Array(numeric.length);
     const { error, at } = worstError(analytic, numeric);
-    if (error > worst.error) worst = { error, where: `; input ${i}, element ${at}: backward gives ${analytic[at]!.toPrecision(4)}, differences ${numeric[at]!.toPrecision(4)}` };
+    if (error > worst.error) worst = { error, where: `; input ${i}, element ${at}: backward gives ${analytic[at]!.toPrecision(7)}, differences ${numeric[at]!.toPrecision(7)}` };
   });
   return worst;
 };

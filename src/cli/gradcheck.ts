@@ -1,5 +1,5 @@
 import { foresee, gradientMode, type Verdict, verifyForward, verifyGradient } from '../autograd/verify.js';
-import { fail, UserError } from '../errors.js';
+import { fail } from '../errors.js';
 import { writeFileAtomic } from '../io/atomic.js';
 import { checkWritable } from '../io/output.js';
 import type { Runtime } from '../kernels/runtime.js';
@@ -13,6 +13,7 @@ import { type CheckedOp, featureTable } from './feature-table.js';
 import { openRuntime } from './open-runtime.js';
 import { adapterOption, flag, parseOptions, text } from './options.js';
 import { runCommand } from './run-command.js';
+import { errorText, Faults, verdictText } from './verdict-text.js';
 
 const spec = {
   name: 'gradcheck',
@@ -35,24 +36,18 @@ const chosenOps = (list: string | undefined): readonly Op[] => {
   return [...names].map((name) => ops[known.indexOf(name)] ?? fail(`--ops: there is no op "${name}". ${nearestOrAll(name, known)}`));
 };
 
-/** A check that throws has failed; the others still run. */
+const faults = new Faults();
+
+/** A check that throws has failed; the others still run. It allows no error, as there is none to compare. */
 const attempt = async (check: () => Promise<Verdict>, op: Op, opCase: OpCase): Promise<Verdict> => {
   try {
     return await check();
   } catch (error) {
-    const message = error instanceof UserError ? error.message : ((error as Error).stack ?? String(error));
-    return { op: op.name, case: opCase.name, error: Infinity, tolerance: 0, passed: false, note: message };
+    return { op: op.name, case: opCase.name, error: Infinity, tolerance: 0, passed: false, note: faults.describe(error) };
   }
 };
 
 const line = inColumns(22, 34, 12, 12, 11);
-const errorText = ({ error }: Verdict): string => (error === 0 ? 'exact' : error.toExponential(1));
-
-const verdictText = (forward: Verdict, gradient: Verdict | null): string => {
-  const wrong = [forward, gradient].filter((v): v is Verdict => v !== null && !v.passed);
-  return wrong.length ? `FAILED: ${wrong.map((v) => `${v === forward ? 'forward' : 'gradient'} may err by ${v.tolerance}; ${v.note}`).join('; ')}` : 'ok';
-};
-
 const compileAll = async (runtime: Runtime, chosen: readonly Op[]): Promise<void> => {
   for (const op of chosen) foresee(runtime, op, provingCases(op, runtime.device.report));
   await compilePlanned(runtime, console.log);
