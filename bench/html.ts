@@ -3,6 +3,7 @@ import { escapeHtml } from '../src/train/report/html.js';
 import { STYLE } from '../src/train/report/style.js';
 import { type Bar, barsOf, percent, verdict } from './bars.js';
 import { machineLines } from './machine.js';
+import { disturbance } from './markdown.js';
 import type { BenchFile, Result } from './results.js';
 import { roofline } from './roofline.js';
 import { milliseconds, NOISE, noiseMark } from './table.js';
@@ -45,7 +46,7 @@ export const benchPage = (file: BenchFile): string => {
 <p class="lead">${machineLines(file.machine).map(escapeHtml).join('<br>')}</p>
 ${wrongNote(file.wrong)}
 <h2>Roofline</h2>
-<p class="soft">The line is what this adapter allows, measured in the same run: copying and multiply-adds. Kernels that only move data stand at the left end. ${FIGURES[file.figure]}</p>
+<p class="soft">The line is what this adapter allows, measured in the same run: copying and multiply-adds. Kernels that only move data stand at the left end. ${FIGURES[file.figure]} ${escapeHtml(disturbance(file))}</p>
 ${body}
 ${barTable(barsOf(file.results, file.ceiling))}
 ${resultTable(file)}

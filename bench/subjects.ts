@@ -59,7 +59,10 @@ export const chosenSubjects = (list: string | undefined, among = subjects): read
   if (list === undefined) return among;
   const known = among.map(({ name }) => name);
   const names = new Set(list.split(',').map((name) => name.trim()));
-  return [...names].map((name) => among[known.indexOf(name)] ?? fail(`--ops: there is no op "${name}" with bench cases. ${nearestOrAll(name, known)}`));
+  const refuse = (name: string): never => fail(subjects.some((one) => one.name === name) || ops.some((op) => op.name === name)
+    ? `--ops: "${name}" has nothing that is timed${among === subjects ? '; a case with bench: true is' : ' with float16 operands'}. Known: ${known.join(', ')}.`
+    : `--ops: there is no op "${name}" with bench cases. ${nearestOrAll(name, known)}`);
+  return [...names].map((name) => among[known.indexOf(name)] ?? refuse(name));
 };
 
 /** Those of which something is timed; none of them is an error. */

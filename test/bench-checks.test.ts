@@ -171,6 +171,7 @@ t.test('what is timed while the machine is busy is timed again, as long as patie
   t.equal((await timed(null))!.noise, 1);
   const result = { op: 'relu', case: 'small', direction: 'forward', ...quiet, flops: 0, bytes: 1, gflops: 0, gbs: 1, bound: 'memory', share: 0.5, check: null } as const;
   t.match([row({ ...result, noise: 2 }), row(result)], [/50 % of memory ~$/, /50 % of memory$/]);
+  t.match(row({ ...result, noise: 2, gbs: 0.5, bound: 'arithmetic', share: 1.38 }), / 0\.5 +138 % of arithmetic ~$/, 'the longest share stays apart from the rate before it');
 });
 
 t.test('the optimiser\'s kernels follow their formulas at the default model\'s size', async (t) => {

@@ -61,6 +61,8 @@ t.test('options that go together, and the ops and directions that they choose', 
   t.throws(() => chosenSubjects('conv2'), /--ops: there is no op "conv2" with bench cases. Did you mean conv2d/);
   t.strictSame(chosenSubjects('relu,sgdStep').map((s) => s.name), ['relu', 'sgdStep']);
   t.strictSame(chosenSubjects('relu, add,relu ').map((s) => s.name), ['relu', 'add'], 'each once');
+  t.throws(() => chosenSubjects('argmax'), /--ops: "argmax" has nothing that is timed; a case with bench: true is\. Known: abs, /, 'an op that is there is not called missing');
+  t.throws(() => chosenSubjects('relu', mixedSubjects), /--ops: "relu" has nothing that is timed with float16 operands\. Known: conv2d, matmul\./);
   t.throws(() => chosenSubjects('relu,'), /--ops: there is no op ""/);
   const timed = chosenSubjects('relu,conv2d,sgdStep');
   t.strictSame(withDirection(timed, 'gradWeight').map((s) => s.name), ['conv2d']);
@@ -149,6 +151,8 @@ t.test('files are looked at before anything is measured', async (t) => {
 t.test('what was interrupted says so', async (t) => {
   t.match(benchMarkdown({ ...file, interrupted: true }), /The run was interrupted: rows are missing/);
   t.notMatch(benchMarkdown({ ...file, interrupted: true }), /Ceilings before and after/);
+  t.match(benchPage({ ...file, interrupted: true }), /The run was interrupted: rows are missing/);
+  t.match(benchPage(file), /Ceilings before and after/);
 });
 
 t.test('bars: geometric means over the Inception layers alone', async (t) => {

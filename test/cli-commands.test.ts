@@ -86,6 +86,9 @@ t.test('a result that could not be written is refused before the work', async (t
     t.strictSame([code, out], [1, ''], args.join(' '));
     t.match(errors, /^.*no-folder cannot be made: a file of that name exists\.\n$/);
   }
+  const [one, same] = [join(folder, 'twice'), join(folder, '.', 'twice')];
+  const twice = await call('gradcheck', '--ops', 'add', '--json', one, '--markdown', same);
+  t.strictSame([twice.code, twice.out, twice.errors], [1, '', `--json and --markdown name the same file, ${one}; give each its own.\n`], 'the second would take the place of the first');
 });
 
 t.test('bench times a checked op against the ceiling, and compares', async (t) => {

@@ -73,6 +73,11 @@ t.test('wrong command lines say option, value and what is allowed', async (t) =>
   for (const [args, message] of refused) t.throws(() => parse(...args), { name: 'UserError', message }, args.join(' '));
 });
 
+t.test('a placeholder for a list is shown as a name', async (t) => {
+  const list = { name: 'x', summary: '', options: { ops: text({ help: 'h', placeholder: 'NAME,...' }) } };
+  t.throws(() => parseOptions(list, ['--ops'], () => undefined), { name: 'UserError', message: /^--ops needs a value: --ops NAME\. / });
+});
+
 t.test('what other programs call an option is known', async (t) => {
   const train = (option: string): unknown => parseOptions({ name: 'train', summary: '', options: trainOptions, otherNames }, [option, '1'], () => undefined);
   t.throws(() => train('--learning_rate'), { name: 'UserError', message: /^There is no option --learning_rate\. Here it is --lr\. "node dist\/train\.js --help" lists/ });

@@ -89,7 +89,8 @@ t.test('the GEMM family follows the adapter, or a choice that fits it', async (t
   t.equal(gemmFamily(report, { gemm: 'tile' }).kind, 'tile');
   t.throws(() => gemmFamily({ ...report, subgroupSize: 0 }, { gemm: 'broadcast' }), /need subgroups of one fixed size.*use tile or plain/);
   t.throws(() => gemmFamily(report, { gemm: 'cube' }), /unknown kind of GEMM kernels "cube"; use broadcast, tile, plain/);
-  t.throws(() => gemmFamily(report, { winograd: 'yes' }), /winograd must be "on" or "off", not "yes"/);
+  const bare = { ...report, imageOperands: false, matrixSide: 0 };
+  for (const name of ['winograd', 'images', 'matrices']) t.throws(() => gemmFamily(bare, { [name]: 'yes' }), new RegExp(`${name} must be "on" or "off", not "yes"`), 'also where the adapter has no such thing');
   t.equal(gemmFamily({ ...report, imageOperands: false }, { images: 'on' }).images, false, 'never without the language feature');
   const withUnits = { ...report, driverClass: 'gpu' as const, software: false, matrixSide: 16 };
   t.equal(gemmFamily(withUnits).matrices, true);

@@ -1,3 +1,4 @@
+import { resolve } from 'node:path';
 import { foresee, gradientMode, type Verdict, verifyForward, verifyGradient } from '../autograd/verify.js';
 import { fail } from '../errors.js';
 import { writeFileAtomic } from '../io/atomic.js';
@@ -81,7 +82,9 @@ const asJson = (checked: readonly CheckedOp[], adapter: string): string =>
 const gradcheck = async (): Promise<number> => {
   const { values } = parseOptions(spec, process.argv.slice(2));
   const chosen = chosenOps(values.ops);
-  for (const path of [values.json, values.markdown]) if (path) checkWritable(path);
+  const paths = [values.json, values.markdown].filter((path) => path !== undefined);
+  if (paths.length === 2 && resolve(paths[0]!) === resolve(paths[1]!)) fail(`--json and --markdown name the same file, ${paths[0]}; give each its own.`);
+  paths.forEach(checkWritable);
   const start = performance.now();
   const runtime = await openRuntime(values.adapter);
   await compileAll(runtime, chosen);

@@ -92,7 +92,7 @@ const explain = <S extends OptionSpecs>(error: unknown, spec: CommandSpec<S>): n
       throw new UserError(`There is no option ${option}.${wayOn(given, spec.otherNames ?? {}, [...flags, 'help'], (name) => `--${name}`)} ${seeHelp(spec.name)}`);
     }
     case 'commander.optionMissingArgument':
-      throw new UserError(`${option} needs a value: ${option} ${/<(.*)>/.exec(named)?.[1]?.replace(/\.+$/, '') ?? ''}. ${seeHelp(spec.name)}`);
+      throw new UserError(`${option} needs a value: ${option} ${/<(.*)>/.exec(named)?.[1]?.replace(/[,.]+$/, '') ?? ''}. ${seeHelp(spec.name)}`);
     case 'commander.missingArgument':
       throw new UserError(`At least one ${spec.positional?.name} is needed. ${seeHelp(spec.name)}`);
     default:

@@ -85,8 +85,8 @@ export const gemmFamily = (report: AdapterReport, { gemm, winograd, images, matr
   const kind = chooseKind(report, gemm, base.kind);
   return {
     ...base, kind, subgroupSize: report.subgroupSize, matrixSide: report.matrixSide,
-    matrices: report.matrixSide > 0 && switched('matrices', matrices, { on: true, off: false, otherwise: base.matrices }),
+    matrices: switched('matrices', matrices, { on: true, off: false, otherwise: base.matrices }) && report.matrixSide > 0,
     winograd: switched('winograd', winograd, { on: 1, off: 0, otherwise: base.winograd }),
-    images: report.imageOperands && switched('images', images, { on: true, off: false, otherwise: base.images }),
+    images: switched('images', images, { on: true, off: false, otherwise: base.images }) && report.imageOperands,
   };
 };
