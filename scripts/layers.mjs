@@ -2,7 +2,7 @@
 // The command is check-layers.mjs.
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { builtinModules } from 'node:module';
-import { dirname, join, relative, resolve, sep } from 'node:path';
+import { basename, dirname, join, relative, resolve, sep } from 'node:path';
 import ts from 'typescript';
 
 /** From the bottom to the top. */
@@ -74,6 +74,15 @@ const orphanShaders = (root, sources) => {
   return shaders.filter((shader) => !used.has(resolve(shader))).map((shader) => `${relative(root, shader)}: no file below src imports this shader`);
 };
 
+/** Files of ops that no source imports: what lacks its line in the index is tested and timed by nobody. */
+const orphanOps = (root, sources) => {
+  const folder = join(root, 'src', 'ops');
+  if (!existsSync(join(folder, 'index.ts'))) return [];
+  const used = new Set(sources.flatMap((source) => importedModules(readFileSync(source, 'utf8')).map((name) => resolve(dirname(source), name.replace(/\.js$/, '.ts')))));
+  return sources.filter((source) => dirname(source) === folder && basename(source) !== 'index.ts' && !used.has(resolve(source)))
+    .map((source) => `${relative(root, source)}: no file below src imports it; an op needs its line in src/ops/index.ts`);
+};
+
 /**
  * Checks a source tree.
  *
@@ -86,5 +95,5 @@ export function checkLayers(root) {
     const file = relative(root, source);
     return importedModules(readFileSync(source, 'utf8')).map((name) => judge(file, name, root)).filter(Boolean).map((text) => `${file}: ${text}`);
   });
-  return [...complaints, ...unknownLayers(sources.map((source) => relative(root, source))), ...orphanShaders(root, sources)];
+  return [...complaints, ...unknownLayers(sources.map((source) => relative(root, source))), ...orphanShaders(root, sources), ...orphanOps(root, sources)];
 }

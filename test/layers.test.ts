@@ -83,6 +83,11 @@ t.test('a shader nobody imports is caught', async (t) => {
     ['shaders/common/left.wgsl: no file below src imports this shader']);
 });
 
+t.test('an op without its line in the index is caught', async (t) => {
+  const ops = { 'index.ts': "export * from './a.js';", 'a.ts': "import './b.js';", 'b.ts': '', 'forgotten.ts': '' };
+  t.same(complaints(t, { ops }), ['src/ops/forgotten.ts: no file below src imports it; an op needs its line in src/ops/index.ts']);
+});
+
 t.test('the command prints the arrow and exits with 1', async (t) => {
   const root = t.testdir({ src: { ops: { 'a.ts': "import '../nn/b.js';" }, nn: { 'b.ts': '' } } });
   const run = spawnSync(process.execPath, ['scripts/check-layers.mjs', root], { encoding: 'utf8' });
