@@ -23,7 +23,7 @@ import { profileMarkdown, profileText, type ProfileFile } from './profile-table.
 import { profileStep } from './profile.js';
 import type { BenchFile } from './results.js';
 import { chosenSubjects, mixedSubjects, type Subject, withDirection } from './subjects.js';
-import { header, NOISE } from './table.js';
+import { DRIVER_TIME, header, NOISE } from './table.js';
 import { prepareTraining, trainArguments } from './training.js';
 import { tuneToFile } from './tune.js';
 import { measureWarmUp, warmUpLines } from './warm-up.js';
@@ -32,7 +32,7 @@ const introduce = ({ machine, ceiling, figure }: BenchFile, repeats: number): st
   ...machineLines(machine),
   `Ceiling of this adapter, measured now: ${ceiling.gflops.toFixed(1)} GFLOP/s of multiply-adds (${ceiling.arithmetic}), ${ceiling.gbs.toFixed(1)} GB/s read and written by a copy (${ceiling.copy}).`,
   figure === 'driver'
-    ? '"driver ms" is the processor time of the driver\'s workers divided by their number, and of the thread that starts them and copies operands; rates and shares follow from it. "wall ms" is the time by the clock.'
+    ? `"driver ms" is ${DRIVER_TIME}; rates and shares follow from it. "wall ms" is the time by the clock.`
     : '"ms" is the time by the clock.',
   `Each figure is the median of ${repeats} submits of many runs, after a warm-up, waited for to the end.${figure === 'driver' ? ` ${NOISE}` : ''} Every result is compared with a float64 reference before it is timed, GFLOP/s of a convolution count the direct algorithm's operations.`,
   'Shares above 100 % of memory mean that data stayed in a cache, or that more is read than written: a copy does as much of both.',

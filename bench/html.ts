@@ -6,7 +6,7 @@ import { machineLines } from './machine.js';
 import { disturbance } from './markdown.js';
 import type { BenchFile, Result } from './results.js';
 import { roofline } from './roofline.js';
-import { milliseconds, NOISE, noiseMark } from './table.js';
+import { DRIVER_TIME, milliseconds, NOISE, noiseMark } from './table.js';
 
 const numbers = (cells: readonly string[]): string => cells.map((cell) => `<td class="n">${cell}</td>`).join('');
 const heads = (words: readonly string[], numeric: readonly string[]): string =>
@@ -31,7 +31,7 @@ ${results.map(resultRow).join('\n')}
 </table>`;
 
 const FIGURES = {
-  driver: `Rates and shares follow from the processor time of the driver’s workers divided by their number, and of the thread that starts them and copies operands (driver ms); wall ms is the time by the clock. ${NOISE}`,
+  driver: `Rates and shares follow from ${DRIVER_TIME} (driver ms); wall ms is the time by the clock. ${NOISE}`,
   wall: 'Rates and shares follow from the time by the clock.',
 };
 

@@ -3,7 +3,7 @@ import { type Bar, barsOf, percent, verdict } from './bars.js';
 import { figureOf } from './clock.js';
 import { machineLines, markdownList } from './machine.js';
 import type { BenchFile, Direction, Result } from './results.js';
-import { milliseconds, NOISE, noiseMark } from './table.js';
+import { DRIVER_TIME, milliseconds, NOISE, noiseMark } from './table.js';
 
 const table = (head: readonly string[], rows: readonly (readonly string[])[], words = 1): string => [
   `| ${head.join(' | ')} |`, `| ${head.map((_, i) => (i < words ? '---' : '--:')).join(' | ')} |`, ...rows.map((row) => `| ${row.join(' | ')} |`),
@@ -30,7 +30,7 @@ const otherTable = ({ results }: BenchFile): string => table(['kernel', '', 'ms'
   [`${r.op} ${r.case}`, r.direction, milliseconds(figureOf(r)), r.flops ? r.gflops.toFixed(1) : '–', r.gbs.toFixed(1), `${percent(r.share)} of ${r.bound}${noiseMark(r)}`]), 2);
 
 const FIGURES = {
-  driver: `Times are the processor time of the driver's workers divided by their number, and of the thread that starts them and copies operands, medians of several submits. ${NOISE}`,
+  driver: `Times are ${DRIVER_TIME}, medians of several submits. ${NOISE}`,
   wall: 'Times are by the clock, medians of several submits.',
 };
 

@@ -18,12 +18,14 @@ const [SCRIPT_BAR, SCRIPT_STRETCH] = [15, 6];
 
 const total = (kernels: readonly KernelShare[]): number => kernels.reduce((sum, { ms }) => sum + ms, 0);
 
+const PROCESSOR_TIME = 'processor time of the driver\'s threads, its workers\' over their number';
+
 const sentences = ({ wallMs, driverMs, busy, script, counts, method, kernels }: Profile): string[] => {
   const micros = (ms: number): string => ((1000 * ms) / counts.dispatches).toFixed(1);
   const overhead = total(kernels.filter((k) => !k.product)) / total(kernels);
   const perStep = (n: number): string => (Number.isInteger(n) ? String(n) : n.toFixed(1));
   return [
-    `A step takes ${wallMs.toFixed(1)} ms by the clock${driverMs === null ? '' : `, ${driverMs.toFixed(1)} ms of processor time of the driver's threads, its workers' over their number`}` +
+    `A step takes ${wallMs.toFixed(1)} ms by the clock${driverMs === null ? '' : `, ${driverMs.toFixed(1)} ms of ${PROCESSOR_TIME}`}` +
       `${busy === null ? '' : `; the adapter is at work for ${percent(busy)} of it`}.`,
     `${perStep(counts.dispatches)} dispatches, ${perStep(counts.submits)} submits, ${perStep(counts.bindGroups)} new bind groups, ${perStep(counts.readBacks)} read-backs a step.`,
     `JavaScript records a step in ${script.encodeMs.toFixed(2)} ms of processor time (${script.encodeWallMs.toFixed(2)} ms by the clock): ${micros(script.encodeMs)} µs for a dispatch ` +
@@ -31,7 +33,7 @@ const sentences = ({ wallMs, driverMs, busy, script, counts, method, kernels }: 
     `Outside convolutions and matrix products: ${percent(overhead)} of the kernels' time (bar ${percent(BAR)}, stretch ${percent(STRETCH)}).`,
     method === 'timestamps'
       ? 'The kernels\' ms are by the adapter\'s timestamps, each dispatch in a pass of its own. Their sum may exceed the step above: they are of other steps, in which no dispatch overlaps the next.'
-      : `The adapter has no timestamps: each kernel was repeated alone, and its ms are ${driverMs === null ? 'by the clock' : 'processor time of the driver\'s threads, its workers\' over their number'}. ` +
+      : `The adapter has no timestamps: each kernel was repeated alone, and its ms are ${driverMs === null ? 'by the clock' : PROCESSOR_TIME}. ` +
         'Their sum may exceed the step above, in which kernels overlap and find data of the one before in a cache.',
   ];
 };

@@ -17,6 +17,8 @@ export const header = (figure: BenchFile['figure'], compared: boolean): string =
 
 export const milliseconds = (ms: number): string => ms.toFixed(ms < 10 ? 3 : 1);
 
+/** What "driver ms" is. */
+export const DRIVER_TIME = 'the processor time of the driver\'s workers divided by their number, and of the thread that starts them and copies operands';
 /** How busy moments of a shared machine are kept out. */
 export const NOISE = `Submits count around which a small copy takes at most ${QUIET} times its best, since other work on the machine takes caches and memory; "~" where no such moment came.`;
 

@@ -2,7 +2,7 @@
 // The command is check-layers.mjs.
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { builtinModules } from 'node:module';
-import { basename, dirname, join, relative, resolve, sep } from 'node:path';
+import { dirname, join, relative, resolve, sep } from 'node:path';
 import ts from 'typescript';
 
 /** From the bottom to the top. */
@@ -67,19 +67,14 @@ const unknownLayers = (files) =>
     .map((file) => `${file}: layer ${layerOf(file)} is unknown; its place belongs into scripts/layers.mjs`);
 
 /** Shaders that no source imports (a shader including another by a comment line counts as an import). */
-const orphanShaders = (root, sources) => {
-  const shaders = listFiles(join(root, 'shaders'), /\.wgsl$/);
-  const used = new Set(sources.flatMap((source) =>
-    importedModules(readFileSync(source, 'utf8')).filter((name) => name.endsWith('.wgsl')).map((name) => resolve(dirname(source), name))));
-  return shaders.filter((shader) => !used.has(resolve(shader))).map((shader) => `${relative(root, shader)}: no file below src imports this shader`);
-};
+const orphanShaders = (root, used) =>
+  listFiles(join(root, 'shaders'), /\.wgsl$/).filter((shader) => !used.has(resolve(shader))).map((shader) => `${relative(root, shader)}: no file below src imports this shader`);
 
 /** Files of ops that no source imports: what lacks its line in the index is tested and timed by nobody. */
-const orphanOps = (root, sources) => {
-  const folder = join(root, 'src', 'ops');
-  if (!existsSync(join(folder, 'index.ts'))) return [];
-  const used = new Set(sources.flatMap((source) => importedModules(readFileSync(source, 'utf8')).map((name) => resolve(dirname(source), name.replace(/\.js$/, '.ts')))));
-  return sources.filter((source) => dirname(source) === folder && basename(source) !== 'index.ts' && !used.has(resolve(source)))
+const orphanOps = (root, used) => {
+  const index = join(root, 'src', 'ops', 'index.ts');
+  if (!existsSync(index)) return [];
+  return listFiles(dirname(index), /\.ts$/).filter((source) => source !== index && !used.has(resolve(source)))
     .map((source) => `${relative(root, source)}: no file below src imports it; an op needs its line in src/ops/index.ts`);
 };
 
@@ -90,10 +85,9 @@ const orphanOps = (root, sources) => {
  * @returns {string[]} complaints, each `file: what is wrong`; empty when all is in order
  */
 export function checkLayers(root) {
-  const sources = listFiles(join(root, 'src'), /\.m?ts$|\.m?js$/);
-  const complaints = sources.flatMap((source) => {
-    const file = relative(root, source);
-    return importedModules(readFileSync(source, 'utf8')).map((name) => judge(file, name, root)).filter(Boolean).map((text) => `${file}: ${text}`);
-  });
-  return [...complaints, ...unknownLayers(sources.map((source) => relative(root, source))), ...orphanShaders(root, sources), ...orphanOps(root, sources)];
+  const sources = listFiles(join(root, 'src'), /\.m?ts$|\.m?js$/).map((path) => ({ path, file: relative(root, path), imports: importedModules(readFileSync(path, 'utf8')) }));
+  const complaints = sources.flatMap(({ file, imports }) => imports.map((name) => judge(file, name, root)).filter(Boolean).map((text) => `${file}: ${text}`));
+  // A source is imported by the name that it is compiled to.
+  const used = new Set(sources.flatMap(({ path, imports }) => imports.map((name) => resolve(dirname(path), name.replace(/\.js$/, '.ts')))));
+  return [...complaints, ...unknownLayers(sources.map(({ file }) => file)), ...orphanShaders(root, used), ...orphanOps(root, used)];
 }

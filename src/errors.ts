@@ -11,5 +11,11 @@ export function fail(message: string): never {
   throw new UserError(message);
 }
 
+/** Refuses options of a name that there is not, which would be passed over in silence. @param hint about the one that was met */
+export const refuseUnknown = (op: string, options: object, known: readonly string[], hint: (unknown: string) => string = () => ''): void => {
+  const unknown = Object.keys(options).find((name) => !known.includes(name));
+  if (unknown) fail(`${op}: there is no option "${unknown}"; there are ${known.join(', ')}${hint(unknown)}`);
+};
+
 /** A count for a message: `1 epoch`, `2 epochs`. */
 export const counted = (count: number, one: string, more = `${one}s`): string => `${count} ${count === 1 ? one : more}`;

@@ -9,7 +9,7 @@ import { checkEvaluation, compilePlanned } from '../train/memory-plan.js';
 import { checkPrecision } from '../train/method.js';
 import { checkFolder } from '../train/options/train-options.js';
 import { printNotes } from '../train/printable.js';
-import { openData } from '../train/session.js';
+import { badLine, openData } from '../train/session.js';
 import { buildTrained } from '../train/trained-model.js';
 import { openRuntime } from './open-runtime.js';
 import { adapterOption, choice, flag, int, parseOptions, text, workersOption } from './options.js';
@@ -75,7 +75,7 @@ const evaluateCommand = async (): Promise<void> => {
     const seconds = (performance.now() - start) / 1000;
     console.log(['', ...accuracyTable(result, titles[values.split], saved.config.wsdan.average)].join('\n'));
     if (result.degenerate > 0) console.log(`${counted(result.degenerate, 'image')} had an unusable attention map; the whole image was taken instead.`);
-    if (data.bad.size > 0) console.log(`${counted(data.bad.size, 'unreadable image')} left out.`);
+    if (data.bad.size > 0) console.log(badLine(data));
     console.log(`Time ${seconds.toFixed(1)} s, ${(result.images / seconds).toFixed(1)} images/s`);
     const about = { split: values.split, checkpoint: saved.path, epoch: saved.epochs, adapter: runtime.device.report.name, badImages: data.bad.size };
     if (values.json) writeFileAtomic(values.json, `${JSON.stringify({ ...figures(result), ...about, seconds, imagesPerSecond: result.images / seconds }, null, 2)}\n`);

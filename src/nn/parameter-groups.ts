@@ -1,6 +1,6 @@
 /** Parameter groups as in PyTorch: what an optimiser is given, and the options that hold for each group. */
 import { fail } from '../errors.js';
-import { checkNames, checkTensors, given } from '../ops/arguments.js';
+import { checkNames, checkTensors, checkWithin, given } from '../ops/arguments.js';
 import { Tensor } from '../tensor/tensor.js';
 
 export interface CommonOptions {
@@ -36,7 +36,7 @@ export interface OptimizerRules<O extends CommonOptions> {
 }
 
 export const atLeastZero = (where: string, option: string, value: number | undefined): void => {
-  if (value !== undefined && !(typeof value === 'number' && value >= 0)) fail(`${where}: ${option} must be a number of at least 0, got ${String(value)}`);
+  if (value !== undefined) checkWithin(where, option, value, 0);
 };
 
 const isPlain = (item: unknown): boolean => typeof item === 'object' && item !== null && Object.getPrototypeOf(item) === Object.prototype;

@@ -1,4 +1,4 @@
-import { fail } from '../errors.js';
+import { fail, refuseUnknown } from '../errors.js';
 import type { Runtime } from '../kernels/runtime.js';
 import { formatShape, type Shape } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
@@ -53,8 +53,7 @@ export const given = <T extends object>(op: string, options: T, ...needed: reado
 /** Refuses options that would be passed over in silence, such as those that PyTorch has and Pipit has not. */
 export const checkNames = (op: string, options: object, known: readonly string[]): void => {
   if (typeof options !== 'object' || options === null) fail(`${op}: the options must be an object, as in { ${known[0]}: … }, got ${describeValue(options)}`);
-  const unknown = Object.keys(options).find((name) => !known.includes(name));
-  if (unknown) fail(`${op}: there is no option "${unknown}"; there are ${known.join(', ')}`);
+  refuseUnknown(op, options, known);
 };
 
 /** Refuses a word that is none of an option's. */

@@ -1,4 +1,4 @@
-import { fail } from '../errors.js';
+import { fail, refuseUnknown } from '../errors.js';
 import type { Runtime } from '../kernels/runtime.js';
 import { keep } from './scope.js';
 import { checkShape, formatShape, numel, type Shape } from './shape.js';
@@ -27,8 +27,7 @@ const OPTIONS: readonly string[] = ['dtype', 'runtime', 'label'] satisfies (keyo
 /** Refuses options that are none, as a type that stands by itself, names that there are not, and a runtime that is not open yet. */
 export const checkOptions = (op: string, options: TensorOptions): void => {
   if (typeof options !== 'object' || options === null) fail(`${op}: the options must be an object, as in { dtype: 'int32' }, got ${JSON.stringify(options)}`);
-  const unknown = Object.keys(options).find((name) => !OPTIONS.includes(name));
-  if (unknown) fail(`${op}: there is no option "${unknown}"; there are ${OPTIONS.join(', ')}${/grad/i.test(unknown) ? ', and the method requiresGrad_()' : ''}`);
+  refuseUnknown(op, options, OPTIONS, (name) => (/grad/i.test(name) ? ', and the method requiresGrad_()' : ''));
   if (options.runtime as unknown instanceof Promise) fail(`${op}: the runtime is a promise; await it, as in { runtime: await open() }`);
 };
 

@@ -17,7 +17,7 @@ import { printNotes } from './printable.js';
 import { reportCases } from './report-cases.js';
 import type { EpochPoint, ReportData } from './report/types.js';
 import { checkData, checkEpochs, configNotes, dataNotes, resumeNotes, withWayOn } from './resume.js';
-import { checkBatchSize, createModel, type DataSession, type ModelSession, openData, withCountingWeights } from './session.js';
+import { badLine, checkBatchSize, createModel, type DataSession, type ModelSession, openData, withCountingWeights } from './session.js';
 import { START, Trainer } from './trainer.js';
 import { scratchNotes, startFrom } from './start-weights.js';
 import { weightsHash } from './weights-hash.js';
@@ -109,8 +109,6 @@ const earlyEnd = (records: Trainer['records'], best: EvaluatedEpoch, { patience,
 
 const bestLine = ({ epoch, eval: { raw, refined, split } }: EvaluatedEpoch): string =>
   `The best, epoch ${epoch}, had ${raw.top1.toFixed(2)} % raw${refined ? `, ${refined.top1.toFixed(2)} % refined` : ''} on the ${split === 'test' ? 'test' : 'held-out'} images (best.safetensors).`;
-
-const badLine = ({ bad }: DataSession): string => `${counted(bad.size, 'unreadable image')} left out.`;
 
 const loadReport = () => import('./report/write-report.js');
 

@@ -28,11 +28,11 @@ const PREFETCH_BATCHES = 3;
 const SHOWN = 5;
 
 /** Names the fault of a picture, unless it was met before. */
-const warnOnce = (met: Set<string>, id: string, warning: string): void => {
+const warnOnce = (met: Set<string>, id: string, consequence: string, fault: string): void => {
   if (met.has(id)) return;
   met.add(id);
-  if (met.size <= SHOWN) console.warn(warning);
-  if (met.size === SHOWN + 1) console.warn(`${warning.slice(0, warning.indexOf(':'))}: more of that kind, which are not named`);
+  if (met.size <= SHOWN) console.warn(`${consequence}: ${printable(fault)}`);
+  if (met.size === SHOWN + 1) console.warn(`${consequence}: more of that kind, which are not named`);
 };
 
 /** Data and decoding of a run, shared by training, evaluation and prediction. */
@@ -44,6 +44,9 @@ export interface DataSession {
   close(): Promise<void>;
 }
 
+/** How many pictures were passed over, for the end of a run. */
+export const badLine = ({ bad }: Pick<DataSession, 'bad'>): string => `${counted(bad.size, 'unreadable image')} left out.`;
+
 /** Opens the data set and starts the decoding workers. */
 export const openData = async (config: TrainConfig, run: Pick<RunOptions, 'workers' | 'cacheMegabytes'>): Promise<DataSession> => {
   const dataset = await openDataset(config.dataset, {
@@ -54,8 +57,8 @@ export const openData = async (config: TrainConfig, run: Pick<RunOptions, 'worke
   const pool = new DecodePool({ ...(run.workers >= 0 ? { workers: run.workers } : {}), ...decodeLimits(config.augment) });
   const cache = new ImageCache(run.cacheMegabytes * 2 ** 20);
   const [bad, outside] = [new Set<string>(), new Set<string>()];
-  const onBad = ({ id }: Sample, { path, reason }: BadImageError): void => { warnOnce(bad, id, `skipped: ${printable(`image ${path} ${reason}`)}`); };
-  const onBoxOutside = ({ id, path, boxFrom }: Sample): void => { warnOnce(outside, id, `ignored: ${printable(`${boxFrom}: the box lies outside its picture ${path}`)}`); };
+  const onBad = ({ id }: Sample, { path, reason }: BadImageError): void => { warnOnce(bad, id, 'skipped', `image ${path} ${reason}`); };
+  const onBoxOutside = ({ id, path, boxFrom }: Sample): void => { warnOnce(outside, id, 'ignored', `${boxFrom}: the box lies outside its picture ${path}`); };
   const loader = (split: Split, options: { batchSize: number; shuffle: boolean }): Loader =>
     new Loader(split, {
       ...options, dropLast: options.shuffle && config.dropLast, seed: config.seed,

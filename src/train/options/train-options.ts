@@ -10,7 +10,7 @@ import { adapterOption, choice, configFile, flag, int, number, numbers, type Opt
 
 const preset = 'preset of the data set';
 /** For options that some preset sets, others leave alone. */
-const orPreset = (usual: string | number | readonly number[]): string => `${usual.toString()}, or preset of the data set`;
+const orPreset = <T extends string | number | readonly number[]>(usual: T) => ({ default: usual, defaultText: `${usual.toString()}, or ${preset}` });
 
 /** Options that decide the result of a run and what it leaves: they are kept in checkpoints. */
 export const resultOptions = {
@@ -32,7 +32,7 @@ export const resultOptions = {
   freezeBn: flag({ help: 'batch norm uses and keeps its running statistics in training: for small batches and pretrained weights' }),
   evalBatchSize: int({ help: 'images per step of evaluation', min: 1, max: 4096, defaultText: 'twice the batch size' }),
   epochs: int({ help: 'passes over the training images', min: 1, defaultText: preset }),
-  optimizer: choice(['sgd', 'adamw'], { help: 'optimiser', default: 'sgd', defaultText: orPreset('sgd') }),
+  optimizer: choice(['sgd', 'adamw'], { help: 'optimiser', ...orPreset('sgd') }),
   lr: number({ help: 'initial learning rate', min: 0, aboveMin: true, defaultText: preset }),
   backboneLrFactor: number({ help: 'factor on the backbone’s learning rate, below 1 where it starts from pretrained weights and the rest is fresh', min: 0, default: 1 }),
   momentum: number({ help: 'momentum of SGD', min: 0, max: 0.9999, default: 0.9 }),
@@ -41,25 +41,25 @@ export const resultOptions = {
   clipGradNorm: number({ help: 'scale gradients down to this norm; 0: never', min: 0, default: 0 }),
   emaDecay: number({ help: 'keep averages of the weights, of which this share stays in each step (such as .999); evaluations and checkpoints’ weights are these then; 0: none', min: 0, max: 0.999999, default: 0 }),
   schedule: choice(['step', 'cosine', 'constant'], { help: 'learning rate over the epochs', defaultText: preset }),
-  lrStep: int({ help: 'epochs between two steps of the step schedule', min: 1, default: 2, defaultText: orPreset(2) }),
-  lrGamma: number({ help: 'factor of each step', min: 0, aboveMin: true, max: 1, default: 0.9, defaultText: orPreset(0.9) }),
-  warmupEpochs: number({ help: 'epochs of linear warm-up from a tenth of the rate', min: 0, default: 0, defaultText: orPreset(0) }),
+  lrStep: int({ help: 'epochs between two steps of the step schedule', min: 1, ...orPreset(2) }),
+  lrGamma: number({ help: 'factor of each step', min: 0, aboveMin: true, max: 1, ...orPreset(0.9) }),
+  warmupEpochs: number({ help: 'epochs of linear warm-up from a tenth of the rate', min: 0, ...orPreset(0) }),
   seed: int({ help: 'seed of initial weights, data order, augmentation and map choice', min: 0, max: 4294967295, default: 0 }),
   attentions: int({ help: 'number of attention maps M', min: 2, max: 512, defaultText: preset }),
   pooling: choice(['GAP', 'GMP'], { help: 'bilinear attention pooling', default: defaultWsdan.pooling }),
   attentionSource: choice(['head', 'features'], { help: 'maps from a 1×1 head, or the first M feature channels', defaultText: 'head; features for inception_mixed_7c' }),
-  attentionRim: int({ help: 'outermost rings of the maps set to 0, against maps that settle on the zero padding', min: 0, max: 16, default: defaultWsdan.attentionRim, defaultText: orPreset(defaultWsdan.attentionRim) }),
-  scale: number({ help: 'factor on the unit-norm features before the classifier', min: 0, aboveMin: true, default: defaultWsdan.scale, defaultText: orPreset(defaultWsdan.scale) }),
+  attentionRim: int({ help: 'outermost rings of the maps set to 0, against maps that settle on the zero padding', min: 0, max: 16, ...orPreset(defaultWsdan.attentionRim) }),
+  scale: number({ help: 'factor on the unit-norm features before the classifier', min: 0, aboveMin: true, ...orPreset(defaultWsdan.scale) }),
   classifierBias: flag({ help: 'bias in the classifier', default: defaultWsdan.classifierBias }),
   convention: choice(['GuYuc', 'wvinzh', 'listing'], { help: 'corner, threshold and padding rules of crop and drop, after GuYuc’s program, wvinzh’s, or a blog’s listing', default: defaultWsdan.convention }),
   duplicates: choice(['accumulate', 'last'], { help: 'center update when a class occurs twice in a batch', default: defaultWsdan.duplicates }),
   beta: number({ help: 'step of the center update', min: 0, max: 1, default: defaultWsdan.beta }),
-  centerWeight: number({ help: 'weight of the center loss', min: 0, default: defaultWsdan.centerWeight, defaultText: orPreset(defaultWsdan.centerWeight) }),
-  cropTheta: numbers({ help: 'range of the crop threshold in training', min: 0, max: 1, length: 2, ascending: true, default: defaultWsdan.cropTheta, defaultText: orPreset(defaultWsdan.cropTheta) }),
+  centerWeight: number({ help: 'weight of the center loss', min: 0, ...orPreset(defaultWsdan.centerWeight) }),
+  cropTheta: numbers({ help: 'range of the crop threshold in training', min: 0, max: 1, length: 2, ascending: true, ...orPreset(defaultWsdan.cropTheta) }),
   cropPadding: number({ help: 'margin of the crop box in training, of the side', min: 0, max: 1, default: defaultWsdan.cropPadding }),
   dropTheta: numbers({ help: 'range of the drop threshold in training', min: 0, max: 1, length: 2, ascending: true, default: defaultWsdan.dropTheta }),
   dropFill: choice(['mean', 'black'], { help: 'colour of dropped pixels', default: 'mean' }),
-  testTheta: number({ help: 'threshold of the box at test time', min: 0, max: 1, default: defaultWsdan.testTheta, defaultText: orPreset(defaultWsdan.testTheta) }),
+  testTheta: number({ help: 'threshold of the box at test time', min: 0, max: 1, ...orPreset(defaultWsdan.testTheta) }),
   testPadding: number({ help: 'margin of the box at test time', min: 0, max: 1, default: defaultWsdan.testPadding }),
   average: choice(['probabilities', 'logits'], { help: 'what refinement averages', default: defaultWsdan.average }),
   labelSmoothing: number({ help: 'label smoothing of the cross-entropies', min: 0, max: 0.999, default: defaultWsdan.labelSmoothing }),
