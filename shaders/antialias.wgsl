@@ -2,11 +2,8 @@
 // as two outputs. The padding behind the channels needs no mask: sums of zeros are zero.
 //# include divide
 //# include grid
-//# include tail
 //# include taps
-
-// Lanes of a pixel that takes one vec4f. Where the rest is not read, drivers on CPUs, which load lane by lane, are faster.
-override LANES: u32 = 4u;
+//# include pixel
 
 override WIDE: bool = false;     // `forward` needs several turns for what lies side by side
 
@@ -76,9 +73,6 @@ fn walkOf(item: u32) -> Walk {
   let ofRow = cellOf(ofPixel.row, P.blocks);
   let part = cellOf(ofRow.row, P.runs);
   return Walk(part.row, ofRow.column * $ACROSS, ofPixel.column, part.column * P.run);
-}
-fn pixelAt(i: u32) -> vec4f {
-  return maskTail(x[i], 0u, LANES);
 }
 
 // An invocation walks down the source, beside $ACROSS columns of the result, and reads $TAPS pixels at a time. What it reads belongs to

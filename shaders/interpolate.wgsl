@@ -3,6 +3,7 @@
 //# include divide
 //# include grid
 //# include taps
+//# include pixel
 
 override NEAREST: bool = false;
 override ALIGNED: bool = false;   // aligned corners
@@ -106,15 +107,15 @@ fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
   let low$c = source + (across.origin + lowOf(crossing$c, across.axis)) * across.inPitch;
   let high$c = source + (across.origin + highOf(lowOf(crossing$c, across.axis), across.axis)) * across.inPitch;
   var before$c: vec4f;
-  var behind$c = mix(x[low$c + start], x[high$c + start], weight$c);
+  var behind$c = mix(pixelAt(low$c + start), pixelAt(high$c + start), weight$c);
   //# end
   while (o < end) {
     let low = lowOf(position, side.axis);
     let high = min(position.row, side.axis.size - 1u);
     //# for c in 0..$ACROSS
     before$c = behind$c;
-    if (LEAPING) { before$c = mix(x[low$c + low * side.inPitch], x[high$c + low * side.inPitch], weight$c); }
-    behind$c = mix(x[low$c + high * side.inPitch], x[high$c + high * side.inPitch], weight$c);
+    if (LEAPING) { before$c = mix(pixelAt(low$c + low * side.inPitch), pixelAt(high$c + low * side.inPitch), weight$c); }
+    behind$c = mix(pixelAt(low$c + high * side.inPitch), pixelAt(high$c + high * side.inPitch), weight$c);
     //# end
     // Outputs before the first source element have it on both sides.
     let counts = select(1.0, 0.0, NEAREST || position.row == 0u);
@@ -166,7 +167,7 @@ fn backward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups
     while (o < outSize && i32(lowOf(position, axis)) == i - origin) {
       let weight = weightOf(position, axis);
       //# for c in 0..$ACROSS
-      let passed$c = x[(outer$c * outSize + o) * P.inner + item.column];
+      let passed$c = pixelAt((outer$c * outSize + o) * P.inner + item.column);
       own$c += (1.0 - weight) * passed$c;
       following$c += weight * passed$c;
       //# end

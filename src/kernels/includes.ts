@@ -3,6 +3,7 @@ import epilogue from '../../shaders/common/epilogue.wgsl';
 import float from '../../shaders/common/float.wgsl';
 import gemm from '../../shaders/common/gemm.wgsl';
 import grid from '../../shaders/common/grid.wgsl';
+import pixel from '../../shaders/common/pixel.wgsl';
 import random from '../../shaders/common/random.wgsl';
 import rows from '../../shaders/common/rows.wgsl';
 import tail from '../../shaders/common/tail.wgsl';
@@ -22,7 +23,7 @@ import xImage from '../../shaders/common/x-image.wgsl';
 
 /** What `//# include NAME` in a shader stands for. */
 export const includes: Readonly<Record<string, string>> = {
-  divide, epilogue, float, gemm, grid, random, rows, tail, taps, 'tile-matrices': tileMatrices, 'tile-vectors': tileVectors, 'toom-cook': toomCook, walk,
+  divide, epilogue, float, gemm, grid, pixel, random, rows, tail, taps, 'tile-matrices': tileMatrices, 'tile-vectors': tileVectors, 'toom-cook': toomCook, walk,
   'w-buffer': wBuffer, 'w-half': wHalf, 'w-image': wImage,
   'winograd-line': winogradLine, 'winograd-square': winogradSquare, 'x-buffer': xBuffer, 'x-half': xHalf, 'x-image': xImage,
 };

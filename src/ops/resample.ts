@@ -54,7 +54,7 @@ const launch = (
 ): void => {
   const { runtime } = x;
   const cut = runsOf(length, forAdapter(runtime, WALK).run);
-  const kernel = shader.kernel(entry, { ...constants(how), ROWS: rows ? 1 : 0, LEAPING: leaping ? 1 : 0, ACROSS: across });
+  const kernel = shader.kernel(entry, { ...constants(how), ROWS: rows ? 1 : 0, LEAPING: leaping ? 1 : 0, ACROSS: across, LANES: Math.min(images[3]!, 4) });
   dispatch(runtime, kernel, { x, boxes: how.boxes ?? x, y }, {
     batch: images[0]!, inHeight: images[1]!, inWidth: images[2]!, outHeight: resized[1]!, outWidth: resized[2]!, quads: quadsPerRow(images),
     lines, ...cut, inner,

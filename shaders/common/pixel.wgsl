@@ -1,0 +1,6 @@
+// Pixels of images x. Of those that take one vec4f only the lanes that are channels are read: drivers on CPUs load lane by lane.
+override LANES: u32 = 4u;    // of a pixel's vec4f that are channels
+
+fn pixelAt(i: u32) -> vec4f {
+  return select(vec4f(0.0), x[i], vec4u(0u, 1u, 2u, 3u) < vec4u(LANES));
+}
