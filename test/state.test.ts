@@ -4,8 +4,11 @@ import { join } from 'node:path';
 import t from 'tap';
 import { load, save } from '../src/browser.js';
 import { UserError } from '../src/errors.js';
+import { PicklableTensor, writeTorch } from '../src/io/pytorch/write.js';
+import { entryOf } from '../src/io/tensor-file.js';
 import { BatchNorm2d, Conv2d, GlobalAvgPool2d, Linear, Sequential } from '../src/nn/layers.js';
 import { seedInit } from '../src/nn/init.js';
+import { buffer, Module } from '../src/nn/module.js';
 import { randn } from '../src/ops/index.js';
 import { readSafetensors, writeSafetensors } from '../src/io/safetensors.js';
 import { scope } from '../src/tensor/scope.js';
@@ -50,6 +53,41 @@ t.test('files of PyTorch: its counters of batches are left out', (t) => scope(as
   network(2).loadStateDict(await loadFile(path));
   t.notOk((await loadFile(path)).has('1.num_batches_tracked'));
 }));
+
+/** Its parts have names that checkpoints use for what they hold. */
+class Named extends Module {
+  net = new Linear(2, 3);
+  model = new Linear(3, 2);
+  optimizer = new Linear(2, 2);
+  trained = new Linear(2, 2);
+  center = buffer([2], Float32Array.of(3, 4));
+  feature_center = buffer([2], Float32Array.of(5, 6));
+
+  protected override forward(x: Tensor): Tensor {
+    return this.model.call(this.net.call(x));
+  }
+}
+
+t.test('a module keeps its names, those too that checkpoints have for their parts', async (t) => {
+  const state = await new Named().stateDict();
+  const path = join(t.testdir(), 'named.safetensors');
+  saveFile(state, path);
+  t.same(await loadFile(path), state, 'in a file');
+  t.same(load(save(state)), state, 'as bytes');
+  const whole = new Map([...state].filter(([name]) => name.startsWith('model.')));
+  t.same(load(save(whole)), whole, 'where all names begin so');
+});
+
+t.test('files of PyTorch: a dictionary in a checkpoint is told from a module of that name', async (t) => {
+  const tensor = (...data: number[]) => new PicklableTensor(entryOf({ dtype: 'F32', shape: [data.length], data: Float32Array.from(data) }));
+  const weights = new Map([['net.bias', tensor(1, 2)], ['fc.bias', tensor(3)], ['center', tensor(4)]]);
+  const [bare, checkpoint] = ['bare.pth', 'checkpoint.pth'].map((name) => join(t.testdir({}), name)) as [string, string];
+  await writeTorch(bare, weights);
+  await writeTorch(checkpoint, { epoch: 3, optimizer: new Map([['fc.bias', tensor(9)]]), model: weights });
+  for (const path of [bare, checkpoint]) {
+    t.same([...await loadFile(path)].map(([name, { data }]) => [name, ...data]), [['net.bias', 1, 2], ['fc.bias', 3], ['center', 4]], path);
+  }
+});
 
 t.test('bytes wherever they lie', async (t) => {
   const bytes = save(await network(1).stateDict());

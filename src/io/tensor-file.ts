@@ -41,6 +41,8 @@ export interface TensorFile {
   readonly tensors: ReadonlyMap<string, TensorEntry>;
   /** What else the file holds: numbers and texts by their names. */
   readonly facts: ReadonlyMap<string, Fact>;
+  /** Entries of the outermost dictionary that are dictionaries themselves: in names, `model.fc.weight` may as well be a property of a module. Absent where the format has names alone. */
+  readonly dictionaries?: ReadonlySet<string>;
 }
 
 /** Whether something a file says may be a size or a position: a whole number from 0 up, of which no digit is lost. */

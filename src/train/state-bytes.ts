@@ -5,7 +5,7 @@ import type { TensorFile } from '../io/tensor-file.js';
 import type { StateDict } from '../nn/module.js';
 import { fromFileEntry, stateToFile } from './state-layout.js';
 import { isCounter } from './weights/naming.js';
-import { weightsIn } from './weights/weights.js';
+import { stateIn } from './weights/weights.js';
 
 /** Refuses what is no state, such as the promise of one or the module itself. */
 export const checkState = (op: string, state: unknown): void => {
@@ -14,7 +14,7 @@ export const checkState = (op: string, state: unknown): void => {
 
 /** The state in a file: as float32, without an optimiser's vectors and PyTorch's counters of batches. */
 export const fromStored = (file: TensorFile): StateDict =>
-  new Map([...weightsIn(file)].filter(([name]) => !isCounter(name)).map(([name, entry]) => [name, fromFileEntry(name, entry)]));
+  new Map([...stateIn(file)].filter(([name]) => !isCounter(name)).map(([name, entry]) => [name, fromFileEntry(name, entry)]));
 
 /**
  * The bytes of a safetensors file with these weights, for `module.stateDict()`; equal weights give equal bytes. Convolutions and linear layers lie

@@ -13,11 +13,13 @@ const LONGEST_TEXT = 1 << 16;
 export interface Flat {
   readonly tensors: Map<string, TensorEntry>;
   readonly facts: Map<string, Fact>;
+  /** Names of the dictionaries in the outermost one. */
+  readonly dictionaries: Set<string>;
 }
 
 /** Everything in a tree of dictionaries and lists by its path: `state_dict.fc.weight`, `logs.epoch`. */
 export const flatten = (path: string, root: PickleValue): Flat => {
-  const flat: Flat = { tensors: new Map(), facts: new Map() };
+  const flat: Flat = { tensors: new Map(), facts: new Map(), dictionaries: new Set() };
   let visited = 0;
   const bad = (why: string) => new UserError(`${path} holds ${why}; that is no set of weights. Save only model.state_dict() in PyTorch.`);
   const add = <T>(map: Map<string, T>, name: string, value: T): void => {
@@ -28,6 +30,7 @@ export const flatten = (path: string, root: PickleValue): Flat => {
     if (++visited > MOST_VALUES) throw bad(`more than ${MOST_VALUES} values`);
     if (depth > DEEPEST || name.length > LONGEST_PATH) throw bad(`values nested deeper than ${DEEPEST} levels`);
     const under = (key: string | number): string => (name === '' ? String(key) : `${name}.${key}`);
+    if (depth === 1 && value instanceof Map) flat.dictionaries.add(name);
     if (value instanceof TorchTensor || value instanceof NumpyArray) add(flat.tensors, name, value);
     else if (value instanceof Map) for (const [key, item] of value as Map<string | number, PickleValue>) visit(under(key), item, depth + 1);
     else if (Array.isArray(value)) value.forEach((item: PickleValue, i) => visit(under(i), item, depth + 1));

@@ -16,10 +16,10 @@ const MOST_SHARING = 16;
 
 const toFile = (file: FileReader, format: string, root: PickleValue): TensorFile => {
   const { path, size } = file;
-  const { tensors, facts } = flatten(path, root);
+  const { tensors, facts, dictionaries } = flatten(path, root);
   const shown = [...tensors.values()].reduce((sum, tensor) => sum + byteCount(tensor), 0);
   if (shown > MOST_SHARING * size) throw new UserError(`${path} has ${size} bytes but its tensors show ${shown}. Save it again with each tensor once.`);
-  return { path, format, tensors, facts };
+  return { path, format, tensors, facts, dictionaries };
 };
 
 const findPickle = (path: string, members: ReadonlyMap<string, Member>): Member => {

@@ -16,19 +16,41 @@ export interface Weights {
 }
 
 /** Where programs keep the weights in their checkpoints. */
-const CONTAINERS = ['state_dict.', 'model_state_dict.', 'model.', 'net.'];
+const CONTAINERS = ['state_dict', 'model_state_dict', 'model', 'net'];
 export const CENTERS = 'feature_center';
 const CENTERS_NAMES = [CENTERS, 'center'];
 export const OPTIMIZER = 'optimizer.';
 /** In front of the weights that a run with averages goes on from; those without it are the averages. */
 export const TRAINED = 'trained.';
 
-/** The weights in a checkpoint, apart from what else it holds. */
-export const weightsIn = ({ tensors }: TensorFile): Map<string, TensorEntry> => {
-  const container = CONTAINERS.find((prefix) => [...tensors.keys()].some((name) => name.startsWith(prefix)));
-  const inside = [...tensors].filter(([name]) =>
-    (container ? name.startsWith(container) : ![OPTIMIZER, TRAINED].some((prefix) => name.startsWith(prefix)) && !CENTERS_NAMES.includes(name)));
-  return new Map(inside.map(([name, entry]) => [name.slice(container?.length ?? 0), entry]));
+type Tensors = TensorFile['tensors'];
+
+/** What lies in a dictionary. */
+const within = (tensors: Tensors, dictionary: string): Map<string, TensorEntry> => {
+  const prefix = `${dictionary}.`;
+  return new Map([...tensors].filter(([name]) => name.startsWith(prefix)).map(([name, entry]) => [name.slice(prefix.length), entry]));
+};
+
+/** What a checkpoint of a whole network of ours or the reference's holds beside its weights; in other files such a name is a module's own. */
+const isBeside = (name: string): boolean => name.startsWith(OPTIMIZER) || name.startsWith(TRAINED) || CENTERS_NAMES.includes(name);
+
+const withoutOthers = (tensors: Tensors): Map<string, TensorEntry> => {
+  const naming = recognise(tensors.keys())?.naming ?? 'torchvision';
+  return new Map([...tensors].filter(([name]) => naming === 'torchvision' || !isBeside(name)));
+};
+
+/** The weights by their names in the file: those of a checkpoint's dictionary, if it is a checkpoint, apart from what else it holds. */
+export const stateIn = ({ tensors, dictionaries }: TensorFile): Map<string, TensorEntry> => {
+  const container = CONTAINERS.find((name) => dictionaries?.has(name) && within(tensors, name).size > 0);
+  return container ? within(tensors, container) : withoutOthers(tensors);
+};
+
+/** The weights in a file, apart from what else it holds: also of a network that Pipit knows within another module, or of a checkpoint's dictionaries that were written as names. */
+export const weightsIn = (file: TensorFile): Map<string, TensorEntry> => {
+  const found = stateIn(file);
+  const wrapper = CONTAINERS.find((name) => [...found.keys()].every((inner) => inner.startsWith(`${name}.`) || isBeside(inner)));
+  const inside = wrapper ? within(found, wrapper) : found;
+  return recognise(inside.keys()) ? inside : found;
 };
 
 const derived = (shape: readonly number[], numbers: () => Float32Array): TensorEntry => ({ dtype: 'F32', shape, read: numbers });
@@ -89,6 +111,6 @@ export const interpret = (file: TensorFile): Weights => {
   }
   if (recognised?.naming === 'reference' && recognised.table.blockBiases) foldBiases(tensors);
   if (recognised?.naming === 'wvinzh' && recognised.table.attentionUnit) surplus.push(...takeAttentionHead(tensors, recognised.table));
-  const centers = CENTERS_NAMES.flatMap((name) => file.tensors.get(name) ?? [])[0] ?? null;
+  const centers = recognised && (CENTERS_NAMES.flatMap((name) => file.tensors.get(name) ?? [])[0] ?? null);
   return { file, recognised, tensors, centers, surplus };
 };
