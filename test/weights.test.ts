@@ -133,6 +133,18 @@ const torchvisionInception = (): Shapes => ({
   'AuxLogits.conv0.conv.weight': [128, 768, 1, 1], 'AuxLogits.fc.weight': [1000, 768], 'AuxLogits.conv0.bn.num_batches_tracked': [], 'fc.weight': [1000, 2048], 'fc.bias': [1000],
 });
 
+t.test('torchvision’s own classifier stays in a file by torchvision’s names', (t) => {
+  const shapes = torchvisionInception();
+  const weights = interpret(fileOf(shapes));
+  const table = weights.recognised!.table;
+  const { tensors, left } = renamed(weights, { naming: 'torchvision', table });
+  t.same([...tensors.keys()].filter((name) => !name.endsWith('num_batches_tracked')).sort(), Object.keys(shapes).filter((name) => !name.endsWith('num_batches_tracked')).sort());
+  t.same(numbers(tensors.get('fc.bias')!), numbers(weights.surplus.get('fc.bias')!));
+  t.same(left, []);
+  t.same(renamed(weights, { naming: 'pipit', table }).left, ['AuxLogits.conv0.conv.weight', 'AuxLogits.fc.weight', 'fc.weight', 'fc.bias'], 'elsewhere it has no place');
+  t.end();
+});
+
 t.test('torchvision’s Inception starts a network that ends earlier', async (t) => {
   const weights = interpret(fileOf(torchvisionInception(), 'inception_v3.pth'));
   const method = build('--model', 'inception_mixed_6e');

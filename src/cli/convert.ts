@@ -43,7 +43,7 @@ const describeResult = (path: string, weights: Weights, { written, naming, cente
   const { tensors, facts } = weights.file;
   const holds = (prefix: string): boolean => [...tensors.keys()].some((name) => name.startsWith(prefix));
   const gone = [
-    ...left, ...weights.surplus,
+    ...left,
     ...(weights.centers && !centers ? ['the feature centers'] : []),
     ...(holds(OPTIMIZER) ? ["the optimiser's state"] : []),
     ...(holds(TRAINED) ? ['the trained weights, whose averages were taken'] : []),

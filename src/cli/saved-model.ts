@@ -83,7 +83,7 @@ const readLines = (path: string): string[] => {
 
 /** The number of classes is that of the classifier's rows. */
 const classesOf = (weights: Weights, listed: string | undefined): string[] => {
-  const count = weights.tensors.get(CLASSIFIER)?.shape[0] ?? fail(`${weights.file.path} has no classifier (${CLASSIFIER}): it holds a backbone alone. Train with it: node dist/train.js --weights ${weights.file.path}`);
+  const count = weights.tensors.get(CLASSIFIER)?.shape[0] ?? fail(`${weights.file.path} ${weights.surplus.has(CLASSIFIER) ? "is torchvision's network, of which only the backbone is used here" : `has no classifier (${CLASSIFIER}): it holds a backbone alone`}. Train with it: node dist/train.js --weights ${weights.file.path}`);
   const names = listed ? readLines(listed) : Array.from({ length: count }, (_, i) => `class ${i}`);
   if (names.length !== count) fail(`--classes: ${listed} has ${names.length} lines, but ${CLASSIFIER} in ${weights.file.path} tells ${count} classes apart`);
   return names;

@@ -162,7 +162,7 @@ export const loadWeights = (target: Target, weights: Weights, allowed: readonly 
   const { centers } = weights;
   const takesCenters = centers !== null && target.centers !== null && !ignored(CENTERS);
   if (takesCenters) target.centers!.load(checkNumbers(path, CENTERS, toFloat32(centers.dtype, centers.read())));
-  return { taken, fresh, left: [...misfits.map(({ name }) => name), ...weights.surplus], centers: takesCenters };
+  return { taken, fresh, left: [...misfits.map(({ name }) => name), ...weights.surplus.keys()], centers: takesCenters };
 };
 
 const brief = (names: readonly string[]): string => {

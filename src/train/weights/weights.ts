@@ -11,8 +11,8 @@ export interface Weights {
   readonly tensors: ReadonlyMap<string, TensorEntry>;
   /** Feature centers [classes, maps · channels], where the file has them. */
   readonly centers: TensorEntry | null;
-  /** Names of weights that no network here has a place for, such as torchvision's classifiers. */
-  readonly surplus: readonly string[];
+  /** Weights that no network here has a place for, such as torchvision's classifiers, by their names in the file. */
+  readonly surplus: ReadonlyMap<string, TensorEntry>;
 }
 
 /** Where programs keep the weights in their checkpoints. */
@@ -79,18 +79,18 @@ const firstRows = ({ dtype, shape, read }: TensorEntry, rows: number): TensorEnt
  * WS_DAN_PyTorch's maps are the first channels of a unit behind the features; as a head they are its first filters. That unit's stage and
  * those behind it serve nothing else.
  *
- * @returns the names taken away
+ * @returns what was taken away
  */
-const takeAttentionHead = (tensors: Map<string, TensorEntry>, { attentionUnit: unit, stages }: NameTable): string[] => {
+const takeAttentionHead = (tensors: Map<string, TensorEntry>, { attentionUnit: unit, stages }: NameTable): [string, TensorEntry][] => {
   const channels = tensors.get(`features.${unit}.conv.weight`)?.shape[1];
   const columns = tensors.get(CLASSIFIER)?.shape[1];
   const maps = channels && columns ? columns / channels : NaN;
   if (!Number.isInteger(maps)) return [];
   const behind = stages.slice(stages.findIndex(([stage]) => unit!.startsWith(`${stage}.`))).map(([stage]) => `features.${stage}.`);
-  const taken: string[] = [];
+  const taken: [string, TensorEntry][] = [];
   for (const [name, entry] of [...tensors]) {
     if (name.startsWith(`features.${unit}.`) && entry.shape[0]! >= maps) tensors.set(HEAD + name.slice(`features.${unit}.`.length), firstRows(entry, maps));
-    else if (behind.some((stage) => name.startsWith(stage))) taken.push(name);
+    else if (behind.some((stage) => name.startsWith(stage))) taken.push([name, entry]);
   }
   for (const name of tensors.keys()) if (behind.some((stage) => name.startsWith(stage))) tensors.delete(name);
   return taken;
@@ -103,14 +103,14 @@ export const interpret = (file: TensorFile): Weights => {
   if (found.size === 0) fail(`${path}: there are no tensors in it that could be weights (${file.tensors.size} tensors in all); "node dist/inspect.js ${path}" lists them`);
   const recognised = recognise(found.keys());
   const tensors = new Map<string, TensorEntry>();
-  const surplus: string[] = [];
+  const surplus = new Map<string, TensorEntry>();
   for (const [name, entry] of found) {
     if (isCounter(name)) continue;
-    if (recognised && isClassifier(name, recognised)) surplus.push(withoutParallel(name));
+    if (recognised && isClassifier(name, recognised)) surplus.set(withoutParallel(name), entry);
     else tensors.set(recognised ? toPipit(name, recognised) : withoutParallel(name), entry);
   }
   if (recognised?.naming === 'reference' && recognised.table.blockBiases) foldBiases(tensors);
-  if (recognised?.naming === 'wvinzh' && recognised.table.attentionUnit) surplus.push(...takeAttentionHead(tensors, recognised.table));
+  if (recognised?.naming === 'wvinzh' && recognised.table.attentionUnit) for (const [name, entry] of takeAttentionHead(tensors, recognised.table)) surplus.set(name, entry);
   const centers = recognised && (CENTERS_NAMES.flatMap((name) => file.tensors.get(name) ?? [])[0] ?? null);
   return { file, recognised, tensors, centers, surplus };
 };

@@ -36,20 +36,26 @@ const COUNTER: TensorEntry = entryOf({ dtype: 'I64', shape: [], data: BigInt64Ar
 
 /** Weights by another program's names, with what that program expects besides. */
 export const renamed = (weights: Weights, target: Recognised): { tensors: Map<string, TensorEntry>; left: string[] } => {
+  // Torchvision's own classifier has its place there.
+  const keepsAll = target.naming === 'torchvision' && weights.recognised?.naming === 'torchvision';
   const extra = target.naming === 'reference' && target.table.blockBiases ? blockBiases(weights.tensors) : new Map<string, TensorEntry>();
   const tensors = new Map<string, TensorEntry>();
-  const left: string[] = [];
+  const left = keepsAll ? [] : [...weights.surplus.keys()];
+  const put = (theirs: string, entry: TensorEntry): void => {
+    tensors.set(theirs, entry);
+    if (target.naming !== 'pipit' && theirs.endsWith('.running_var')) tensors.set(counterOf(theirs), COUNTER);
+  };
   for (const [ours, entry] of weights.tensors) {
     const theirs = fromPipit(ours, target);
     if (theirs === undefined) {
       left.push(ours);
       continue;
     }
-    tensors.set(theirs, entry);
+    put(theirs, entry);
     const bias = extra.get(ours.replace(/weight$/, 'bias'));
     if (bias) tensors.set(theirs.replace(/weight$/, 'bias'), bias);
-    if (target.naming !== 'pipit' && theirs.endsWith('.running_var')) tensors.set(counterOf(theirs), COUNTER);
   }
+  if (keepsAll) for (const [name, entry] of weights.surplus) put(name, entry);
   return { tensors, left };
 };
 
