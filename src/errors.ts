@@ -19,3 +19,6 @@ export const refuseUnknown = (op: string, options: object, known: readonly strin
 
 /** A count for a message: `1 epoch`, `2 epochs`. */
 export const counted = (count: number, one: string, more = `${one}s`): string => `${count} ${count === 1 ? one : more}`;
+
+/** A path as an argument of a command that a message names, to be copied into a shell. */
+export const inCommand = (path: string): string => (/^[\p{L}\p{N}_@%+=:,./\\-]+$/u.test(path) ? path : `"${path.replace(/["$`]/g, '\\$&')}"`);

@@ -5,6 +5,7 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { inCommand } from '../src/errors.js';
 import { openSafetensors, readSafetensors, writeSafetensors } from '../src/io/safetensors.js';
 import type { EpochRecord } from '../src/train/history.js';
 import { readJsonLines } from './support/json-lines.js';
@@ -94,7 +95,7 @@ t.test('kill −9 in the third epoch, then --resume', async (t) => {
 });
 
 t.test('SIGINT finishes the step, saves, and says how to go on', async (t) => {
-  const out = join(root, 'interrupted');
+  const out = join(root, 'interrupted run');
   let asked = false;
   const stopped = await train([...SMALL, '--out', out], (child, output) => {
     // The line that ends the epoch: where a step takes long, lines with an ETA come before it.
@@ -104,7 +105,8 @@ t.test('SIGINT finishes the step, saves, and says how to go on', async (t) => {
   });
   t.same([stopped.code, stopped.signal], [130, null], stopped.output);
   t.match(stopped.output, /Stopping after this step/);
-  t.match(stopped.output, `Go on with: node dist/train.js --out ${out} --resume`);
+  t.match(stopped.output, `Go on with: node dist/train.js --out "${out}" --resume`, 'as a shell takes it');
+  t.same(['runs/größe-1', 'C:\\runs\\a', 'a $b', 'a "b"'].map(inCommand), ['runs/größe-1', 'C:\\runs\\a', '"a \\$b"', '"a \\"b\\""']);
   const { epoch, batch, step } = positionOf(out);
   t.equal(step, 7 * epoch + batch, `saved after step ${step}, ${batch} of 7 batches into epoch ${epoch + 1}`);
   t.ok(epoch >= 1 && step < 28);

@@ -1,7 +1,7 @@
 /** What `eval`, `predict` and `convert` share: the checkpoint, its options, and the network with its weights. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { counted, fail } from '../errors.js';
+import { counted, fail, inCommand } from '../errors.js';
 import { openTensorFile } from '../io/open-tensor-file.js';
 import { type Checkpoint, checkpointIn, META } from '../train/checkpoint-meta.js';
 import { readCheckpoint } from '../train/checkpoint.js';
@@ -83,7 +83,7 @@ const readLines = (path: string): string[] => {
 
 /** The number of classes is that of the classifier's rows. */
 const classesOf = (weights: Weights, listed: string | undefined): string[] => {
-  const count = weights.tensors.get(CLASSIFIER)?.shape[0] ?? fail(`${weights.file.path} ${weights.surplus.has(CLASSIFIER) ? "is torchvision's network, of which only the backbone is used here" : `has no classifier (${CLASSIFIER}): it holds a backbone alone`}. Train with it: node dist/train.js --weights ${weights.file.path}`);
+  const count = weights.tensors.get(CLASSIFIER)?.shape[0] ?? fail(`${weights.file.path} ${weights.surplus.has(CLASSIFIER) ? "is torchvision's network, of which only the backbone is used here" : `has no classifier (${CLASSIFIER}): it holds a backbone alone`}. Train with it: node dist/train.js --weights ${inCommand(weights.file.path)}`);
   const names = listed ? readLines(listed) : Array.from({ length: count }, (_, i) => `class ${i}`);
   if (names.length !== count) fail(`--classes: ${listed} has ${names.length} lines, but ${CLASSIFIER} in ${weights.file.path} tells ${count} classes apart`);
   return names;

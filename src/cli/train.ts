@@ -1,4 +1,4 @@
-import { fail } from '../errors.js';
+import { fail, inCommand } from '../errors.js';
 import type { Checkpoint } from '../train/checkpoint-meta.js';
 import { idleNotes } from '../train/options/idle-options.js';
 import { savedOptions } from '../train/options/saved-options.js';
@@ -72,7 +72,7 @@ const train = async (): Promise<number> => {
     trainer.stop();
   })));
   remove.forEach((f) => f());
-  if (!finished) console.log(`Stopped and saved. Go on with: node dist/train.js --out ${out} --resume`);
+  if (!finished) console.log(`Stopped and saved. Go on with: node dist/train.js --out ${inCommand(out)} --resume`);
   runtime.device.close();
   return finished ? 0 : INTERRUPTED;
 };

@@ -41,7 +41,10 @@ export interface TensorFile {
   readonly tensors: ReadonlyMap<string, TensorEntry>;
   /** What else the file holds: numbers and texts by their names. */
   readonly facts: ReadonlyMap<string, Fact>;
-  /** Entries of the outermost dictionary that are dictionaries themselves: in names, `model.fc.weight` may as well be a property of a module. Absent where the format has names alone. */
+  /**
+   * Entries of the outermost dictionary that are dictionaries themselves; a name such as `model.fc.weight` does not tell whether it is one's or a module's.
+   * Absent where the format has names alone.
+   */
   readonly dictionaries?: ReadonlySet<string>;
 }
 

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { Dataset } from '../data/dataset.js';
 import { BadImageError } from '../data/decode.js';
 import { batchesIn } from '../data/loader.js';
-import { counted, fail, UserError } from '../errors.js';
+import { counted, fail, inCommand, UserError } from '../errors.js';
 import { checkClasses } from './check-classes.js';
 import { readCheckpoint } from './checkpoint.js';
 import { type Checkpoint, inPresentTerms } from './checkpoint-meta.js';
@@ -78,5 +78,5 @@ export const configNotes = ({ options }: Checkpoint, out: string): string[] => {
 /** An image that ends a run does not cost what was trained: tells how to go on from there. */
 export const withWayOn = (error: unknown, out: string): unknown => {
   if (!(error instanceof BadImageError) || !existsSync(lastPath(out))) return error;
-  return new UserError(`${error.message}. What was trained is saved; go on with: node dist/train.js --out ${out} --resume`);
+  return new UserError(`${error.message}. What was trained is saved; go on with: node dist/train.js --out ${inCommand(out)} --resume`);
 };

@@ -1,4 +1,4 @@
-import { counted, fail } from '../../errors.js';
+import { counted, fail, inCommand } from '../../errors.js';
 import { type TensorEntry, toFloat32 } from '../../io/tensor-file.js';
 import { backboneRecord } from '../../nn/models/index.js';
 import type { AnyModule } from '../../nn/module.js';
@@ -120,7 +120,7 @@ const refuse = (misfits: readonly Misfit[], weights: Weights, own: ReadonlySet<s
 /** A pattern that no name of the file or the network matches is a slip of the pen. */
 const checkPatterns = (patterns: readonly string[], names: readonly string[], path: string): void => {
   const idle = patterns.find((pattern) => !names.some((name) => toPattern(pattern).test(name)));
-  if (idle !== undefined) fail(`--weights-ignore: neither the network nor ${path} has a tensor "${idle}"; "node dist/inspect.js ${path}" lists those of the file`);
+  if (idle !== undefined) fail(`--weights-ignore: neither the network nor ${path} has a tensor "${idle}"; those of the file are listed by: node dist/inspect.js ${inCommand(path)}`);
 };
 
 const classifierFor = ({ featureScale }: Target, entry: TensorEntry, scale: number | null): TensorEntry =>

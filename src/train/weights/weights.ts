@@ -1,4 +1,4 @@
-import { fail } from '../../errors.js';
+import { fail, inCommand } from '../../errors.js';
 import { elementCount, type TensorData, type TensorEntry, type TensorFile, toFloat32 } from '../../io/tensor-file.js';
 import type { NameTable } from '../../nn/models/names.js';
 import { CLASSIFIER, HEAD, isClassifier, isCounter, type Recognised, recognise, toPipit, withoutParallel } from './naming.js';
@@ -45,7 +45,10 @@ export const stateIn = ({ tensors, dictionaries }: TensorFile): Map<string, Tens
   return container ? within(tensors, container) : withoutOthers(tensors);
 };
 
-/** The weights in a file, apart from what else it holds: also of a network that Pipit knows within another module, or of a checkpoint's dictionaries that were written as names. */
+/**
+ * The weights in a file, apart from what else it holds: also of a network that Pipit knows within another module, or of a checkpoint's dictionaries that
+ * were written as names.
+ */
 export const weightsIn = (file: TensorFile): Map<string, TensorEntry> => {
   const found = stateIn(file);
   const wrapper = CONTAINERS.find((name) => [...found.keys()].every((inner) => inner.startsWith(`${name}.`) || isBeside(inner)));
@@ -100,7 +103,7 @@ const takeAttentionHead = (tensors: Map<string, TensorEntry>, { attentionUnit: u
 export const interpret = (file: TensorFile): Weights => {
   const { path } = file;
   const found = weightsIn(file);
-  if (found.size === 0) fail(`${path}: there are no tensors in it that could be weights (${file.tensors.size} tensors in all); "node dist/inspect.js ${path}" lists them`);
+  if (found.size === 0) fail(`${path}: there are no tensors in it that could be weights (${file.tensors.size} tensors in all); they are listed by: node dist/inspect.js ${inCommand(path)}`);
   const recognised = recognise(found.keys());
   const tensors = new Map<string, TensorEntry>();
   const surplus = new Map<string, TensorEntry>();
