@@ -91,6 +91,9 @@ t.test('what it refuses', async (t) => {
   await t.rejects(model.predict({} as never), { ...refusal, message: /predict: the pictures must be a list/ });
   await t.rejects(model.predict([pictures[0]!, { width: 4, height: 2, data: new Uint8Array(24) }]), { ...refusal, message: /predict: picture 2 of 4 × 2 pixels needs 32 bytes of data/ });
   await t.rejects(model.predict([{ width: 1.5, height: 2, data: new Uint8Array(12) }]), { ...refusal, message: /width and height of picture 1 \[1\.5, 2\] must hold integers of at least 1/ });
+  await t.rejects(model.predict([{ width: 4, height: 2, data: new Float32Array(8) as never }]), { ...refusal, message: /predict: picture 1 .* needs 32 bytes of data, as a Uint8Array/ }, 'grey values have as many bytes');
+  await t.rejects(model.predict(pictures.slice(0, 1), { Top: 3 } as never), { ...refusal, message: /predict: there is no option "Top"; there are top/ });
+  await t.rejects(model.predict(pictures.slice(0, 1), null as never), { ...refusal, message: /predict: the options must be an object/ });
   for (const top of [-1, 0, 1.5, '3']) await t.rejects(model.predict(pictures.slice(0, 1), { top: top as number }), { ...refusal, message: /predict: top .* must hold integers of at least 1/ });
   for (const wrong of [null, undefined, 'a.png', new Blob(['x'])]) await t.rejects(model.predict([wrong as never]), { ...refusal, message: /predict: picture 1 must be \{ width, height, data \}/ });
   t.throws(() => (openTrained as () => unknown)(), { ...refusal, message: /^the checkpoint must be the bytes of a safetensors file, .* got undefined/ });

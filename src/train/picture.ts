@@ -49,7 +49,10 @@ export const toPixels = (given: Picture | Drawable, i: number, largest: number):
   }
   const { width, height, data } = picture;
   checkIntegers('predict', `width and height of picture ${i + 1}`, [width, height], 1);
-  if (!ArrayBuffer.isView(data) || data.byteLength !== 4 * width * height) fail(`predict: picture ${i + 1} of ${width} × ${height} pixels needs ${4 * width * height} bytes of data: red, green, blue and alpha of each`);
+  // Other numbers, as of grey values, may by chance have as many bytes.
+  if (!ArrayBuffer.isView(data) || data.BYTES_PER_ELEMENT !== 1 || data.byteLength !== 4 * width * height) {
+    fail(`predict: picture ${i + 1} of ${width} × ${height} pixels needs ${4 * width * height} bytes of data, as a Uint8Array: red, green, blue and alpha of each`);
+  }
   if (data.byteLength > largest) {
     fail(`predict: picture ${i + 1} of ${width} × ${height} pixels takes ${readableBytes(data.byteLength)}, but this adapter binds at most ${readableBytes(largest)} in one buffer. ` +
       'Make it smaller first, in a page with `await createImageBitmap(picture, { resizeWidth: 2000, resizeQuality: "high" })`');

@@ -2,7 +2,7 @@
 import { parseSafetensors, rangesOf } from '../io/safetensors-format.js';
 import type { Runtime } from '../kernels/runtime.js';
 import { withoutInit } from '../nn/init.js';
-import { checkIntegers } from '../ops/arguments.js';
+import { checkIntegers, checkNames } from '../ops/arguments.js';
 import { defaultRuntime } from '../tensor/create.js';
 import { checkList } from '../tensor/shape.js';
 import { checkpointIn } from './checkpoint-meta.js';
@@ -55,8 +55,10 @@ export class TrainedModel {
    * @throws UserError when a picture's numbers disagree or an image is not loaded yet, another server's, or larger than the adapter
    *   takes, or `top` is not a whole number of at least 1
    */
-  async predict(pictures: readonly (Picture | Drawable)[], { top = 5 }: { top?: number } = {}): Promise<Predicted[]> {
+  async predict(pictures: readonly (Picture | Drawable)[], options: { top?: number } = {}): Promise<Predicted[]> {
     checkList('predict', 'the pictures', pictures);
+    checkNames('predict', options, ['top']);
+    const { top = 5 } = options;
     checkIntegers('predict', 'top', [top], 1);
     const { largestBuffer } = this.runtime.device.pool;
     const pixels = pictures.map((picture, i) => toPixels(picture, i, largestBuffer));
