@@ -14,11 +14,11 @@ t.test('folder: train and test, val, or one folder per class alone', async (t) =
   fill(join(dir, 'a', 'val'), { wren: 1, robin: 2 });
   writePng(join(dir, 'a', 'train', 'wren', 'deeper', 'x.jpg'), 9);
   write(join(dir, 'a', 'train', 'wren', 'notes.txt'), 'not a picture');
-  write(join(dir, 'a', 'train', 'wren', 'x.webp'), 'RIFF');
+  for (const name of ['x.webp', 'y.webp', 'z.HEIC']) write(join(dir, 'a', 'train', 'wren', name), 'RIFF');
   const set = await open('folder', join(dir, 'a'));
   t.same([set.classes, set.train.samples.length, labels(set.test), set.val], [['robin', 'wren'], 7, [0, 0, 1], undefined]);
   t.ok(ids(set.train).includes('train/wren/deeper/x.jpg'));
-  t.match(set.notes.join(), /1 picture in .*wren left out, \.webp cannot be decoded; convert/);
+  t.match(set.notes.join(), /3 pictures in .*wren left out, \.webp and \.heic cannot be decoded; convert/);
   fill(join(dir, 'a', 'test'), { wren: 2, robin: 2 });
   const three = await open('folder', join(dir, 'a'));
   t.same([three.test.samples.length, three.val!.samples.length], [4, 3]);
@@ -30,7 +30,7 @@ t.test('folder: train and test, val, or one folder per class alone', async (t) =
   const chance = await open('folder', join(dir, 'b'));
   t.same([labels(chance.test), chance.train.samples.length], [[0, 0, 1], 13], 'a fifth of each class, never the only picture');
   t.same(ids((await open('folder', join(dir, 'b'))).test), ids(chance.test), 'the same split each time');
-  t.match(chance.notes.join(), /3 of 16 pictures were set aside/);
+  t.match(chance.notes.join(), /3 of 16 pictures were set aside.*1 of 3 classes has no test image: z$/);
   fill(join(dir, 'c'), { only: 3 });
   t.match(await refusal('folder', join(dir, 'c')), /one class only \("only"\)/);
   mkdirSync(join(dir, 'd'));

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { tensor } from '../src/tensor/create.js';
 import { memoryReport } from '../src/tensor/storage.js';
 import type { Tensor } from '../src/tensor/tensor.js';
+import { ClassResults, classTable, meanOfClasses } from '../src/train/class-results.js';
 import { evaluate } from '../src/train/evaluate.js';
 import type { Evaluated, Method } from '../src/train/method.js';
 import { openData } from '../src/train/session.js';
@@ -69,6 +70,31 @@ t.test('without the dropped branch, and of a plain classifier', async (t) => {
   const { loss, ...plain } = await evaluate(runtime, data, knowing(false), config, data.dataset.test, { withDrop: true });
   t.same(plain, { images: 3, raw: hits(1, 2), crop: null, drop: null, refined: null, refinedOtherAverage: null, localisation: null, degenerate: 0 });
   nearly(t, loss, -(Math.log(0.5) + Math.log(1e-12) + Math.log(0.3)) / 3);
+});
+
+t.test('what became of each class, by the prediction that counts', async (t) => {
+  const [refined, raw] = [new ClassResults(data.dataset.classes), new ClassResults(data.dataset.classes)];
+  await evaluate(runtime, data, knowing(true), config, data.dataset.test, { withDrop: true, byClass: refined });
+  t.same(refined.list, [
+    { label: 'a', images: 1, right: 1, takenFor: [] }, { label: 'b', images: 1, right: 0, takenFor: [{ label: 'a', images: 1 }] }, { label: 'c', images: 1, right: 1, takenFor: [] },
+  ]);
+  await evaluate(runtime, data, knowing(false), config, data.dataset.test, { withDrop: true, byClass: raw });
+  t.same(raw.list.map(({ right }) => right), [1, 0, 0], 'as many as the accuracy counts');
+});
+
+t.test('a network that names one class is shown by the mean over classes', (t) => {
+  const results = new ClassResults(['10_ok', '2_crack', 'burr', 'none']);
+  results.add([0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2], [0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 1, 0, 3]);
+  t.ok(Math.abs(meanOfClasses(results.list) - (100 + 25 + 0) / 3) < 1e-9, 'a class without images does not count');
+  t.same(classTable(results.list, 'refined'), [
+    'refined, mean over 3 classes: 41.67 %',
+    'refined, by class  images   right  taken for',
+    '  10_ok                 7 100.0 %',
+    '  2_crack               4  25.0 %  10_ok (2), burr (1)',
+    '  burr                  2   0.0 %  10_ok (1), none (1)',
+  ]);
+  t.same(classTable(results.list, 'raw', 2).slice(1).map((line) => line.slice(0, 40).trim()), ['raw, the lowest 2 of 3 classes  images', 'burr                               2', '2_crack                            4']);
+  t.end();
 });
 
 t.test('it tells how far it is, can be ended between batches, and leaves no memory behind', async (t) => {

@@ -117,6 +117,8 @@ t.test('curves: gaps, missing series and scripts', async (t) => {
   const heldLabels = JSON.parse(/window\.pipitCurves = (\{.*?\});\n/s.exec(held)![1]!).charts[1].series.map((s: { label: string }) => s.label);
   t.same(heldLabels, ['held-out refined', 'held-out raw', 'training raw'], 'what was not measured on test images is not called so');
   t.ok(html.includes('uPlot'), 'the plotting code is inside');
+  const classes = [{ label: '<ok>', images: 9, right: 9, takenFor: [] }, { label: 'burr', images: 2, right: 1, takenFor: [{ label: '<ok>', images: 1 }] }];
+  t.match(await renderReport({ ...data(), classes }), /<details open><summary>Class by class, 75\.0.%.*<td>&lt;ok&gt;<\/td><td class="n">9<\/td><td class="n">100\.0.%<\/td>.*<td>&lt;ok&gt; \(1\)<\/td>/s);
   const bare = await renderReport({ ...data(), history: [], cases: [], localisation: undefined, notes: undefined });
   t.notMatch(bare, /uPlot|<h2>Localisation|Where it looks|class="notes"/);
   t.equal(scriptJson({ a: '</script>' }), '{"a":"\\u003c/script>"}');

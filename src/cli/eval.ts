@@ -4,6 +4,7 @@ import { writeFileAtomic } from '../io/atomic.js';
 import { checkWritable } from '../io/output.js';
 import { accuracies, accuracyTable } from '../train/accuracy-table.js';
 import { checkClasses } from '../train/check-classes.js';
+import { type ClassResult, ClassResults, classTable, meanOfClasses } from '../train/class-results.js';
 import { type Evaluation, evaluate } from '../train/evaluate.js';
 import { checkEvaluation, compilePlanned } from '../train/memory-plan.js';
 import { checkPrecision } from '../train/method.js';
@@ -18,7 +19,7 @@ import { checkpointOptions, describeSaved, readSavedModel, refinementOptions } f
 
 const spec = {
   name: 'eval',
-  summary: 'Measures a trained network: top-1 and top-5 of the whole image, crop, drop and refined prediction, and the localisation. Everything else is as it was trained.',
+  summary: 'Measures a trained network: top-1 and top-5 of the whole image, crop, drop and refined prediction, what became of each class, and the localisation. Everything else is as it was trained.',
   options: {
     ...checkpointOptions,
     data: text({ help: 'folder of the data set', placeholder: 'DIR', defaultText: 'as trained' }),
@@ -43,9 +44,10 @@ const progress = (done: number, total: number): void => {
 
 const titles = { test: 'Test', val: 'Held-out', train: 'Training' } as const;
 
-const figures = (result: Evaluation) => ({
+const figures = (result: Evaluation, classes: readonly ClassResult[]) => ({
   ...accuracies(result), ...(result.localisation ? { localisation: result.localisation } : {}),
   loss: result.loss, degenerateMaps: result.degenerate, images: result.images,
+  meanOfClasses: meanOfClasses(classes), classes,
 });
 
 const evaluateCommand = async (): Promise<void> => {
@@ -71,14 +73,16 @@ const evaluateCommand = async (): Promise<void> => {
     checkEvaluation(runtime, method, saved.config, '--batch-size');
     await compilePlanned(runtime, console.log);
     const start = performance.now();
-    const result = await evaluate(runtime, data, method, saved.config, split, { withDrop: true, onBatch: progress });
+    const byClass = new ClassResults(dataset.classes);
+    const result = await evaluate(runtime, data, method, saved.config, split, { withDrop: true, onBatch: progress, byClass });
     const seconds = (performance.now() - start) / 1000;
     console.log(['', ...accuracyTable(result, titles[values.split], saved.config.wsdan.average)].join('\n'));
+    console.log(classTable(byClass.list, result.refined ? 'refined' : 'raw').join('\n'));
     if (result.degenerate > 0) console.log(`${counted(result.degenerate, 'image')} had an unusable attention map; the whole image was taken instead.`);
     if (data.bad.size > 0) console.log(badLine(data));
     console.log(`Time ${seconds.toFixed(1)} s, ${(result.images / seconds).toFixed(1)} images/s`);
     const about = { split: values.split, checkpoint: saved.path, epoch: saved.epochs, adapter: runtime.device.report.name, badImages: data.bad.size };
-    if (values.json) writeFileAtomic(values.json, `${JSON.stringify({ ...figures(result), ...about, seconds, imagesPerSecond: result.images / seconds }, null, 2)}\n`);
+    if (values.json) writeFileAtomic(values.json, `${JSON.stringify({ ...figures(result, byClass.list), ...about, seconds, imagesPerSecond: result.images / seconds }, null, 2)}\n`);
   } finally {
     await data.close();
     runtime.device.close();

@@ -58,7 +58,7 @@ export async function openDataset(name: DatasetName, options: DatasetOptions): P
   if (missing.length > 0) notes.push(`${counted(missing.length, 'listed image')} not on disk, left out: ${firstFew(missing)}`);
   const { train: all, val } = holdOutVal(listing, options);
   const train = balancedSubset(all, options.limitTrain, options.seed);
-  notes.push(...untrainedClasses(listing.classes, train));
+  notes.push(...classesWithout('training', listing.classes, train), ...classesWithout('test', listing.classes, listing.test));
   return {
     name: listing.name,
     classes: listing.classes,
@@ -126,10 +126,10 @@ function holdOutVal(listing: Listing, { valFraction = 0, seed }: DatasetOptions)
   return { train: kept, val: held };
 }
 
-function untrainedClasses(classes: string[], train: Entry[]): string[] {
-  const trained = new Set(train.map((entry) => entry.label));
-  const without = classes.filter((_, label) => !trained.has(label));
-  return without.length === 0 ? [] : [`${without.length} of ${classes.length} classes have no training image: ${firstFew(without)}`];
+function classesWithout(kind: 'training' | 'test', classes: string[], entries: Entry[]): string[] {
+  const met = new Set(entries.map((entry) => entry.label));
+  const without = classes.filter((_, label) => !met.has(label));
+  return without.length === 0 ? [] : [`${without.length} of ${classes.length} classes ${without.length === 1 ? 'has' : 'have'} no ${kind} image: ${firstFew(without)}`];
 }
 
 /** Drops what only the checks needed. */

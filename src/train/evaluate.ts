@@ -2,12 +2,13 @@ import { boxToOutput, type ImageTransform } from '../data/augment.js';
 import type { Box, Split } from '../data/dataset.js';
 import type { Batch } from '../data/loader.js';
 import type { Runtime } from '../kernels/runtime.js';
-import { clamp, crossEntropy, log, type Weighted, zeros } from '../ops/index.js';
+import { argmax, clamp, crossEntropy, log, type Weighted, zeros } from '../ops/index.js';
 import { scope } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { MetricSums } from '../wsdan/metric-sums.js';
 import { correct, countOf } from '../wsdan/train-step.js';
 import { type Accuracy, accuracyOf } from './accuracy.js';
+import type { ClassResults } from './class-results.js';
 import type { TrainConfig } from './config.js';
 import { evalTransforms, uploadBatch } from './image-batch.js';
 import { boxAt, LocalisationScore } from './localisation.js';
@@ -37,6 +38,8 @@ const names = ['loss', 'degenerate', ...branches.flatMap((b) => [`${b}Top1`, `${
 
 interface EvaluateOptions {
   readonly withDrop: boolean;
+  /** Learns which class the final prediction takes each image for. */
+  readonly byClass?: ClassResults;
   readonly onBatch?: (done: number, total: number) => void;
   /** Ends it between two batches: it throws the signal's reason. */
   readonly signal?: AbortSignal;
@@ -55,14 +58,15 @@ export const evaluate = async (
     for await (const batch of loader.epoch(0)) {
       options.signal?.throwIfAborted();
       const transforms = evalTransforms(config.augment, batch.images);
-      const boxes = await scope(async () => {
+      const { boxes, guesses } = await scope(async () => {
         const { images, labels } = uploadBatch(runtime, batch, transforms, config.augment);
         const result = method.evaluate(images, options.withDrop);
         addCounts(sums, result, labels, images);
-        const found = result.boxes ? await result.boxes.data() : null;
+        const [boxes, guesses] = await Promise.all([result.boxes?.data(), options.byClass && argmax(finalOf(result), 1).data()]);
         await runtime.endStep();
-        return found;
+        return { boxes, guesses };
       });
+      if (guesses) options.byClass!.add(batch.labels, guesses);
       if (boxes) scoreBoxes(score, boxes, batch, transforms, config.augment.imageSize);
       seen += batch.labels.length;
       options.onBatch?.(batch.number + 1, loader.batchesPerEpoch);
@@ -80,10 +84,13 @@ const emptyPool = async (runtime: Runtime): Promise<void> => {
   runtime.device.pool.trim();
 };
 
+/** What counts in the end. */
+const finalOf = ({ raw, refined }: Evaluated): Tensor => refined ?? raw;
+
 const addCounts = (sums: MetricSums<string>, result: Evaluated, labels: Tensor, images: Tensor): void => {
   const batch = images.shape[0]!;
   const zero = zeros([1], { runtime: images.runtime });
-  const final = result.refined ?? result.raw;
+  const final = finalOf(result);
   // Probabilities may underflow to 0; PyTorch's users would see infinity there, a bound keeps the mean readable.
   const loss: Weighted = [crossEntropy(log(clamp(final, 1e-12, 1)), labels), batch];
   const values: Record<string, Tensor | Weighted> = { loss, degenerate: result.degenerate ? countOf(result.degenerate) : zero };

@@ -9,6 +9,7 @@ import { accuracies, accuracyTable } from './accuracy-table.js';
 import { restore } from './checkpoint.js';
 import type { Checkpoint } from './checkpoint-meta.js';
 import type { RunOptions, TrainConfig } from './config.js';
+import { ClassResults, classTable, meanOfClasses } from './class-results.js';
 import { type Evaluation, evaluate } from './evaluate.js';
 import { bestEpoch, type EvaluatedEpoch, isOutOfPatience } from './history.js';
 import { reportPlan } from './memory-plan.js';
@@ -110,6 +111,9 @@ const earlyEnd = (records: Trainer['records'], best: EvaluatedEpoch, { patience,
 const bestLine = ({ epoch, eval: { raw, refined, split } }: EvaluatedEpoch): string =>
   `The best, epoch ${epoch}, had ${raw.top1.toFixed(2)} % raw${refined ? `, ${refined.top1.toFixed(2)} % refined` : ''} on the ${split === 'test' ? 'test' : 'held-out'} images (best.safetensors).`;
 
+/** At the end of a run; `summary.json` and `eval` have them all. */
+const CLASSES_SHOWN = 12;
+
 const loadReport = () => import('./report/write-report.js');
 
 const finish = async (runtime: Runtime, data: DataSession, model: ModelSession, trainer: Trainer, config: TrainConfig, run: RunOptions): Promise<void> => {
@@ -118,27 +122,32 @@ const finish = async (runtime: Runtime, data: DataSession, model: ModelSession, 
   const best = bestEpoch(trainer.records)!;
   const early = earlyEnd(trainer.records, best, config);
   if (early) console.log(early);
-  const result = await withCountingWeights(model, () => evaluate(runtime, data, method, config, data.dataset.test, { withDrop: true, signal: trainer.signal }));
+  const byClass = new ClassResults(data.dataset.classes);
+  const options = { withDrop: true, signal: trainer.signal, byClass };
+  const result = await withCountingWeights(model, () => evaluate(runtime, data, method, config, data.dataset.test, options));
+  const classes = byClass.list;
   const hash = await weightsHash(ema ?? method.module);
   const trainedHash = ema ? await weightsHash(method.module) : null;
   const { seconds, steps, imagesPerSecond } = trainer.totals;
   const summary = {
     ...accuracies(result), ...(result.localisation ? { localisation: result.localisation } : {}), degenerateMaps: result.degenerate, testImages: result.images,
+    meanOfClasses: meanOfClasses(classes),
     epochs: trainer.records.length, best: { epoch: best.epoch, split: best.eval.split, raw: best.eval.raw, refined: best.eval.refined },
     imagesPerSecond, seconds, steps, adapter: runtime.device.report.name, weightsHash: hash,
-    ...(trainedHash ? { trainedWeightsHash: trainedHash } : {}), badImages: data.bad.size,
+    ...(trainedHash ? { trainedWeightsHash: trainedHash } : {}), badImages: data.bad.size, classes,
   };
   writeFileAtomic(join(run.out, 'summary.json'), `${JSON.stringify(summary, null, 2)}\n`);
   const report: ReportData = {
     title: `${config.method === 'wsdan' ? 'WS-DAN' : 'Plain classifier'} on ${data.dataset.name}`, adapter: summary.adapter, config: run.options,
     dataset: { name: data.dataset.name, classes: data.dataset.classes.length, trainImages: data.dataset.train.samples.length, ...(best.eval.split === 'val' ? { heldOutImages: data.dataset.val!.samples.length } : {}), testImages: result.images },
-    seconds, steps, imagesPerSecond, weightsHash: hash, accuracy: accuracies(result), history: trainer.records.map(toPoint),
+    seconds, steps, imagesPerSecond, weightsHash: hash, accuracy: accuracies(result), classes, history: trainer.records.map(toPoint),
     cases: await withCountingWeights(model, () => reportCases(runtime, data, method, config, run.reportImages)), notes: [...(ema ? [`${averagesLine(config)}.`] : []), ...notesOf(data, result, best, trainer.records, early)],
     ...(result.localisation ? { localisation: result.localisation } : {}),
   };
   const { writeReport } = await loadReport();
   await writeReport(run.out, report);
   console.log(`\n${accuracyTable(result, 'Test', config.wsdan.average).join('\n')}`);
+  console.log(classTable(classes, result.refined ? 'refined' : 'raw', CLASSES_SHOWN).join('\n'));
   if (data.bad.size > 0) console.log(badLine(data));
   if (best.epoch < trainer.records.length) console.log(`These are the last epoch's. ${bestLine(best)}`);
   console.log(`Time ${seconds.toFixed(0)} s, ${imagesPerSecond === null ? '' : `training ${imagesPerSecond.toFixed(1)} images/s, `}weights hash ${hash}${trainedHash ? ` of the averages, ${trainedHash} of the trained weights` : ''}`);

@@ -98,7 +98,7 @@ function readClasses(dir: string, names: string[], notes: string[]): Map<string,
   const classes = names.map((name): [string, string[]] => {
     const files = listFilesBelow(join(dir, name), REMEDY);
     const other = files.filter((file) => OTHER_IMAGES.has(extname(file).toLowerCase()));
-    if (other.length > 0) notes.push(`${counted(other.length, 'picture')} in ${join(dir, name)} left out, ${extname(other[0]!)} cannot be decoded; convert them to JPEG or PNG`);
+    if (other.length > 0) notes.push(`${counted(other.length, 'picture')} in ${join(dir, name)} left out, ${[...new Set(other.map((file) => extname(file).toLowerCase()))].join(' and ')} cannot be decoded; convert them to JPEG or PNG`);
     nameless.push(...files.filter((file) => extname(file) === ''));
     return [name, files.filter(isPicture)];
   });

@@ -1,6 +1,7 @@
 /** What a report is made of. Everything lies on the CPU; nothing here knows tensors. */
 import type { Box } from '../../data/types.js';
 import type { Accuracy } from '../accuracy.js';
+import type { ClassResult } from '../class-results.js';
 
 /** A picture, rows from the top, four bytes (red, green, blue, alpha) a pixel. */
 export interface Picture {
@@ -74,6 +75,8 @@ export interface ReportData {
   weightsHash: string;
   /** A plain classifier has only `raw`. */
   accuracy: { raw: Accuracy; crop?: Accuracy; drop?: Accuracy; refined?: Accuracy };
+  /** What became of each class that has test images. */
+  classes?: readonly ClassResult[];
   /** Only where true boxes are known: mean IoU 0 to 1, share of boxes with IoU of at least 0.5 in percent. */
   localisation?: { meanIoU: number; corLoc50: number; images: number };
   history: readonly EpochPoint[];

@@ -4,6 +4,7 @@ import { writeFileAtomic } from '../../io/atomic.js';
 import type { Accuracy } from '../accuracy.js';
 import { caseSection } from './cases.js';
 import { curves } from './charts.js';
+import { classSection } from './classes.js';
 import { count, duration, escapeHtml, percent, points } from './html.js';
 import { STYLE } from './style.js';
 import type { ReportData } from './types.js';
@@ -70,6 +71,7 @@ export const renderReport = async (report: ReportData): Promise<string> => {
 ${keyFigures(report)}
 ${noteList(report.notes)}
 <div class="pair">${accuracyTable(report)}${localisationTable(report)}</div>
+${classSection(report.classes ?? [])}
 ${body}
 ${await caseSection(report.cases)}
 ${facts(report)}
