@@ -260,8 +260,14 @@ t.test('predict refuses bad images and goes on with the others', async (t) => {
   t.match(lines[0], /^image .*truncated\.png (?:is truncated or damaged|could not be decoded)/);
   t.match(lines[1], /^image .*missing\.png is not on disk$/);
   t.match(lines[2], /^image .*empty\.png is empty \(0 bytes\)$/);
-  t.match(lines[3], /images is a folder; name the images in it/);
+  t.match(lines[3], /images is a folder, not a picture/);
   t.match(lines[4], /^image .*loop\.png is a symbolic link that leads back to itself$/);
+  mkdirSync(join(folder, 'parts', 'tray 1'), { recursive: true });
+  for (const name of ['b.png', 'tray 1/a.png']) writeFileSync(join(folder, 'parts', name), readFileSync(good));
+  for (const name of ['c.heic', 'notes.txt', '.hidden.png']) writeFileSync(join(folder, 'parts', name), 'no picture');
+  const below = await call('predict', join(folder, 'parts'), '--out', run, '--json');
+  t.equal(below.code, 1, below.errors);
+  t.match(JSON.parse(below.out), [{ file: join(folder, 'parts', 'b.png') }, { file: join(folder, 'parts', 'tray 1/a.png') }, { error: /c\.heic is not an image/ }], 'the pictures of a folder, with those that cannot be read');
   const all = await call('predict', missing, '--out', run, '--json');
   t.equal(all.code, 1);
   t.match((JSON.parse(all.out) as Answer[])[0], { file: missing, error: /is not on disk/ });

@@ -107,7 +107,7 @@ t.test('paths that are no picture: loops, folders, pipes', { skip: process.platf
   truncateSync(write(join(dir, 'huge.jpg'), ''), 2 ** 31 + 1);
   t.match(await userMessage(() => decodeFile(join(dir, 'huge.jpg'))), /image .*huge\.jpg is too large to be read at once \(2 GiB or more\)\./);
   t.match(await userMessage(() => decodeFile(join(dir, 'loop.jpg'))), /image .*loop\.jpg is a symbolic link that leads back to itself\./);
-  t.match(await userMessage(() => decodeFile(join(dir, 'folder.jpg'))), /image .*folder\.jpg is a folder; name the images in it\./);
+  t.match(await userMessage(() => decodeFile(join(dir, 'folder.jpg'))), /image .*folder\.jpg is a folder, not a picture\./);
   t.match(await userMessage(() => decodeFile(join(dir, 'pipe.jpg'))), /image .*pipe\.jpg is not a file\./, 'reading it would wait for ever');
 });
 

@@ -1,4 +1,6 @@
 import { DecodePool } from '../data/decode-pool.js';
+import { picturesBelow } from '../data/layouts/folder.js';
+import { leadsToFolder } from '../data/list-file.js';
 import { fail } from '../errors.js';
 import { makeFolder } from '../io/output.js';
 import type { Runtime } from '../kernels/runtime.js';
@@ -19,7 +21,7 @@ import { checkpointOptions, describeSaved, readSavedModel, refinementOptions, ty
 const spec = {
   name: 'predict',
   summary: 'Tells what images show: the most probable classes of the whole image and after looking closer, and where it looked.',
-  positional: { name: 'IMAGE', help: 'files to predict (JPEG, PNG, GIF, BMP or TIFF)' },
+  positional: { name: 'IMAGE', help: 'files to predict (JPEG, PNG, GIF, BMP or TIFF), or folders of them' },
   options: {
     ...checkpointOptions,
     synthetic: int({ help: 'predict this many test images of the embedded data set', placeholder: 'N', min: 1, max: 10000 }),
@@ -42,6 +44,12 @@ const syntheticRequests = (count: number, { config, classes }: SavedModel): Requ
     name: `embedded-${index}`, source: { synthetic: { seed: config.seed, split: 'test' as const, index, options: {} } }, trueLabel: classes[index % classes.length]!,
   }));
 };
+
+/** Files as they are named, and the pictures in folders; what cannot be used is told by decoding, with the others unharmed. */
+const fileRequests = (paths: readonly string[]): Request[] => paths.flatMap((path) => {
+  const pictures = leadsToFolder(path) ? picturesBelow(path) : [];
+  return pictures.length > 0 ? pictures : [path];
+}).map((path) => ({ name: path, source: { path } }));
 
 const percent = ({ label, probability }: Guess): string => `${(100 * probability).toFixed(1).padStart(5)} %  ${printable(label)}`;
 
@@ -96,7 +104,7 @@ const predict = async (): Promise<number> => {
   if (positional.length === 0 && values.synthetic === undefined) fail('name at least one IMAGE, or try --synthetic 4 with a network trained on the embedded data set');
   const { testTheta, testPadding, average, precision, batchSize } = values;
   const saved = await readSavedModel(values, { testTheta, testPadding, average, precision, evalBatchSize: batchSize });
-  const requests: Request[] = positional.map((path) => ({ name: path, source: { path } }));
+  const requests: Request[] = fileRequests(positional);
   if (values.synthetic !== undefined) requests.push(...syntheticRequests(values.synthetic, saved));
   if (values.pictures && saved.config.method === 'plain') fail('--pictures: a plain classifier has no attention to show; leave the option out');
   if (values.pictures) makeFolder(values.pictures);

@@ -33,7 +33,7 @@ export async function decodeFile(path: string, limits: DecodeLimits = UNLIMITED)
 async function readPicture(path: string): Promise<Buffer> {
   try {
     const info = await stat(path);
-    if (info.isDirectory()) throw new BadImageError(path, 'is a folder; name the images in it');
+    if (info.isDirectory()) throw new BadImageError(path, 'is a folder, not a picture');
     // A pipe would keep us waiting for a writer.
     if (!info.isFile()) throw new BadImageError(path, 'is not a file');
     return await readFile(path);

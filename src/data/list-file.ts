@@ -79,8 +79,8 @@ export function listFilesBelow(dir: string, remedy: string): string[] {
   }
 }
 
-/** A link that leads nowhere is told of where it is read. */
-function leadsToFolder(link: string): boolean {
+/** Whether there is a folder at a path. A link that leads nowhere is told of where it is read. */
+export function leadsToFolder(link: string): boolean {
   try {
     return statSync(link).isDirectory();
   } catch {

@@ -89,6 +89,10 @@ function holdsRun(dir: string, deeper: number): boolean {
   return deeper > 0 && foldersIn(dir).some((name) => holdsRun(join(dir, name), deeper - 1));
 }
 
+/** The pictures in a folder and below it, those too that cannot be decoded, by their endings; hidden files and other kinds are left out. */
+export const picturesBelow = (dir: string): string[] =>
+  listFilesBelow(dir, REMEDY).filter((file) => isPicture(file) || OTHER_IMAGES.has(extname(file).toLowerCase()));
+
 const isPicture = (file: string): boolean => DECODABLE.has(extname(file).toLowerCase());
 
 /** The pictures of each class folder. */
