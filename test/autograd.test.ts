@@ -166,6 +166,7 @@ t.test('noGrad and enableGrad, also async', (t) => scope(async () => {
   t.equal(noGrad(() => mul(x, x)).requiresGrad, false);
   t.equal(noGrad(() => enableGrad(() => mul(x, x))).requiresGrad, true);
   t.equal(isGradEnabled(), true);
+  for (const [name, mode] of Object.entries({ noGrad, enableGrad })) t.throws(() => mode(undefined as never), { name: 'UserError', message: `${name}: the first argument must be a function, as in ${name}(() => …), got undefined` });
   const late = await noGrad(async () => {
     await sleep(1);
     return [mul(x, x), enableGrad(() => mul(x, x))];

@@ -188,6 +188,23 @@ t.test('loadStateDict: there and back, and what does not fit', (t) => scope(asyn
   t.same(await b.stateDict(), state, 'nothing was changed');
 }));
 
+t.test('loadStateDict: names that one side lacks are passed over where that is meant', (t) => scope(async () => {
+  const [a, b] = [new Net(), new Net()];
+  const before = await b.stateDict();
+  const part = new Map(await a.stateDict());
+  part.delete('fc.weight');
+  part.set('head.weight', { shape: [1], data: Float32Array.of(1) });
+  t.same(b.loadStateDict(part, { strict: false }), { missing: ['fc.weight'], unexpected: ['head.weight'] });
+  const after = await b.stateDict();
+  t.same(after.get('fc.weight'), before.get('fc.weight'), 'fresh as it was');
+  t.same(after.get('conv.weight'), part.get('conv.weight'));
+  part.set('conv.bias', { shape: [1], data: Float32Array.of(1) });
+  t.throws(() => b.loadStateDict(part, { strict: false }), /do not fit this model:\n {2}1 wrong shape: conv\.bias is \[1\]/);
+  t.throws(() => b.loadStateDict(new Map([['x', { shape: [1], data: Float32Array.of(1) }]]), { strict: false }), /\d+ missing: .*\n {2}1 unexpected: x/, 'nothing at all fits');
+  t.throws(() => b.loadStateDict(part, { Strict: false } as never), /loadStateDict: there is no option "Strict"/);
+  t.same(await b.stateDict(), after, 'nothing was changed');
+}));
+
 const momentsOf = (values: Float32Array) => {
   const mean = values.reduce((total, v) => total + v, 0) / values.length;
   return { mean, std: Math.sqrt(values.reduce((total, v) => total + (v - mean) ** 2, 0) / values.length), max: values.reduce((m, v) => Math.max(m, Math.abs(v)), 0) };

@@ -2,15 +2,18 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
+import { backward } from '../src/autograd/backward.js';
 import { load, save } from '../src/browser.js';
 import { UserError } from '../src/errors.js';
 import { PicklableTensor, writeTorch } from '../src/io/pytorch/write.js';
 import { entryOf } from '../src/io/tensor-file.js';
 import { BatchNorm2d, Conv2d, GlobalAvgPool2d, Linear, Sequential } from '../src/nn/layers.js';
 import { seedInit } from '../src/nn/init.js';
-import { buffer, Module } from '../src/nn/module.js';
-import { randn } from '../src/ops/index.js';
+import { buffer, Module, parameter } from '../src/nn/module.js';
+import { AdamW } from '../src/nn/optimizer.js';
+import { add, mul, randn, sum } from '../src/ops/index.js';
 import { readSafetensors, writeSafetensors } from '../src/io/safetensors.js';
+import { write } from '../src/tensor/create.js';
 import { scope } from '../src/tensor/scope.js';
 import type { Tensor } from '../src/tensor/tensor.js';
 import { loadFile, saveFile } from '../src/train/state-file.js';
@@ -89,6 +92,27 @@ t.test('files of PyTorch: a dictionary in a checkpoint is told from a module of 
   }
 });
 
+t.test('an optimiser goes on from its state in a file as if it had never stopped', (t) => scope(async () => {
+  const make = () => new AdamW([{ params: [parameter([3, 5], Float32Array.from({ length: 15 }, (_, i) => i - 7))] }, { params: [parameter([2], Float32Array.of(1, -2))], lr: 0.2 }], { lr: 0.1 });
+  const go = (optimizer: AdamW): void => {
+    optimizer.zeroGrad();
+    backward(optimizer.paramGroups.flatMap(({ params }) => params.map((p) => sum(mul(p, p)))).reduce((a, b) => add(a, b)));
+    optimizer.step();
+  };
+  const weightsOf = (optimizer: AdamW) => Promise.all(optimizer.paramGroups.flatMap(({ params }) => params.map((p) => p.data())));
+  const [one, other] = [make(), make()];
+  go(one);
+  const path = join(t.testdir(), 'optimizer.safetensors');
+  const { vectors, ...counts } = await one.stateDict();
+  saveFile(new Map([...vectors].map(([name, data]) => [name, { shape: [data.length], data }])), path);
+  for (const [i, data] of (await weightsOf(one)).entries()) write(other.paramGroups[i]!.params[0]!, data);
+  const written = JSON.parse(JSON.stringify(counts)) as typeof counts;
+  other.loadStateDict({ ...written, vectors: new Map([...await loadFile(path)].map(([name, { data }]) => [name, data])) });
+  go(one);
+  go(other);
+  t.same(await weightsOf(other), await weightsOf(one));
+}));
+
 t.test('bytes wherever they lie', async (t) => {
   const bytes = save(await network(1).stateDict());
   const expected = load(bytes);
@@ -117,6 +141,7 @@ t.test('what are no weights is refused', async (t) => {
   for (const wrong of ['a path', 7, null, undefined, []]) t.throws(() => load(wrong as never), { ...refusal, message: /^what was given must be the bytes of a safetensors file, a Uint8Array or an ArrayBuffer, got/ });
   const state = await network(1).stateDict();
   t.throws(() => saveFile('net.safetensors' as never, state as never), { ...refusal, message: /^saveFile: the weights must be a state, as `await module\.stateDict\(\)` gives it, got string/ });
+  t.throws(() => saveFile(new Map([['momentum.0', new Float32Array(3)]]) as never, 'net.safetensors'), { ...refusal, message: /^saveFile: "momentum\.0" must be \{ shape, data \} with a Float32Array/ });
   t.throws(() => saveFile(state, undefined as never), { ...refusal, message: /^saveFile: the path of a file must be a text, got undefined/ });
   t.throws(() => save(network(1).stateDict() as never), { ...refusal, message: /^save: the weights must be a state/ });
   await t.rejects(loadFile(7 as never), { ...refusal, message: /^loadFile: the path of a file must be a text, got number/ });

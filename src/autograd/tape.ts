@@ -1,4 +1,5 @@
 import { fail } from '../errors.js';
+import { checkFunction } from '../ops/arguments.js';
 import { convert } from '../ops/convert.js';
 import { type Call, installTape, type Runnable } from '../ops/op.js';
 import { modulePath } from '../tensor/module-path.js';
@@ -202,7 +203,13 @@ export const noticingGradients = <T>(fn: () => T): { result: T; leaves: readonly
  * Runs `fn` (also an async one) without recording: no graph, no memory kept for backward. Of async ones that overlap the one begun last decides for
  * all; when all have ended, it is as it was before.
  */
-export const noGrad = <T>(fn: () => T): T => mode.within('off', fn);
+export const noGrad = <T>(fn: () => T): T => {
+  checkFunction('noGrad', fn, 'noGrad(() => …)');
+  return mode.within('off', fn);
+};
 
 /** Runs `fn` with recording on, inside a `noGrad`. */
-export const enableGrad = <T>(fn: () => T): T => mode.within('record', fn);
+export const enableGrad = <T>(fn: () => T): T => {
+  checkFunction('enableGrad', fn, 'enableGrad(() => …)');
+  return mode.within('record', fn);
+};

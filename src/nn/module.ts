@@ -1,5 +1,6 @@
 import { fail } from '../errors.js';
 import { modulePath, popModule, pushModule } from '../tensor/module-path.js';
+import { checkNames } from '../ops/arguments.js';
 import { defaultRuntime, write } from '../tensor/create.js';
 import { keep, scope } from '../tensor/scope.js';
 import { checkShape, formatShape, sameShape, type Shape } from '../tensor/shape.js';
@@ -136,11 +137,16 @@ export abstract class Module<Inputs extends readonly unknown[] = [Tensor], Outpu
   }
 
   /**
-   * Replaces all parameters and buffers.
+   * Replaces all parameters and buffers. With `strict: false` names that are missing or unexpected are passed over, as those of a classifier of other
+   * classes; what is of another shape must be taken out of the state before (`state.delete('fc.weight')`), as in PyTorch.
    *
-   * @throws UserError listing what is missing, unexpected or of another shape; nothing is changed then
+   * @returns the names that were passed over
+   * @throws UserError listing what is missing, unexpected or of another shape, also where no name fits; nothing is changed then
    */
-  loadStateDict(state: ReadonlyMap<string, { shape: Shape; data: ArrayLike<number> }>): void {
+  loadStateDict(
+    state: ReadonlyMap<string, { shape: Shape; data: ArrayLike<number> }>, options: { strict?: boolean } = {},
+  ): { missing: string[]; unexpected: string[] } {
+    checkNames('loadStateDict', options, ['strict']);
     if (!(state instanceof Map)) fail('loadStateDict: the state must be a Map of names to { shape, data }, as of stateDict(), load or loadFile');
     const own = new Map(this.collect(''));
     const missing = [...own.keys()].filter((name) => !state.has(name));
@@ -149,9 +155,11 @@ export abstract class Module<Inputs extends readonly unknown[] = [Tensor], Outpu
       .map(([name, tensor]) => `${name} is ${formatShape(state.get(name)!.shape)} instead of ${formatShape(tensor.shape)}`);
     const short = [...own].filter(([name, tensor]) => state.has(name) && state.get(name)!.data.length !== tensor.size)
       .map(([name, tensor]) => `${name} has ${state.get(name)!.data.length} instead of ${tensor.size}`);
-    const problems = [describe('missing', missing), describe('unexpected', unexpected), describe('wrong shape', wrong), describe('wrong count of numbers', wrong.length ? [] : short)].filter(Boolean);
+    const passes = options.strict === false && missing.length < own.size;
+    const problems = [...(passes ? [] : [describe('missing', missing), describe('unexpected', unexpected)]), describe('wrong shape', wrong), describe('wrong count of numbers', wrong.length ? [] : short)].filter(Boolean);
     if (problems.length) fail(`the weights do not fit this model:\n  ${problems.join('\n  ')}\nUse the model, class count and number of attention maps the weights were saved with.`);
-    for (const [name, tensor] of own) write(tensor, Float32Array.from(state.get(name)!.data));
+    for (const [name, tensor] of own) if (state.has(name)) write(tensor, Float32Array.from(state.get(name)!.data));
+    return { missing, unexpected };
   }
 
   /**

@@ -6,7 +6,7 @@ import { adamWStep, clipScale, fill_, full, globalNorm, sgdStep } from '../ops/i
 import type { Clipping } from '../ops/grad-scaler.js';
 import { keep, scope } from '../tensor/scope.js';
 import { withOwner } from '../tensor/storage.js';
-import { Tensor, type TypedArray } from '../tensor/tensor.js';
+import { Tensor } from '../tensor/tensor.js';
 import { write } from '../tensor/create.js';
 import { type FlatBuffer, flatten } from './flat-buffer.js';
 import { type ActiveGroup, atLeastZero, type CommonOptions, type OptimizerRules, type ParamGroup, toGroups } from './parameter-groups.js';
@@ -17,7 +17,7 @@ export interface OptimizerState {
   readonly step: number;
   /** How many of them were skipped. Where it is absent, those of the scaler with which the optimiser goes on are taken for it. */
   readonly skipped?: number;
-  readonly vectors: ReadonlyMap<string, TypedArray>;
+  readonly vectors: ReadonlyMap<string, Float32Array>;
 }
 
 /** Gradients are those of a loss that was scaled: what brings them back, and tells whether they can be used. See `unscaleFactor`. */
@@ -114,14 +114,25 @@ export abstract class Optimizer<O extends CommonOptions = CommonOptions> {
 
   protected abstract update(part: Part<O>, gradScale: Tensor | undefined): void;
 
-  /** Reads the state as it is at the call; training may go on meanwhile. */
+  /**
+   * Reads the state as it is at the call; training may go on meanwhile. To a file it goes as any state of vectors, its `step` and `skipped` beside it (JSON
+   * knows no Map):
+   *
+   * ```js
+   * const { vectors, ...counts } = await optimizer.stateDict();
+   * saveFile(new Map([...vectors].map(([name, data]) => [name, { shape: [data.length], data }])), 'optimizer.safetensors');
+   * …
+   * const read = await loadFile('optimizer.safetensors');
+   * optimizer.loadStateDict({ ...counts, vectors: new Map([...read].map(([name, { data }]) => [name, data])) });
+   * ```
+   */
   async stateDict(): Promise<OptimizerState> {
     this.checkCurrent();
     const { steps } = this;
     const named = this.named();
     const [verdict, ...read] = await Promise.all([this.verdict, ...named.map(([, tensor]) => tensor)].map((tensor) => tensor.data()));
     const skipped = verdict![1]!;
-    return { step: steps, ...(skipped === UNKNOWN ? {} : { skipped }), vectors: new Map(named.map(([name], i) => [name, read[i]!])) };
+    return { step: steps, ...(skipped === UNKNOWN ? {} : { skipped }), vectors: new Map(named.map(([name], i) => [name, read[i] as Float32Array])) };
   }
 
   /** @throws UserError when the state is of another optimiser or model; nothing is changed then */

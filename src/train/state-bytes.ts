@@ -3,13 +3,16 @@ import { fail } from '../errors.js';
 import { parseSafetensors, safetensorsPieces, rangesOf } from '../io/safetensors-format.js';
 import type { TensorFile } from '../io/tensor-file.js';
 import type { StateDict } from '../nn/module.js';
-import { fromFileEntry, stateToFile } from './state-layout.js';
+import { type FileTensor, fromFileEntry, stateToFile } from './state-layout.js';
 import { isCounter } from './weights/naming.js';
 import { stateIn } from './weights/weights.js';
 
 /** Refuses what is no state, such as the promise of one or the module itself. */
 export const checkState = (op: string, state: unknown): void => {
   if (!(state instanceof Map)) fail(`${op}: the weights must be a state, as \`await module.stateDict()\` gives it, got ${state === null ? 'null' : typeof state}`);
+  for (const [name, entry] of state as Map<string, Partial<FileTensor> | null>) {
+    if (!(Array.isArray(entry?.shape) && entry.data instanceof Float32Array)) fail(`${op}: "${name}" must be { shape, data } with a Float32Array, as in \`await module.stateDict()\``);
+  }
 };
 
 /** The state in a file: as float32, without an optimiser's vectors and PyTorch's counters of batches. */
@@ -44,6 +47,8 @@ export const save = (state: StateDict): Uint8Array<ArrayBuffer> => {
  *
  * Tensors of two axes whose name ends in `weight` are taken for linear layers' and turned over. PyTorch's embeddings have such names, too: turn their
  * tables back, `transpose(tensor(data, shape), 0, 1)`, before they go into a state of `[rows, width]`.
+ *
+ * A linear layer behind a flattened map expects PyTorch's order of its inputs, channels first: `flatten(permute(x, [0, 3, 1, 2]), 1)`, not `flatten(x, 1)`.
  *
  * @throws UserError when the bytes are something else or damaged
  */
