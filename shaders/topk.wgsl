@@ -2,6 +2,7 @@
 //# include divide
 //# include float
 //# include grid
+//# include tail
 
 struct Params {
   rows: u32,
@@ -20,6 +21,8 @@ struct Params {
 @group(0) @binding(6) var<storage, read> elements: array<u32>;        // x, element by element
 @group(0) @binding(7) var<storage, read> positions: array<vec4i>;
 @group(0) @binding(8) var<storage, read_write> values: array<vec4u>;
+@group(0) @binding(9) var<storage, read> given: array<vec4f>;
+@group(0) @binding(10) var<storage, read_write> gradient: array<vec4f>;
 @group(1) @binding(0) var<uniform> P: Params;
 
 // Integers in the order of the numbers; plus and minus zero are equal.
@@ -124,4 +127,24 @@ fn take(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     }
   }
   values[i] = v;
+}
+
+// Gradient of x: an element sums the gradients of the places that took it, in their order. Positions outside the row took nothing.
+@compute @workgroup_size(64)
+fn giveBack(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let lane = local.x;
+  let i = linearWorkgroup(group, groups) * 64u + lane;
+  if (i >= P.rows * P.quads) { return; }
+  let at = cellOf(i, P.quads);
+  let columns = vec4i(columnsOf(at.column));
+  let perRow = (P.k + 3u) / 4u;
+  var sum = vec4f(0.0);
+  for (var q = 0u; q < perRow; q++) {
+    let takenFrom = positions[at.row * perRow + q];
+    let share = given[at.row * perRow + q];
+    for (var e = 0u; e < 4u; e++) {
+      if (q * 4u + e < P.k) { sum += select(vec4f(0.0), vec4f(share[e]), columns == vec4i(takenFrom[e])); }
+    }
+  }
+  gradient[i] = maskTail(sum, at.column, P.width);
 }

@@ -3,14 +3,16 @@ import t from 'tap';
 import { backward } from '../src/autograd/backward.js';
 import { UserError } from '../src/errors.js';
 import { batchNorm2d } from '../src/ops/batch-norm.js';
+import { mul } from '../src/ops/binary.js';
 import { ones, zeros } from '../src/ops/fill.js';
 import { maskedFill, where } from '../src/ops/choose.js';
 import { cat, stack } from '../src/ops/join.js';
 import { expand, flatten, flip, narrow, permute, slice, squeeze, transpose, unsqueeze } from '../src/ops/layout.js';
 import { adaptiveAvgPool2d, avgPool2d, globalAvgPool2d, maxPool2d } from '../src/ops/pool2d.js';
+import { sum } from '../src/ops/reduce.js';
 import { manualSeed, rand, setRandomStep } from '../src/ops/random.js';
 import { crossEntropy, softmax } from '../src/ops/softmax.js';
-import { labelRank, topk, topKCorrect } from '../src/ops/topk.js';
+import { labelRank, takeAlongLast, topk, topKCorrect } from '../src/ops/topk.js';
 import { tensor } from '../src/tensor/create.js';
 import { scope } from '../src/tensor/scope.js';
 import type { Tensor } from '../src/tensor/tensor.js';
@@ -127,6 +129,16 @@ t.test('topk, ranks and counts', async (t) => scope(async () => {
   t.same(await list(labelRank(x, labels)), [2, 0]);
   t.same(await list(topKCorrect(x, labels)), [1, 2]);
   refused(t, () => topk(x, 7).values, /k = 7 must be 1 … 16 and at most the row length 6/);
+}));
+
+t.test('gradients go to what was taken', async (t) => scope(async () => {
+  const x = tensor([[1, 7, 5, -2, 3], [4, 0, 9, 8, 6]]).requiresGrad_();
+  backward(sum(mul(topk(x, 2).values, tensor([[1, 10], [100, 1000]]))));
+  t.same(await list(x.grad!), [0, 1, 10, 0, 0, 0, 0, 100, 1000, 0]);
+  const row = tensor([[1, 2, 3]]).requiresGrad_();
+  backward(takeAlongLast(row, tensor(Int32Array.of(2, 3, -1, 2), [1, 4])), tensor([[1, 10, 100, 1000]]));
+  t.same(await list(row.grad!), [0, 0, 1001], 'positions outside take nothing');
+  t.same([...new Float32Array(await runtime.recorder.read(row.grad!.range))], [0, 0, 1001, 0], 'nor do they leave anything behind a row');
 }));
 
 t.test('the same seed and step give the same numbers', async (t) => scope(async () => {

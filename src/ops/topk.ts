@@ -122,7 +122,7 @@ export const topkIndicesOp: Op<KAttrs> = {
 };
 
 export const takeAlongLastOp: Op<NoAttrs> = {
-  name: 'takeAlongLast', takes: ['float', 'int32'], group: 'Selection', backward: null,
+  name: 'takeAlongLast', takes: ['float', 'int32'], group: 'Selection',
   infer: ([x, positions]) => {
     if (!sameShape(x!.slice(0, -1), positions!.slice(0, -1)) || x!.length !== positions!.length) {
       fail(`takeAlongLast: input ${formatShape(x!)} and positions ${formatShape(positions!)} must agree in all axes but the last`);
@@ -135,6 +135,13 @@ export const takeAlongLastOp: Op<NoAttrs> = {
     dispatch(runtime, shader.kernel('take'), { elements: x!, positions: positions!, values }, params, gridFor(params.rows * quadsPerRow(shape)));
     return values;
   },
+  keeps: { inputs: [1] },
+  backward: ({ runtime, grad, inputs: [, positions], shapes: [x], shape }) => {
+    const gradient = allocate(runtime, x!, 'takeAlongLast gradient');
+    const params = paramsOf(x!, rowWidth(shape));
+    dispatch(runtime, shader.kernel('giveBack'), { positions: positions!, given: grad, gradient }, params, gridFor(params.rows * params.quads));
+    return [gradient, null];
+  },
   reference: ([x, positions]) => {
     const [from, wanted] = [rows(x!), rows(positions!)];
     return nd(positions!.shape, wanted.flatMap((row, i) => Array.from(row, (at) => from[i]![at] ?? NaN)));
@@ -142,7 +149,8 @@ export const takeAlongLastOp: Op<NoAttrs> = {
   cost: ([x, positions], _, shape) => ({ flops: 0, bytes: bytesOf(x!, positions!, shape) }),
   cases: [
     { name: 'rows', shapes: [[3, 7], [3, 5]], attrs: {}, fill: [undefined, integers(7)], dtypes: [undefined, 'int32'] },
-    { name: 'positions outside', shapes: [[1, 3], [1, 4]], attrs: {}, fill: [undefined, literal([0, 3, -1, 2])], dtypes: [undefined, 'int32'] },
+    { name: 'sixteen', shapes: [[2, 35, 33], [2, 35, 16]], attrs: {}, fill: [undefined, integers(33)], dtypes: [undefined, 'int32'] },
+    { name: 'positions outside', shapes: [[1, 3], [1, 4]], attrs: {}, gradient: 'none', fill: [undefined, literal([0, 3, -1, 2])], dtypes: [undefined, 'int32'] },
   ],
 };
 
@@ -164,10 +172,10 @@ export const labelRank = (logits: Tensor, labels: Tensor): Tensor => run(labelRa
  */
 export const topKCorrect = (logits: Tensor, labels: Tensor, ks: readonly number[] = [1, 5]): Tensor => run(topKCorrectOp, [logits, labels], { ks });
 
-/** Elements of the last axis at int32 positions of the same leading shape; a position outside gives NaN. No gradient. */
+/** Elements of the last axis at int32 positions of the same leading shape; a position outside gives NaN (PyTorch's `gather` along the last axis). */
 export const takeAlongLast = (x: Tensor, positions: Tensor): Tensor => run(takeAlongLastOp, [x, positions], {});
 
-/** The k ≤ 16 largest elements of the last axis, in order, and their positions (int32). NaN counts as largest. No gradient. */
+/** The k ≤ 16 largest elements of the last axis, in order, and their positions (int32). NaN counts as largest. Gradients go to the elements that were taken. */
 export const topk = (x: Tensor, k: number): { values: Tensor; indices: Tensor } => {
   const indices = run(topkIndicesOp, [x], { k });
   return { values: takeAlongLast(x, indices), indices };
