@@ -9,7 +9,7 @@ import { parameter } from '../src/nn/module.js';
 import { AdamW, SGD } from '../src/nn/optimizer.js';
 import { learningRate } from '../src/nn/schedule.js';
 import {
-  adaptiveAvgPool2d, add, affine, argmax, attentionPool, avgPool2d, batchNorm2d, cast, cat, conv2d, convBatchNorm2d, cropResize, crossEntropy, div, dropout, eq, expand, fill_, full, gatherRows, interpolate, lt, maskedFill, matmul, max, maxPool2d, mean, min, mul, ones, permute, pow, rand, randn,
+  adaptiveAvgPool2d, add, affine, argmax, attentionPool, avgPool2d, batchNorm2d, cast, cat, conv2d, convBatchNorm2d, cropResize, crossEntropy, div, dropout, eq, expand, fill_, full, gatherRows, gt, interpolate, lt, maskedFill, matmul, max, maxPool2d, mean, min, mul, ones, permute, pow, rand, randn,
   reshape, slice, sub, sum, topKCorrect, where, zeros,
 } from '../src/ops/index.js';
 import { tensor } from '../src/tensor/create.js';
@@ -227,6 +227,8 @@ t.test('bools hold 0 and 1, and integers whole numbers', (t) => scope(async () =
   t.equal(where(mask, bools, 1).dtype, 'bool');
   t.equal(where(mask, bools, ones([3])).dtype, 'float32');
   t.equal(cat([bools, affine(ones([2]), 0.5)], 0).dtype, 'float32');
+  refused(t, () => gt(counts, 0.5), /gt: 0.5 does not fit "tensor", which is int32; cast\(x, 'float32'\)/);
+  refused(t, () => gt(1 as never, 0.5), /gt: operand 1 must be a tensor, got number/);
   refused(t, () => where(mask, counts, 0.5), /where: 0.5 does not fit "tensor", which is int32; cast\(x, 'float32'\)/);
   refused(t, () => maskedFill(counts, mask, NaN), /maskedFill: NaN does not fit/);
   refused(t, () => maskedFill(cast(counts, 'uint32'), mask, -1), /maskedFill: -1 does not fit/);

@@ -3,7 +3,8 @@ import t from 'tap';
 import { backward } from '../src/autograd/backward.js';
 import { UserError } from '../src/errors.js';
 import { batchNorm2d } from '../src/ops/batch-norm.js';
-import { mul } from '../src/ops/binary.js';
+import { eq, ge, gt, le, lt, mul, ne } from '../src/ops/binary.js';
+import { cast } from '../src/ops/cast.js';
 import { ones, zeros } from '../src/ops/fill.js';
 import { maskedFill, where } from '../src/ops/choose.js';
 import { cat, stack } from '../src/ops/join.js';
@@ -118,6 +119,16 @@ t.test('softmax along another axis; crossEntropy wants int32 labels', async (t) 
   [0.5, 0.75, 0.5, 0.25].forEach((p, i) => t.ok(Math.abs(y[i]! - p) < 1e-6, `${y[i]} is ${p}`));
   refused(t, () => crossEntropy(x, tensor([0, 1])), /crossEntropy: operand 2 must be int32, but .* is float32; cast/);
   refused(t, () => crossEntropy(x, tensor(Int32Array.of(0))), /expects logits \[batch, classes\] and labels \[batch\], got \[2, 2\] and \[1\]/);
+}));
+
+t.test('comparisons with numbers', async (t) => scope(async () => {
+  const x = tensor([[-1, 0, 0.5], [2, NaN, 0.1]]);
+  t.same(await list(gt(x, 0)), [0, 0, 1, 1, 0, 1]);
+  t.same(await list(le(x, 0.1)), [1, 1, 0, 0, 0, 1], 'a number is rounded as the elements are');
+  t.same(await list(ne(tensor(Int32Array.of(3, -3)), -3)), [1, 0]);
+  t.same(await list(mul(x, lt(x, 0))), [-1, 0, 0, 0, NaN, 0]);
+  t.same(await list(eq(gt(x, 0), 1)), [0, 0, 1, 1, 0, 1], 'of a mask');
+  if (runtime.device.report.half) t.same(await list(ge(cast(tensor([0.1]), 'float16'), 0.1)), [0], '0.1 is less as float16');
 }));
 
 t.test('topk, ranks and counts', async (t) => scope(async () => {

@@ -6,7 +6,9 @@ import { broadcastShapes, formatShape, quadCount, sameShape, type Shape } from '
 import type { DType, Tensor } from '../tensor/tensor.js';
 import { broadcastDispatch, withoutWalk } from './broadcast.js';
 import { awayFrom, type Fill, integers, literal, type OpCase, uniform } from './cases.js';
-import { checkTypes } from './convert.js';
+import { checkTensor } from './arguments.js';
+import { checkFits, checkTypes } from './convert.js';
+import { full } from './fill.js';
 import { broadcastOffset, forEachIndex, nd } from './nd.js';
 import { allocate, type BackwardCall, bytesOf, type Call, dispatch, floatOf, type NoAttrs, type Op, run, stretchesFor } from './op.js';
 import { sumTo } from './reduce.js';
@@ -156,13 +158,21 @@ export const div = (a: Tensor, b: Operand): Tensor => (typeof b === 'number' ? d
 export const maximum = (a: Tensor, b: Tensor): Tensor => apply(maximumOp, a, b);
 /** Element-wise minimum; NaN of either side stays NaN, a tie halves the gradient. */
 export const minimum = (a: Tensor, b: Tensor): Tensor => apply(minimumOp, a, b);
-/** 1 where a = b, else 0 (dtype bool), with broadcasting; both of one type, integers included. Likewise the other comparisons. */
-export const eq = (a: Tensor, b: Tensor): Tensor => apply(eqOp, a, b);
-export const ne = (a: Tensor, b: Tensor): Tensor => apply(neOp, a, b);
-export const lt = (a: Tensor, b: Tensor): Tensor => apply(ltOp, a, b);
-export const le = (a: Tensor, b: Tensor): Tensor => apply(leOp, a, b);
-export const gt = (a: Tensor, b: Tensor): Tensor => apply(gtOp, a, b);
-export const ge = (a: Tensor, b: Tensor): Tensor => apply(geOp, a, b);
+/** float16 would round the number, and integers would lose its fraction. */
+const compare = (op: Op<NoAttrs>, a: Tensor, b: Operand): Tensor => {
+  if (typeof b !== 'number') return apply(op, a, b);
+  checkTensor(op.name, a, 0);
+  checkFits(op.name, b, a);
+  return apply(op, a, full([], b, { runtime: a.runtime, dtype: a.dtype === 'int32' || a.dtype === 'uint32' ? a.dtype : 'float32' }));
+};
+
+/** 1 where a = b, else 0 (dtype bool), with broadcasting; both of one type, integers included; b may be a number. Likewise the other comparisons. */
+export const eq = (a: Tensor, b: Operand): Tensor => compare(eqOp, a, b);
+export const ne = (a: Tensor, b: Operand): Tensor => compare(neOp, a, b);
+export const lt = (a: Tensor, b: Operand): Tensor => compare(ltOp, a, b);
+export const le = (a: Tensor, b: Operand): Tensor => compare(leOp, a, b);
+export const gt = (a: Tensor, b: Operand): Tensor => compare(gtOp, a, b);
+export const ge = (a: Tensor, b: Operand): Tensor => compare(geOp, a, b);
 
 /**
  * total += x in place; both of one shape. For gradients, outside the tape.

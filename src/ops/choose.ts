@@ -6,7 +6,7 @@ import { broadcastShapes, formatShape, sameShape, type Shape } from '../tensor/s
 import { type DType, Tensor } from '../tensor/tensor.js';
 import { broadcastDispatch } from './broadcast.js';
 import { integers, type OpCase } from './cases.js';
-import { checkTypes, commonType } from './convert.js';
+import { checkFits, checkTypes, commonType } from './convert.js';
 import { bitsOf, full } from './fill.js';
 import { broadcastOffset, forEachIndex, nd } from './nd.js';
 import { bytesOf, type NoAttrs, type Op, run } from './op.js';
@@ -100,13 +100,6 @@ export const maskedFillOp: Op<FillAttrs> = {
     { name: 'int32', shapes: [[7], [7]], attrs: { value: -3 }, fill: [integers(50), bits], dtypes: ['int32', 'bool'], gradient: 'none' },
     { name: '2×448×448×3', shapes: [[2, 448, 448, 3], [2, 448, 448, 1]], attrs: { value: 0 }, fill: [undefined, bits], dtypes: [undefined, 'bool'], bench: true },
   ],
-};
-
-/** Refuses a number that a tensor's type cannot hold. */
-const checkFits = (op: string, value: number, { dtype, label }: Tensor): void => {
-  const least = dtype === 'uint32' ? 0 : -(2 ** 31);
-  const fits = Number.isInteger(value) && value >= least && value < least + 2 ** 32;
-  if ((dtype === 'int32' || dtype === 'uint32') && !fits) fail(`${op}: ${value} does not fit "${label}", which is ${dtype}; cast(x, 'float32') makes it hold such numbers`);
 };
 
 /** The type of a number that meets a tensor: bools hold 0 and 1 alone. */

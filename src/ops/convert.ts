@@ -45,3 +45,10 @@ export const checkTypes = (op: string, tensors: readonly Tensor[]): void => {
   const other = tensors.find((x) => kind(x) !== kind(tensors[0]!));
   if (other) fail(`${op}: all tensors must have one type; "${tensors[0]!.label}" is ${tensors[0]!.dtype}, "${other.label}" is ${other.dtype}`);
 };
+
+/** Refuses a number that a tensor's type cannot hold. */
+export const checkFits = (op: string, value: number, { dtype, label }: Tensor): void => {
+  const least = dtype === 'uint32' ? 0 : -(2 ** 31);
+  const fits = Number.isInteger(value) && value >= least && value < least + 2 ** 32;
+  if ((dtype === 'int32' || dtype === 'uint32') && !fits) fail(`${op}: ${value} does not fit "${label}", which is ${dtype}; cast(x, 'float32') makes it hold such numbers`);
+};
