@@ -9,9 +9,11 @@ import { inHalf, type OpCase, provingCases } from '../src/ops/cases.js';
 import type { Op } from '../src/ops/op.js';
 import { ops } from '../src/ops/registry.js';
 import { quadCount } from '../src/tensor/shape.js';
+import { guardResults } from './support/guards.js';
 import { openRuntime } from './support/runtime.js';
 
 const runtime = await openRuntime();
+const strayed = guardResults(runtime);
 const only = process.env.PIPIT_OPS?.split(',');
 const mixed = process.env.PIPIT_PRECISION === 'mixed';
 if (mixed && !runtime.device.report.half) t.bailout(`PIPIT_PRECISION=mixed: "${runtime.device.report.name}" has no float16`);
@@ -53,6 +55,7 @@ for (const op of ops) {
       verdicts.forEach(({ passed, error, tolerance, note }, i) => {
         t.ok(passed, `${opCase.name}: ${i === 0 ? 'forward' : 'gradient'} error ${error.toExponential(1)} (at most ${tolerance}), ${note}`);
       });
+      t.same(await strayed(), [], `${opCase.name}: no kernel writes past the end of its results`);
     }
   });
 }

@@ -4,10 +4,12 @@ import { verifyCase } from '../src/autograd/verify.js';
 import { CaseRandom, distinct, literal, type OpCase } from '../src/ops/cases.js';
 import { ops } from '../src/ops/registry.js';
 import type { Shape } from '../src/tensor/shape.js';
+import { guardResults } from './support/guards.js';
 import { openRuntime } from './support/runtime.js';
 
 const DRAWS = 24;
 const runtime = await openRuntime();
+const strayed = guardResults(runtime);
 t.teardown(() => runtime.device.close());
 
 /** Draws of one op. Small numbers are likelier than large ones, as edges lie there. */
@@ -105,6 +107,7 @@ for (const [name, make] of Object.entries(makers)) {
       const one = make(draw);
       const called = `${one.shapes.map((shape) => shape.join('×')).join(', ')} ${JSON.stringify(one.attrs)}`;
       for (const { error, tolerance, note, passed } of await verifyCase(runtime, op, { ...one, name: called })) t.ok(passed, `${called}: error ${error.toExponential(1)} (at most ${tolerance}), ${note}`);
+      t.same(await strayed(), [], `${called}: no kernel writes past the end of its results`);
     }
   });
 }

@@ -1,12 +1,14 @@
 /** The proof of op records, on which all other numbers stand: right records pass, and each wrong one fails and says where. */
 import t from 'tap';
 import { verifyCase } from '../src/autograd/verify.js';
+import { Shader } from '../src/kernels/shader.js';
 import { closeBy, type OpCase } from '../src/ops/cases.js';
-import { affine, full, mul } from '../src/ops/index.js';
+import { affine, full, mul, ones } from '../src/ops/index.js';
 import { nd } from '../src/ops/nd.js';
-import { type NoAttrs, type Op } from '../src/ops/op.js';
+import { allocate, dispatch, type NoAttrs, type Op } from '../src/ops/op.js';
 import type { Shape } from '../src/tensor/shape.js';
 import type { Tensor } from '../src/tensor/tensor.js';
+import { guardResults } from './support/guards.js';
 import { openRuntime } from './support/runtime.js';
 
 const runtime = await openRuntime();
@@ -57,6 +59,32 @@ t.test('a wrong backward, and of which input', async (t) => {
     t.match([forward!.passed, gradient], [true, { passed: false, note }], name);
     t.match((await verdicts({ backward }, large))[1], { passed: false, note: /^directions$|^padding/ }, `${name}, of many elements`);
   }
+});
+
+t.test('a kernel that writes past the end of its result, which the adapter hides', async (t) => {
+  const shader = new Shader('stray', `struct Params { quads: u32 }
+@group(0) @binding(0) var<storage, read_write> y: array<vec4f>;
+@group(1) @binding(0) var<uniform> P: Params;
+@compute @workgroup_size(64) fn guarded(@builtin(global_invocation_id) id: vec3u) { if (id.x < P.quads) { y[id.x] = vec4f(1.0); } }
+@compute @workgroup_size(64) fn unguarded(@builtin(global_invocation_id) id: vec3u) { if (P.quads > 0u) { y[id.x] = vec4f(1.0); } }`);
+  const filledBy = (entry: string, shape: Shape, dtype: 'float32' | 'float16'): Tensor => {
+    const y = allocate(runtime, shape, 'y', dtype);
+    dispatch(runtime, shader.kernel(entry), { y }, { quads: 6 }, [1, 1, 1]);
+    return y;
+  };
+  const strayed = guardResults(runtime);
+  const dtypes = runtime.device.report.half ? ['float32', 'float16'] as const : ['float32'] as const;
+  for (const dtype of dtypes) {
+    for (const entry of ['guarded', 'unguarded', 'guarded']) {
+      const filled: Partial<Op<NoAttrs>> = { backward: null, forward: () => filledBy(entry, [6, 4], dtype), reference: ([a]) => nd(a!.shape, a!.data.map(() => 1)) };
+      t.match(await verdicts(filled, caseOf([6, 4])), [{ passed: true }], `${dtype}, ${entry}: the result is right`);
+      t.same(await strayed(), entry === 'guarded' ? [] : [`stray.unguarded${dtype === 'float16' ? ' float16: y' : ''}: y`], 'and the guard tells');
+    }
+  }
+  const x = ones([5, 8]);
+  t.same([...await filledBy('guarded', [7, 4], 'float32').data()].slice(0, 24), new Array(24).fill(1), 'what a kernel writes arrives');
+  t.same([...await mul(x, x).data()], new Array(40).fill(1));
+  t.same(await strayed(), [], 'of all kernels since');
 });
 
 t.teardown(() => runtime.device.close());
