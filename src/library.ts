@@ -7,6 +7,7 @@ import { memoryReport as reportOf, type MemoryReport } from './tensor/storage.js
 export const memoryReport = (runtime: Runtime = defaultRuntime()): MemoryReport => reportOf(runtime);
 
 export { UserError } from './errors.js';
+export type { Live } from './kernels/params.js';
 export { Runtime } from './kernels/runtime.js';
 export { defaultRuntime, setDefaultRuntime, tensor, type TensorOptions, write } from './tensor/create.js';
 export { keep, scope } from './tensor/scope.js';
@@ -36,8 +37,8 @@ export { AvgPool2d, BatchNorm2d, type Behind, Conv2d, type Conv2dLayerOptions, D
 export { defaultUniform, kaimingNormal, seedInit, truncatedNormal, withoutInit } from './nn/init.js';
 export { GradScaler, type GradScalerOptions, type GradScalerState } from './nn/grad-scaler.js';
 export { ModelEma, type ModelEmaOptions } from './nn/model-ema.js';
-export { AdamW, type AdamWOptions, Optimizer, SGD, type SgdOptions } from './nn/optimizer.js';
-export type { ActiveGroup, CommonOptions, ParamGroup } from './nn/parameter-groups.js';
+export { AdamW, type AdamWOptions, Optimizer, type OptimizerPart, SGD, type SgdOptions } from './nn/optimizer.js';
+export type { ActiveGroup, CommonOptions, OptimizerRules, ParamGroup } from './nn/parameter-groups.js';
 export { learningRate, type ScheduleOptions, setLearningRates } from './nn/schedule.js';
 export type { Backbone, BackboneOptions } from './nn/models/backbone.js';
 export { type BackboneName, backboneNames, createBackbone } from './nn/models/index.js';

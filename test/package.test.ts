@@ -28,7 +28,9 @@ const project = (folder: string): { readonly installed: string; readonly said: s
 
 /** Types that follow from calls must have names that other projects can write: the compiler refuses to declare the exports otherwise. */
 const CONSUMER = `
-import { Linear, NanTracer, open, openTrained, type Runtime, SGD } from 'pipit';
+import {
+  type CommonOptions, Linear, NanTracer, open, openTrained, Optimizer, type OptimizerPart, type OptimizerRules, type Runtime, SGD, sgdStep, sign, type Tensor as Weights,
+} from 'pipit';
 import { open as openInPage, type Tensor } from 'pipit/browser';
 const net = new Linear(2, 2);
 export const saved = await new SGD(net.parameters(), { lr: 0.1 }).stateDict();
@@ -40,6 +42,16 @@ export const { report, limits } = runtime.device;
 export const plan = runtime.planMemory(() => {});
 export const tracer = new NanTracer(await openInPage({ software: true }));
 export const weight: Tensor = net.weight;
+const rules: OptimizerRules<CommonOptions> = { name: 'SignSGD', options: ['lr', 'weightDecay'], check: () => {}, vectors: () => [] };
+export class SignSGD extends Optimizer<CommonOptions> {
+  constructor(parameters: readonly Weights[], options: CommonOptions) {
+    super(rules, parameters, options);
+  }
+
+  protected override update({ weights, gradients, group: { weightDecay = 0 }, lr }: OptimizerPart): void {
+    sgdStep(weights, sign(gradients), null, { lr, weightDecay, step: this.liveStep });
+  }
+}
 `;
 
 t.test('declarations need nothing else, and what they infer has names', (t) => {

@@ -28,13 +28,22 @@ export interface GradientScaling {
 /** Stands for a number of skipped steps that only the scaler knows. */
 const UNKNOWN = 0xffffffff;
 
-/** A group's parameters, or as many of them as fit one buffer, with the vectors that the optimiser keeps for them. */
-interface Part<O extends CommonOptions> {
-  readonly flat: FlatBuffer;
+/** What a step updates at once: a group's parameters, or as many of them as fit one buffer, end to end in one tensor; gaps between them hold zeros. */
+export interface OptimizerPart<O extends CommonOptions = CommonOptions> {
+  readonly weights: Tensor;
+  /** As backward left them: neither clipped nor brought back from a loss that was scaled. */
+  readonly gradients: Tensor;
+  /** The options that hold for these parameters. */
   readonly group: ActiveGroup<O>;
-  /** The group's learning rate, for kernels. */
+  /** The group's learning rate, for kernels: also where a `Captured` step is replayed it is the one set last, which `group.lr` is not. */
   readonly lr: Live;
+  /** What the optimiser keeps, by the names that its rules give; zeros at first. */
   readonly vectors: ReadonlyMap<string, Tensor>;
+}
+
+/** A part with the buffers that it lies in. */
+interface Part<O extends CommonOptions> extends OptimizerPart<O> {
+  readonly flat: FlatBuffer;
 }
 
 /**
@@ -42,6 +51,24 @@ interface Part<O extends CommonOptions> {
  * are left alone. Parameters belong to the optimiser that was made last. Their gradients lie in its memory: that of a parameter which no backward has reached,
  * or from which it was taken away (`p.grad = null`), is zero, so that weight decay and momentum go on (PyTorch passes over such a parameter; here, freeze it).
  * Each group takes a kernel of its own for a step.
+ *
+ * Another optimiser says its rules and extends {@link update}. `sgdStep` moves weights, and vectors too, along any direction:
+ *
+ * ```ts
+ * const rules: OptimizerRules<CommonOptions> = { name: 'SignSGD', options: ['lr', 'weightDecay'], check: () => {}, vectors: () => [] };
+ *
+ * class SignSGD extends Optimizer<CommonOptions> {
+ *   constructor(parameters: readonly Tensor[], options: CommonOptions) {
+ *     super(rules, parameters, options);
+ *   }
+ *
+ *   protected override update({ weights, gradients, group: { weightDecay = 0 }, lr }: OptimizerPart): void {
+ *     sgdStep(weights, sign(gradients), null, { lr, weightDecay, step: this.liveStep });
+ *   }
+ * }
+ * ```
+ *
+ * Where a `GradScaler` or `clipGradNorm` is to work with it, it must mind the second argument, too.
  */
 export abstract class Optimizer<O extends CommonOptions = CommonOptions> {
   /** The parameters with their options (PyTorch's `param_groups`); one group, unless several were given. */
@@ -56,6 +83,7 @@ export abstract class Optimizer<O extends CommonOptions = CommonOptions> {
   private readonly verdict: Tensor;
   private released = false;
 
+  /** @param options hold where a group says nothing; `clipGradNorm` only here */
   protected constructor(rules: OptimizerRules<O>, parameters: readonly Tensor[] | readonly ParamGroup<O>[], options: Partial<O>) {
     this.paramGroups = toGroups(rules, parameters, options);
     atLeastZero(rules.name, 'clipGradNorm', options.clipGradNorm);
@@ -64,7 +92,7 @@ export abstract class Optimizer<O extends CommonOptions = CommonOptions> {
     const [first] = flats.flat();
     if (!first) fail('optimizer: all parameters are frozen, or tensors that never asked for gradients with requiresGrad_(); there is nothing to train');
     this.parts = this.paramGroups.flatMap((group, i) => flats[i]!.map((flat): Part<O> => ({
-      flat, group, lr: liveNumber(() => group.lr),
+      flat, weights: flat.weights, gradients: flat.gradients, group, lr: liveNumber(() => group.lr),
       vectors: new Map(rules.vectors(group as unknown as O).map((name) => [name, zerosLikeFlat(flat.weights, name)])),
     })));
     this.verdict = withOwner('optimiser', () => keep(full([2], 0, { runtime: first.weights.runtime, dtype: 'uint32', label: 'optimiser verdict' })));
@@ -112,7 +140,13 @@ export abstract class Optimizer<O extends CommonOptions = CommonOptions> {
     });
   }
 
-  protected abstract update(part: Part<O>, gradScale: Tensor | undefined): void;
+  /**
+   * Changes weights and vectors of a part in place, by work on the device alone, so that it can be captured.
+   *
+   * @param gradScale what the gradients must be multiplied by: a scalar (clipping), or, where a `GradScaler` makes the step, [3]: that factor, 1 where nothing
+   *   may be changed (a gradient is not finite), and how many steps were skipped before. `sgdStep` and `adamWStep` take it as it is
+   */
+  protected abstract update(part: OptimizerPart<O>, gradScale: Tensor | undefined): void;
 
   /**
    * Reads the state as it is at the call; training may go on meanwhile. To a file it goes as any state of vectors, its `step` and `skipped` beside it (JSON
@@ -209,7 +243,7 @@ export class SGD extends Optimizer<SgdOptions> {
     super(sgdRules, parameters, options);
   }
 
-  protected override update({ flat: { weights, gradients }, group, lr, vectors }: Part<SgdOptions>, gradScale: Tensor | undefined): void {
+  protected override update({ weights, gradients, group, lr, vectors }: OptimizerPart<SgdOptions>, gradScale: Tensor | undefined): void {
     const { momentum = 0, dampening = 0, nesterov = false, weightDecay = 0 } = group;
     sgdStep(weights, gradients, vectors.get('momentum') ?? null, { lr, step: this.liveStep, momentum, dampening, nesterov, weightDecay, gradScale });
   }
@@ -240,7 +274,7 @@ export class AdamW extends Optimizer<AdamWOptions> {
     super(adamWRules, parameters, options);
   }
 
-  protected override update({ flat: { weights, gradients }, group, lr, vectors }: Part<AdamWOptions>, gradScale: Tensor | undefined): void {
+  protected override update({ weights, gradients, group, lr, vectors }: OptimizerPart<AdamWOptions>, gradScale: Tensor | undefined): void {
     const { betas: [beta1, beta2] = [0.9, 0.999], eps = 1e-8, weightDecay = 0.01 } = group;
     adamWStep(weights, gradients, vectors.get('m')!, vectors.get('v')!, { lr, step: this.liveStep, beta1, beta2, eps, weightDecay, gradScale });
   }

@@ -28,8 +28,9 @@ export type ActiveGroup<O extends CommonOptions = CommonOptions> = Readonly<Omit
 export interface OptimizerRules<O extends CommonOptions> {
   /** Its name, for messages. */
   readonly name: string;
+  /** Names of all options that it has, those of {@link CommonOptions} included; others are refused. */
   readonly options: readonly (keyof O & string)[];
-  /** Refuses values that do not fit. @param where the optimiser, and the group if there are several */
+  /** Refuses values of its own options that do not fit, by throwing. @param where the optimiser, and the group if there are several */
   check(where: string, options: O): void;
   /** Names of the vectors of the parameters' size that it keeps with these options. */
   vectors(options: O): readonly string[];
