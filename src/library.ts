@@ -9,7 +9,7 @@ export const memoryReport = (runtime: Runtime = defaultRuntime()): MemoryReport 
 export { UserError } from './errors.js';
 export type { Live } from './kernels/params.js';
 export { Runtime } from './kernels/runtime.js';
-export { defaultRuntime, setDefaultRuntime, tensor, type TensorOptions, write } from './tensor/create.js';
+export { defaultRuntime, type Nested, type NumberArray, setDefaultRuntime, tensor, type TensorOptions, write } from './tensor/create.js';
 export { keep, scope } from './tensor/scope.js';
 export { type DType, Tensor, type TypedArray } from './tensor/tensor.js';
 export type { Shape } from './tensor/shape.js';

@@ -12,7 +12,7 @@ import {
   adaptiveAvgPool2d, add, affine, argmax, attentionPool, avgPool2d, batchNorm2d, cast, cat, conv2d, convBatchNorm2d, cropResize, crossEntropy, div, dropout, eq, expand, fill_, full, gatherRows, gt, interpolate, lt, maskedFill, matmul, max, maxPool2d, mean, min, mul, ones, permute, pow, rand, randn,
   reshape, slice, sub, sum, topKCorrect, where, zeros,
 } from '../src/ops/index.js';
-import { tensor } from '../src/tensor/create.js';
+import { tensor, write } from '../src/tensor/create.js';
 import { keep, scope } from '../src/tensor/scope.js';
 import type { Tensor } from '../src/tensor/tensor.js';
 import { MetricSums } from '../src/wsdan/metric-sums.js';
@@ -191,7 +191,14 @@ t.test('tensors of what is no number, of no type, or with misplaced options', (t
   refused(t, () => tensor(no), /tensor: the data must be a number, got undefined/);
   refused(t, () => tensor([1, no]), /tensor: element 1 must be a number, got undefined/);
   refused(t, () => tensor([[1, 2], [3, 'x' as never]]), /tensor: element 3 must be a number, got x/);
-  refused(t, () => tensor(BigInt64Array.of(1n) as never), /BigInts/);
+  refused(t, () => tensor(BigInt64Array.of(1n) as never), /tensor: an array of BigInts/);
+  refused(t, () => tensor(new DataView(new ArrayBuffer(8)) as never, [2]), /tensor: the data must be a number, got \[object DataView\]/);
+  const x = tensor([1, 2]);
+  refused(t, () => write(x, no), /write: the data must be a typed array or a list of numbers, got undefined/);
+  refused(t, () => write(x, 'ab' as never), /write: .* got string/);
+  refused(t, () => write(x, [1, 'x' as never]), /write: element 1 must be a number, got x/);
+  refused(t, () => write(x, BigInt64Array.of(1n, 2n) as never), /write: an array of BigInts/);
+  refused(t, () => write(x, [1, 2, 3]), /write: 3 numbers for tensor "tensor" \[2\] of 2/);
   refused(t, () => tensor([1], [1], { dtype: 'float64' as 'float32' }), /there is no type "float64"; there are float32, float16, int32, uint32, bool/);
   refused(t, () => zeros([1], 'int32' as never), /the options must be an object, as in \{ dtype: 'int32' \}, got "int32"/);
   refused(t, () => tensor([1], [1], 'int32' as never), /tensor: the options must be an object/);
@@ -214,7 +221,7 @@ t.test('tensors of what is no number, of no type, or with misplaced options', (t
   refused(t, () => argmax(tensor(3), 0), /argmax: the tensor is a scalar, which has no axes/);
   const rows = tensor([Float32Array.of(1, 2), Float32Array.of(3, 4)]);
   t.same([rows.shape, [...(await rows.data())]], [[2, 2], [1, 2, 3, 4]], 'rows may be typed arrays');
-  t.same([...(await tensor([true, false] as never).data())], [1, 0]);
+  t.same([...(await tensor([true, false]).data())], [1, 0]);
 }));
 
 t.test('bools hold 0 and 1, and integers whole numbers', (t) => scope(async () => {

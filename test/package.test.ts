@@ -29,7 +29,7 @@ const project = (folder: string): { readonly installed: string; readonly said: s
 /** Types that follow from calls must have names that other projects can write: the compiler refuses to declare the exports otherwise. */
 const CONSUMER = `
 import {
-  type CommonOptions, Linear, NanTracer, open, openTrained, Optimizer, type OptimizerPart, type OptimizerRules, type Runtime, SGD, sgdStep, sign, type Tensor as Weights,
+  type CommonOptions, Linear, NanTracer, open, openTrained, Optimizer, type OptimizerPart, type OptimizerRules, type Runtime, SGD, sgdStep, sign, tensor, type Tensor as Weights, write,
 } from 'pipit';
 import { open as openInPage, type Tensor } from 'pipit/browser';
 const net = new Linear(2, 2);
@@ -42,6 +42,13 @@ export const { report, limits } = runtime.device;
 export const plan = runtime.planMemory(() => {});
 export const tracer = new NanTracer(await openInPage({ software: true }));
 export const weight: Tensor = net.weight;
+export const made = [tensor(Uint8Array.of(1)), tensor([Float64Array.of(1), [2]]), tensor([[true], [false]]), tensor(true), tensor(new Uint8ClampedArray(4), [2, 2])];
+// @ts-expect-error BigInts are no numbers
+tensor(BigInt64Array.of(1n));
+// @ts-expect-error nor are strings
+tensor(['1']);
+write(weight, [1, 2, 3, 4]);
+write(weight, new Uint8Array(4));
 const rules: OptimizerRules<CommonOptions> = { name: 'SignSGD', options: ['lr', 'weightDecay'], check: () => {}, vectors: () => [] };
 export class SignSGD extends Optimizer<CommonOptions> {
   constructor(parameters: readonly Weights[], options: CommonOptions) {

@@ -77,6 +77,21 @@ t.test('write replaces the elements after what was recorded before', (t) => scop
   t.same(await x.data(), [7, 8, 9]);
 }));
 
+t.test('numbers may come in any typed array but one of BigInts, and as booleans', (t) => scope(async () => {
+  for (const type of [Int8Array, Uint8Array, Uint8ClampedArray, Int16Array, Uint16Array, Int32Array, Uint32Array, Float32Array, Float64Array]) {
+    const data = type.of(1, 2, 3);
+    const x = tensor(data);
+    t.same([x.dtype, [...await x.data()]], [type === Int32Array ? 'int32' : type === Uint32Array ? 'uint32' : 'float32', [1, 2, 3]], type.name);
+    write(x, type.of(4, 5, 6));
+    t.same([...await x.data()], [4, 5, 6]);
+    t.same([...await tensor([data, [4, 5, 6]], [6]).data()], [1, 2, 3, 4, 5, 6], 'as a row, too');
+  }
+  const x = tensor([[true], [false]]);
+  t.same([x.dtype, x.shape, [...await x.data()]], ['float32', [2, 1], [1, 0]]);
+  write(x, [false, true]);
+  t.same([...await x.data()], [0, 1]);
+}));
+
 t.test('reshape: −1, shared and copied rows, errors', (t) => scope(async () => {
   const x = tensor([[1, 2, 3, 4, 5, 6], [7, 8, 9, 10, 11, 12]]);
   for (const shape of [[12], [3, 4], [4, 3], [2, 2, 3], [1, 12], [12, 1]]) {

@@ -20,7 +20,11 @@ export interface TensorOptions {
   label?: string;
 }
 
-type Nested = number | TypedArray | readonly Nested[];
+/** Any typed array but those of BigInts. */
+export type NumberArray = ArrayLike<number> & ArrayBufferView;
+
+/** Numbers, or lists of lists of them. A boolean is 0 or 1. */
+export type Nested = number | boolean | NumberArray | readonly Nested[];
 
 const OPTIONS: readonly string[] = ['dtype', 'runtime', 'label'] satisfies (keyof TensorOptions)[];
 
@@ -32,17 +36,17 @@ export const checkOptions = (op: string, options: TensorOptions): void => {
 };
 
 /**
- * Makes a tensor from numbers: a typed array or flat array with `shape`, or nested arrays whose shape is inferred.
+ * Makes a tensor from numbers: a typed array or flat array with `shape`, or nested arrays whose shape is inferred. Unless the options say another type,
+ * it is int32 or uint32 where it is made from an Int32Array or Uint32Array alone, else float32, booleans included.
  *
  * @throws UserError when the number of elements and the shape disagree, or an element is no number
  */
-export const tensor = (data: TypedArray | Nested, shape?: Shape, options: TensorOptions = {}): Tensor => {
+export const tensor = (data: Nested, shape?: Shape, options: TensorOptions = {}): Tensor => {
   checkOptions('tensor', options);
-  const flat = ArrayBuffer.isView(data) ? null : flatten(data as Nested);
-  const full = shape ?? (flat ? flat.shape : [(data as TypedArray).length]);
+  const { values, shape: own } = isTyped(data) ? { values: data, shape: [data.length] } : flatten(data);
+  const full = shape ?? own;
   checkShape('tensor', full);
-  const values: ArrayLike<number> = flat ? flat.values : (data as TypedArray);
-  if (!flat && typeof values[0] === 'bigint') fail('tensor: an array of BigInts holds no numbers; Int32Array.from(data, Number) makes one that does');
+  refuseBigInts('tensor', values);
   if (values.length !== numel(full)) fail(`tensor: ${values.length} numbers do not fill shape ${formatShape(full)}, which has ${numel(full)}`);
   const dtype = options.dtype ?? (data instanceof Int32Array ? 'int32' : data instanceof Uint32Array ? 'uint32' : 'float32');
   const out = Tensor.allocate(options.runtime ?? defaultRuntime(), full, dtype, options.label ?? 'tensor');
@@ -65,11 +69,18 @@ export const constantRow = (values: readonly number[], runtime: Runtime): Tensor
   return row;
 };
 
-/** Replaces the elements of a tensor (row-major, without padding) after all work recorded so far. */
-export const write = (target: Tensor, data: TypedArray): void => {
+/**
+ * Replaces the elements of a tensor (row-major, without padding) after all work recorded so far.
+ *
+ * @throws UserError when there are more or fewer elements than the tensor has, or an element is no number
+ */
+export const write = (target: Tensor, data: NumberArray | readonly (number | boolean)[]): void => {
+  if (!isList(data)) fail(`write: the data must be a typed array or a list of numbers, got ${data === null ? 'null' : typeof data}`);
+  if (!isTyped(data)) data.forEach((value: unknown, i) => checkElement('write', value, `element ${i}`));
+  refuseBigInts('write', data);
   if (data.length !== target.size) fail(`write: ${data.length} numbers for tensor "${target.label}" ${formatShape(target.shape)} of ${target.size}`);
   target.storage.changed();
-  target.runtime.recorder.upload(target.range, toStorage(toTyped(data, target.dtype), target.shape, target.dtype));
+  target.runtime.recorder.upload(target.range, toStorage(toTyped(data as ArrayLike<number>, target.dtype), target.shape, target.dtype));
 };
 
 const toTyped = (values: ArrayLike<number>, dtype: DType): TypedArray => {
@@ -79,7 +90,17 @@ const toTyped = (values: ArrayLike<number>, dtype: DType): TypedArray => {
   return values instanceof Float32Array ? values : Float32Array.from(values);
 };
 
-const isList = (level: unknown): level is ArrayLike<Nested> => Array.isArray(level) || (ArrayBuffer.isView(level) && !(level instanceof DataView));
+const isTyped = (data: unknown): data is NumberArray => ArrayBuffer.isView(data) && !(data instanceof DataView);
+
+const isList = (level: unknown): level is ArrayLike<Nested> => Array.isArray(level) || isTyped(level);
+
+const refuseBigInts = (op: string, values: ArrayLike<unknown>): void => {
+  if (typeof values[0] === 'bigint') fail(`${op}: an array of BigInts holds no numbers; Int32Array.from(data, Number) makes one that does`);
+};
+
+const checkElement = (op: string, value: unknown, what: string): void => {
+  if (typeof value !== 'number' && typeof value !== 'boolean') fail(`${op}: ${what} must be a number, got ${String(value)}`);
+};
 
 const flatten = (data: Nested): { values: number[]; shape: number[] } => {
   const shape: number[] = [];
@@ -87,7 +108,7 @@ const flatten = (data: Nested): { values: number[]; shape: number[] } => {
   const values: number[] = [];
   const visit = (level: unknown, depth: number): void => {
     if (!isList(level)) {
-      if (typeof level !== 'number' && typeof level !== 'boolean') fail(`tensor: ${depth ? `element ${values.length}` : 'the data'} must be a number, got ${String(level)}`);
+      checkElement('tensor', level, depth ? `element ${values.length}` : 'the data');
       if (depth < shape.length) fail(`tensor: nested arrays are ragged: a number stands at depth ${depth}, where others hold ${shape[depth]} entries`);
       values.push(Number(level));
       return;
