@@ -5,7 +5,10 @@ import { Captured } from '../src/autograd/captured.js';
 import { checkpoint } from '../src/autograd/checkpoint.js';
 import { BatchNorm2d, Linear } from '../src/nn/layers.js';
 import { SGD } from '../src/nn/optimizer.js';
-import { accumulate, add, affine, conv2d, exp, fill_, linear, matmul, mul, ones, reshape, sum } from '../src/ops/index.js';
+import {
+  accumulate, adamWStep, add, affine, clipScale, conv2d, countNonFinite, exchange_, exp, fill_, globalNorm, lerp_, linear, matmul, mul, ones, onesLike, reluGradient, reshape, sgdStep, sum,
+  updateCenters_, zeros, zerosLike,
+} from '../src/ops/index.js';
 import { tensor, write } from '../src/tensor/create.js';
 import { keep, scope } from '../src/tensor/scope.js';
 import type { Tensor } from '../src/tensor/tensor.js';
@@ -144,7 +147,7 @@ t.test('backward accepts changes of what it does not read', (t) => scope(async (
 
 t.test('a kernel that would read what it writes is refused, and what follows goes on', (t) => scope(async () => {
   const [p, q] = [leaf([1, 2]), leaf([3, 4])];
-  t.throws(() => { accumulate(p, p); }, { name: 'UserError', message: /is changed in place and lies in the buffer of .*, which is read; pass a copy/ });
+  t.throws(() => { accumulate(p, p); }, { name: 'UserError', message: /^accumulate: ".*" is changed in place and lies in the buffer of .*, which is read; pass a copy/ });
   const optimizer = new SGD([p, q], { lr: 1 });
   t.throws(() => { accumulate(p, q); }, /lies in the buffer of/);
   accumulate(p, affine(q, 1));
@@ -169,4 +172,37 @@ t.test('tensors of two devices do not meet', async (t) => {
   }
   t.same(await values(add(here, 1)), [2, 3], 'and nothing was recorded');
   other.device.close();
+});
+
+t.test('what is refused is told in the name of the function that was called', async (t) => {
+  const other = await openRuntime();
+  t.teardown(() => other.device.close());
+  const of = (dtype: 'float32' | 'int32' | 'uint32' = 'float32', on = runtime): Tensor => ones([4], { dtype, runtime: on });
+  scope(() => {
+    const [x, foreign] = [of(), of('float32', other)];
+    const table = ones([3, 4], { runtime });
+    const calls: Record<string, (y: Tensor) => unknown> = {
+      accumulate: (y) => accumulate(x, y), lerp_: (y) => lerp_(x, y, 0.5), exchange_: (y) => exchange_(x, y), sgdStep: (y) => sgdStep(x, y, null, { lr: 1, step: 1 }),
+      adamWStep: (y) => adamWStep(x, y, of(), of(), { lr: 1, step: 1 }), globalNorm: (y) => globalNorm([x, y]), countNonFinite: (y) => countNonFinite(x, y, 0),
+      updateCenters_: (y) => updateCenters_(table, table, y, { beta: 0.1 }), reluGradient: (y) => reluGradient(x, y),
+    };
+    for (const [name, call] of Object.entries(calls)) {
+      t.throws(() => call(foreign), { name: 'UserError', message: new RegExp(`^${name}: tensor "ones" \\[4\\] is on another device`) });
+      t.throws(() => call(4 as never), { name: 'UserError', message: new RegExp(`^${name}: operand \\d must be a tensor, got number`) });
+    }
+    const same = x.alias();
+    const read = 'lies in the buffer of "ones", which is read';
+    const written = 'lies in the memory of "ones", which is changed, too';
+    for (const [name, how, call] of [
+      ['accumulate', read, () => accumulate(x, same)], ['lerp_', read, () => lerp_(x, same, 0.5)], ['sgdStep', read, () => sgdStep(x, same, null, { lr: 1, step: 1 })],
+      ['adamWStep', read, () => adamWStep(x, same, of(), of(), { lr: 1, step: 1 })], ['exchange_', written, () => exchange_(x, same)],
+      ['sgdStep', written, () => sgdStep(x, of(), same, { lr: 1, momentum: 0.9, step: 1 })], ['adamWStep', written, () => adamWStep(x, of(), same, of(), { lr: 1, step: 1 })],
+    ] as const) t.throws(call, { name: 'UserError', message: new RegExp(`^${name}: "ones" is changed in place and ${how}`) });
+    for (const [name, call] of [['fill_', () => fill_(4 as never, 1)], ['zerosLike', () => zerosLike(4 as never)], ['onesLike', () => onesLike(4 as never)], ['clipScale', () => clipScale(4 as never, 1)]] as const) {
+      t.throws(call, { name: 'UserError', message: new RegExp(`^${name}: operand 1 must be a tensor, got number`) });
+    }
+    for (const [name, make] of Object.entries({ zeros, ones })) t.throws(() => make([0]), { name: 'UserError', message: new RegExp(`^${name}: shape \\[0\\]`) });
+    t.throws(() => write(4 as never, [1]), { name: 'UserError', message: 'write: the target must be a tensor, got number' });
+    t.throws(() => accumulate(x, of('int32')), { name: 'UserError', message: /^accumulate: operand 2 must be float32, but "ones" \[4\] is int32/ }, 'not read as if it were floats');
+  });
 });

@@ -4,10 +4,12 @@ import { Shader } from '../kernels/shader.js';
 import { formatShape, quadCount, sameShape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { dispatch, stretchesFor } from './op.js';
+import { checkTaken } from './taken.js';
 
 const shader = new Shader('average', source);
 
 const checkAlike = (op: string, a: Tensor, b: Tensor): void => {
+  checkTaken(op, [a, b], ['any']);
   if (!sameShape(a.shape, b.shape) || a.dtype !== b.dtype) fail(`${op}: both must have one shape and type, got ${String(a)} and ${String(b)}`);
 };
 
@@ -22,7 +24,7 @@ export const lerp_ = (x: Tensor, end: Tensor, weight: number): Tensor => {
   const quads = quadCount(x.shape);
   const { steps, grid } = stretchesFor(x.runtime, quads);
   x.storage.changed();
-  dispatch(x.runtime, shader.kernel('lerp'), { x, end }, { quads, steps, weight }, grid);
+  dispatch(x.runtime, shader.kernel('lerp'), { x, end }, { quads, steps, weight }, grid, 'lerp_');
   return x;
 };
 
@@ -37,5 +39,5 @@ export const exchange_ = (a: Tensor, b: Tensor): void => {
   const quads = quadCount(a.shape);
   const { steps, grid } = stretchesFor(a.runtime, quads);
   for (const { storage } of [a, b]) storage.changed();
-  dispatch(a.runtime, shader.kernel('exchange'), { a, b }, { quads, steps, weight: 0 }, grid);
+  dispatch(a.runtime, shader.kernel('exchange'), { a, b }, { quads, steps, weight: 0 }, grid, 'exchange_');
 };

@@ -180,11 +180,12 @@ export const ge = (a: Tensor, b: Operand): Tensor => compare(geOp, a, b);
  * @throws UserError for two shapes, or where both lie in one buffer
  */
 export const accumulate = (total: Tensor, x: Tensor): void => {
+  checkTaken('accumulate', [total, x]);
   if (!sameShape(total.shape, x.shape)) fail(`accumulate: shapes ${formatShape(total.shape)} and ${formatShape(x.shape)} must be equal`);
   const { shape, runtime } = total;
   const items = quadCount(shape);
   const { steps, grid } = stretchesFor(runtime, items);
   total.storage.changed();
   dispatch(runtime, shader.kernel('accumulate'), { a: x, total },
-    { ...NO_WALK, turns: steps, items }, grid);
+    { ...NO_WALK, turns: steps, items }, grid, 'accumulate');
 };

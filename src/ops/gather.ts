@@ -81,16 +81,16 @@ export interface CenterUpdate {
  */
 export const updateCenters_ = (centers: Tensor, features: Tensor, labels: Tensor, options: CenterUpdate): void => {
   const { beta, duplicates = 'accumulate', normalize = true } = options;
+  checkTaken('updateCenters_', [centers, features, labels], ['float', 'float', 'int32']);
   const [batch, width] = features.shape;
   if (centers.rank !== 2 || features.rank !== 2 || labels.rank !== 1 || centers.shape[1] !== width || labels.shape[0] !== batch) {
     fail(`updateCenters_: centers [K, D], features [B, D] and labels [B] do not fit: ${[centers, features, labels].map((t) => formatShape(t.shape)).join(', ')}`);
   }
-  checkTaken('updateCenters_', [centers, features, labels], ['float', 'float', 'int32']);
   const params = paramsOf(centers.shape, labels.shape, beta);
   scope(() => {
     const factors = allocate(centers.runtime, labels.shape, 'center norms');
     if (normalize) dispatch(centers.runtime, shader.kernel('centerNorms'), { table: centers, labels, inverseNorms: factors }, params, linearGrid(batch!));
     const constants = { ACCUMULATE: duplicates === 'accumulate' ? 1 : 0, NORMALIZE: normalize ? 1 : 0 };
-    dispatch(centers.runtime, shader.kernel('update', constants), { labels, rows: features, centers, factors }, params, gridFor(quadCount(features.shape)));
+    dispatch(centers.runtime, shader.kernel('update', constants), { labels, rows: features, centers, factors }, params, gridFor(quadCount(features.shape)), 'updateCenters_');
   });
 };

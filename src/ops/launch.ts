@@ -17,26 +17,37 @@ export const allocate = (runtime: Runtime, shape: Shape, label: string, dtype: D
 /** The type of a result that follows its operands: float16 where all are, else float32. */
 export const floatOf = (...operands: readonly Tensor[]): 'float16' | 'float32' => (operands.every(({ dtype }) => dtype === 'float16') ? 'float16' : 'float32');
 
-/** Refuses a result in a buffer that the kernel also reads, which the adapter would answer by failing everything that follows. */
-const checkApart = ({ shader }: Kernel, tensors: Readonly<Record<string, Tensor>>, result: string): void => {
+const overlap = (a: BufferRange, b: BufferRange): boolean => a.offset < b.offset + b.bytes && b.offset < a.offset + a.bytes;
+
+/** Refuses a result in a buffer that the kernel also reads, or in another result's memory: the adapter would answer by failing everything that follows. */
+const checkApart = (caller: string, { shader }: Kernel, tensors: Readonly<Record<string, Tensor>>, result: string): void => {
   const written = tensors[result]!;
   const { buffer } = written.range;
   for (const name in tensors) {
     const tensor = tensors[name]!;
-    if (name === result || tensor.storage.range.buffer !== buffer || shader.bindings.get(name)?.access === 'read_write') continue;
-    fail(`${shader.name}: "${written.label}" is changed in place and lies in the buffer of "${tensor.label}", which is read; pass a copy of that one, as of affine(x, 1)`);
+    if (name === result || tensor.storage.range.buffer !== buffer) continue;
+    const both = shader.bindings.get(name)?.access === 'read_write';
+    if (both && !overlap(written.range, tensor.range)) continue;
+    const how = both ? `in the memory of "${tensor.label}", which is changed, too` : `in the buffer of "${tensor.label}", which is read`;
+    fail(`${caller}: "${written.label}" is changed in place and lies ${how}; pass a copy of that one, as of affine(x, 1)`);
   }
 };
 
-/** Records a kernel on tensors; names are those of the shader. float16 tensors get a variant of the kernel that reads and writes them. */
-export const dispatch = (runtime: Runtime, kernel: Kernel, tensors: Readonly<Record<string, Tensor>>, params: ParamValues, grid: Grid): void => {
+/**
+ * Records a kernel on tensors; names are those of the shader. float16 tensors get a variant of the kernel that reads and writes them.
+ *
+ * @param caller the function that was called, for messages, where no op was
+ */
+export const dispatch = (
+  runtime: Runtime, kernel: Kernel, tensors: Readonly<Record<string, Tensor>>, params: ParamValues, grid: Grid, caller = kernel.shader.name,
+): void => {
   const ranges: Record<string, BufferRange> = {};
   let half = '';
   for (const name in tensors) {
     const tensor = tensors[name]!;
-    if (tensor.runtime !== runtime) refuseForeign(kernel.shader.name, tensor, runtime);
+    if (tensor.runtime !== runtime) refuseForeign(caller, tensor, runtime);
     ranges[name] = tensor.range;
-    if (kernel.shader.bindings.get(name)?.access === 'read_write') checkApart(kernel, tensors, name);
+    if (kernel.shader.bindings.get(name)?.access === 'read_write') checkApart(caller, kernel, tensors, name);
     if (tensor.dtype === 'float16') half += half ? ` ${name}` : name;
   }
   runtime.recorder.dispatch(half ? kernel.shader.inHalf(kernel, half) : kernel, ranges, params, grid);

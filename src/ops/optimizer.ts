@@ -5,6 +5,7 @@ import { Shader } from '../kernels/shader.js';
 import { formatShape, quadCount } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { allocate, dispatch, forAdapter, stretchesFor, WORKGROUP } from './op.js';
+import { checkTaken } from './taken.js';
 
 const shader = new Shader('optimizer', source);
 
@@ -44,6 +45,7 @@ export interface AdamWStep {
 }
 
 const checkBuffers = (op: string, param: Tensor, others: Readonly<Record<string, Tensor>>): void => {
+  checkTaken(op, [param, ...Object.values(others)], ['any']);
   for (const [name, tensor] of Object.entries(others)) {
     if (quadCount(tensor.shape) !== quadCount(param.shape)) {
       fail(`${op}: the ${name} has shape ${formatShape(tensor.shape)}, the parameter "${param.label}" ${formatShape(param.shape)}; they must be equal`);
@@ -84,11 +86,11 @@ export const sgdStep = (param: Tensor, grad: Tensor, momentumBuffer: Tensor | nu
   param.storage.changed();
   const shared = { weights: param, gradient: grad, gradScale: scaleBinding('sgdStep', grad, gradScale) };
   if (momentum === 0) {
-    dispatch(param.runtime, shader.kernel('sgd', constants), shared, params, grid);
+    dispatch(param.runtime, shader.kernel('sgd', constants), shared, params, grid, 'sgdStep');
     return;
   }
   if (!momentumBuffer) fail(`sgdStep: momentum ${momentum} needs a momentum buffer of shape ${formatShape(param.shape)}`);
-  dispatch(param.runtime, shader.kernel('sgdMomentum', constants), { ...shared, moment1: momentumBuffer }, params, grid);
+  dispatch(param.runtime, shader.kernel('sgdMomentum', constants), { ...shared, moment1: momentumBuffer }, params, grid, 'sgdStep');
 };
 
 /**
@@ -109,7 +111,7 @@ export const adamWStep = (param: Tensor, grad: Tensor, m: Tensor, v: Tensor, opt
   });
   param.storage.changed();
   dispatch(param.runtime, shader.kernel('adamW', { SCALED: gradScale ? 1 : 0 }),
-    { weights: param, gradient: grad, gradScale: scaleBinding('adamWStep', grad, gradScale), moment1: m, moment2: v }, params, grid);
+    { weights: param, gradient: grad, gradScale: scaleBinding('adamWStep', grad, gradScale), moment1: m, moment2: v }, params, grid, 'adamWStep');
 };
 
 /**
@@ -118,6 +120,7 @@ export const adamWStep = (param: Tensor, grad: Tensor, m: Tensor, v: Tensor, opt
  */
 export const globalNorm = (grads: readonly Tensor[]): Tensor => {
   const first = grads[0] ?? fail('globalNorm: the list of gradients is empty');
+  checkTaken('globalNorm', grads);
   const { runtime } = first;
   const most = forAdapter(runtime, NORM_GROUPS);
   const cuts = grads.map((grad) => {
@@ -144,6 +147,7 @@ export const globalNorm = (grads: readonly Tensor[]): Tensor => {
  * as a scalar tensor, so that clipping needs no read-back.
  */
 export const clipScale = (norm: Tensor, maxNorm: number): Tensor => {
+  checkTaken('clipScale', [norm]);
   if (!(maxNorm > 0)) fail(`clipScale: maxNorm must be above 0, got ${maxNorm}`);
   const result = allocate(norm.runtime, [], 'clip scale');
   dispatch(norm.runtime, shader.kernel('clipScale'), { sums: norm, result }, paramsWith({ maxNorm }), [1, 1, 1]);

@@ -6,6 +6,7 @@ import { checkNumbers } from './arguments.js';
 import { awayFrom, type Fill, uniform } from './cases.js';
 import { mapNd } from './nd.js';
 import { allocate, bytesOf, dispatch, floatOf, isRagged, type Op, run, stretchesFor } from './op.js';
+import { checkTaken } from './taken.js';
 
 const shader = new Shader('unary', source);
 
@@ -148,6 +149,7 @@ export const clamp = (x: Tensor, min: number, max: number): Tensor => apply(clam
 export const relu = (x: Tensor): Tensor => apply(reluOp, x);
 /** The gradient of what went into a ReLU, from its result. For ops with a ReLU of their own. */
 export const reluGradient = (grad: Tensor, output: Tensor): Tensor => {
+  checkTaken('reluGradient', [grad, output]);
   const [result] = reluOp.backward!({
     runtime: grad.runtime, grad, attrs: { a: 0, b: 0 }, inputs: [null], output, saved: {}, shapes: [grad.shape], dtypes: [grad.dtype],
     shape: grad.shape, needs: [true],

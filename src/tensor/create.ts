@@ -75,6 +75,7 @@ export const constantRow = (values: readonly number[], runtime: Runtime): Tensor
  * @throws UserError when there are more or fewer elements than the tensor has, or an element is no number
  */
 export const write = (target: Tensor, data: NumberArray | readonly (number | boolean)[]): void => {
+  if (!(target as unknown instanceof Tensor)) fail(`write: the target must be a tensor, got ${target === null ? 'null' : typeof target}`);
   if (!isList(data)) fail(`write: the data must be a typed array or a list of numbers, got ${data === null ? 'null' : typeof data}`);
   if (!isTyped(data)) data.forEach((value: unknown, i) => checkElement('write', value, `element ${i}`));
   refuseBigInts('write', data);
