@@ -1,7 +1,7 @@
 /** The package as a project finds it: its entries, and declarations that are whole by themselves under strict settings. */
 import { spawnSync } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, posix } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
 
@@ -83,5 +83,17 @@ t.test('declarations need nothing else, and what they infer has names', (t) => {
 t.test('what the package needs is made before it is packed, although npm is told to run no scripts by itself', (t) => {
   t.match(readFileSync(join(ROOT, '.npmrc'), 'utf8'), /^ignore-scripts=true$/m, 'which passes over prepack');
   t.equal(scripts.pack, 'npm run build && npm run types && npm pack');
+  t.end();
+});
+
+t.test('what the texts in the package link to is in it, too', (t) => {
+  const { stdout } = spawnSync('npm', ['pack', '--dry-run', '--json'], { cwd: ROOT, encoding: 'utf8', shell: process.platform === 'win32' });
+  const files = new Set((JSON.parse(stdout) as [{ files: { path: string }[] }])[0].files.map(({ path }) => path));
+  const texts = [...files].filter((path) => path.endsWith('.md'));
+  t.ok(['README.md', 'docs/ops.md'].every((path) => texts.includes(path)));
+  for (const text of texts) {
+    const targets = [...readFileSync(join(ROOT, text), 'utf8').matchAll(/\]\(([^)#]+)/g)].map(([, target]) => target!).filter((target) => !/^\w+:/.test(target));
+    t.same(targets.map((target) => posix.join(posix.dirname(text), target)).filter((path) => !files.has(path)), [], text);
+  }
   t.end();
 });
