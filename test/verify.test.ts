@@ -1,6 +1,6 @@
 /** The proof of op records, on which all other numbers stand: right records pass, and each wrong one fails and says where. */
 import t from 'tap';
-import { verifyCase } from '../src/autograd/verify.js';
+import { unproved, verifyCase } from '../src/autograd/verify.js';
 import { Shader } from '../src/kernels/shader.js';
 import { closeBy, type OpCase } from '../src/ops/cases.js';
 import { affine, full, mul, ones } from '../src/ops/index.js';
@@ -33,6 +33,15 @@ t.test('a right record passes, by elements and along directions', async (t) => {
     t.ok(forward!.passed && gradient!.passed && gradient!.note === mode, mode);
   }
   t.equal((await verdicts({ backward: null }, small)).length, 1, 'without a derivative there is nothing else to prove');
+});
+
+t.test('an op that no case proves, or whose gradient none does', (t) => {
+  const [op, plain] = [product as Op, { ...product, backward: null } as Op];
+  const [proving, valueOnly] = [small, { ...small, gradient: 'none' }] as readonly OpCase[] as [OpCase, OpCase];
+  t.strictSame([unproved(op, []), unproved(plain, [])], ['the op', 'the op']);
+  t.strictSame([unproved(op, [valueOnly]), unproved(plain, [valueOnly])], ['its gradient', null]);
+  t.equal(unproved(op, [valueOnly, proving]), null, 'one is enough');
+  t.end();
 });
 
 t.test('a wrong forward or reference', async (t) => {

@@ -118,6 +118,12 @@ export const gradientMode = (op: Op, opCase: OpCase): 'elements' | 'directions' 
   return count <= ELEMENTWISE_LIMIT ? 'elements' : count <= DIRECTIONAL_LIMIT ? 'directions' : 'none';
 };
 
+/** What no case of an op proves, although it has it; null where cases prove all of it. */
+export const unproved = (op: Op, cases: readonly OpCase[]): 'the op' | 'its gradient' | null => {
+  if (cases.length === 0) return 'the op';
+  return op.backward && cases.every((opCase) => gradientMode(op, opCase) === 'none') ? 'its gradient' : null;
+};
+
 /**
  * Compares the device's gradient of Σ w·f(x), with random weights w, with central differences of the
  * float64 reference: for each element, or along random directions through all inputs at once.

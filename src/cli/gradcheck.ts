@@ -1,5 +1,5 @@
 import { resolve } from 'node:path';
-import { foresee, gradientMode, type Verdict, verifyForward, verifyGradient } from '../autograd/verify.js';
+import { foresee, gradientMode, unproved, type Verdict, verifyForward, verifyGradient } from '../autograd/verify.js';
 import { fail } from '../errors.js';
 import { writeFileAtomic } from '../io/atomic.js';
 import { checkWritable } from '../io/output.js';
@@ -57,7 +57,8 @@ const compileAll = async (runtime: Runtime, chosen: readonly Op[]): Promise<void
 const checkOp = async (runtime: Runtime, op: Op, onlyFailures: boolean): Promise<CheckedOp> => {
   const forward: Verdict[] = [];
   const gradient: Verdict[] = [];
-  for (const opCase of provingCases(op, runtime.device.report)) {
+  const cases = provingCases(op, runtime.device.report);
+  for (const opCase of cases) {
     const value = await attempt(() => verifyForward(runtime, op, opCase), op, opCase);
     const how = gradientMode(op, opCase);
     const slope = how === 'none' ? null : await attempt(() => verifyGradient(runtime, op, opCase), op, opCase);
@@ -66,6 +67,12 @@ const checkOp = async (runtime: Runtime, op: Op, onlyFailures: boolean): Promise
     const good = value.passed && (slope?.passed ?? true);
     const mode = slope ? how : op.backward ? 'forward only' : 'no gradient';
     if (!good || !onlyFailures) console.log(line(op.name, opCase.name, errorText(value), slope ? errorText(slope) : '–', mode, verdictText(value, slope)));
+  }
+  const missing = unproved(op, cases);
+  if (missing) {
+    const none: Verdict = { op: op.name, case: 'none', error: Infinity, tolerance: 0, passed: false, note: `no case proves ${missing}; add one to its record` };
+    (missing === 'the op' ? forward : gradient).push(none);
+    console.log(line(op.name, none.case, '–', '–', '–', `FAILED: ${none.note}`));
   }
   return { op, forward, gradient };
 };
