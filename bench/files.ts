@@ -1,13 +1,6 @@
 /** The files that a run leaves. */
 import { fail, UserError } from '../src/errors.js';
 import { writeFileAtomic } from '../src/io/atomic.js';
-import { outputComplaint } from './outputs.mjs';
-
-/** @param outputs files by what names them, an option for example */
-export const checkOutputs = (outputs: Readonly<Record<string, string | undefined>>): void => {
-  const complaint = outputComplaint(outputs);
-  if (complaint) fail(complaint);
-};
 
 export const asJson = (value: unknown): string => `${JSON.stringify(value, null, 2)}\n`;
 

@@ -59,7 +59,7 @@ t.test('info shows the machine and the adapter', async (t) => {
 });
 
 t.test('gradcheck proves ops and writes their table', async (t) => {
-  const [json, markdown] = [join(folder, 'checks.json'), join(folder, 'docs', 'ops.md')];
+  const [json, markdown] = [join(folder, 'checks.json'), join(folder, 'ops.md')];
   const { code, out, errors } = await call('gradcheck', '--ops', 'relu,matmul', '--json', json, '--markdown', markdown);
   t.equal(code, 0, errors);
   t.match(out, /^matmul +a·b tiny +\S+ +\S+ +elements +ok$/m);
@@ -81,11 +81,14 @@ t.test('docs/ops.md holds every op as its record is', async (t) => {
 t.test('a result that could not be written is refused before the work', async (t) => {
   const place = join(folder, 'no-folder');
   writeFileSync(place, '');
-  for (const args of [['gradcheck', '--ops', 'add', '--json'], ['gradcheck', '--ops', 'add', '--markdown'], ['backbones', '--markdown']] as [string, ...string[]][]) {
-    const { code, out, errors } = await call(...args, join(place, 'x'));
-    t.strictSame([code, out], [1, ''], args.join(' '));
-    t.match(errors, /^.*no-folder cannot be made: a file of that name exists\.\n$/);
+  for (const args of [['gradcheck', '--ops', 'add', '--json'], ['gradcheck', '--ops', 'add', '--markdown'], ['backbones', '--markdown'], ['bench', '--ops', 'add', '--json']] as [string, ...string[]][]) {
+    for (const [parent, reason] of [[place, 'is a file, not a folder'], [join(folder, 'slip'), 'does not exist; create it first']] as const) {
+      const { code, out, errors } = await call(...args, join(parent, 'x'));
+      t.strictSame([code, out], [1, ''], args.join(' '));
+      t.equal(errors, `${args.at(-1)}: ${join(parent, 'x')} cannot be written: ${reason.startsWith('does') ? 'the folder ' : ''}${parent} ${reason}.\n`);
+    }
   }
+  t.notOk(existsSync(join(folder, 'slip')), 'and no folder is made in vain');
   const [one, same] = [join(folder, 'twice'), join(folder, '.', 'twice')];
   const twice = await call('gradcheck', '--ops', 'add', '--json', one, '--markdown', same);
   t.strictSame([twice.code, twice.out, twice.errors], [1, '', `--json and --markdown name the same file, ${one}; give each its own.\n`], 'the second would take the place of the first');

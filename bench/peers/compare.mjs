@@ -4,7 +4,7 @@ import { availableParallelism, cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { prepareVulkanEnvironment } from '../../src/device/vulkan-env.mjs';
-import { outputComplaint } from '../outputs.mjs';
+import { outputComplaint } from '../../src/io/outputs.mjs';
 import { measureRow } from './src/measure.mjs';
 import { Peer, PEERS } from './src/peer.mjs';
 import { markdown, progressLine, summaryLines } from './src/report.mjs';

@@ -1,5 +1,5 @@
 import { writeFileAtomic } from '../io/atomic.js';
-import { checkWritable } from '../io/output.js';
+import { checkOutputs } from '../io/output.js';
 import { allBackboneFacts, backbonePage, backboneRows } from './backbone-table.js';
 import { openRuntime } from './open-runtime.js';
 import { adapterOption, parseOptions, text } from './options.js';
@@ -17,7 +17,7 @@ const spec = {
 
 const list = async (): Promise<void> => {
   const { values: { markdown, adapter } } = parseOptions(spec, process.argv.slice(2));
-  if (markdown) checkWritable(markdown);
+  checkOutputs({ '--markdown': markdown });
   const runtime = await openRuntime(adapter);
   const facts = allBackboneFacts(runtime);
   console.log(backboneRows(facts).join('\n'));

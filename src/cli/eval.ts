@@ -1,7 +1,7 @@
 import type { Dataset, Split } from '../data/dataset.js';
 import { counted, fail } from '../errors.js';
 import { writeFileAtomic } from '../io/atomic.js';
-import { checkWritable } from '../io/output.js';
+import { checkOutputs } from '../io/output.js';
 import { accuracies, accuracyTable } from '../train/accuracy-table.js';
 import { checkClasses } from '../train/check-classes.js';
 import { type ClassResult, ClassResults, classTable, meanOfClasses } from '../train/class-results.js';
@@ -58,7 +58,7 @@ const evaluateCommand = async (): Promise<void> => {
     data: folder, testTheta, testPadding, average, precision, evalBatchSize: batchSize, limitTest, limitTrain, ...skip,
   });
   if (folder) checkFolder(saved.config);
-  if (values.json) checkWritable(values.json);
+  checkOutputs({ '--json': values.json });
   const runtime = await openRuntime(values.adapter);
   checkPrecision(runtime, saved.config);
   console.log(describeSaved(saved));

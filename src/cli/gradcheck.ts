@@ -1,8 +1,7 @@
-import { resolve } from 'node:path';
 import { foresee, gradientMode, unproved, type Verdict, verifyForward, verifyGradient } from '../autograd/verify.js';
 import { fail } from '../errors.js';
 import { writeFileAtomic } from '../io/atomic.js';
-import { checkWritable } from '../io/output.js';
+import { checkOutputs } from '../io/output.js';
 import type { Runtime } from '../kernels/runtime.js';
 import { type OpCase, provingCases } from '../ops/cases.js';
 import type { Op } from '../ops/op.js';
@@ -89,9 +88,7 @@ const asJson = (checked: readonly CheckedOp[], adapter: string): string =>
 const gradcheck = async (): Promise<number> => {
   const { values } = parseOptions(spec, process.argv.slice(2));
   const chosen = chosenOps(values.ops);
-  const paths = [values.json, values.markdown].filter((path) => path !== undefined);
-  if (paths.length === 2 && resolve(paths[0]!) === resolve(paths[1]!)) fail(`--json and --markdown name the same file, ${paths[0]}; give each its own.`);
-  paths.forEach(checkWritable);
+  checkOutputs({ '--json': values.json, '--markdown': values.markdown });
   const start = performance.now();
   const runtime = await openRuntime(values.adapter);
   await compileAll(runtime, chosen);

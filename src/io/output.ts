@@ -1,8 +1,9 @@
-/** Places for results, made and tried out before the work that fills them. */
-import { closeSync, existsSync, mkdirSync, openSync, rmSync, statSync } from 'node:fs';
+/** Places for results, made or looked at before the work that fills them. */
+import { existsSync, mkdirSync, statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { fail } from '../errors.js';
-import { explain, temporaryFor } from './atomic.js';
+import { explain } from './atomic.js';
+import { outputComplaint } from './outputs.mjs';
 
 /** @returns false where the folder is there already: someone else may make it at the same moment */
 const makeOne = (folder: string): boolean => {
@@ -50,18 +51,12 @@ export const makeFolder = (folder: string): string[] => {
 };
 
 /**
- * Makes the folder of a file, and refuses the file where it could not be written. What stands there stays as it is.
+ * Refuses files that could not be written, before the work that fills them: a missing folder is not made, since it may be a slip.
  *
- * @throws UserError naming the file or its folder
+ * @param outputs files by what names them, an option for example
+ * @throws UserError naming the option, the file and the reason
  */
-export const checkWritable = (path: string): void => {
-  makeFolder(dirname(path));
-  if (existsSync(path) && statSync(path).isDirectory()) fail(`${path} cannot be written: a folder of that name exists.`);
-  const probe = temporaryFor(path);
-  try {
-    closeSync(openSync(probe, 'w'));
-    rmSync(probe);
-  } catch (error) {
-    explain('written', path, error);
-  }
+export const checkOutputs = (outputs: Readonly<Record<string, string | undefined>>): void => {
+  const complaint = outputComplaint(outputs);
+  if (complaint) fail(complaint);
 };
