@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { readTuning, tuningFile } from '../src/cli/kernel-options.js';
-import { openRuntime } from '../src/cli/open-runtime.js';
+import { openRuntime, usable } from '../src/cli/open-runtime.js';
 import { parseOptions } from '../src/cli/options.js';
 import { INTERRUPTED, onInterrupt, runCommand } from '../src/cli/run-command.js';
 import { openDevice } from '../src/device/node.js';
@@ -55,12 +55,13 @@ const writeBench = ({ json, html, markdown }: BenchOptions, file: BenchFile): vo
 
 /** Times the subjects one by one; where that ends early, the files hold the rows so far. */
 const timeAll = async (
-  runtime: Runtime, options: BenchOptions, subjects: readonly Subject[], start: BenchFile, before: BenchFile | null,
+  opened: Runtime, options: BenchOptions, subjects: readonly Subject[], start: BenchFile, before: BenchFile | null,
 ): Promise<BenchFile> => {
   const found = nothingFound();
-  const settings: Settings = {
-    parts: options.case ?? [], wanted: wants(options.direction), repeats: options.repeats, ceiling: start.ceiling,
-    watch: await Canary.open(runtime), before, print: console.log,
+  let runtime = opened;
+  let watch = await Canary.open(runtime);
+  const settings: Omit<Settings, 'watch'> = {
+    parts: options.case ?? [], wanted: wants(options.direction), repeats: options.repeats, ceiling: start.ceiling, before, print: console.log,
   };
   const saveRows = (): void => {
     console.log(`\nEnded early, after ${found.results.length} rows.`);
@@ -71,7 +72,12 @@ const timeAll = async (
     process.exit(INTERRUPTED);
   });
   try {
-    for (const subject of subjects) await benchSubject(runtime, subject, settings, found);
+    for (const subject of subjects) {
+      await benchSubject(runtime, subject, { ...settings, watch }, found);
+      const next = await usable(runtime);
+      if (next !== runtime) watch = await Canary.open(next);
+      runtime = next;
+    }
   } catch (error) {
     saveRows();
     throw error;
@@ -80,6 +86,7 @@ const timeAll = async (
   const load = loadPerCore();
   const after = await measureCeiling(runtime, options.repeats);
   forget();
+  if (runtime !== opened) runtime.device.close();
   return { ...start, ...found, load: [start.load[0], load], after };
 };
 

@@ -1,4 +1,5 @@
 /** Checks and times the chosen kernels and prints a line for each. */
+import { failureOf } from '../src/cli/open-runtime.js';
 import { UserError } from '../src/errors.js';
 import type { Runtime } from '../src/kernels/runtime.js';
 import { scope } from '../src/tensor/scope.js';
@@ -47,7 +48,10 @@ const timeWork = async (runtime: Runtime, work: Work, name: Pick<Result, 'op' | 
   found.results.push(result);
 };
 
-/** Adds the figures of one subject to what was found. What computes something wrong is said and left out, and the rest goes on. */
+/**
+ * Adds the figures of one subject to what was found. What computes something wrong is said and left out, and the rest goes on; after a kernel that does not
+ * compile, on another runtime (`usable`).
+ */
 export const benchSubject = async (runtime: Runtime, subject: Subject, settings: Settings, found = nothingFound()): Promise<Findings> => {
   try {
     found.checks.push(await subject.checkSmall(runtime));
@@ -61,8 +65,10 @@ export const benchSubject = async (runtime: Runtime, subject: Subject, settings:
       runtime.device.pool.trim();
     }
   } catch (error) {
-    if (!(error instanceof UserError)) throw error;
-    settings.print(`${subject.name}: ${error.message}`);
+    // What the adapter rejected is a fault of this op's kernels alone; anything else that nobody expected is one of the benchmark.
+    const cause = error instanceof UserError ? error : await failureOf(runtime);
+    if (!cause) throw error;
+    settings.print(`${subject.name}: ${cause.message}`);
     found.wrong.push(subject.name);
   }
   return found;

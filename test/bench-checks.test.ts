@@ -7,12 +7,15 @@ import { products, sampleIndices } from '../bench/elements.js';
 import { benchSubject, type Settings } from '../bench/kernels.js';
 import { opSubject } from '../bench/subjects.js';
 import { row } from '../bench/table.js';
+import { usable } from '../src/cli/open-runtime.js';
+import { Shader } from '../src/kernels/shader.js';
 import { caseInputs, CaseRandom, inHalf, type OpCase } from '../src/ops/cases.js';
 import { convert } from '../src/ops/convert.js';
 import { affine, conv2dOp, matmulOp, ones, reluOp } from '../src/ops/index.js';
 import { inceptionLayers } from '../src/ops/inception-shapes.js';
 import { type Nd, nd } from '../src/ops/nd.js';
-import type { Op } from '../src/ops/op.js';
+import { allocate, dispatch, type Op } from '../src/ops/op.js';
+import { setDefaultRuntime } from '../src/tensor/create.js';
 import { scope } from '../src/tensor/scope.js';
 import { numel } from '../src/tensor/shape.js';
 import type { Tensor } from '../src/tensor/tensor.js';
@@ -146,6 +149,32 @@ t.test('an op whose small cases fail is not timed at all', async (t) => {
   const { results, wrong } = await benchSubject(runtime, opSubject({ ...matmul, reference, cases: [small, matmulCase] }), settings);
   t.strictSame([results.length, wrong], [0, ['matmul']]);
   t.match(lines[0], /matmul, small: error .* It is not timed; see "node dist\/gradcheck\.js --ops matmul"/);
+});
+
+t.test('a kernel that does not compile is named, and what comes after it is timed all the same', async (t) => {
+  lines.length = 0;
+  const shader = new Shader('broken', '@group(0) @binding(0) var<storage, read_write> y: array<vec4f>;\n@compute @workgroup_size(1) fn main() { y[0] = undefinedName; }');
+  const forward: Op['forward'] = ({ runtime: on, shape }) => {
+    const y = allocate(on, shape, 'y');
+    dispatch(on, shader.kernel('main'), { y }, {}, [1, 1, 1]);
+    return y;
+  };
+  const spoilt = await openRuntime();
+  const { results, wrong } = await benchSubject(spoilt, opSubject(benchCase({ ...matmul, backward: null }, { forward })), settings);
+  t.strictSame([results.length, wrong], [0, ['matmul']]);
+  t.match(lines, [/^matmul: broken\.main does not compile:\n {2}broken\.wgsl:2:\d+ .*undefinedName/]);
+  const fresh = await usable(spoilt);
+  t.teardown(() => {
+    fresh.device.close();
+    setDefaultRuntime(runtime);
+  });
+  t.not(fresh, spoilt);
+  t.equal(await usable(fresh), fresh, 'one on which nothing failed stays');
+  const good = await benchSubject(fresh, opSubject(benchCase(matmul)), settings);
+  t.strictSame([good.results.length, good.wrong], [3, []]);
+  // A fault of the benchmark itself is none of the op's.
+  const fault: Op['forward'] = () => { throw new TypeError('slip'); };
+  await t.rejects(benchSubject(fresh, opSubject(benchCase(matmul, { forward: fault })), settings), new TypeError('slip'));
 });
 
 t.test('what is timed while the machine is busy is timed again, as long as patience lasts', async (t) => {

@@ -10,7 +10,7 @@ import { compilePlanned } from '../train/memory-plan.js';
 import { nearestOrAll } from '../train/options/nearest.js';
 import { inColumns } from './columns.js';
 import { type CheckedOp, featureTable } from './feature-table.js';
-import { openRuntime } from './open-runtime.js';
+import { openRuntime, usable } from './open-runtime.js';
 import { adapterOption, flag, parseOptions, text } from './options.js';
 import { runCommand } from './run-command.js';
 import { errorText, Faults, verdictText } from './verdict-text.js';
@@ -90,11 +90,14 @@ const gradcheck = async (): Promise<number> => {
   const chosen = chosenOps(values.ops);
   checkOutputs({ '--json': values.json, '--markdown': values.markdown });
   const start = performance.now();
-  const runtime = await openRuntime(values.adapter);
+  let runtime = await openRuntime(values.adapter);
   await compileAll(runtime, chosen);
   console.log(`Errors are relative to the largest expected value of a case.\n\n${line('op', 'case', 'forward', 'gradient', 'how', 'verdict')}`);
   const checked: CheckedOp[] = [];
-  for (const op of chosen) checked.push(await checkOp(runtime, op, values.failures));
+  for (const op of chosen) {
+    checked.push(await checkOp(runtime, op, values.failures));
+    runtime = await usable(runtime);
+  }
   const verdicts = checked.flatMap(({ forward, gradient }) => [...forward, ...gradient]);
   const failed = verdicts.filter((v) => !v.passed).length;
   console.log(`\n${chosen.length} ops, ${verdicts.length} checks, ${failed} failed, ${((performance.now() - start) / 1000).toFixed(1)} s`);
