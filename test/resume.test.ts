@@ -165,6 +165,11 @@ t.test('a run that diverges keeps its last good checkpoint, and says how to go o
 });
 
 t.test('a finished run resumes to its end at once', async (t) => {
+  const config = readFileSync(join(whole, 'config.json'), 'utf8');
+  const again = await train(['--out', whole, '--resume', '--lr', '0.5']);
+  t.equal(again.code, 0, again.output);
+  t.match(again.output, /Note: no step is left to train, so --lr changes nothing\n/);
+  t.equal(readFileSync(join(whole, 'config.json'), 'utf8'), config, 'which still says what was trained with');
   const { code, output } = await train(['--out', whole, '--resume', '--patience', '1', '--keep-every', '4']);
   t.equal(code, 0, output);
   t.notMatch(output, /Epoch \d\/4|Training ended after/);

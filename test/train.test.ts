@@ -9,7 +9,7 @@ import { writeSafetensors } from '../src/io/safetensors.js';
 import { readCheckpoint, restore, saveCheckpoint } from '../src/train/checkpoint.js';
 import { bestEpoch, type EpochRecord, isOutOfPatience, trainMetrics, selectionScore } from '../src/train/history.js';
 import { checkBatchSize } from '../src/train/session.js';
-import { checkData, checkEpochs, configNotes, dataNotes, resumeNotes } from '../src/train/resume.js';
+import { checkData, checkEpochs, configNotes, dataNotes, keptOptions, resumeNotes } from '../src/train/resume.js';
 import { intersectionOverUnion, LocalisationScore } from '../src/train/localisation.js';
 import { fromFileLayout, toFileLayout } from '../src/train/state-layout.js';
 import { START } from '../src/train/trainer.js';
@@ -168,6 +168,20 @@ t.test('what a resumed run must agree on with its checkpoint', async (t) => {
   t.same(resumeNotes(checkpoint, config('--epochs', '12', '--schedule', 'step')), [], 'the same run, only longer');
   t.match(resumeNotes(checkpoint, config('--epochs', '9', '--skip-bad-images')), [/from here on unreadable images are counted and passed over/]);
   t.match(resumeNotes(checkpoint, config('--epochs', '12', '--schedule', 'cosine')), [/over 12 epochs instead of 9/]);
+
+  const other = ['--lr', '0.2', '--clip-grad-norm', '1'];
+  const asked = { lr: 0.2, clipGradNorm: 1, epochs: 3 };
+  const evaluated = (epoch: number, top1: number) => ({ epoch, eval: { raw: { top1 }, refined: null } }) as unknown as EpochRecord;
+  const stale = { ...between, position: { ...between.position, history: [evaluated(1, 30), evaluated(2, 20), evaluated(3, 10)] } };
+  for (const [from, args, ended] of [
+    [between, ['--epochs', '3'], true], [unevaluated, ['--epochs', '3'], true], [stale, ['--epochs', '9', '--patience', '2'], true],
+    [between, ['--epochs', '4'], false], [checkpoint, ['--epochs', '4'], false], [stale, ['--epochs', '9', '--patience', '3'], false], [unevaluated, ['--epochs', '4', '--patience', '1'], false],
+  ] as const) {
+    const now = config(...args, '--schedule', 'cosine', ...other);
+    t.same(keptOptions(from, now, asked), ended ? { lr: 0.1, clipGradNorm: 0, epochs: 3 } : asked, args.join(' '));
+    t.match(resumeNotes(from, now).slice(0, 2), ended ? [/^no step is left to train, so --lr changes nothing$/, /so --clip-grad-norm changes nothing/] : [/^from here on the learning rate .* 0\.2 instead of 0\.1$/, /^from here on the bound/]);
+    if (ended) t.equal(resumeNotes(from, now).length, 2, 'nor does a schedule matter');
+  }
 });
 
 t.test('what a run is told that starts from weights, or from none', async (t) => {

@@ -9,6 +9,7 @@ import { checkClasses } from './check-classes.js';
 import { readCheckpoint } from './checkpoint.js';
 import { type Checkpoint, inPresentTerms } from './checkpoint-meta.js';
 import type { TrainConfig } from './config.js';
+import { isOutOfPatience } from './history.js';
 
 const lastPath = (out: string): string => join(out, 'last.safetensors');
 
@@ -50,14 +51,32 @@ const checkCounts = (path: string, history: Checkpoint['position']['history'], c
 export const dataNotes = ({ position: { dataImages } }: Checkpoint, { train: { samples } }: Dataset): string[] =>
   (dataImages === undefined || dataImages === samples.length ? [] : [`the run had ${dataImages} training images, now there are ${samples.length}: from here on it trains on others than before`]);
 
+/** Options that steps alone read, as they are called in notes. */
+const OF_STEPS = { lr: ['--lr', 'the learning rate that the schedule starts from'], clipGradNorm: ['--clip-grad-norm', 'the bound of --clip-grad-norm'] } as const;
+const ofSteps = Object.keys(OF_STEPS) as (keyof typeof OF_STEPS)[];
+
+/** Whether the last step is done: what is left is to evaluate and to report. */
+const noStepLeft = ({ position: { epoch, batch, history, unevaluated } }: Checkpoint, { epochs, patience }: TrainConfig): boolean =>
+  batch === 0 && (epoch >= epochs || (!unevaluated && isOutOfPatience(history, patience)));
+
+/** The options that a resumed run keeps in its files: where no step is left, with the rates that all steps had. */
+export const keptOptions = (checkpoint: Checkpoint, config: TrainConfig, options: Checkpoint['options']): Checkpoint['options'] => {
+  const known = noStepLeft(checkpoint, config) ? ofSteps.filter((name) => checkpoint.options[name] !== undefined) : [];
+  return { ...options, ...Object.fromEntries(known.map((name) => [name, checkpoint.options[name]])) };
+};
+
 /** What is no longer as if the run had never been interrupted. */
-export const resumeNotes = ({ options }: Checkpoint, { epochs, lr, clipGradNorm, schedule, skipBadImages }: TrainConfig): string[] => {
-  const changed = (what: string, from: unknown, to: number): string[] => (from === undefined || from === to ? [] : [`from here on ${what} is ${to} instead of ${String(from)}`]);
+export const resumeNotes = (checkpoint: Checkpoint, config: TrainConfig): string[] => {
+  const { options } = checkpoint;
+  const { epochs, schedule, skipBadImages } = config;
+  const ended = noStepLeft(checkpoint, config);
   return [
-    ...changed('the learning rate that the schedule starts from', options.lr, lr),
-    ...changed('the bound of --clip-grad-norm', options.clipGradNorm, clipGradNorm),
+    ...ofSteps.filter((name) => options[name] !== undefined && options[name] !== config[name]).map((name) => {
+      const [option, what] = OF_STEPS[name];
+      return ended ? `no step is left to train, so ${option} changes nothing` : `from here on ${what} is ${config[name]} instead of ${String(options[name])}`;
+    }),
     ...(skipBadImages === (options.skipBadImages ?? false) ? [] : [`from here on unreadable images ${skipBadImages ? 'are counted and passed over' : 'end the run'}`]),
-    ...(schedule.kind === 'cosine' && epochs !== options.epochs
+    ...(!ended && schedule.kind === 'cosine' && epochs !== options.epochs
       ? [`the cosine schedule falls to 0 at the last epoch: over ${epochs} epochs instead of ${String(options.epochs)} the learning rate goes on at another value than it had`] : []),
   ];
 };

@@ -17,7 +17,7 @@ import { checkPrecision } from './method.js';
 import { printNotes } from './printable.js';
 import { reportCases } from './report-cases.js';
 import type { EpochPoint, ReportData } from './report/types.js';
-import { checkData, checkEpochs, configNotes, dataNotes, resumeNotes, withWayOn } from './resume.js';
+import { checkData, checkEpochs, configNotes, dataNotes, keptOptions, resumeNotes, withWayOn } from './resume.js';
 import { badLine, checkBatchSize, createModel, type DataSession, type ModelSession, openData, withCountingWeights } from './session.js';
 import { START, Trainer } from './trainer.js';
 import { scratchNotes, startFrom } from './start-weights.js';
@@ -34,8 +34,9 @@ export interface RunResult {
  * @param onTrainer is given the trainer before the first step, so that Ctrl-C can stop it
  */
 export const runTraining = async (
-  runtime: Runtime, config: TrainConfig, run: RunOptions, checkpoint: Checkpoint | null, onTrainer: (trainer: Trainer) => void,
+  runtime: Runtime, config: TrainConfig, given: RunOptions, checkpoint: Checkpoint | null, onTrainer: (trainer: Trainer) => void,
 ): Promise<RunResult> => {
+  const run = checkpoint ? { ...given, options: keptOptions(checkpoint, config, given.options) } : given;
   checkPrecision(runtime, config);
   if (checkpoint) checkEpochs(checkpoint, config);
   else checkAugment(config.augment);
