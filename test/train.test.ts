@@ -13,6 +13,7 @@ import { checkData, checkEpochs, configNotes, dataNotes, keptOptions, resumeNote
 import { intersectionOverUnion, LocalisationScore } from '../src/train/localisation.js';
 import { fromFileLayout, toFileLayout } from '../src/train/state-layout.js';
 import { START } from '../src/train/trainer.js';
+import { warmUpNotes } from '../src/train/run.js';
 import { scratchNotes, startFrom } from '../src/train/start-weights.js';
 import { weightsHash } from '../src/train/weights-hash.js';
 import { write } from '../src/tensor/create.js';
@@ -182,6 +183,14 @@ t.test('what a resumed run must agree on with its checkpoint', async (t) => {
     t.match(resumeNotes(from, now).slice(0, 2), ended ? [/^no step is left to train, so --lr changes nothing$/, /so --clip-grad-norm changes nothing/] : [/^from here on the learning rate .* 0\.2 instead of 0\.1$/, /^from here on the bound/]);
     if (ended) t.equal(resumeNotes(from, now).length, 2, 'nor does a schedule matter');
   }
+});
+
+t.test('a run that ends within its warm-up is told so', async (t) => {
+  const notes = (...args: string[]) => warmUpNotes(configOf(...TINY, '--lr', '0.02', ...args));
+  // A tenth, and half of the other nine tenths.
+  t.same(notes('--epochs', '3', '--warmup-epochs', '6'), ['the warm-up of 6 epochs (--warmup-epochs) is longer than the run of 3 epochs: the learning rate stays below 0.011, and does not reach the 0.02 of --lr']);
+  t.match(notes('--epochs', '1', '--warmup-epochs', '1.5'), [/warm-up of 1\.5 epochs .* longer than the run of 1 epoch: .* stays below 0\.014,/]);
+  t.same([...notes('--epochs', '3', '--warmup-epochs', '3'), ...notes('--epochs', '3', '--warmup-epochs', '0')], []);
 });
 
 t.test('what a run is told that starts from weights, or from none', async (t) => {

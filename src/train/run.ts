@@ -4,6 +4,7 @@ import { batchesIn } from '../data/loader.js';
 import { counted } from '../errors.js';
 import { writeFileAtomic } from '../io/atomic.js';
 import type { Runtime } from '../kernels/runtime.js';
+import { learningRate } from '../nn/schedule.js';
 import { microBatches } from '../wsdan/micro-batches.js';
 import { accuracies, accuracyTable } from './accuracy-table.js';
 import { restore } from './checkpoint.js';
@@ -49,7 +50,8 @@ export const runTraining = async (
     checkBatchSize(dataset.train, config);
     if (checkpoint) checkData(checkpoint, config, dataset);
     if (checkpoint) printNotes([...resumeNotes(checkpoint, config), ...dataNotes(checkpoint, dataset), ...configNotes(checkpoint, run.out)]);
-    printNotes([...scratchNotes(config), ...batchNormNotes(config, dataset.train.samples.length), ...averagesNotes(config, dataset.train.samples.length)]);
+    const images = dataset.train.samples.length;
+    printNotes([...scratchNotes(config), ...warmUpNotes(config), ...batchNormNotes(config, images), ...averagesNotes(config, images)]);
     for (const id of checkpoint?.position.bad ?? []) data.bad.add(id);
     const model = createModel(runtime, config, dataset.classes.length);
     model.method.module.features.checkpointing = run.checkpointing;
@@ -92,6 +94,10 @@ const averagesNotes = (config: TrainConfig, images: number): string[] => {
   const fitting = Math.floor(START_LEFT ** (1 / steps) * digits) / digits;
   return [`after all ${steps} steps the averages still hold ${(100 * left).toFixed(0)} % of the weights at the start; so few steps ask for --ema-decay ${fitting} or less`];
 };
+
+/** A warm-up that the run does not see the end of: nothing else would tell that the rate stays below the one asked for. */
+export const warmUpNotes = ({ epochs, lr, schedule: { warmupEpochs } }: TrainConfig): string[] =>
+  (warmupEpochs > epochs ? [`the warm-up of ${warmupEpochs} epochs (--warmup-epochs) is longer than the run of ${counted(epochs, 'epoch')}: the learning rate stays below ${learningRate(lr, epochs, { kind: 'constant', warmupEpochs }).toPrecision(2)}, and does not reach the ${lr} of --lr`] : []);
 
 /** What batch norm makes of few images at a time. */
 const batchNormNotes = ({ batchSize, dropLast, microBatch, freezeBn, weights }: TrainConfig, images: number): string[] => {
