@@ -13,7 +13,7 @@ import { broadcastOffset, forEachIndex, nd } from './nd.js';
 import { allocate, type BackwardCall, bytesOf, type Call, dispatch, floatOf, type NoAttrs, type Op, run, stretchesFor } from './op.js';
 import { sumTo } from './reduce.js';
 import { checkTaken } from './taken.js';
-import { affine, neg } from './unary.js';
+import { affine, affineOp, neg } from './unary.js';
 
 const shader = new Shader('binary', source);
 const CODES = { add: 0, sub: 1, mul: 2, div: 3, maximum: 4, minimum: 5, eq: 6, ne: 7, lt: 8, le: 9, gt: 10, ge: 11 } as const;
@@ -134,10 +134,7 @@ type Operand = Tensor | number;
 const apply = (op: Op<NoAttrs>, a: Tensor, b: Tensor): Tensor => run(op, [a, b], {});
 
 /** scale · a + shift in the name of the op that was called. */
-const scaled = (op: string, a: Tensor, scale: number, shift = 0): Tensor => {
-  checkTaken(op, [a]);
-  return affine(a, scale, shift);
-};
+const scaled = (op: string, a: Tensor, scale: number, shift = 0): Tensor => run(affineOp, [a], { a: scale, b: shift }, op);
 
 /** By a number whose reciprocal float32 has not in full, it goes in two steps, the first by a power of two. */
 const divideBy = (a: Tensor, b: number): Tensor => {

@@ -145,9 +145,13 @@ export const isInspected = (): boolean => inspect !== null;
 /** Shows a tensor that no op of its own made (a gradient) to the debug mode. */
 export const inspectOutput: OutputHook = (op, output) => inspect?.(op, output);
 
-/** Runs an op: types, shape rule, forward, and, where an input wants gradients, the tape. */
-export const run = <A>(op: Runnable<A>, inputs: readonly Tensor[], attrs: A): Tensor => {
-  checkTaken(op.name, inputs, op.takes);
+/**
+ * Runs an op: types, shape rule, forward, and, where an input wants gradients, the tape.
+ *
+ * @param caller the function that was called, for messages about operands, where it is not that of the op
+ */
+export const run = <A>(op: Runnable<A>, inputs: readonly Tensor[], attrs: A, caller = op.name): Tensor => {
+  checkTaken(caller, inputs, op.takes);
   const { runtime } = inputs[0]!;
   const shape = op.infer(inputs.map((t) => t.shape), attrs);
   // Within another op's forward everything is in the precision of that op.
