@@ -51,7 +51,7 @@ export default tseslint.config(
   {
     // A test file is one long story; each of its `t.test` bodies still stays short.
     files: ['test/**/*.ts'],
-    rules: { 'max-len': 'off', '@typescript-eslint/no-floating-promises': 'off', '@typescript-eslint/no-misused-promises': 'off' },
+    rules: { '@typescript-eslint/no-floating-promises': 'off', '@typescript-eslint/no-misused-promises': 'off' },
   },
   {
     files: ['**/*.mjs', '**/*.js'],

@@ -245,7 +245,8 @@ t.test('bools hold 0 and 1, and integers whole numbers', (t) => scope(async () =
 t.test('division by numbers without a reciprocal in float32', (t) => scope(async () => {
   const x = tensor([0, 1e-10, -3e38]).requiresGrad_();
   t.same((await div(tensor([0, 1, -1]), 1e-39).data()).map((v) => v), Float32Array.of(0, Infinity, -Infinity));
-  const close = async (y: Tensor, expected: number[]): Promise<boolean> => (await y.data()).every((v, i) => Math.abs(v - expected[i]!) <= 1e-6 * Math.abs(expected[i]!));
+  const close = async (y: Tensor, expected: number[]): Promise<boolean> =>
+    (await y.data()).every((v, i) => Math.abs(v - expected[i]!) <= 1e-6 * Math.abs(expected[i]!));
   t.ok(await close(div(tensor([0, 1e-10]), 1e-39), [0, 1e29]));
   const y = div(x, 2e38);
   t.ok(await close(div(tensor([-3e38]), 2e38), [-1.5]));

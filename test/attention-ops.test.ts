@@ -135,7 +135,9 @@ await t.test('thresholds drawn per image', (t) => scope(async () => {
 }));
 
 /** The published rule in order of the batch; n always comes from the centers before the step. */
-const centerReference = (centers: Float64Array, features: Float32Array, labels: Int32Array, width: number, beta: number, duplicates: string, normalize: boolean): void => {
+const centerReference = (
+  centers: Float64Array, features: Float32Array, labels: Int32Array, width: number, beta: number, duplicates: string, normalize: boolean,
+): void => {
   const old = centers.slice();
   labels.forEach((label, b) => {
     const row = old.subarray(label * width, (label + 1) * width);

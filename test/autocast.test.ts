@@ -120,13 +120,16 @@ t.test('types of results', { skip }, (t) => scope(async () => {
     t.equal(fn().dtype, 'float32', `${name} outside`);
   }
   const follow: Record<string, (x: Tensor) => Tensor> = {
-    relu, maxPool: (v) => maxPool2d(v, { kernelSize: 2 }), avgPool: (v) => avgPool2d(v, { kernelSize: 2 }), slice: (v) => slice(v, [0, 0, 0, 0], [1, 4, 4, 3]), add: (v) => add(v, v),
-    batchNorm: (v) => batchNorm2d(v, bias, bias, full([8], 0), full([8], 1), { training: true }), cat: (v) => cat([v, v], 3), reshape: (v) => reshape(v, [4, 64]),
+    relu, maxPool: (v) => maxPool2d(v, { kernelSize: 2 }), avgPool: (v) => avgPool2d(v, { kernelSize: 2 }),
+    slice: (v) => slice(v, [0, 0, 0, 0], [1, 4, 4, 3]), add: (v) => add(v, v),
+    batchNorm: (v) => batchNorm2d(v, bias, bias, full([8], 0), full([8], 1), { training: true }),
+    cat: (v) => cat([v, v], 3), reshape: (v) => reshape(v, [4, 64]),
     interpolate: (v) => interpolate(v, { size: [8, 8], mode: 'bilinear' }), number: (v) => mul(v, 2),
   };
   for (const [name, fn] of Object.entries(follow)) for (const input of [x, image]) t.equal(within(() => fn(input)), input.dtype, `${name} of ${input.dtype}`);
   const wide: Record<string, (x: Tensor) => Tensor> = {
-    softmax, crossEntropy: (v) => crossEntropy(reshape(v, [32, 8]), tensor(new Int32Array(32))), attentionPool: (v) => attentionPool(v, v), l2Normalize, signedSqrt, sum, mean,
+    softmax, crossEntropy: (v) => crossEntropy(reshape(v, [32, 8]), tensor(new Int32Array(32))), attentionPool: (v) => attentionPool(v, v),
+    l2Normalize, signedSqrt, sum, mean,
     mixed: (v) => add(v, image), 'mixed cat': (v) => cat([v, image], 0), 'mixed rim': (v) => mul(v, full([1, 4, 4, 1], 1)),
   };
   for (const [name, fn] of Object.entries(wide)) t.equal(within(() => fn(x)), 'float32', name);

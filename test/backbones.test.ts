@@ -62,7 +62,9 @@ const shapesOf = (name: string): Shapes => {
   const shapes: Record<string, readonly number[]> = {};
   runtime.planMemory(() => scope(() => withoutInit(() => {
     const net = createBackbone(name);
-    for (const [key, { shape }] of [...net.namedParameters(), ...net.namedBuffers()]) shapes[key] = shape.length === 4 ? [shape[3]!, shape[2]!, shape[0]!, shape[1]!] : shape;
+    for (const [key, { shape }] of [...net.namedParameters(), ...net.namedBuffers()]) {
+      shapes[key] = shape.length === 4 ? [shape[3]!, shape[2]!, shape[0]!, shape[1]!] : shape;
+    }
     releaseAll(net);
   })));
   return shapes;

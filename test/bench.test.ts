@@ -231,7 +231,10 @@ t.test('tuning tries what applies, and keeps other adapters\' settings', async (
   const never = { ...winograd, name: 'never', applies: () => false };
   const trials = [{ op: 'conv2d', case: 'default 32→32 3×3 17²' }];
   const kept: object[] = [];
-  const found = await tune({ device: runtime.device, axes: [never, winograd], trials, rounds: 5, print: (line) => void lines.push(line), decided: (settings) => void kept.push(settings) });
+  const found = await tune({
+    device: runtime.device, axes: [never, winograd], trials, rounds: 5,
+    print: (line) => void lines.push(line), decided: (settings) => void kept.push(settings),
+  });
   t.same(kept.at(-1) ?? {}, found, 'what was decided was told at once');
   // Which is the fastest is the machine's business.
   t.ok([undefined, 0, 8].includes(found.winograd));

@@ -14,7 +14,8 @@ const countedGroups = () => {
   const groups = new BindGroups({ gpu: { createBindGroup: () => ({}) } } as unknown as Device, statistics);
   return { groups, statistics };
 };
-const kernelOf = (id: number, ...names: string[]): CompiledKernel => ({ id, bindings: names.map((name, index) => ({ name, index })) }) as unknown as CompiledKernel;
+const kernelOf = (id: number, ...names: string[]): CompiledKernel =>
+  ({ id, bindings: names.map((name, index) => ({ name, index })) }) as unknown as CompiledKernel;
 const rangeOf = (id: number, offset = 0, bytes = 256): BufferRange => ({ buffer: { id } as PooledBuffer, offset, bytes });
 
 t.test('kernels, buffers, offsets, lengths and images tell groups apart', async (t) => {
@@ -67,7 +68,11 @@ const countedArena = () => {
   const gpu = {
     createBuffer: () => ({}),
     createBindGroup: ({ entries: [{ resource }] }: { entries: [{ resource: { offset: number } }] }) => places.push(resource.offset),
-    queue: { writeBuffer: (_: unknown, offset: number, _data: Uint32Array, from: number, words: number) => { sent.push([from * 4 === offset ? offset : NaN, words * 4]); } },
+    queue: {
+      writeBuffer: (_: unknown, offset: number, _data: Uint32Array, from: number, words: number) => {
+        sent.push([from * 4 === offset ? offset : NaN, words * 4]);
+      },
+    },
   };
   return { arena: new ParamArena({ gpu } as unknown as Device, {} as GPUBindGroupLayout), places, sent };
 };

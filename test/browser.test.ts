@@ -26,8 +26,8 @@ const PATIENCE_MS = 120_000;
 const select = <K extends Report['kind']>(reports: readonly Report[], kind: K) => reports.filter((r): r is Extract<Report, { kind: K }> => r.kind === kind);
 
 /**
- * A page's module that prints what a checkpoint's network sees in a picture, then whether it sees the same in all that a page can draw, and what is said of an image without pixels,
- * of one from another origin, and of options that Node alone has.
+ * A page's module that prints what a checkpoint's network sees in a picture, then whether it sees the same in all that a page can draw, and what is said of
+ * an image without pixels, of one from another origin, and of options that Node alone has.
  */
 const lookingModule = (checkpoint: Uint8Array, { width, height, data }: Picture): string => `
   import { open, openTrained } from '${LIBRARY}';

@@ -99,7 +99,8 @@ t.test('bench times a checked op against the ceiling, and compares', async (t) =
   const { code, out, errors } = await call('bench', '--ops', 'signedSqrt', '--direction', 'forward', '--json', file);
   t.equal(code, 0, errors);
   const { ceiling, results, checks } = JSON.parse(readFileSync(file, 'utf8')) as {
-    ceiling: { gflops: number; gbs: number }; checks: { checks: number }[]; results: { op: string; wallMs: number; rounds: number; gbs: number; share: number; bytes: number; driverMs: number | null }[];
+    ceiling: { gflops: number; gbs: number }; checks: { checks: number }[];
+    results: { op: string; wallMs: number; rounds: number; gbs: number; share: number; bytes: number; driverMs: number | null }[];
   };
   t.ok(ceiling.gflops > 1 && ceiling.gbs > 0.1, `ceilings ${ceiling.gflops.toFixed(1)} GFLOP/s, ${ceiling.gbs.toFixed(1)} GB/s`);
   t.ok(checks[0]!.checks > 5, 'small cases were checked first');
@@ -176,7 +177,9 @@ t.test('eval says what is missing', async (t) => {
 const writeImage = async (path: string): Promise<void> => {
   const { pixels, width, height } = generateImage(1, 'test', 3);
   const rgba = Buffer.alloc(4 * 2 * width * height, 255);
-  for (let y = 0; y < height; y++) for (let x = 0; x < width; x++) for (let c = 0; c < 3; c++) rgba[4 * (y * 2 * width + x) + c] = pixels[3 * (y * width + x) + c]!;
+  for (let y = 0; y < height; y++) for (let x = 0; x < width; x++) for (let c = 0; c < 3; c++) {
+    rgba[4 * (y * 2 * width + x) + c] = pixels[3 * (y * width + x) + c]!;
+  }
   await new Jimp({ width: 2 * width, height, data: rgba }).write(path as `${string}.png`);
 };
 

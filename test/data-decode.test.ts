@@ -153,7 +153,9 @@ const tiff = (width: number, height: number, ...next: number[]): Buffer =>
 
 /** A TIFF of one grey strip. */
 const greyTiff = (width: number, height: number, compression: number, strip: Uint8Array): Buffer => {
-  const page = (at: number): Buffer => tiffPage([[256, width], [257, height], [258, 8], [259, compression], [262, 1], [273, at], [277, 1], [278, height], [279, strip.length]]);
+  const page = (at: number): Buffer => tiffPage([
+    [256, width], [257, height], [258, 8], [259, compression], [262, 1], [273, at], [277, 1], [278, height], [279, strip.length],
+  ]);
   return Buffer.concat([TIFF_HEAD, page(TIFF_HEAD.length + page(0).length), strip]);
 };
 

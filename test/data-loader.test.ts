@@ -248,7 +248,10 @@ t.test('shrunk pictures take their boxes with them', async (t) => {
 
 t.test('a box outside its picture is told of and left out', async (t) => {
   const split = pictures(t, 6, 40);
-  const boxes: Box[] = [{ x0: 40, y0: 0, x1: 50, y1: 9 }, { x0: 3, y0: 40, x1: 9, y1: 44 }, { x0: -5, y0: 1, x1: 0, y1: 9 }, { x0: 1, y0: -5, x1: 9, y1: 0 }, { x0: -5, y0: -3, x1: 2, y1: 99 }];
+  const boxes: Box[] = [
+    { x0: 40, y0: 0, x1: 50, y1: 9 }, { x0: 3, y0: 40, x1: 9, y1: 44 }, { x0: -5, y0: 1, x1: 0, y1: 9 }, { x0: 1, y0: -5, x1: 9, y1: 0 },
+    { x0: -5, y0: -3, x1: 2, y1: 99 },
+  ];
   boxes.forEach((box, i) => { split.samples[i]!.box = box; });
   for (const maxSide of [Infinity, 16]) {
     const told: string[] = [];

@@ -132,7 +132,8 @@ t.test('facts of adapters', async (t) => {
   t.equal(told({ subgroupMinSize: 8, subgroupMaxSize: 32 }, 'subgroups').subgroupSize, 0, 'of several sizes a kernel cannot know which it gets');
   const units = ['subgroups', 'shader-f16', 'chromium-experimental-subgroup-matrix'];
   const config = { componentType: 'f16', resultComponentType: 'f32', M: 16, N: 16, K: 16 };
-  const side = (configs: readonly object[], features = units): number => told({ subgroupMinSize: 32, subgroupMaxSize: 32, subgroupMatrixConfigs: configs }, ...features).matrixSide;
+  const side = (configs: readonly object[], features = units): number =>
+    told({ subgroupMinSize: 32, subgroupMaxSize: 32, subgroupMatrixConfigs: configs }, ...features).matrixSide;
   t.same([side([config]), side([{ ...config, K: 8 }, { ...config, M: 8, N: 8, K: 8 }])], [16, 8]);
   for (const other of [{ componentType: 'f32' }, { resultComponentType: 'f16' }, { N: 8 }, { K: 8 }]) t.equal(side([{ ...config, ...other }]), 0, JSON.stringify(other));
   for (const lacking of units) t.equal(side([config], units.filter((name) => name !== lacking)), 0, `without ${lacking}`);

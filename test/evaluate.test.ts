@@ -44,7 +44,10 @@ const knowing = (attends: boolean): Method => {
     const rows = (values: number[][]): Tensor => tensor(values.slice(from, to));
     const { raw, crop, drop, refined, refinedOtherAverage } = predictions;
     const result = attends
-      ? { raw: rows(raw), crop: rows(crop), refined: rows(refined), refinedOtherAverage: rows(refinedOtherAverage), drop: withDrop ? rows(drop) : null, boxes: rows(BOXES), degenerate: tensor(Int32Array.from(DEGENERATE.slice(from, to)), [to - from]) }
+      ? {
+        raw: rows(raw), crop: rows(crop), refined: rows(refined), refinedOtherAverage: rows(refinedOtherAverage), drop: withDrop ? rows(drop) : null,
+        boxes: rows(BOXES), degenerate: tensor(Int32Array.from(DEGENERATE.slice(from, to)), [to - from]),
+      }
       : { raw: rows(raw) };
     from = to;
     return result;

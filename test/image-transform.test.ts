@@ -28,7 +28,8 @@ for (const contrast of [0, 0.4]) {
     const options = { ...defaultAugment(24), contrast };
     const pictures = [picture(61, 40), picture(27, 27), picture(5, 90), picture(130, 111)];
     let offset = 0;
-    const transforms = pictures.map(({ width, height }, i) => (i === 3 ? evalTransform(options, width, height) : drawTrainTransform(options, 7, 1, i, width, height)));
+    const transforms = pictures.map(({ width, height }, i) =>
+      (i === 3 ? evalTransform(options, width, height) : drawTrainTransform(options, 7, 1, i, width, height)));
     const rows = pictures.map(({ width, height }, i): ImageRow => {
       offset += i === 0 ? 0 : pictures[i - 1]!.width * pictures[i - 1]!.height;
       return { offset, width, height, ...transforms[i]! };
@@ -86,8 +87,10 @@ await t.test('PIL: resize, crop, flip and jitter', (t) => scope(async () => {
   }
 }));
 
+const asItIs = { x0: 0, y0: 0, scaleX: 1, scaleY: 1, flip: false, brightness: 1, contrast: 1, saturation: 1, order: 0 };
+
 await t.test('pictures outside the packed pixels are refused', (t) => scope(async () => {
-  const row: ImageRow = { offset: 1, width: 2, height: 2, x0: 0, y0: 0, scaleX: 1, scaleY: 1, flip: false, brightness: 1, contrast: 1, saturation: 1, order: 0 };
+  const row: ImageRow = { ...asItIs, offset: 1, width: 2, height: 2 };
   const options = { size: 2, mean: [0, 0, 0], std: [1, 1, 1] } as const;
   t.throws(() => imageTransform(tensor(new Uint32Array(4)), [row], options), /picture 0 \(2×2 from pixel 1\) does not lie within the 4 packed pixels/);
   t.throws(() => imageTransform(tensor(new Uint32Array(8)), [{ ...row, order: 6 }], options), /orders 0 … 5/);
@@ -97,9 +100,10 @@ await t.test('pictures outside the packed pixels are refused', (t) => scope(asyn
 runtime.device.close();
 
 t.test('its cost counts what the definition asks for', async (t) => {
-  const row: ImageRow = { offset: 0, width: 80, height: 60, x0: 0, y0: 0, scaleX: 2, scaleY: 1.5, flip: false, brightness: 1, contrast: 1, saturation: 1, order: 0 };
+  const row: ImageRow = { ...asItIs, offset: 0, width: 80, height: 60, scaleX: 2, scaleY: 1.5 };
   const size = 20;
-  const costOf = (change: Partial<ImageRow>) => imageTransformOp.cost([[80 * 60]], { rows: [{ ...row, ...change }], size, mean: [0, 0, 0], std: [1, 1, 1] }, [1, size, size, 3]);
+  const costOf = (change: Partial<ImageRow>) =>
+    imageTransformOp.cost([[80 * 60]], { rows: [{ ...row, ...change }], size, mean: [0, 0, 0], std: [1, 1, 1] }, [1, size, size, 3]);
   // A triangle of twice the scale: 4 taps on each of 1.5 source lines a pixel, and 3 such lines; a multiply and an add each, for three colours.
   const resized = 3 * 2 * (4 * 1.5 + 3);
   const normalised = 6;

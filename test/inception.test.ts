@@ -64,7 +64,8 @@ const momentsOf = (values: ArrayLike<number>): [mean: number, std: number, max: 
   return [average, Math.sqrt(squares / values.length - average ** 2), max];
 };
 
-const close = (actual: ArrayLike<number>, expected: readonly number[], tolerance: number): boolean => expected.every((value, i) => Math.abs(actual[i]! - value) <= tolerance);
+const close = (actual: ArrayLike<number>, expected: readonly number[], tolerance: number): boolean =>
+  expected.every((value, i) => Math.abs(actual[i]! - value) <= tolerance);
 
 t.test('evaluation gives the golden values, stage by stage', (t) => scope(async () => {
   model.eval();
@@ -112,7 +113,8 @@ const draws: Draws = {
 /** Median and largest error of summaries, relative to the norm; see `apart` in the reference script. */
 const apart = (own: Summaries, expected: Summaries): [median: number, largest: number] => {
   const floor = 1e-4 * Math.max(...Object.values(expected).map(([norm]) => norm));
-  const errors = Object.entries(expected).map(([name, [norm, projection]]) => Math.max(Math.abs(own[name]![0] - norm), Math.abs(own[name]![1] - projection)) / Math.max(norm, floor));
+  const errors = Object.entries(expected).map(([name, [norm, projection]]) =>
+    Math.max(Math.abs(own[name]![0] - norm), Math.abs(own[name]![1] - projection)) / Math.max(norm, floor));
   errors.sort((a, b) => a - b);
   return [errors[Math.floor(errors.length / 2)]!, errors.at(-1)!];
 };
@@ -139,7 +141,8 @@ t.test('a training step: losses, boxes, kept pixels, gradients, centers, statist
   const { logits, boxes, dropped } = trainStep(model, centers, images(), tensor(fixture.labels, [batch], { dtype: 'int32' }), defaultWsdan, metrics, { draws });
   t.same([...(await boxes.data())], fixture.boxes, 'crop boxes to the pixel');
   const left = await dropped.data();
-  const kept = fixture.kept.map((_, b) => left.subarray(b * size * size * 3, (b + 1) * size * size * 3).filter((v, i) => i % 3 === 0 && v !== 0).length / size ** 2);
+  const imageOf = (b: number) => left.subarray(b * size * size * 3, (b + 1) * size * size * 3);
+  const kept = fixture.kept.map((_, b) => imageOf(b).filter((v, i) => i % 3 === 0 && v !== 0).length / size ** 2);
   t.same(kept, fixture.kept, 'pixels that dropping left');
 
   // PyTorch's own float32 run of this step tells how far rounding alone leads from float64. Another order of summation is another

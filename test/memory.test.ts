@@ -93,7 +93,8 @@ t.test('memoryReport names the owners, and between steps nothing else is alive',
 const pictures = (count: number): BatchSource => {
   const edge = resizedSide(config.augment);
   const rgba = Uint8Array.from({ length: edge * edge * 4 }, (_, i) => (i * 2654435761) >>> 24);
-  return batchSource(runtime, { images: Array.from({ length: count }, () => ({ rgba, width: edge, height: edge })), labels: Int32Array.from({ length: count }, (_, i) => i) },
+  const images = Array.from({ length: count }, () => ({ rgba, width: edge, height: edge }));
+  return batchSource(runtime, { images, labels: Int32Array.from({ length: count }, (_, i) => i) },
     Array.from({ length: count }, () => evalTransform(config.augment, edge, edge)), config.augment);
 };
 
@@ -177,7 +178,8 @@ const bindingAtMost = <T>(bytes: number, fn: () => T): T => {
 /** A limit or a budget that this adapter may not have. */
 const refusal = (limits: { binding?: number; budget?: number }, config: TrainConfig, checkpointing = false, of = method): string => {
   try {
-    bindingAtMost(limits.binding ?? pool.largestBuffer, () => reportPlan(runtime, of, config, { checkpointing, memoryBudgetMegabytes: (limits.budget ?? 0) / 2 ** 20 }));
+    bindingAtMost(limits.binding ?? pool.largestBuffer,
+      () => reportPlan(runtime, of, config, { checkpointing, memoryBudgetMegabytes: (limits.budget ?? 0) / 2 ** 20 }));
     return '';
   } catch (error) {
     return (error as Error).message;

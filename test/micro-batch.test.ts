@@ -73,7 +73,10 @@ const step = ({ method, optimizer }: ModelSession, most: number): Promise<Outcom
   for (const [name, p] of module.namedParameters()) gradients.set(name, (await p.grad!.data()).slice() as Float32Array);
   const running: number[] = [];
   for (const [, b] of module.namedBuffers()) running.push(...await b.data());
-  return { gradients, sums: await metrics.read(), centers: centers ? (await centers.table.data()).slice() as Float32Array : null, running, random: getRandomState() };
+  return {
+    gradients, sums: await metrics.read(), centers: centers ? (await centers.table.data()).slice() as Float32Array : null, running,
+    random: getRandomState(),
+  };
 });
 
 /** Largest difference of any gradient, relative to that gradient's largest element. */

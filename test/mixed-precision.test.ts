@@ -139,7 +139,8 @@ const near = async (t: Test, x: Tensor, expected: number, message: string): Prom
 
 t.test('optimisers that share a scaler are judged each by itself', async (t) => {
   const BOTH: Record<string, (parameters: Tensor[]) => Optimizer> = {
-    AdamW: (parameters) => new AdamW(parameters, { lr: 0.1, weightDecay: 0 }), SGD: (parameters) => new SGD(parameters, { lr: 0.1, momentum: 0.9, dampening: 0.5 }),
+    AdamW: (parameters) => new AdamW(parameters, { lr: 0.1, weightDecay: 0 }),
+    SGD: (parameters) => new SGD(parameters, { lr: 0.1, momentum: 0.9, dampening: 0.5 }),
   };
   for (const [name, make] of Object.entries(BOTH)) {
     for (const badFirst of [true, false]) {

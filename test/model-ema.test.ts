@@ -36,7 +36,8 @@ const make = (): Net => {
   seedInit(3);
   return new Net().nameAll();
 };
-const groupsOf = (net: Net): Optimizer => new SGD([{ params: [...net.norm.parameters(), net.fc.bias!], lr: 0.5 }, { params: [net.conv.weight, net.fc.weight] }], { lr: 0.1, momentum: 0.9 });
+const groupsOf = (net: Net): Optimizer =>
+  new SGD([{ params: [...net.norm.parameters(), net.fc.bias!], lr: 0.5 }, { params: [net.conv.weight, net.fc.weight] }], { lr: 0.1, momentum: 0.9 });
 const batchAt = (step: number): [Tensor, Tensor] => [tensor(portableImages(2, 7, 20 + step), [2, 7, 7, 3]), tensor(Int32Array.of(step % 4, 1), [2])];
 const work = (net: Net, optimizer: Optimizer, ema: ModelEma | null) => (images: Tensor, labels: Tensor): void => {
   optimizer.zeroGrad();
@@ -44,7 +45,8 @@ const work = (net: Net, optimizer: Optimizer, ema: ModelEma | null) => (images: 
   optimizer.step();
   ema?.update();
 };
-const bitsOf = (state: StateDict): Record<string, number[]> => Object.fromEntries([...state].map(([name, { data }]) => [name, [...new Uint32Array(data.buffer, data.byteOffset, data.length)]]));
+const bitsOf = (state: StateDict): Record<string, number[]> =>
+  Object.fromEntries([...state].map(([name, { data }]) => [name, [...new Uint32Array(data.buffer, data.byteOffset, data.length)]]));
 const dispatches = (fn: () => void): number => {
   const before = runtime.recorder.statistics.dispatches;
   fn();

@@ -5,7 +5,8 @@ import { NanTracer } from '../src/autograd/nan-tracer.js';
 import { Linear, Sequential } from '../src/nn/layers.js';
 import { Module } from '../src/nn/module.js';
 import {
-  add, argmax, attentionPool, batchNorm2d, clamp, conv2d, crossEntropy, eq, globalAvgPool2d, interpolate, l2Normalize, log, logSoftmax, matmul, max, maxPool2d, maximum, mean, min, minimum, ne, ones,
+  add, argmax, attentionPool, batchNorm2d, clamp, conv2d, crossEntropy, eq, globalAvgPool2d, interpolate, l2Normalize, log, logSoftmax, matmul, max, maxPool2d,
+  maximum, mean, min, minimum, ne, ones,
   pow, relu, softmax, sqrt, sum, zeros,
 } from '../src/ops/index.js';
 import { tensor } from '../src/tensor/create.js';

@@ -26,7 +26,10 @@ const runtime = await openRuntime({ winograd: 'off' });
 type Summaries = Record<string, [norm: number, projection: number]>;
 const fixture = JSON.parse(readFileSync('test/fixtures/resnet-torch.json', 'utf8')) as {
   models: Record<string, Record<string, number[]>>;
-  resnet18: { size: number; batch: number; order: string[]; loss: number; shape: number[]; eval: Summaries; train: Summaries; evalHead: number[]; trainHead: number[]; gradients: Summaries; running: Summaries };
+  resnet18: {
+    size: number; batch: number; order: string[]; loss: number; shape: number[]; eval: Summaries; train: Summaries; evalHead: number[]; trainHead: number[];
+    gradients: Summaries; running: Summaries;
+  };
 };
 
 t.test('the portable generator gives its published values', async (t) => {
@@ -35,7 +38,8 @@ t.test('the portable generator gives its published values', async (t) => {
 });
 
 const namesAndShapes = async (module: AnyModule): Promise<Record<string, readonly number[]>> =>
-  Object.fromEntries([...(await module.stateDict())].map(([name, value]) => [name, toFileLayout(name, value).shape] as const).sort(([a], [b]) => (a < b ? -1 : 1)));
+  Object.fromEntries([...(await module.stateDict())].map(([name, value]) => [name, toFileLayout(name, value).shape] as const)
+    .sort(([a], [b]) => (a < b ? -1 : 1)));
 
 t.test('residual networks have torchvision’s names, shapes and sizes', (t) => scope(async () => {
   const counts: Record<string, number> = { resnet18: 11_176_512, resnet34: 21_284_672, resnet50: 23_508_032 };
@@ -51,7 +55,10 @@ t.test('residual networks have torchvision’s names, shapes and sizes', (t) => 
 }));
 
 /** Errors relative to the norm. */
-const close = (t: { fail(message: string): boolean }, name: string, [norm, projection]: [number, number], [wantedNorm, wantedProjection]: [number, number], tolerance: number): boolean => {
+const close = (
+  t: { fail(message: string): boolean }, name: string, [norm, projection]: [number, number],
+  [wantedNorm, wantedProjection]: [number, number], tolerance: number,
+): boolean => {
   const error = Math.max(Math.abs(norm / wantedNorm - 1), Math.abs(projection - wantedProjection) / wantedNorm);
   return error <= tolerance || t.fail(`${name}: norm ${norm}, projection ${projection}; torchvision has ${wantedNorm}, ${wantedProjection} (error ${error.toExponential(1)})`);
 };
@@ -88,7 +95,9 @@ t.test('ResNet-18 forward and backward equal torchvision’s in float64', (t) =>
   }
   t.equal(Object.keys(expected.gradients).length, named.size, 'gradients of all parameters');
   const buffers = new Map(net.namedBuffers());
-  for (const [i, [name, wanted]] of Object.entries(expected.running).entries()) close(t, name, summarise(await buffers.get(name)!.data(), 2000 + i), wanted, 1e-5);
+  for (const [i, [name, wanted]] of Object.entries(expected.running).entries()) {
+    close(t, name, summarise(await buffers.get(name)!.data(), 2000 + i), wanted, 1e-5);
+  }
   t.equal(Object.keys(expected.running).length, buffers.size, 'running statistics of all layers');
   for (const p of [...named.values(), ...buffers.values()]) {
     p.grad?.release();
@@ -207,7 +216,8 @@ t.test('loadStateDict: names that one side lacks are passed over where that is m
 
 const momentsOf = (values: Float32Array) => {
   const mean = values.reduce((total, v) => total + v, 0) / values.length;
-  return { mean, std: Math.sqrt(values.reduce((total, v) => total + (v - mean) ** 2, 0) / values.length), max: values.reduce((m, v) => Math.max(m, Math.abs(v)), 0) };
+  const squares = values.reduce((total, v) => total + (v - mean) ** 2, 0);
+  return { mean, std: Math.sqrt(squares / values.length), max: values.reduce((m, v) => Math.max(m, Math.abs(v)), 0) };
 };
 
 t.test('initialisation: distributions', async (t) => {

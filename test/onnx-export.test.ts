@@ -18,7 +18,7 @@ import { createMethod, type Method } from '../src/train/method.js';
 import { emitters } from '../src/train/onnx/emitters.js';
 import { traceToOnnx, writeOnnx } from '../src/train/onnx/export.js';
 import { permuted } from '../src/train/state-layout.js';
-import { WSDAN } from '../src/wsdan/model.js';
+import { WSDAN, type WsdanOutput } from '../src/wsdan/model.js';
 import { configOf } from './support/default-training.js';
 import { portableImages, portableSigned } from './support/portable.js';
 import { openRuntime } from './support/runtime.js';
@@ -116,9 +116,10 @@ for (const [name, side, args] of networks) {
     await writeOnnx(path, runtime, method, side, { classes: '[]' });
     const images = portableImages(BATCH, side, 2);
     const here = await scope(async () => {
-      const result = inEvaluation(method.module, () => noGrad(() => method.module.call(tensor(images, [BATCH, side, side, 3], { runtime })))) as Tensor | { logits: Tensor; maps: Tensor; featureMatrix: Tensor };
+      const pass = (): unknown => method.module.call(tensor(images, [BATCH, side, side, 3], { runtime }));
+      const result = inEvaluation(method.module, () => noGrad(pass));
       if (!(method.module instanceof WSDAN)) return { logits: await (result as Tensor).data() };
-      const { logits, maps, featureMatrix } = result as { logits: Tensor; maps: Tensor; featureMatrix: Tensor };
+      const { logits, maps, featureMatrix } = result as WsdanOutput;
       return { logits: await logits.data(), map: await mean(maps, 3, true).data(), features: await featureMatrix.data() };
     });
     const model = readFileSync(path);

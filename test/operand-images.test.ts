@@ -29,7 +29,10 @@ const counted = () => {
 const range = (id: number, bytes: number): BufferRange => ({ buffer: { id, size: bytes } as PooledBuffer, offset: 0, bytes });
 
 t.test('copies cover a range, whole lines where the buffer is long enough, and never read behind its end', async (t) => {
-  const cases = [[0, 1024, 16384, 1], [0, 1500, 65536, 1], [0, 1500, 32768, 1], [256, 1500, 65536, 1], [32768, 2048, 65536, 1], [40960, 1500, 65536, 2], [65536 - 256, 16, 65536, 1], [49152 + 256, 1000, 65536, 1]] as const;
+  const cases = [
+    [0, 1024, 16384, 1], [0, 1500, 65536, 1], [0, 1500, 32768, 1], [256, 1500, 65536, 1], [32768, 2048, 65536, 1], [40960, 1500, 65536, 2],
+    [65536 - 256, 16, 65536, 1], [49152 + 256, 1000, 65536, 1],
+  ] as const;
   for (const [offset, texels, size, most] of cases) {
     const copies: ImageCopy[] = [];
     const gpu = { createTexture: () => ({ createView: () => ({}), destroy: () => {} }) };

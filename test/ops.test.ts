@@ -24,7 +24,10 @@ t.test('records are complete', async (t) => {
   const names = ops.map(({ name }) => name);
   t.same(names.filter((name, i) => names.indexOf(name) !== i), [], 'no name stands twice');
   t.same((only ?? []).filter((name) => !names.includes(name)), [], 'PIPIT_OPS names ops');
-  const costOf = ({ cost, infer }: Op, { shapes, attrs }: OpCase) => ({ ...cost(shapes, attrs, infer(shapes, attrs)), most: 4 * 16 * [...shapes, infer(shapes, attrs)].reduce((sum, shape) => sum + quadCount(shape), 0) });
+  const costOf = ({ cost, infer }: Op, { shapes, attrs }: OpCase) => {
+    const result = infer(shapes, attrs);
+    return { ...cost(shapes, attrs, result), most: 4 * 16 * [...shapes, result].reduce((sum, shape) => sum + quadCount(shape), 0) };
+  };
   for (const op of ops) {
     t.equal(unproved(op, provingCases(op, runtime.device.report)), null, `${op.name} has cases that prove it, and its gradient`);
     // In whole vec4f, and not more than four times all there is: norms read their input twice, and pictures may overlap.

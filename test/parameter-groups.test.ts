@@ -43,7 +43,8 @@ type Make = (a: Tensor, b: Tensor, c: Tensor) => Optimizer;
 
 /** As in test/reference/optim_torch.py. */
 const TORCH: Record<string, Make> = {
-  groups_sgd: (a, b, c) => new SGD([{ params: [a, b], lr: 0.02 }, { params: [c], momentum: 0.5, weightDecay: 0, nesterov: true }], { lr: 0.1, momentum: 0.9, weightDecay: 0.05 }),
+  groups_sgd: (a, b, c) =>
+    new SGD([{ params: [a, b], lr: 0.02 }, { params: [c], momentum: 0.5, weightDecay: 0, nesterov: true }], { lr: 0.1, momentum: 0.9, weightDecay: 0.05 }),
   groups_sgd_plain: (a, b, c) => new SGD([{ params: [a, b], momentum: 0.9, dampening: 0.2 }, { params: [c], lr: 0.3 }], { lr: 0.1 }),
   groups_adamw: (a, b, c) => new AdamW([{ params: [a, b] }, { params: [c], lr: 0.02, betas: [0.8, 0.9], eps: 1e-3, weightDecay: 0.3 }], { lr: 0.1, eps: 1e-6 }),
   groups_clipped: (a, b, c) => new SGD([{ params: [a, b], lr: 0.02 }, { params: [c] }], { lr: 0.1, momentum: 0.9, clipGradNorm: 1.5 }),
@@ -205,7 +206,8 @@ t.test('--backbone-lr-factor: the backbone learns at another rate, and what is s
     const before = await session.method.module.stateDict();
     await step(0);
     const after = await session.method.module.stateDict();
-    return new Map(session.method.module.namedParameters().map(([name]) => [name, Float64Array.from(after.get(name)!.data, (v, i) => v - before.get(name)!.data[i]!)]));
+    const names = session.method.module.namedParameters().map(([name]) => name);
+    return new Map(names.map((name) => [name, Float64Array.from(after.get(name)!.data, (v, i) => v - before.get(name)!.data[i]!)]));
   };
   const [one, half] = [await changes('1'), await changes('0.5')];
   for (const [name, change] of half) {

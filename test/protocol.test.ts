@@ -74,7 +74,8 @@ t.test('top-1 and top-5 of the whole evaluation', async (t) => {
   const config = configOf('--dataset', 'folder', '--data', folder, '--image-size', String(size), '--eval-batch-size', '10');
   const data = await openData(config, { workers: 0, cacheMegabytes: 16 });
   const counts = meta<Record<string, [number, number]>>('counts');
-  const percent = (name: string): { top1: number; top5: number } => ({ top1: (100 * counts[name]![0]) / numbers.length, top5: (100 * counts[name]![1]) / numbers.length });
+  const percent = (name: string): { top1: number; top5: number } =>
+    ({ top1: (100 * counts[name]![0]) / numbers.length, top5: (100 * counts[name]![1]) / numbers.length });
   t.equal(new Set(Object.values(counts).map(([top1]) => top1)).size, 4, 'on these pictures all four predictions differ in top-1');
   for (const average of ['probabilities', 'logits'] as const) {
     const method: Pick<Method, 'module' | 'evaluate'> = { module: model, evaluate: (images, withDrop) => localiseAndRefine(model, images, optionsWith(average), withDrop) };

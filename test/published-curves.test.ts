@@ -5,7 +5,9 @@ import type { Evaluation } from '../src/train/evaluate.js';
 import { belowPublished } from '../src/train/published-curves.js';
 import { optionsOf } from './support/default-training.js';
 
-const counts: Readonly<Record<string, readonly [classes: number, train: number, test: number]>> = { cub: [200, 5994, 5794], aircraft: [100, 6667, 3333], cars: [196, 8144, 8041], dogs: [120, 12000, 8580] };
+const counts: Readonly<Record<string, readonly [classes: number, train: number, test: number]>> = {
+  cub: [200, 5994, 5794], aircraft: [100, 6667, 3333], cars: [196, 8144, 8041], dogs: [120, 12000, 8580],
+};
 
 const datasetOf = ([classes, train, test]: readonly [number, number, number], more: object = {}): Dataset =>
   ({ classes: new Array(classes), train: { samples: new Array(train) }, test: { samples: new Array(test) }, ...more }) as unknown as Dataset;

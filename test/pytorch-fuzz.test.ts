@@ -39,7 +39,9 @@ for (const name of FIXTURES) {
     for (let round = 0; round < ROUNDS; round++) {
       const copy = Buffer.from(whole);
       const flips = 1 + Math.floor(portableUniform(1, round) * 4);
-      for (let flip = 0; flip < flips; flip++) copy[Math.floor(portableUniform(2 + flip, round) * copy.length)]! ^= 1 << Math.floor(portableUniform(9 + flip, round) * 8);
+      for (let flip = 0; flip < flips; flip++) {
+        copy[Math.floor(portableUniform(2 + flip, round) * copy.length)]! ^= 1 << Math.floor(portableUniform(9 + flip, round) * 8);
+      }
       counts[await readAll(copy)]++;
     }
     t.ok(counts.refused > ROUNDS / 4, `${counts.refused} of ${ROUNDS} refused`);

@@ -43,7 +43,10 @@ const convolution = (draw: Draw): Drawn => {
   const size = kernel.map((k, i) => Math.max(1, dilation[i]! * (k - 1) + 1 - 2 * padding[i]!) + draw.int(0, 9));
   const [inside, outside] = [draw.one([1, 2, 3, 5, 33]), draw.one([1, 3, 4, 7, 34])];
   return {
-    shapes: [[draw.int(1, 3), size[0]!, size[1]!, groups * inside], [kernel[0], kernel[1], inside, groups * outside], ...(draw.flag() ? [[groups * outside]] : [])],
+    shapes: [
+      [draw.int(1, 3), size[0]!, size[1]!, groups * inside], [kernel[0], kernel[1], inside, groups * outside],
+      ...(draw.flag() ? [[groups * outside]] : []),
+    ],
     attrs: { stride, padding, dilation, groups },
   };
 };
@@ -53,7 +56,10 @@ const pooling = (draw: Draw): Drawn => {
   const kernel = [Math.min(h, draw.int(1, 4)), Math.min(w, draw.int(1, 4))] as const;
   return {
     shapes: [[n, h, w, c]], fill: [distinct(0.01)],
-    attrs: { kernel, stride: [draw.int(1, 3), draw.int(1, 3)], padding: kernel.map((k) => draw.int(0, Math.floor(k / 2))), ceilMode: draw.flag(), countIncludePad: draw.flag() },
+    attrs: {
+      kernel, stride: [draw.int(1, 3), draw.int(1, 3)], padding: kernel.map((k) => draw.int(0, Math.floor(k / 2))),
+      ceilMode: draw.flag(), countIncludePad: draw.flag(),
+    },
   };
 };
 

@@ -127,7 +127,8 @@ t.test('curves: gaps, missing series and scripts', async (t) => {
 
 const capture = (tty: boolean) => {
   const written = { text: '' };
-  const stream = Object.assign(new Writable({ write: (chunk, _, next) => { written.text += chunk; next(); } }), { isTTY: tty, columns: 200, cursorTo: () => true, clearLine: () => true });
+  const writable = new Writable({ write: (chunk, _, next) => { written.text += chunk; next(); } });
+  const stream = Object.assign(writable, { isTTY: tty, columns: 200, cursorTo: () => true, clearLine: () => true });
   return { stream, written };
 };
 
@@ -137,7 +138,8 @@ t.test('progress without a terminal: a line now and then and one at the end', as
   const progress = new EpochProgress({ label: 'Epoch 1/2', total: 100, stream, quietSeconds: 10, now: () => clock });
   for (let i = 1; i <= 100; i++) {
     clock += 250;
-    progress.update(i, i % 10 === 0 ? { loss: 2.5 - i / 100, raw: { top1: 50, top5: 75 }, crop: { top1: 40, top5: 60 }, drop: { top1: 30, top5: 55 } } : undefined);
+    const metrics = { loss: 2.5 - i / 100, raw: { top1: 50, top5: 75 }, crop: { top1: 40, top5: 60 }, drop: { top1: 30, top5: 55 } };
+    progress.update(i, i % 10 === 0 ? metrics : undefined);
   }
   progress.finish();
   t.same(written.text.trim().split('\n'), [

@@ -116,7 +116,13 @@ t.test('SIGINT finishes the step, saves, and says how to go on', async (t) => {
   t.same(numbersOf(out), numbersOf(whole), 'the epoch that was cut in two has the same means');
 });
 
-const refused = async (t: { equal(a: unknown, b: unknown, text: string): boolean; match(a: string, b: RegExp): boolean; notMatch(a: string, b: RegExp): boolean }, args: string[], message: RegExp): Promise<void> => {
+interface Asserts {
+  equal(a: unknown, b: unknown, text: string): boolean;
+  match(a: string, b: RegExp): boolean;
+  notMatch(a: string, b: RegExp): boolean;
+}
+
+const refused = async (t: Asserts, args: string[], message: RegExp): Promise<void> => {
   const { code, output } = await train(args);
   t.equal(code, 1, args.join(' '));
   t.match(output, message);

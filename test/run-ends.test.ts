@@ -48,7 +48,10 @@ interface How {
 const train = (out: string, { args = [], resume = false, saveEveryMinutes = 1000, onTrainer = () => {} }: How = {}): ReturnType<typeof runTraining> => {
   mkdirSync(out, { recursive: true });
   const options = optionsOf([...TINY, ...args]);
-  const run = { options: toConfig(resultOptions, options), out, logEvery: 100, saveEveryMinutes, workers: 0, cacheMegabytes: 0, memoryBudgetMegabytes: 0, checkpointing: false, reportImages: 0, debugNan: false };
+  const run = {
+    options: toConfig(resultOptions, options), out, logEvery: 100, saveEveryMinutes, workers: 0, cacheMegabytes: 0, memoryBudgetMegabytes: 0,
+    checkpointing: false, reportImages: 0, debugNan: false,
+  };
   return runTraining(runtime, toTrainConfig(options), run, resume ? lastCheckpoint(out) : null, onTrainer);
 };
 

@@ -22,7 +22,8 @@ const EXPECTED: TrainConfig = {
   method: 'wsdan', precision: 'mixed', model: 'resnet34', transformInput: true, weights: 'w.pth', weightsIgnore: ['a', 'b*'], batchSize: 34, dropLast: true, microBatch: 5, freezeBn: true, evalBatchSize: 36,
   epochs: 37, optimizer: 'adamw', lr: 0.38, momentum: 0.39, nesterov: true, weightDecay: 0.4, clipGradNorm: 0.41, schedule: { kind: 'cosine', stepSize: 42, gamma: 0.43, warmupEpochs: 0.44 }, seed: 45, evalEvery: 70, patience: 71, keepEvery: 72, backboneLrFactor: 0.73, emaDecay: 0.74,
   augment: {
-    imageSize: 33, resizeRatio: 0.6, flip: 0.61, brightness: 0.62, contrast: 0.63, saturation: 0.64, randomResizedCrop: { scaleMin: 0.65, scaleMax: 0.66, ratioMin: 3 / 4, ratioMax: 4 / 3 },
+    imageSize: 33, resizeRatio: 0.6, flip: 0.61, brightness: 0.62, contrast: 0.63, saturation: 0.64,
+    randomResizedCrop: { scaleMin: 0.65, scaleMax: 0.66, ratioMin: 3 / 4, ratioMax: 4 / 3 },
     mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225],
   },
   wsdan: {
@@ -65,11 +66,18 @@ t.test('values that others decide', async (t) => {
 });
 
 t.test('the published recipe, and what departs from it', async (t) => {
-  const recipe = ({ model, lr, weightDecay, momentum, optimizer, epochs, batchSize, schedule, augment: { imageSize, brightness, saturation, flip }, wsdan: { scale, attentionRim, cropTheta, dropTheta, testTheta, beta, centerWeight } }: TrainConfig) =>
-    ({ model, lr, weightDecay, momentum, optimizer, epochs, batchSize, schedule, imageSize, brightness, saturation, flip, scale, attentionRim, cropTheta, dropTheta, testTheta, beta, centerWeight });
+  const recipe = ({ model, lr, weightDecay, momentum, optimizer, epochs, batchSize, schedule, augment, wsdan }: TrainConfig) => {
+    const { imageSize, brightness, saturation, flip } = augment;
+    const { scale, attentionRim, cropTheta, dropTheta, testTheta, beta, centerWeight } = wsdan;
+    return {
+      model, lr, weightDecay, momentum, optimizer, epochs, batchSize, schedule, imageSize, brightness, saturation, flip,
+      scale, attentionRim, cropTheta, dropTheta, testTheta, beta, centerWeight,
+    };
+  };
   const published = {
     model: 'inception_mixed_6e', lr: 1e-3, weightDecay: 1e-5, momentum: 0.9, optimizer: 'sgd', epochs: 160, batchSize: 12, schedule: { kind: 'step', stepSize: 2, gamma: 0.9, warmupEpochs: 0 }, imageSize: 448,
-    brightness: 0.126, saturation: 0.5, flip: 0.5, scale: 100, attentionRim: 0, cropTheta: [0.4, 0.6], dropTheta: [0.2, 0.5], testTheta: 0.1, beta: 0.05, centerWeight: 1,
+    brightness: 0.126, saturation: 0.5, flip: 0.5,
+    scale: 100, attentionRim: 0, cropTheta: [0.4, 0.6], dropTheta: [0.2, 0.5], testTheta: 0.1, beta: 0.05, centerWeight: 1,
   };
   for (const dataset of ['aircraft', 'cub', 'cars']) t.same(recipe(configOf('--dataset', dataset, '--data', 'd')), published, dataset);
   t.same(recipe(configOf('--dataset', 'dogs', '--data', 'd')), { ...published, model: 'inception_mixed_7c', lr: 1e-4 });

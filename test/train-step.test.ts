@@ -20,7 +20,8 @@ t.test('the draws of a step: each threshold of its own range, and none the shado
   const draws = randomDraws({ ...defaultWsdan, cropTheta: [0.4, 0.6], dropTheta: [0.1, 0.2] });
   const rows = wholeBatch(400);
   // Where in its range each threshold lies.
-  const within = async (theta: Tensor | number, low: number, high: number): Promise<number[]> => Array.from(await (theta as Tensor).data(), (x) => (x - low) / (high - low));
+  const within = async (theta: Tensor | number, low: number, high: number): Promise<number[]> =>
+    Array.from(await (theta as Tensor).data(), (x) => (x - low) / (high - low));
   const [crop, drop] = [await within(draws.cropTheta(rows), 0.4, 0.6), await within(draws.dropTheta(rows), 0.1, 0.2)];
   // Bounds in float32.
   for (const [name, places] of [['crop', crop], ['drop', drop]] as const) t.ok(places.every((p) => p > -1e-6 && p < 1 + 1e-6) && Math.max(...places) - Math.min(...places) > 0.9, name);
@@ -84,7 +85,8 @@ t.test('losses and hits of a step, by hand from its logits', (t) => scope(async 
   const seen: number[][] = [];
   for (const [branch, name] of [['raw', 'Raw'], ['crop', 'Crop'], ['drop', 'Drop']] as const) {
     const rows = rowsOf(await logits[branch].data(), classes);
-    const loss = rows.reduce((total, row, b) => total - softmaxRow(row).reduce((sum, p, k) => sum + ((k === labels[b] ? 1 - smoothing : 0) + smoothing / classes) * Math.log(p), 0), 0);
+    const target = (b: number, k: number): number => (k === labels[b] ? 1 - smoothing : 0) + smoothing / classes;
+    const loss = rows.reduce((total, row, b) => total - softmaxRow(row).reduce((sum, p, k) => sum + target(b, k) * Math.log(p), 0), 0);
     t.ok(Math.abs(sums[`loss${name}`] - loss) < 1e-5 * loss, `${branch}: loss ${sums[`loss${name}`]}, by hand ${loss}`);
     const hits = (most: number): number => rows.filter((row, b) => row.filter((v) => v > row[labels[b]!]!).length < most).length;
     seen.push([sums[`${branch}Top1`], sums[`${branch}Top5`]]);
@@ -107,7 +109,8 @@ t.test('the center loss enters gradients with its weight', (t) => scope(async ()
     const [model, options] = [smallNet(), { ...defaultWsdan, centerWeight }];
     const [centers, metrics] = [new FeatureCenters(runtime, 4, model.featureSize, options), new MetricSums(runtime, stepMetrics)];
     centers.load(portableSigned(6, centers.table.size));
-    trainStep(model, centers, images, int32([0, 1, 2, 3]), options, metrics, { draws: { maps: () => int32([0, 1, 2, 3, 4, 5, 0, 1], [4, 2]), cropTheta: () => 0.5, dropTheta: () => 0.5 } });
+    const draws = { maps: () => int32([0, 1, 2, 3, 4, 5, 0, 1], [4, 2]), cropTheta: () => 0.5, dropTheta: () => 0.5 };
+    trainStep(model, centers, images, int32([0, 1, 2, 3]), options, metrics, { draws });
     const found = Float64Array.from(await model.attentions.conv.weight.grad!.data());
     releaseAll(model);
     centers.table.release();

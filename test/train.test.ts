@@ -83,10 +83,14 @@ t.test('checkpoints: names as PyTorch has them, and clear refusals', async (t) =
   t.throws(() => readCheckpoint(foreign), /foreign\.safetensors: this safetensors file was not written by Pipit's training/);
   writeSafetensors(foreign, new Map(), { pipit: '{' });
   t.throws(() => readCheckpoint(foreign), /the metadata is damaged; use another checkpoint/);
-  const meta = (history: unknown[], more: object = {}): string => JSON.stringify({ format: 1, options: {}, classes: [], position: { ...START, history, ...more }, optimizerStep: 0 });
+  const meta = (history: unknown[], more: object = {}): string =>
+    JSON.stringify({ format: 1, options: {}, classes: [], position: { ...START, history, ...more }, optimizerStep: 0 });
   const raw = { top1: 1, top5: 2 };
   const good = { epoch: 1, step: 1, lr: 0.1, train: { loss: 1, terms: {}, raw, degenerate: 0 } };
-  for (const odd of [meta([{ epoch: 1 }]), meta([{ ...good, eval: {} }]), meta([{ ...good, train: { ...good.train, crop: 3 } }]), meta([], { unevaluated: { epoch: 1 } }), meta([], { bad: [1] })]) {
+  for (const odd of [
+    meta([{ epoch: 1 }]), meta([{ ...good, eval: {} }]), meta([{ ...good, train: { ...good.train, crop: 3 } }]), meta([], { unevaluated: { epoch: 1 } }),
+    meta([], { bad: [1] }),
+  ]) {
     writeSafetensors(foreign, new Map(), { pipit: odd });
     t.throws(() => readCheckpoint(foreign), { name: 'UserError', message: /the metadata is damaged, "position" is not what training writes/ });
   }
@@ -240,12 +244,16 @@ t.test('localisation scores', async (t) => {
 });
 
 t.test('epoch metrics from sums', async (t) => {
-  const sums = { lossRaw: 8, lossCrop: 4, lossDrop: 2, lossCenter: 1, rawTop1: 2, rawTop5: 4, cropTop1: 1, cropTop5: 3, dropTop1: 0, dropTop5: 1, degenerateCrop: 1, degenerateDrop: 2 };
+  const sums = {
+    lossRaw: 8, lossCrop: 4, lossDrop: 2, lossCenter: 1, rawTop1: 2, rawTop5: 4, cropTop1: 1, cropTop5: 3, dropTop1: 0, dropTop5: 1,
+    degenerateCrop: 1, degenerateDrop: 2,
+  };
   const { method } = fixedTraining(runtime, configOf(...TINY, '--center-weight', '0.5'), 5).session;
   const loss = method.meanLoss(sums, 4);
   t.equal(loss, (14 / 3 + 0.5) / 4);
   t.same(trainMetrics(sums, 4, loss), {
-    loss, terms: { raw: 2, crop: 1, drop: 0.5, center: 0.25 }, raw: { top1: 50, top5: 100 }, crop: { top1: 25, top5: 75 }, drop: { top1: 0, top5: 25 }, degenerate: 3,
+    loss, terms: { raw: 2, crop: 1, drop: 0.5, center: 0.25 },
+    raw: { top1: 50, top5: 100 }, crop: { top1: 25, top5: 75 }, drop: { top1: 0, top5: 25 }, degenerate: 3,
   });
   const accuracy = (top1: number) => ({ top1, top5: 100 });
   const evaluation = { images: 1, loss: 1, raw: accuracy(30), crop: null, drop: null, refinedOtherAverage: null, localisation: null, degenerate: 0 };
@@ -255,7 +263,8 @@ t.test('epoch metrics from sums', async (t) => {
 
 t.test('patience counts evaluations since the best one', async (t) => {
   // null: an epoch that was not evaluated.
-  const records = (...scores: (number | null)[]) => scores.map((top1, i) => ({ epoch: i + 1, ...(top1 === null ? {} : { eval: { raw: { top1: 0 }, refined: { top1 } } }) })) as unknown as EpochRecord[];
+  const evaluated = (top1: number | null): object => (top1 === null ? {} : { eval: { raw: { top1: 0 }, refined: { top1 } } });
+  const records = (...scores: (number | null)[]) => scores.map((top1, i) => ({ epoch: i + 1, ...evaluated(top1) })) as unknown as EpochRecord[];
   t.equal(bestEpoch(records(null)), undefined);
   t.equal(bestEpoch(records(10, 30, null, 30, 20))?.epoch, 2, 'the first of equals');
   t.equal(bestEpoch(records(0, 0))?.epoch, 1, 'nothing right is a score, too');

@@ -23,7 +23,8 @@ const path = join(folder, 'last.safetensors');
 const bytes = await trainedBytes(runtime, path, CLASSES, 3, ...TINY);
 
 /** More than one batch of evaluation. */
-const pictures: Picture[] = [[64, 48], [40, 90], [32, 32], [33, 31], [200, 20], [36, 36], [64, 64], [50, 40], [128, 96]].map(([width, height], i) => patternPicture(width!, height!, i));
+const sizes = [[64, 48], [40, 90], [32, 32], [33, 31], [200, 20], [36, 36], [64, 64], [50, 40], [128, 96]] as const;
+const pictures: Picture[] = sizes.map(([width, height], i) => patternPicture(width, height, i));
 
 t.test('what the command predicts', async (t) => {
   const names = await Promise.all(pictures.map(async ({ width, height, data }, i) => {

@@ -53,7 +53,9 @@ t.test('a wrong forward or reference', async (t) => {
     'a reference of another shape': [{ reference: ([a]) => nd([3, 2], a!.data) }, /^shape \[2, 3\] instead of \[3, 2\]$/],
     'padding that is not zero': [{ forward: ({ inputs: [a] }) => dirty(a!.shape), reference: ([a]) => nd(a!.shape, a!.data.map(() => 1)) }, /^padding behind the last element/],
   };
-  for (const [name, [changes, note]] of Object.entries(wrong)) t.match((await verdicts({ backward: null, ...changes }, small))[0], { passed: false, note }, name);
+  for (const [name, [changes, note]] of Object.entries(wrong)) {
+    t.match((await verdicts({ backward: null, ...changes }, small))[0], { passed: false, note }, name);
+  }
 });
 
 t.test('a wrong backward, and of which input', async (t) => {

@@ -71,7 +71,8 @@ t.test('weights that hold no finite numbers are refused by file and tensor', (t)
   for (const [name, odd] of [['features.bn1.running_var', NaN], ['fc.weight', Infinity], ['feature_center', NaN], ['features.conv1.weight', -2e19]] as const) {
     const file = fileOf(shapes, 'diverged.safetensors');
     const { dtype, shape, read } = file.tensors.get(name)!;
-    const broken: TensorFile = { ...file, tensors: new Map([...file.tensors, [name, { dtype, shape, read: () => (read() as Float32Array).map((value, i) => (i === 2 ? odd : value)) }]]) };
+    const changed = () => (read() as Float32Array).map((value, i) => (i === 2 ? odd : value));
+    const broken: TensorFile = { ...file, tensors: new Map([...file.tensors, [name, { dtype, shape, read: changed }]]) };
     t.throws(() => loadWeights(method, interpret(broken)), { name: 'UserError', message: new RegExp(`^diverged\\.safetensors: ${name.replaceAll('.', '\\.')} holds (NaN|Infinity|-2\\.?0*\\d*e\\+19|-199\\d+), with which`) });
   }
   release(method);
@@ -277,7 +278,8 @@ const logitsOf = (method: Method): Promise<Float32Array> => scope(async () => {
 });
 
 const HISTORY = [{
-  epoch: 7, step: 10, lr: 0.002, seconds: 1, imagesPerSecond: 1, train: { loss: 1.25, terms: {}, raw: { top1: 50, top5: 75 }, crop: { top1: 40, top5: 70 }, drop: { top1: 30, top5: 60 }, degenerate: 0 },
+  epoch: 7, step: 10, lr: 0.002, seconds: 1, imagesPerSecond: 1,
+  train: { loss: 1.25, terms: {}, raw: { top1: 50, top5: 75 }, crop: { top1: 40, top5: 70 }, drop: { top1: 30, top5: 60 }, degenerate: 0 },
   eval: { images: 4, loss: 1.5, raw: { top1: 60, top5: 80 }, crop: null, drop: null, refined: { top1: 62.5, top5: 81 }, localisation: null, degenerate: 0, split: 'test' },
 }] as unknown as EpochRecord[];
 
@@ -297,7 +299,8 @@ const roundTrip = async (t: Test, model: string, keys: number, scale: number): P
   const answer = runTorch('load_checkpoint.py', model, ckpt, String(SIZE), back) as Answer;
   t.equal(answer.keys, keys, 'keys of the reference’s state dictionary');
   t.same(answer.logs, {
-    epoch: 7, lr: 0.002, train_loss: 1.25, train_raw_topk_accuracy: [50, 75], train_crop_topk_accuracy: [40, 70], train_drop_topk_accuracy: [30, 60], val_loss: 1.5, val_topk_accuracy: 62.5,
+    epoch: 7, lr: 0.002, train_loss: 1.25, train_raw_topk_accuracy: [50, 75], train_crop_topk_accuracy: [40, 70], train_drop_topk_accuracy: [30, 60],
+    val_loss: 1.5, val_topk_accuracy: 62.5,
   });
   const centers = Array.from(await session.method.centers!.table.data()).reduce((sum: number, value: number) => sum + value, 0);
   t.equal(answer.centers, centers);

@@ -23,7 +23,8 @@ interface Layer {
   readonly stride?: Pair;
 }
 
-const layerOf = (taps: Pair, options: Partial<Layer> = {}): Layer => ({ x: [1, 12, 12, 64], w: [...taps, 64, 16], padding: [taps[0] >> 1, taps[1] >> 1], ...options });
+const layerOf = (taps: Pair, options: Partial<Layer> = {}): Layer =>
+  ({ x: [1, 12, 12, 64], w: [...taps, 64, 16], padding: [taps[0] >> 1, taps[1] >> 1], ...options });
 
 const normal = (seed: number, shape: Shape): Float32Array => {
   const random = new CaseRandom(seed);

@@ -218,7 +218,8 @@ t.test('a rim of zeros around the maps', (t) => scope(async () => {
   runtime.planMemory(() => scope(() => { rimmed.call(images); }));
   for (const [side, of] of [[8, images], [12, tensor(portableSigned(2, 32 * 48 * 3), [1, 32, 48, 3])]] as const) {
     const everywhere = await bare.call(of).maps.data();
-    const middle = (i: number): boolean => [[Math.floor(i / (6 * side)) % 8, 8], [Math.floor(i / 6) % side, side]].every(([at, size]) => at! >= 2 && at! < size! - 2);
+    const middle = (i: number): boolean =>
+      [[Math.floor(i / (6 * side)) % 8, 8], [Math.floor(i / 6) % side, side]].every(([at, size]) => at! >= 2 && at! < size! - 2);
     t.same([...(await rimmed.call(of).maps.data())], [...everywhere].map((v, i) => (middle(i) ? v : 0)), `8×${side}: the middle stays as it is`);
   }
   t.throws(() => rimmed.call(tensor(new Float32Array(768), [1, 16, 16, 3])), /a rim of 2 leaves nothing of 4×4 attention maps; use a smaller rim or larger images/);

@@ -11,7 +11,10 @@ export interface PageTask {
   readonly steps?: number;
   /** A module to run instead, which imports Pipit from {@link LIBRARY}. */
   readonly example?: string;
-  /** A page to open instead: its address on the server, such as `/docs/look.html?picture=/a.png`. It ends when `body` has `data-ready`, and reports its text. */
+  /**
+   * A page to open instead: its address on the server, such as `/docs/look.html?picture=/a.png`. It ends when `body` has `data-ready`, and reports
+   * its text.
+   */
   readonly page?: string;
   /** What lies on the server, by path. */
   readonly files?: Readonly<Record<string, Uint8Array>>;

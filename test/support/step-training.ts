@@ -51,7 +51,8 @@ export class StepTraining {
     await scope(async () => {
       const images = tensor(portableImages(batch, size, 2), [batch, size, size, 3]);
       this.optimizer.zeroGrad();
-      const result = trainStep(this.model, this.centers, images, tensor(Int32Array.from(labels), [batch]), this.options, this.metrics, { draws: this.drawsOf(number) });
+      const classes = tensor(Int32Array.from(labels), [batch]);
+      const result = trainStep(this.model, this.centers, images, classes, this.options, this.metrics, { draws: this.drawsOf(number) });
       await look(result);
       this.optimizer.step();
     });
