@@ -12,7 +12,7 @@ let nextOrder = 0;
 /** `notice`: nothing is recorded, but which leaves that want a gradient were read is. */
 const mode = new Extents<'record' | 'notice' | 'off'>('record');
 let noticed: Reading[] = [];
-let recomputations = 0;
+const repetition = new Extents(false);
 
 /** A tensor that was read, and how often its elements had been replaced then. */
 export interface Reading {
@@ -176,17 +176,10 @@ export const isGradEnabled = (): boolean => mode.current !== 'off';
 export const isRecording = (): boolean => mode.current === 'record';
 
 /** Whether backward is running a checkpointed function again: what must happen once per step has happened already. */
-export const isRecomputing = (): boolean => recomputations > 0;
+export const isRecomputing = (): boolean => repetition.current;
 
 /** Runs `fn` as the repetition of what ran before. */
-export const recomputing = <T>(fn: () => T): T => {
-  recomputations++;
-  try {
-    return fn();
-  } finally {
-    recomputations--;
-  }
-};
+export const recomputing = <T>(fn: () => T): T => repetition.within(true, fn);
 
 /** Runs `fn` without recording. @returns its result, and the leaves that it read and that want a gradient */
 export const noticingGradients = <T>(fn: () => T): { result: T; leaves: readonly Reading[] } => {

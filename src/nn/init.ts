@@ -1,4 +1,5 @@
 import { mix32 } from '../mix32.js';
+import { Extents } from '../tensor/extent.js';
 import { numel, type Shape } from '../tensor/shape.js';
 
 let seed = 0;
@@ -17,22 +18,14 @@ const generator = (): (() => number) => {
   return () => (mix32(mix32(counter++ ^ key) + Math.imul(counter, 0x9e3779b9)) + 0.5) / 2 ** 32;
 };
 
-let skipping = false;
+const skipping = new Extents(false);
 
 /** Runs `fn` without drawing initial weights (they are zeros): for networks whose weights are loaded right after, or never needed. */
-export const withoutInit = <T>(fn: () => T): T => {
-  const before = skipping;
-  skipping = true;
-  try {
-    return fn();
-  } finally {
-    skipping = before;
-  }
-};
+export const withoutInit = <T>(fn: () => T): T => skipping.within(true, fn);
 
 const filled = (shape: Shape, next: () => number): Float32Array => {
   const values = new Float32Array(numel(shape));
-  if (!skipping) for (let i = 0; i < values.length; i++) values[i] = next();
+  if (!skipping.current) for (let i = 0; i < values.length; i++) values[i] = next();
   return values;
 };
 

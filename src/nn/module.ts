@@ -2,6 +2,7 @@ import { fail } from '../errors.js';
 import { modulePath, popModule, pushModule } from '../tensor/module-path.js';
 import { checkNames } from '../ops/arguments.js';
 import { defaultRuntime, write } from '../tensor/create.js';
+import { Extents } from '../tensor/extent.js';
 import { keep, scope } from '../tensor/scope.js';
 import { checkShape, formatShape, sameShape, type Shape } from '../tensor/shape.js';
 import { withOwner } from '../tensor/storage.js';
@@ -14,21 +15,13 @@ const parameters = new WeakSet<Tensor>();
 /** Sees what every module returns; the path is relative to the outermost module. */
 export type ModuleHook = (path: string, module: AnyModule, output: unknown) => void;
 
-let hook: ModuleHook | null = null;
+const hooks = new Extents<ModuleHook | null>(null);
 
 /** Runs `fn` with a view on the output of every module called in it. What the hook wants to keep, it must alias and `keep`. */
-export const withModuleHook = <T>(seen: ModuleHook, fn: () => T): T => {
-  const before = hook;
-  hook = seen;
-  try {
-    return fn();
-  } finally {
-    hook = before;
-  }
-};
+export const withModuleHook = <T>(hook: ModuleHook, fn: () => T): T => hooks.within(hook, fn);
 
 /** Whether somebody looks at what each module returns: then modules must not be computed as one. */
-export const isObserved = (): boolean => hook !== null;
+export const isObserved = (): boolean => hooks.current !== null;
 
 /** The path without the outermost module, which has no name of its own. */
 const relativePath = (): string => modulePath().split('.').slice(1).join('.');
@@ -74,7 +67,7 @@ export abstract class Module<Inputs extends readonly unknown[] = [Tensor], Outpu
     try {
       return scope(() => {
         const output = this.forward(...inputs);
-        hook?.(relativePath(), this as unknown as AnyModule, output);
+        hooks.current?.(relativePath(), this as unknown as AnyModule, output);
         return output;
       });
     } finally {

@@ -1,5 +1,6 @@
 import { fail } from '../errors.js';
 import type { Runtime } from '../kernels/runtime.js';
+import { Extents } from '../tensor/extent.js';
 import { endsHere, scope, untrack } from '../tensor/scope.js';
 import { formatShape, sameShape, type Shape } from '../tensor/shape.js';
 import { type DType, Tensor } from '../tensor/tensor.js';
@@ -116,6 +117,7 @@ export interface TapeHook {
 export type OutputHook = (op: string, output: Tensor) => void;
 
 let tape: TapeHook | null = null;
+const otherTapes = new Extents<TapeHook | null>(null);
 let inspect: OutputHook | null = null;
 /** Ops called by another op's forward are part of it and not recorded on their own. */
 let depth = 0;
@@ -125,15 +127,7 @@ export const installTape = (hook: TapeHook): void => {
 };
 
 /** Shows the ops that `fn` calls to another recorder instead of the tape. */
-export const withTape = <T>(hook: TapeHook, fn: () => T): T => {
-  const before = tape;
-  tape = hook;
-  try {
-    return fn();
-  } finally {
-    tape = before;
-  }
-};
+export const withTape = <T>(hook: TapeHook, fn: () => T): T => otherTapes.within(hook, fn);
 
 export const installOutputHook = (hook: OutputHook | null): void => {
   inspect = hook;
@@ -160,7 +154,7 @@ export const run = <A>(op: Runnable<A>, inputs: readonly Tensor[], attrs: A, cal
   const { output, saved } = forward(op, call);
   output.label = op.name;
   inspect?.(op.name, output);
-  const recorded = depth === 0 && (tape?.record(op, call as Call<never>, output, saved) ?? false);
+  const recorded = depth === 0 && ((otherTapes.current ?? tape)?.record(op, call as Call<never>, output, saved) ?? false);
   for (const extra of Object.values(saved)) {
     if (recorded) untrack(extra);
     else extra.release();

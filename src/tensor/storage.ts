@@ -1,22 +1,15 @@
 import { repeated } from '../kernels/capture.js';
 import type { BufferRange } from '../kernels/recorder.js';
 import type { Runtime } from '../kernels/runtime.js';
+import { Extents } from './extent.js';
 
 /** Live bytes of a runtime by owner, for `memoryReport`. */
 const ledgers = new WeakMap<Runtime, Map<string, { bytes: number; tensors: number }>>();
 
-let currentOwner = 'activations';
+const owners = new Extents('activations');
 
 /** Runs `fn` with new tensors booked under `owner` (for example `optimiser`). */
-export const withOwner = <T>(owner: string, fn: () => T): T => {
-  const before = currentOwner;
-  currentOwner = owner;
-  try {
-    return fn();
-  } finally {
-    currentOwner = before;
-  }
-};
+export const withOwner = <T>(owner: string, fn: () => T): T => owners.within(owner, fn);
 
 /**
  * Counted reference to a range of a pooled buffer. Tensor handles, the tape and flat parameter
@@ -25,7 +18,7 @@ export const withOwner = <T>(owner: string, fn: () => T): T => {
 export class Storage {
   private references = 1;
   private writes = 0;
-  private readonly owner = currentOwner;
+  private readonly owner = owners.current;
 
   private constructor(readonly runtime: Runtime, readonly range: BufferRange, private readonly parent: Storage | null) {
     if (!parent) this.book(range.buffer.size, 1);
@@ -99,7 +92,6 @@ export interface MemoryReport {
 /** Where the adapter's memory is, by owner. */
 export const memoryReport = (runtime: Runtime): MemoryReport => {
   const { liveBytes, liveBuffers, idleBytes, idleBuffers } = runtime.device.pool.statistics();
-  const owners = Object.fromEntries([...(ledgers.get(runtime) ?? [])].filter(([, e]) => e.tensors > 0)
-    .map(([owner, entry]) => [owner, { ...entry }] as const).sort(([a], [b]) => a.localeCompare(b)));
-  return { liveBytes, liveBuffers, idleBytes, idleBuffers, owners };
+  const booked = [...(ledgers.get(runtime) ?? [])].filter(([, { tensors }]) => tensors > 0).sort(([a], [b]) => a.localeCompare(b));
+  return { liveBytes, liveBuffers, idleBytes, idleBuffers, owners: Object.fromEntries(booked.map(([owner, entry]) => [owner, { ...entry }])) };
 };
