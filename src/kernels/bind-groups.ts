@@ -3,6 +3,7 @@ import { hashOf } from './hash.js';
 import type { OperandImage } from './operand-images.js';
 import type { CompiledKernel } from './pipelines.js';
 import type { BufferRange, RecorderStatistics } from './recorder.js';
+import { valueAt } from './value-at.js';
 
 /** Images of operands by binding. */
 export type Images = Readonly<Record<string, OperandImage>>;
@@ -102,9 +103,3 @@ const missing = ({ label }: CompiledKernel, name: string): never => {
 
 /** The buffers that a description names: the first of each binding's three numbers, unless that is an image. */
 const buffersIn = (description: readonly number[]): number[] => description.filter((number, at) => at % 3 === 1 && number >= 0);
-
-const valueAt = <K, V>(values: Map<K, V>, key: K, make: () => V): V => {
-  let value = values.get(key);
-  if (value === undefined) values.set(key, (value = make()));
-  return value;
-};

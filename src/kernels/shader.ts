@@ -1,6 +1,7 @@
 import { withHalfBindings } from './half.js';
 import { originsOf, preprocess, resolveIncludes } from './preprocess.js';
 import { type ParamField, parseParams } from './params.js';
+import { valueAt } from './value-at.js';
 
 export type Constants = Readonly<Record<string, number>>;
 
@@ -59,8 +60,7 @@ export class Shader {
 
   /** The kernel of an entry point; the same arguments give the same object. Constants are `override`s or `$NAME`s of the file. */
   kernel(entry: string, constants: Constants = NONE): Kernel {
-    let known = this.kernels.get(entry);
-    if (!known) this.kernels.set(entry, (known = []));
+    const known = valueAt(this.kernels, entry, (): Kernel[] => []);
     // Compared instead of put together as a name: this runs for every dispatch.
     for (const kernel of known) if (same(kernel.constants, constants)) return kernel;
     this.checkConstants(entry, constants);
@@ -79,9 +79,7 @@ export class Shader {
   /** A kernel's variant for buffers of float16. @param names the bindings that hold it, separated by blanks */
   inHalf({ entry, constants, key: plain }: Kernel, names: string): Kernel {
     const key = `${plain} float16: ${names}`;
-    let kernel = this.halves.get(key);
-    if (!kernel) this.halves.set(key, (kernel = { shader: this, entry, constants, half: names.split(' '), key }));
-    return kernel;
+    return valueAt(this.halves, key, (): Kernel => ({ shader: this, entry, constants, half: names.split(' '), key }));
   }
 
   /** Where the lines of the text that {@link specialise} gives stand, as file and line. */

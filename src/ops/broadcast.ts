@@ -1,6 +1,7 @@
 import type { ParamValues } from '../kernels/params.js';
 import type { Runtime } from '../kernels/runtime.js';
 import type { Constants, Kernel, Shader } from '../kernels/shader.js';
+import { valueAt } from '../kernels/value-at.js';
 import { quadsPerRow, rowWidth, type Shape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { dispatch, isRagged } from './launch.js';
@@ -69,7 +70,6 @@ export const broadcastDispatch = (
   const plan = plans.get(runtime, key, () => planBroadcast(op, runtime, shape, operands, known));
   let variant = entry;
   for (const name in constants) variant += ` ${constants[name]}`;
-  let kernel = plan.kernels.get(variant);
-  if (!kernel) plan.kernels.set(variant, (kernel = shader.kernel(entry, { ...constants, ...plan.constants })));
+  const kernel = valueAt(plan.kernels, variant, () => shader.kernel(entry, { ...constants, ...plan.constants }));
   dispatch(runtime, kernel, { ...operands, ...outputs }, { ...plan.params, ...params }, plan.grid);
 };

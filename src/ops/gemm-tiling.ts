@@ -7,6 +7,7 @@ import type { GemmFamily } from '../kernels/gemm-family.js';
 import { OperandImages } from '../kernels/operand-images.js';
 import type { Runtime } from '../kernels/runtime.js';
 import { type Kernel, Shader } from '../kernels/shader.js';
+import { valueAt } from '../kernels/value-at.js';
 import type { Tensor } from '../tensor/tensor.js';
 
 type Kind = 'buffer' | 'image' | 'half';
@@ -237,14 +238,10 @@ const tilingsByFamily = new WeakMap<GemmFamily, Map<string, Tiling>>();
 
 export const tilingOf = (runtime: Runtime, form: Form, size: ProductSize): Tiling => {
   const { gemm } = runtime;
-  let tilings = tilingsByFamily.get(gemm);
-  if (!tilings) tilingsByFamily.set(gemm, (tilings = new Map()));
   // Only tiles of GPUs depend on all of it.
   const rest = gemm.kind === 'tile' ? `${size.height} ${size.copies} ${size.halves}` : rowsPerLane(gemm.subgroupSize, size.height);
   const key = `${form} ${size.width} ${size.depth} ${rest}`;
-  let tiling = tilings.get(key);
-  if (!tiling) tilings.set(key, (tiling = makeTiling(form, runtime, size)));
-  return tiling;
+  return valueAt(valueAt(tilingsByFamily, gemm, () => new Map<string, Tiling>()), key, () => makeTiling(form, runtime, size));
 };
 
 /** By the place that {@link kernelOf} gives to a form and its switches. */
@@ -262,10 +259,7 @@ export interface Switches {
 export const kernelOf = (
   shader: Shader, tiling: Tiling, form: Form, { transposed = false, plain = false, scatter = false, ragged = false }: Switches,
 ): Kernel => {
-  let byShader = kernelsByTiling.get(tiling);
-  if (!byShader) kernelsByTiling.set(tiling, (byShader = new Map()));
-  let kernels = byShader.get(shader);
-  if (!kernels) byShader.set(shader, (kernels = []));
+  const kernels = valueAt(valueAt(kernelsByTiling, tiling, () => new Map<Shader, Kernel[]>()), shader, (): Kernel[] => []);
   const [TRANSPOSED, PLAIN, SCATTER, RAGGED] = [transposed ? 1 : 0, plain ? 1 : 0, scatter ? 1 : 0, ragged ? 1 : 0];
   const place = TRANSPOSED + 2 * PLAIN + 4 * SCATTER + 8 * RAGGED + (form === 'weights' ? 16 : 0);
   return (kernels[place] ??= shader.kernel(form, { ...tiling.constants, TRANSPOSED, PLAIN, SCATTER, RAGGED }));

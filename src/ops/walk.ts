@@ -2,6 +2,7 @@ import { fail } from '../errors.js';
 import type { Grid } from '../kernels/grid.js';
 import type { Runtime } from '../kernels/runtime.js';
 import type { Constants } from '../kernels/shader.js';
+import { valueAt } from '../kernels/value-at.js';
 import { ABREAST, gridFor, stepsFor } from './launch.js';
 
 /** Axes around the walked one among which a kernel can find its place. */
@@ -104,8 +105,6 @@ export class Plans<T> {
   get(runtime: Runtime, key: string, make: () => T): T {
     let known = this.kept.get(runtime);
     if (!known || known.size >= MOST_PLANS) this.kept.set(runtime, (known = new Map<string, T>()));
-    let plan = known.get(key);
-    if (plan === undefined) known.set(key, (plan = make()));
-    return plan;
+    return valueAt(known, key, make);
   }
 }

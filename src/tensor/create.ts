@@ -1,5 +1,6 @@
 import { fail, refuseUnknown } from '../errors.js';
 import type { Runtime } from '../kernels/runtime.js';
+import { valueAt } from '../kernels/value-at.js';
 import { keep } from './scope.js';
 import { checkShape, formatShape, numel, type Shape } from './shape.js';
 import { type DType, Tensor, toStorage, type TypedArray } from './tensor.js';
@@ -58,8 +59,7 @@ const constants = new WeakMap<Runtime, Map<string, Tensor>>();
 
 /** A row of numbers that never change: uploaded once, whoever asks for it. It belongs to the runtime. */
 export const constantRow = (values: readonly number[], runtime: Runtime): Tensor => {
-  let known = constants.get(runtime);
-  if (!known) constants.set(runtime, (known = new Map()));
+  const known = valueAt(constants, runtime, () => new Map<string, Tensor>());
   const name = values.join();
   const found = known.get(name);
   if (found) return found;

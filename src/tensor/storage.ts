@@ -1,10 +1,16 @@
 import { repeated } from '../kernels/capture.js';
 import type { BufferRange } from '../kernels/recorder.js';
 import type { Runtime } from '../kernels/runtime.js';
+import { valueAt } from '../kernels/value-at.js';
 import { Extents } from './extent.js';
 
 /** Live bytes of a runtime by owner, for `memoryReport`. */
-const ledgers = new WeakMap<Runtime, Map<string, { bytes: number; tensors: number }>>();
+const ledgers = new WeakMap<Runtime, Map<string, Booked>>();
+
+interface Booked {
+  bytes: number;
+  tensors: number;
+}
 
 const owners = new Extents('activations');
 
@@ -33,10 +39,6 @@ export class Storage {
     const root = this.parent ?? this;
     root.retain();
     return new Storage(this.runtime, { buffer: this.range.buffer, offset: this.range.offset + offset, bytes }, root);
-  }
-
-  get alive(): boolean {
-    return this.references > 0;
   }
 
   /** Notes that its elements are replaced in place, by a replay too: what the tape keeps of it is not what the forward read. */
@@ -70,10 +72,8 @@ export class Storage {
   }
 
   private book(bytes: number, tensors: number): void {
-    let ledger = ledgers.get(this.runtime);
-    if (!ledger) ledgers.set(this.runtime, (ledger = new Map()));
-    let entry = ledger.get(this.owner);
-    if (!entry) ledger.set(this.owner, (entry = { bytes: 0, tensors: 0 }));
+    const ledger = valueAt(ledgers, this.runtime, () => new Map<string, Booked>());
+    const entry = valueAt(ledger, this.owner, (): Booked => ({ bytes: 0, tensors: 0 }));
     entry.bytes += bytes;
     entry.tensors += tensors;
   }
@@ -86,7 +86,7 @@ export interface MemoryReport {
   idleBytes: number;
   idleBuffers: number;
   /** Live bytes and buffers by owner: parameters, gradients, optimiser, activations … */
-  owners: Record<string, { bytes: number; tensors: number }>;
+  owners: Record<string, Booked>;
 }
 
 /** Where the adapter's memory is, by owner. */
