@@ -1,6 +1,5 @@
 /** What `eval`, `predict` and `convert` share: the checkpoint, its options, and the network with its weights. */
 import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { counted, fail, inCommand } from '../errors.js';
 import { openTensorFile } from '../io/open-tensor-file.js';
 import { type Checkpoint, checkpointIn, META } from '../train/checkpoint-meta.js';
@@ -8,6 +7,7 @@ import { readCheckpoint } from '../train/checkpoint.js';
 import type { TrainConfig } from '../train/config.js';
 import { savedOptions } from '../train/options/saved-options.js';
 import { type ResultOptions, toTrainConfig, trainOptions, withPreset } from '../train/options/train-options.js';
+import { checkpointFile } from '../train/run-folder.js';
 import { programNotes } from '../train/weights/load-weights.js';
 import { CLASSIFIER, namingTitles } from '../train/weights/naming.js';
 import { interpret, type Weights } from '../train/weights/weights.js';
@@ -56,7 +56,7 @@ type Values = Partial<OptionValues<typeof checkpointOptions>>;
 const checkpointPath = ({ checkpoint, out, best }: Values): string => {
   if (checkpoint && out) fail('--checkpoint and --out both name the weights; leave one of them out');
   if (checkpoint && best) fail('--best chooses between the checkpoints in the folder of --out; --checkpoint already names one');
-  return checkpoint ?? join(out ?? fail('name the weights: --checkpoint FILE, --out DIR for the folder of a run, or --weights FILE for those of another program'), `${best ? 'best' : 'last'}.safetensors`);
+  return checkpoint ?? checkpointFile(out ?? fail('name the weights: --checkpoint FILE, --out DIR for the folder of a run, or --weights FILE for those of another program'), best ? 'best' : 'last');
 };
 
 type Replaced = Readonly<Partial<ResultOptions>>;

@@ -10,11 +10,10 @@ import { readCheckpoint } from './checkpoint.js';
 import { type Checkpoint, inPresentTerms } from './checkpoint-meta.js';
 import type { TrainConfig } from './config.js';
 import { isOutOfPatience } from './history.js';
-
-const lastPath = (out: string): string => join(out, 'last.safetensors');
+import { checkpointFile } from './run-folder.js';
 
 /** The checkpoint a resumed run starts from. */
-export const lastCheckpoint = (out: string): Checkpoint => readCheckpoint(lastPath(out));
+export const lastCheckpoint = (out: string): Checkpoint => readCheckpoint(checkpointFile(out, 'last'));
 
 /** Refuses fewer epochs than are done, and an end at which no epoch was evaluated. */
 export const checkEpochs = ({ position: { epoch, batch, history, unevaluated } }: Checkpoint, { epochs }: TrainConfig): void => {
@@ -96,6 +95,6 @@ export const configNotes = ({ options }: Checkpoint, out: string): string[] => {
 
 /** An image that ends a run does not cost what was trained: tells how to go on from there. */
 export const withWayOn = (error: unknown, out: string): unknown => {
-  if (!(error instanceof BadImageError) || !existsSync(lastPath(out))) return error;
+  if (!(error instanceof BadImageError) || !existsSync(checkpointFile(out, 'last'))) return error;
   return new UserError(`${error.message}. What was trained is saved; go on with: node dist/train.js --out ${inCommand(out)} --resume`);
 };

@@ -12,6 +12,11 @@ export interface RunFolder {
   release(): void;
 }
 
+/** Checkpoints in the folder of a run; `previous`, while an epoch is evaluated, and those that are kept, as {@link keptName} calls them. */
+export type CheckpointName = 'last' | 'best' | 'previous' | `epoch-${string}`;
+
+export const checkpointFile = (out: string, name: CheckpointName): string => join(out, `${name}.safetensors`);
+
 /** The checkpoint that `--keep-every` keeps of an epoch; they sort by epoch up to the 999th. */
 export const keptName = (epoch: number): `epoch-${string}` => `epoch-${String(epoch).padStart(3, '0')}`;
 
@@ -48,7 +53,7 @@ export const claimRunFolder = (out: string | undefined, name: string, resume: bo
     const path = newFolder(name);
     return claim(path, [path]);
   }
-  if (!resume && existsSync(join(out, 'last.safetensors'))) {
+  if (!resume && existsSync(checkpointFile(out, 'last'))) {
     fail(`${out} already holds a run. Add --resume to go on with it, or choose another folder with --out.`);
   }
   const made = makeFolder(out);

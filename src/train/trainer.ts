@@ -19,15 +19,12 @@ import { compilePlanned } from './memory-plan.js';
 import type { ResultOptions } from './options/train-options.js';
 import { EpochProgress, type ProgressMetrics } from './progress.js';
 import { belowPublished } from './published-curves.js';
-import { keptName } from './run-folder.js';
+import { checkpointFile, type CheckpointName, keptName } from './run-folder.js';
 import { type DataSession, type ModelSession, withCountingWeights } from './session.js';
 import { TrainingStep } from './training-step.js';
 
 /** Where a trainer begins: a fresh run, or a checkpoint's position. */
 export const START: Position = { epoch: 0, batch: 0, step: 0, sums: {}, seconds: 0, trainSeconds: 0, trainImages: 0, history: [] };
-
-/** Checkpoints in the folder of a run: also those that are kept, as {@link keptName} calls them. */
-type CheckpointName = 'last' | 'best' | 'previous' | `epoch-${string}`;
 
 /** How far an epoch is. */
 interface EpochState {
@@ -263,7 +260,7 @@ export class Trainer {
   }
 
   private pathOf(name: CheckpointName): string {
-    return join(this.run.out, `${name}.safetensors`);
+    return checkpointFile(this.run.out, name);
   }
 
   /** @param epoch epochs completed; @param next how far the next one is; @param unevaluated the last one completed, while its evaluation is due */
