@@ -74,10 +74,10 @@ const copyCeiling = async (runtime: Runtime, rounds: number): Promise<Pick<Ceili
   const x = ones([quads, 4], { runtime });
   const y = Tensor.allocate(runtime, [quads, 4], 'float32', 'ceiling');
   let best = { gbs: 0, copy: '' };
-  for (const { quads: perInvocation, workgroup, how } of COPIES) {
-    const timing = await measure(runtime, () => recordCopy(x, y, { quads: perInvocation, workgroup, how }), rounds, { choose: fastest });
+  for (const copy of COPIES) {
+    const timing = await measure(runtime, () => recordCopy(x, y, copy), rounds, { choose: fastest });
     const gbs = (2 * 16 * quads) / figureOf(timing!) / 1e6;
-    if (gbs > best.gbs) best = { gbs, copy: `${perInvocation} vec4 an invocation, ${WORDS[how]}, workgroups of ${workgroup}, ${Math.round(bytes / 2 ** 20)} MiB` };
+    if (gbs > best.gbs) best = { gbs, copy: `${copy.quads} vec4 an invocation, ${WORDS[copy.how]}, workgroups of ${copy.workgroup}, ${Math.round(bytes / 2 ** 20)} MiB` };
   }
   return best;
 };

@@ -1,5 +1,5 @@
 /** Proof that what is timed computes the right thing, at its real size. */
-import { FORWARD_TOLERANCE, GRADIENT_TOLERANCE, HALF, worstError } from '../src/autograd/verify.js';
+import { errorAlong, HALF, toleranceOf, worstError } from '../src/autograd/verify.js';
 import { CaseRandom, type OpCase } from '../src/ops/cases.js';
 import type { Nd } from '../src/ops/nd.js';
 import type { Cost, Op } from '../src/ops/op.js';
@@ -30,9 +30,6 @@ const AFFORDABLE_ELEMENTS = 1e7;
 /** Small, so that next to no value crosses a kink; in float64 it costs no accuracy, as differences are taken element by element. */
 const STEP = 1e-7;
 
-/** Those of the small cases. */
-const USUAL = { forward: FORWARD_TOLERANCE, gradient: GRADIENT_TOLERANCE };
-
 /**
  * K terms of random sign and size σ add up to about σ√K, through K sums that are each rounded by 2⁻²⁴ of themselves: that is an error of
  * at most about 2⁻²⁴·√K of the result. A single missing term is an error of 1/√K, a hundred times as much even where K is 100,000.
@@ -40,8 +37,8 @@ const USUAL = { forward: FORWARD_TOLERANCE, gradient: GRADIENT_TOLERANCE };
 const roundingBound = (terms: number): number => 4 * 2 ** -24 * Math.sqrt(terms);
 
 /** Storing a result as float16 rounds it once more. */
-const toleranceOf = ({ op, opCase, cost }: Known, kind: 'forward' | 'gradient', { shape, dtype }: Pick<Values, 'shape' | 'dtype'>): number =>
-  Math.max((opCase.tolerance ?? op.tolerance)?.[kind] ?? USUAL[kind], roundingBound(cost.flops / 2 / Math.max(1, numel(shape)))) + (dtype === 'float16' ? HALF : 0);
+const allowed = ({ op, opCase, cost }: Known, kind: 'forward' | 'gradient', { shape, dtype }: Pick<Values, 'shape' | 'dtype'>): number =>
+  Math.max(toleranceOf(op, opCase, kind), roundingBound(cost.flops / 2 / Math.max(1, numel(shape)))) + (dtype === 'float16' ? HALF : 0);
 
 const isAffordable = ({ opCase, op, cost }: Known): boolean => {
   const elements = [...opCase.shapes, op.infer(opCase.shapes, opCase.attrs)].reduce((sum, shape) => sum + numel(shape), 0);
@@ -54,7 +51,7 @@ const checkElements = (known: Known, direction: ProductDirection, result: Values
   const indices = sampleIndices(result.shape, SAMPLES);
   const expected = indices.map(element);
   const actual = indices.map((index) => result.data[flatIndex(result.shape, index)]!);
-  return { how: `${indices.length} elements`, error: worstError(actual, expected).error, tolerance: toleranceOf(known, direction === 'forward' ? 'forward' : 'gradient', result) };
+  return { how: `${indices.length} elements`, error: worstError(actual, expected).error, tolerance: allowed(known, direction === 'forward' ? 'forward' : 'gradient', result) };
 };
 
 /** Null where the reference would take too long: then the op's small cases must do. */
@@ -63,7 +60,7 @@ export const checkForward = (known: Known, result: Values): Check | null => {
   if (op.name in products) return checkElements(known, 'forward', result, inputs[0]!);
   if (!isAffordable(known)) return null;
   const { error } = worstError(result.data, op.reference(inputs, opCase.attrs).data);
-  return { how: 'all elements', error, tolerance: toleranceOf(known, 'forward', result) };
+  return { how: 'all elements', error, tolerance: allowed(known, 'forward', result) };
 };
 
 /** One gradient of a product. */
@@ -83,16 +80,6 @@ export const checkGradient = (known: Known, gradients: readonly (Values | null)[
     op.reference(inputs.map((input, i) => ({ shape: input.shape, data: input.data.map((v, k) => v + sign * STEP * directions[i]![k]!) })), opCase.attrs).data;
   const [above, below] = [moved(1), moved(-1)];
   const numeric = grad.data.reduce((sum, g, k) => sum + (g * (above[k]! - below[k]!)) / (2 * STEP), 0);
-  let [analytic, squares] = [0, 1e-3];
-  gradients.forEach((gradient, i) => {
-    if (!gradient) return;
-    directions[i]!.forEach((along, k) => {
-      const term = along * gradient.data[k]!;
-      analytic += term;
-      squares += term * term;
-    });
-  });
-  // Terms are of random sign: their sum, and the rounding in it, has the size of the root of their squares.
-  const error = Math.abs(numeric - analytic) / Math.sqrt(squares);
-  return { how: 'along a direction', error: Number.isNaN(error) ? Infinity : error, tolerance: toleranceOf(known, 'gradient', { shape: [1, numel(grad.shape)], dtype: 'float32' }) };
+  const error = errorAlong(directions, gradients.map((gradient) => gradient?.data ?? null), numeric);
+  return { how: 'along a direction', error, tolerance: allowed(known, 'gradient', { shape: [1, numel(grad.shape)], dtype: 'float32' }) };
 };

@@ -6,8 +6,9 @@ import type { Runtime } from '../src/kernels/runtime.js';
 import { tensor, write } from '../src/tensor/create.js';
 import { scope } from '../src/tensor/scope.js';
 import type { Tensor } from '../src/tensor/tensor.js';
-import type { Check, SmallChecks } from './results.js';
+import type { Check } from './results.js';
 import type { Subject } from './subjects.js';
+import type { Work } from './work.js';
 
 /** Weights of Inception-v3 up to Mixed_6e with 32 attention maps, and of the default model. */
 const SIZES = { 'Inception, 8,971,616 weights': 8_971_616, 'default, 91,584 weights': 91_584 } as const;
@@ -79,47 +80,35 @@ const checkUpdate = async ({ run, reference }: Update, vectors: readonly [Tensor
   return { how: 'all elements', error, tolerance: TOLERANCE };
 };
 
-const sizeOf = (caseName: string): number => SIZES[caseName as keyof typeof SIZES];
-
-/** Here the real sizes are compared whole. */
-const nothingSmall = (op: string): SmallChecks => ({ op, checks: 0, error: 0 });
-
-const subjectOf = (update: Update): Subject => ({
-  name: update.name,
+/** Here the real sizes are compared whole, and nothing small besides. */
+const subjectOf = (name: string, workOf: (runtime: Runtime, count: number) => Omit<Work, 'direction'>): Subject => ({
+  name,
   directions: ['forward'],
   cases: () => Object.keys(SIZES),
-  checkSmall: async () => nothingSmall(update.name),
-  prepare: (runtime, caseName, wanted) => {
-    if (!wanted('forward')) return [];
-    const count = sizeOf(caseName);
-    const before = initial(count);
-    const vectors = upload(runtime, before);
-    return [{
-      direction: 'forward', cost: { flops: update.flops * count, bytes: 4 * update.moved * count },
-      record: () => scope(() => { update.run(vectors); }), check: () => checkUpdate(update, vectors, before),
-    }];
-  },
+  checkSmall: async () => ({ op: name, checks: 0, error: 0 }),
+  prepare: (runtime, caseName, wanted) => (wanted('forward') ? [{ direction: 'forward', ...workOf(runtime, SIZES[caseName as keyof typeof SIZES]) }] : []),
 });
 
 const upload = (runtime: Runtime, values: readonly Float32Array[]): [Tensor, Tensor, Tensor, Tensor] =>
   values.map((v) => tensor(v, [v.length], { runtime })) as [Tensor, Tensor, Tensor, Tensor];
 
-const normSubject: Subject = {
-  name: 'globalNorm',
-  directions: ['forward'],
-  cases: () => Object.keys(SIZES),
-  checkSmall: async () => nothingSmall('globalNorm'),
-  prepare: (runtime, caseName, wanted) => {
-    if (!wanted('forward')) return [];
-    const count = sizeOf(caseName);
-    const values = numbers(count, 2, -1);
-    const gradient = tensor(values, [count], { runtime });
-    const check = (): Promise<Check> => scope(async () => {
-      const expected = Math.sqrt(values.reduce((sum, v) => sum + v * v, 0));
-      return { how: 'the norm', error: worstError(await globalNorm([gradient]).data(), [expected]).error, tolerance: TOLERANCE };
-    });
-    return [{ direction: 'forward', cost: { flops: 2 * count, bytes: 4 * count }, record: () => scope(() => { globalNorm([gradient]); }), check }];
-  },
-};
+const updateSubject = (update: Update): Subject => subjectOf(update.name, (runtime, count) => {
+  const before = initial(count);
+  const vectors = upload(runtime, before);
+  return {
+    cost: { flops: update.flops * count, bytes: 4 * update.moved * count },
+    record: () => scope(() => { update.run(vectors); }), check: () => checkUpdate(update, vectors, before),
+  };
+});
 
-export const optimizerSubjects: readonly Subject[] = [...updates.map(subjectOf), normSubject];
+const normSubject = subjectOf('globalNorm', (runtime, count) => {
+  const values = numbers(count, 2, -1);
+  const gradient = tensor(values, [count], { runtime });
+  const check = (): Promise<Check> => scope(async () => {
+    const expected = Math.sqrt(values.reduce((sum, v) => sum + v * v, 0));
+    return { how: 'the norm', error: worstError(await globalNorm([gradient]).data(), [expected]).error, tolerance: TOLERANCE };
+  });
+  return { cost: { flops: 2 * count, bytes: 4 * count }, record: () => scope(() => { globalNorm([gradient]); }), check };
+});
+
+export const optimizerSubjects: readonly Subject[] = [...updates.map(updateSubject), normSubject];

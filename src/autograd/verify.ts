@@ -26,8 +26,10 @@ export interface Verdict {
  * whose rounding errors grow with the square root of their number, so 1e-6 of the scale has a margin of a few.
  * Gradients pass through two such computations.
  */
-export const FORWARD_TOLERANCE = 1e-6;
-export const GRADIENT_TOLERANCE = 4e-6;
+const USUAL = { forward: 1e-6, gradient: 4e-6 };
+
+/** What a float32 result of a case may err: as the case says, the op, or all. */
+export const toleranceOf = ({ tolerance }: Op, opCase: OpCase, kind: 'forward' | 'gradient'): number => (opCase.tolerance ?? tolerance)?.[kind] ?? USUAL[kind];
 
 /**
  * Unit roundoff of float16: what storing a result in it adds to its error. The references compute from inputs that are rounded
@@ -88,7 +90,7 @@ export const verifyForward = (runtime: Runtime, op: Op, opCase: OpCase): Promise
   const inputs = caseInputs(opCase);
   const expected = op.reference(inputs, opCase.attrs);
   const output = run(op, upload(runtime, opCase, inputs), opCase.attrs);
-  const tolerance = ((opCase.tolerance ?? op.tolerance)?.forward ?? FORWARD_TOLERANCE) + (output.dtype === 'float16' ? HALF : 0);
+  const tolerance = toleranceOf(op, opCase, 'forward') + (output.dtype === 'float16' ? HALF : 0);
   const base = { op: op.name, case: opCase.name, tolerance };
   if (!sameShape(output.shape, expected.shape)) {
     return { ...base, error: Infinity, passed: false, note: `shape ${formatShape(output.shape)} instead of ${formatShape(expected.shape)}` };
@@ -145,7 +147,7 @@ export const verifyGradient = (runtime: Runtime, op: Op, opCase: OpCase): Promis
   const clean = (await Promise.all(tensors.flatMap(({ grad }) => (grad ? [tailIsZero(grad)] : [])))).every(Boolean);
   for (const t of tensors) t.grad?.release();
 
-  const tolerance = ((opCase.tolerance ?? op.tolerance)?.gradient ?? GRADIENT_TOLERANCE) + (rounded ? HALF_GRADIENT : 0);
+  const tolerance = toleranceOf(op, opCase, 'gradient') + (rounded ? HALF_GRADIENT : 0);
   if (!clean) return { op: op.name, case: opCase.name, error: Infinity, tolerance, passed: false, note: DIRTY };
   const { error, where } = mode === 'elements' ? elementError(inputs, gradients, smooth, objective) : { error: directionError(inputs, gradients, smooth, objective, random), where: '' };
   const passed = error <= tolerance;
@@ -181,6 +183,22 @@ const elementError = (inputs: readonly Nd[], gradients: Gradients, smooth: reado
   return worst;
 };
 
+/**
+ * How far gradients lie from a derivative along a direction. Their terms are of random sign: the sum, and the rounding in it, has the size of the
+ * root of their squares.
+ */
+export const errorAlong = (direction: readonly Float64Array[], gradients: Gradients, numeric: number): number => {
+  let analytic = 0;
+  let squares = 1e-3;
+  direction.forEach((along, i) => along.forEach((step, k) => {
+    const term = step * (gradients[i]?.[k] ?? 0);
+    analytic += term;
+    squares += term * term;
+  }));
+  const error = Math.abs(numeric - analytic) / Math.sqrt(squares);
+  return Number.isNaN(error) ? Infinity : error;
+};
+
 const directionError = (inputs: readonly Nd[], gradients: Gradients, smooth: readonly boolean[], objective: Objective, random: CaseRandom): number => {
   let worst = 0;
   for (let d = 0; d < DIRECTIONS; d++) {
@@ -188,15 +206,7 @@ const directionError = (inputs: readonly Nd[], gradients: Gradients, smooth: rea
     const moved = (sign: number): Nd[] =>
       inputs.map((input, i) => ({ shape: input.shape, data: input.data.map((v, k) => v + sign * STEP * direction[i]![k]!) }));
     const numeric = (objective(moved(1)) - objective(moved(-1))) / (2 * STEP);
-    let analytic = 0;
-    let scale = 1e-3;
-    direction.forEach((along, i) => along.forEach((step, k) => {
-      const term = step * (gradients[i]?.[k] ?? 0);
-      analytic += term;
-      scale += term * term;
-    }));
-    // Terms are of random sign: their sum, and the rounding in it, has the size of the root of their squares.
-    worst = Math.max(worst, Math.abs(numeric - analytic) / Math.sqrt(scale));
+    worst = Math.max(worst, errorAlong(direction, gradients, numeric));
   }
   return worst;
 };
