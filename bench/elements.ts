@@ -6,7 +6,7 @@ import type { Shape } from '../src/tensor/shape.js';
 import type { ProductDirection } from './results.js';
 
 /** The value at one index of a result. */
-export type Element = (index: readonly number[]) => number;
+type Element = (index: readonly number[]) => number;
 
 /** Element of an array of four axes; spelled out, as a weight's gradient calls it millions of times. */
 const at = ({ shape, data }: Nd, i: number, j: number, k: number, l: number): number => data[((i * shape[1]! + j) * shape[2]! + k) * shape[3]! + l]!;

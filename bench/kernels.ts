@@ -23,7 +23,7 @@ export interface Settings {
 }
 
 /** What is known so far; it grows while subjects are timed. */
-export interface Findings extends Pick<BenchFile, 'checks' | 'wrong' | 'results'> {
+interface Findings extends Pick<BenchFile, 'checks' | 'wrong' | 'results'> {
   readonly checks: SmallChecks[];
   readonly wrong: string[];
   readonly results: Result[];

@@ -37,7 +37,7 @@ export interface Profile {
 }
 
 /** Shaders behind convolutions and matrix products, their transforms included. */
-export const isProduct = ({ shader }: Kernel): boolean => /^(gemm|conv|winograd)/.test(shader.name);
+const isProduct = ({ shader }: Kernel): boolean => /^(gemm|conv|winograd)/.test(shader.name);
 
 /** Times the submits of a step, so that they can be told from recording. */
 class SubmitClock implements RecorderObserver {

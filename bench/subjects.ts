@@ -49,7 +49,7 @@ export const opSubject = (op: Op, stored = (opCase: OpCase): OpCase => opCase): 
   prepare: (runtime, caseName, wanted) => prepareWork(runtime, op, stored(op.cases.find((c) => c.bench && c.name === caseName)!), wanted),
 });
 
-export const subjects: readonly Subject[] = [...ops.filter((op) => op.cases.some((c) => c.bench)).map((op) => opSubject(op)), ...optimizerSubjects];
+const subjects: readonly Subject[] = [...ops.filter((op) => op.cases.some((c) => c.bench)).map((op) => opSubject(op)), ...optimizerSubjects];
 
 /** What autocast stores as float16, stored so. Only products: what moves memory would be compared with a copy of float32. */
 export const mixedSubjects: readonly Subject[] = ops.filter((op) => op.precision === 'half' && op.backward && op.cases.some((c) => c.bench)).map((op) => opSubject(op, inHalf));

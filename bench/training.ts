@@ -20,7 +20,7 @@ export const trainArguments = ({ preset, data, model, imageSize, batchSize, prec
   ...(batchSize ? ['--batch-size', String(batchSize)] : []), ...(precision === 'mixed' ? ['--precision', precision] : []),
 ];
 
-export interface Training {
+interface Training {
   readonly config: TrainConfig;
   /** Records a whole step, upload and update included; nothing is waited for. */
   step(): void;

@@ -21,7 +21,7 @@ interface Axis {
 }
 
 /** A piece of work whose time decides. */
-export interface Trial {
+interface Trial {
   readonly op: string;
   readonly case: string;
 }
@@ -64,7 +64,7 @@ const timeTrial = (runtime: Runtime, { op, case: name }: Trial, rounds: number):
   return times;
 });
 
-export interface TuneOptions {
+interface TuneOptions {
   readonly device: Device;
   readonly axes: readonly Axis[];
   readonly trials: readonly Trial[];

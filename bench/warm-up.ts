@@ -7,14 +7,14 @@ import { fileURLToPath } from 'node:url';
 import { INTERRUPTED, onInterrupt } from '../src/cli/run-command.js';
 import { UserError } from '../src/errors.js';
 
-export interface Start {
+interface Start {
   /** From the start of the process to the end of the first training step. */
   readonly wallSeconds: number;
   /** Processor time of all its threads until then; null where the system does not tell. */
   readonly processorSeconds: number | null;
 }
 
-export interface WarmUp {
+interface WarmUp {
   /** With an empty shader cache, and once more with what the first start left there. */
   readonly cold: Start;
   readonly second: Start;

@@ -23,7 +23,7 @@ export function referenceTransform(image: ReferenceSource, transform: ImageTrans
 }
 
 /** The resampled picture in [0, 1] before jitter and normalisation, [S, S, 3]. */
-export function resample(image: ReferenceSource, transform: ImageTransform, size: number): Float64Array {
+function resample(image: ReferenceSource, transform: ImageTransform, size: number): Float64Array {
   const { rgba, width, height } = image;
   const output = new Float64Array(size * size * 3);
   for (let y = 0; y < size; y++) {

@@ -15,7 +15,7 @@ let noticed: Reading[] = [];
 const repetition = new Extents(false);
 
 /** A tensor that was read, and how often its elements had been replaced then. */
-export interface Reading {
+interface Reading {
   readonly tensor: Pick<Tensor, 'storage' | 'label' | 'shape'>;
   readonly version: number;
 }
@@ -31,7 +31,7 @@ export const checkUnchanged = (op: string, result: Shape, readings: readonly Rea
 };
 
 /** What the tape needs to know of an op. Its attributes are passed on unseen. */
-export type Recorded = Pick<Runnable<never>, 'name' | 'keeps' | 'backward'>;
+type Recorded = Pick<Runnable<never>, 'name' | 'keeps' | 'backward'>;
 
 /** A leaf that collects a gradient, or the node that produced an input. */
 type Source = { readonly leaf: Tensor } | { readonly node: Node } | null;

@@ -3,7 +3,7 @@ import { uniform, uniformInt } from './random.js';
 import type { Box } from './types.js';
 
 /** Window bounds of torchvision's RandomResizedCrop: area share and aspect ratio (width / height). */
-export interface RandomResizedCrop {
+interface RandomResizedCrop {
   scaleMin: number;
   scaleMax: number;
   ratioMin: number;

@@ -9,7 +9,7 @@ import type { DecodeReply, DecodeRequest } from './decode-worker.js';
 import { fromFailure, produceImage, sourceName, type ImageSource } from './produce-image.js';
 import type { DecodedImage, DecodeLimits } from './types.js';
 
-export interface DecodePoolOptions extends Partial<DecodeLimits> {
+interface DecodePoolOptions extends Partial<DecodeLimits> {
   /** Worker threads; default one less than the cores, at least 1. 0 decodes on the calling thread. */
   workers?: number;
   /** A picture that takes longer is given up with an error; default 120 s. */

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { UserError, fail } from '../errors.js';
 
 /** A non-empty line of a list file with its 1-based number. */
-export interface ListLine {
+interface ListLine {
   text: string;
   number: number;
 }

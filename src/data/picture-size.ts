@@ -2,13 +2,13 @@
 
 import { COMPRESSION, isTiff, numberOf, pageSize, TAG, type TiffPage, tiffPages } from './tiff.js';
 
-export interface PictureSize {
+interface PictureSize {
   readonly width: number;
   readonly height: number;
 }
 
 /** A picture, or a page of one. */
-export interface ClaimedSize extends PictureSize {
+interface ClaimedSize extends PictureSize {
   /** Pixels that a byte of the file stands for at most, where its format sets a bound: whoever claims more has not got them. */
   readonly pixelsPerByte?: number;
 }
@@ -88,7 +88,7 @@ export function* pngChunks(bytes: Buffer): Generator<{ kind: string; data: Buffe
 const LONGEST_HEAD = 26;
 const PNG_HEAD_END = 29;
 
-export interface JpegFrame extends PictureSize {
+interface JpegFrame extends PictureSize {
   readonly components: number;
 }
 

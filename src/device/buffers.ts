@@ -14,7 +14,7 @@ export interface PooledBuffer {
   uses: number;
 }
 
-export interface PoolStatistics {
+interface PoolStatistics {
   liveBuffers: number;
   liveBytes: number;
   idleBuffers: number;

@@ -21,7 +21,7 @@ export interface GpuPlatform {
 }
 
 /** Which driver family an adapter belongs to: it decides the choice of kernels. */
-export type AdapterClass = 'lavapipe' | 'swiftshader' | 'gpu';
+type AdapterClass = 'lavapipe' | 'swiftshader' | 'gpu';
 
 /** Facts about an adapter, for choosing kernels and for showing to people. */
 export interface AdapterReport {

@@ -4,7 +4,7 @@
  */
 import protobuf from 'protobufjs/light.js';
 
-export interface OnnxAttribute {
+interface OnnxAttribute {
   readonly name: string;
   readonly type: number;
   readonly f?: number;
@@ -31,12 +31,12 @@ export interface OnnxTensor {
 }
 
 /** Name and shape of an input or output; a text stands for a size that may vary. */
-export interface OnnxValue {
+interface OnnxValue {
   readonly name: string;
   readonly shape: readonly (number | string)[];
 }
 
-export interface OnnxModel {
+interface OnnxModel {
   readonly producer: string;
   readonly opset: number;
   readonly name: string;

@@ -7,7 +7,7 @@ import { UserError } from '../errors.js';
 import { byteCount, bytesOf, checkTensor, type Dtype, dtypes, elementCount, entryOf, isCount, isDtype, itemBytes, numbersOf, type StoredTensor, type TensorEntry, type TensorFile } from './tensor-file.js';
 
 /** Bytes that are read in parts. `path` names them in messages. */
-export interface ByteRanges {
+interface ByteRanges {
   readonly path: string;
   readonly size: number;
   read(offset: number, length: number): Uint8Array;

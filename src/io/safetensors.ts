@@ -6,7 +6,7 @@ import type { StoredTensor, TensorEntry, TensorFile } from './tensor-file.js';
 
 export type { StoredTensor } from './tensor-file.js';
 
-export interface SafetensorsFile {
+interface SafetensorsFile {
   tensors: Map<string, StoredTensor>;
   metadata: Record<string, string>;
 }

@@ -18,7 +18,7 @@ export type Command =
   | { readonly kind: 'action'; readonly action: () => void };
 
 /** What bind groups of a recorder depend on besides buffers; each counts how often it became another. */
-export interface Foundations {
+interface Foundations {
   readonly arena: { readonly resets: number; readonly free: number };
   readonly images: { readonly replacements: number };
 }
@@ -45,7 +45,7 @@ export const spoilCapture = (): void => {
 };
 
 /** A tensor, as far as a capture must know it. */
-export interface HasGradient {
+interface HasGradient {
   readonly alive: boolean;
   readonly storage: object;
   readonly grad: HasGradient | null;

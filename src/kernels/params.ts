@@ -48,7 +48,7 @@ export const parseParams = (source: string): ParamField[] => {
 };
 
 /** Views on the bytes of one slot, by the type of a member. */
-export interface ParamViews {
+interface ParamViews {
   readonly u32: Uint32Array;
   readonly i32: Int32Array;
   readonly f32: Float32Array;

@@ -29,7 +29,7 @@ export const multipliesMatrices = ({ kind, matrices }: GemmFamily, x: Tensor, w:
   kind === 'tile' && matrices && x.dtype === 'float16' && w.dtype === 'float16';
 
 /** The two forms of a product; see shaders/common/gemm.wgsl. */
-export type Form = 'rows' | 'weights';
+type Form = 'rows' | 'weights';
 
 export interface Tiling {
   /** Of a subgroup; 1 where the kernels do not use it. */
@@ -218,7 +218,7 @@ const tileTiling = (form: Form, size: ProductSize, { gemm, device }: Runtime): T
 // ---------------------------------------------------------------- all kinds
 
 /** What a tiling depends on, in quads: the result's rows and columns, of the weights form those of one tap, and how many such results are computed. */
-export interface ProductSize {
+interface ProductSize {
   readonly height: number;
   readonly width: number;
   readonly depth: number;
@@ -248,7 +248,7 @@ export const tilingOf = (runtime: Runtime, form: Form, size: ProductSize): Tilin
 const kernelsByTiling = new WeakMap<Tiling, Map<Shader, Kernel[]>>();
 
 /** Switches of shaders/common/gemm.wgsl. */
-export interface Switches {
+interface Switches {
   readonly transposed?: boolean;
   readonly plain?: boolean;
   readonly scatter?: boolean;

@@ -76,7 +76,7 @@ const paramsOf = ({ rows, out, source, kernel, mul, offset, step, taps, place }:
   };
 };
 
-export interface RowsOptions extends Epilogue {
+interface RowsOptions extends Epilogue {
   /** w is stored [n][k]. */
   readonly transposed?: boolean;
 }

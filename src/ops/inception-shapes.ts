@@ -21,7 +21,7 @@ const rows: readonly Row[] = [
 /** An image that costs less than this many multiply-adds comes in pairs: alone it would be over too soon. */
 const SMALL = 125e6;
 
-export interface InceptionLayer {
+interface InceptionLayer {
   readonly name: string;
   readonly x: Shape;
   readonly w: Shape;

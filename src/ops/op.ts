@@ -109,12 +109,12 @@ export interface Op<A = unknown> extends Runnable<A> {
 }
 
 /** Recorder of the tape; autograd installs itself here, so that ops need not know it. It sees no op's attributes: `never` fits them all. */
-export interface TapeHook {
+interface TapeHook {
   record(op: Runnable<never>, call: Call<never>, output: Tensor, saved: Record<string, Tensor>): boolean;
 }
 
 /** Sees every op's output in debug mode. */
-export type OutputHook = (op: string, output: Tensor) => void;
+type OutputHook = (op: string, output: Tensor) => void;
 
 let tape: TapeHook | null = null;
 const otherTapes = new Extents<TapeHook | null>(null);

@@ -13,7 +13,7 @@ const shader = new Shader('layout', source);
 const MAX_AXES = 6;
 
 /** Where each element of a copy comes from: input element `base` + Σ index · stride, in stored elements. */
-export interface View {
+interface View {
   readonly shape: Shape;
   readonly base: number;
   readonly strides: readonly number[];

@@ -1,5 +1,5 @@
 /** Calls `leave` when `fn` has ended, however it ends; for an async `fn`, when its promise settles. */
-export const leaving = <T>(fn: () => T, leave: () => void): T => {
+const leaving = <T>(fn: () => T, leave: () => void): T => {
   let result: T;
   try {
     result = fn();

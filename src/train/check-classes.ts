@@ -2,7 +2,7 @@ import { fail } from '../errors.js';
 import { printable } from './printable.js';
 
 /** A network on disk, as far as its classes go. */
-export interface TrainedClasses {
+interface TrainedClasses {
   readonly path: string;
   readonly classes: readonly string[];
   /** False where another program's file names no classes: only their number counts then. */

@@ -12,7 +12,7 @@ import { batchSource } from './image-batch.js';
 import type { Method } from './method.js';
 
 /** What a run needs, found by dry runs before anything is computed. */
-export interface RunPlan {
+interface RunPlan {
   /** Bytes of what lives as long as the run, by owner: parameters, gradients, optimiser, centers … */
   readonly fixed: Readonly<Record<string, number>>;
   readonly step: MemoryPlan;
@@ -22,7 +22,7 @@ export interface RunPlan {
 }
 
 /** How a step is carried out. */
-export interface Manner {
+interface Manner {
   /** Most images on the device at a time. */
   readonly most: number;
   readonly checkpointing: boolean;

@@ -2,7 +2,7 @@ import type { DatasetName } from '../data/dataset.js';
 import { kebab } from './options/config-values.js';
 
 /** Defaults that depend on the data set; options given explicitly win. Names are those of the options. */
-export interface Preset {
+interface Preset {
   readonly model: string;
   readonly imageSize: number;
   readonly attentions: number;

@@ -15,7 +15,7 @@ export interface ProgressMetrics {
   drop?: Accuracy;
 }
 
-export interface ProgressOptions {
+interface ProgressOptions {
   /** What stands in front, such as `Epoch 3/30`. */
   label: string;
   /** Number of batches. */
@@ -30,7 +30,7 @@ export interface ProgressOptions {
   now?: () => number;
 }
 
-export type ProgressStream = NodeJS.WritableStream & { isTTY?: boolean; columns?: number };
+type ProgressStream = NodeJS.WritableStream & { isTTY?: boolean; columns?: number };
 
 const QUIET_SECONDS = 15;
 const BAR_WIDTH = 24;

@@ -6,7 +6,7 @@ import { lock } from '../io/lock.js';
 import { makeFolder, makeNewFolder } from '../io/output.js';
 
 /** A folder that this process alone trains in. */
-export interface RunFolder {
+interface RunFolder {
   readonly path: string;
   /** Lets others in; a new folder in which nothing was written disappears, and those made above it. */
   release(): void;

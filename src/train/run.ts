@@ -24,7 +24,7 @@ import { START, Trainer } from './trainer.js';
 import { scratchNotes, startFrom } from './start-weights.js';
 import { weightsHash } from './weights-hash.js';
 
-export interface RunResult {
+interface RunResult {
   /** False when it was interrupted; the state is saved then. */
   readonly finished: boolean;
 }

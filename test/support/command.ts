@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 
 const commands = fileURLToPath(new URL('..', import.meta.url));
 
-export interface Ended {
+interface Ended {
   code: number | null;
   out: string;
   errors: string;

@@ -3,7 +3,7 @@ import { tensor } from '../../src/tensor/create.js';
 import type { Tensor } from '../../src/tensor/tensor.js';
 
 /** Cases written by a script of test/reference: tensors named CASE.ROLE and a list of cases with their options. */
-export interface Fixture {
+interface Fixture {
   readonly cases: readonly FixtureCase[];
 }
 

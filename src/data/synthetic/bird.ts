@@ -9,7 +9,7 @@ import { at, bar, between, closedCurve, ellipse, rotate, stroke, turnOf, type Po
 import type { Traits } from './species.js';
 
 /** Everything that varies within a species. Angles are half-angle tangents (see turnOf). */
-export interface Pose {
+interface Pose {
   centre: Point;
   /** Pixels per unit. */
   scale: number;
@@ -23,7 +23,7 @@ export interface Pose {
   stance: number;
 }
 
-export interface Plumage {
+interface Plumage {
   back: Colour;
   belly: Colour;
   wing: Colour;

@@ -5,7 +5,7 @@ import type { Point, Polygon } from './shapes.js';
 export type Colour = readonly [number, number, number];
 
 /** One colour, or a linear change from `from` (at point `a`) to `to` (at point `b`). */
-export type Paint = Colour | { from: Colour; to: Colour; a: Point; b: Point };
+type Paint = Colour | { from: Colour; to: Colour; a: Point; b: Point };
 
 /** Share of each pixel that a shape covers: `values` row by row over the half-open pixel rectangle, 0 outside it. */
 export interface Coverage {

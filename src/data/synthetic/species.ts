@@ -18,7 +18,7 @@ export interface Traits {
   tail: 'fork' | 'fan';
 }
 
-export interface Species extends Traits {
+interface Species extends Traits {
   name: string;
 }
 

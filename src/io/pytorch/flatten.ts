@@ -10,7 +10,7 @@ const DEEPEST = 24;
 const LONGEST_PATH = 1000;
 const LONGEST_TEXT = 1 << 16;
 
-export interface Flat {
+interface Flat {
   readonly tensors: Map<string, TensorEntry>;
   readonly facts: Map<string, Fact>;
   /** Names of the dictionaries in the outermost one. */

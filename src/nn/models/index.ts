@@ -6,7 +6,7 @@ type NamesOf<Family> = Family extends unknown ? keyof Family : never;
 export type BackboneName = NamesOf<(typeof families)[keyof typeof families]>;
 
 /** Backbones by name. */
-export const backbones = Object.assign({}, ...Object.values(families)) as Readonly<Record<BackboneName, BackboneRecord>>;
+const backbones = Object.assign({}, ...Object.values(families)) as Readonly<Record<BackboneName, BackboneRecord>>;
 export const backboneNames = Object.keys(backbones) as BackboneName[];
 
 export const backboneRecord = (name: string): BackboneRecord =>

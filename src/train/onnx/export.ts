@@ -18,7 +18,7 @@ import { Trace, type Value } from './trace.js';
 const OPSET = 13;
 const VARIABLE = 'batch';
 
-export interface OnnxOptions {
+interface OnnxOptions {
   /** Called on the input; the results by the names they shall have. */
   readonly forward: (input: Tensor) => Readonly<Record<string, Tensor>>;
   readonly input: Tensor;

@@ -3,7 +3,7 @@ import { UserError } from '../../errors.js';
 import { nearest } from './nearest.js';
 import type { OptionSpec, OptionSpecs, OptionValues } from './specs.js';
 
-export type Source = 'default' | 'config' | 'command line';
+type Source = 'default' | 'config' | 'command line';
 
 export interface Parsed<S extends OptionSpecs> {
   values: OptionValues<S>;
@@ -16,7 +16,7 @@ export interface Parsed<S extends OptionSpecs> {
 export const kebab = (name: string): string => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 
 /** A sentence with the known name that is nearest to a wrong one, or nothing. */
-export const suggestion = (wrong: string, known: readonly string[], decorate: (name: string) => string): string => {
+const suggestion = (wrong: string, known: readonly string[], decorate: (name: string) => string): string => {
   const near = nearest(wrong, known);
   return near ? ` Did you mean ${decorate(near)}?` : '';
 };

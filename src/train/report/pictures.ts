@@ -53,7 +53,7 @@ const largest = (values: ArrayLike<number>): number => {
 const normalised = (values: Float32Array, most: number): Float32Array =>
   values.map((value) => (most > 0 && value > 0 ? Math.sqrt(Math.min(1, value / most)) : 0));
 
-export interface OverlayOptions {
+interface OverlayOptions {
   /** Share of the heat map in the mixture. */
   share?: number;
   /** What counts as full attention; the map's own maximum by default, so that each picture uses the whole range. */
@@ -111,7 +111,7 @@ const greyed = (image: Picture): Picture => {
   return result;
 };
 
-export interface GridOptions {
+interface GridOptions {
   /** By default about twice as many columns as rows. */
   columns?: number;
   /** Side of a tile in pixels. */

@@ -13,7 +13,7 @@ import { BACKBONE, CLASSIFIER, namingTitles, type Recognised, stageOf } from './
 import { CENTERS, type Weights } from './weights.js';
 
 /** A network that takes weights. */
-export interface Target {
+interface Target {
   readonly module: AnyModule;
   readonly centers: { readonly table: Tensor; load(values: Float32Array): void } | null;
   /** Name of the backbone. */
