@@ -3,7 +3,7 @@ import { Jimp } from 'jimp';
 import { readFileSync } from 'node:fs';
 import { Writable } from 'node:stream';
 import { runInNewContext } from 'node:vm';
-import { inputPicture } from '../src/train/report-cases.js';
+import { inputPicture } from '../src/train/image-cases.js';
 import { EpochProgress, formatSeconds, metricsText } from '../src/train/progress.js';
 import { heatColour } from '../src/train/report/colours.js';
 import { escapeHtml, scriptJson } from '../src/train/report/html.js';

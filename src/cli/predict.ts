@@ -6,7 +6,7 @@ import { makeFolder } from '../io/output.js';
 import type { Runtime } from '../kernels/runtime.js';
 import { checkEvaluation, compilePlanned } from '../train/memory-plan.js';
 import { checkPrecision, type Method } from '../train/method.js';
-import { describeBatch } from '../train/report-cases.js';
+import { describeBatch } from '../train/image-cases.js';
 import type { Guess } from '../train/report/types.js';
 import { decodeLimits } from '../train/session.js';
 import { buildTrained } from '../train/trained-model.js';

@@ -16,7 +16,7 @@ import { bestEpoch, type EvaluatedEpoch, isOutOfPatience } from './history.js';
 import { reportPlan } from './memory-plan.js';
 import { checkPrecision } from './method.js';
 import { printNotes } from './printable.js';
-import { reportCases } from './report-cases.js';
+import { reportCases } from './image-cases.js';
 import type { EpochPoint, ReportData } from './report/types.js';
 import { checkData, checkEpochs, configNotes, dataNotes, keptOptions, resumeNotes, withWayOn } from './resume.js';
 import { badLine, checkBatchSize, createModel, type DataSession, type ModelSession, openData, withCountingWeights } from './session.js';
