@@ -10,7 +10,6 @@ interface OnnxAttribute {
   readonly f?: number;
   readonly i?: number;
   readonly s?: Uint8Array;
-  readonly floats?: readonly number[];
   readonly ints?: readonly number[];
 }
 
@@ -49,7 +48,7 @@ interface OnnxModel {
 
 export const FLOAT = 1;
 export const INT64 = 7;
-const ATTRIBUTE = { float: 1, int: 2, string: 3, floats: 6, ints: 7 } as const;
+const ATTRIBUTE = { float: 1, int: 2, string: 3, ints: 7 } as const;
 
 const one = (type: string, id: number): protobuf.IField => ({ type, id });
 const many = (type: string, id: number): protobuf.IField & { rule: string } => ({ rule: 'repeated', type, id });
@@ -61,7 +60,7 @@ const schema = protobuf.Root.fromJSON({
     Entry: { fields: { key: one('string', 1), value: one('string', 2) } },
     Graph: { fields: { node: many('Node', 1), name: one('string', 2), initializer: many('Tensor', 5), input: many('ValueInfo', 11), output: many('ValueInfo', 12) } },
     Node: { fields: { input: many('string', 1), output: many('string', 2), name: one('string', 3), opType: one('string', 4), attribute: many('Attribute', 5) } },
-    Attribute: { fields: { name: one('string', 1), f: one('float', 2), i: one('int64', 3), s: one('bytes', 4), floats: many('float', 7), ints: many('int64', 8), type: one('int32', 20) } },
+    Attribute: { fields: { name: one('string', 1), f: one('float', 2), i: one('int64', 3), s: one('bytes', 4), ints: many('int64', 8), type: one('int32', 20) } },
     Tensor: { fields: { dims: many('int64', 1), dataType: one('int32', 2), name: one('string', 8), rawData: one('bytes', 9) } },
     ValueInfo: { fields: { name: one('string', 1), type: one('Type', 2) } },
     Type: { fields: { tensorType: one('TensorType', 1) } },
