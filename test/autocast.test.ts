@@ -20,7 +20,7 @@ import { tensor, write } from '../src/tensor/create.js';
 import { fromHalf, roundToHalf, toHalf } from '../src/float16.js';
 import { scope } from '../src/tensor/scope.js';
 import { type DType, Tensor } from '../src/tensor/tensor.js';
-import { openRuntime } from './support/runtime.js';
+import { dispatchesOf, openRuntime } from './support/runtime.js';
 
 const runtime = await openRuntime();
 const { half, name: adapter } = runtime.device.report;
@@ -199,11 +199,7 @@ t.test('attention pooling adds to gradients that are float16', { skip }, (t) => 
 
 t.test('a weight is converted once per region, and again when it was changed', { skip }, (t) => scope(async () => {
   const [x, w] = [made([4, 8], 31, 'float16'), made([8, 8], 32).requiresGrad_()];
-  const counted = (fn: () => void): number => {
-    const before = runtime.recorder.statistics.dispatches;
-    fn();
-    return runtime.recorder.statistics.dispatches - before;
-  };
+  const counted = (fn: () => void): number => dispatchesOf(runtime, fn);
   await autocast(async () => {
     const [first, second] = [counted(() => matmul(x, w)), counted(() => matmul(x, w))];
     t.equal(first - second, 1);

@@ -18,16 +18,11 @@ import { START } from '../src/train/trainer.js';
 import { weightsHash } from '../src/train/weights-hash.js';
 import { fixture } from './data-helpers.js';
 import { configOf, fixedTraining } from './support/default-training.js';
-import { openRuntime } from './support/runtime.js';
+import { dispatchesOf, openRuntime } from './support/runtime.js';
 
 const runtime = await openRuntime();
 t.teardown(() => runtime.device.close());
 const live = (): number => runtime.device.pool.statistics().liveBytes;
-const dispatches = (work: () => void): number => {
-  const before = runtime.recorder.statistics.dispatches;
-  work();
-  return runtime.recorder.statistics.dispatches - before;
-};
 
 const leaf = (values: readonly number[], label = 'leaf'): Tensor => {
   const made = keep(tensor([...values]).requiresGrad_());
@@ -173,7 +168,7 @@ t.test('states go on where they were, and tell a state of other groups', async (
 
 t.test('each group takes a kernel; one group takes what a list takes', (t) => {
   const [a, b, c] = [leaf([1, 2]), leaf([3]), leaf([4])];
-  const counts = (optimizer: Optimizer): number[] => [dispatches(() => optimizer.zeroGrad()), dispatches(() => optimizer.step())];
+  const counts = (optimizer: Optimizer): number[] => [dispatchesOf(runtime, () => optimizer.zeroGrad()), dispatchesOf(runtime, () => optimizer.step())];
   t.same(counts(new SGD([a, b, c], { lr: 0.1 })), [1, 1]);
   t.same(counts(new SGD([{ params: [a, b, c] }], { lr: 0.1 })), [1, 1]);
   t.same(counts(new SGD([{ params: [a, b] }, { params: [c] }], { lr: 0.1 })), [2, 2]);

@@ -1,10 +1,10 @@
 /** Smoke test: adapter, one add, one matmul, one backward, and the example of the public surface. Runs in seconds. */
 import t from 'tap';
-import { spawn } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { add, backward, matmul, memoryReport, open, scope, sum, tensor } from '../src/index.js';
+import { runNode } from './support/command.js';
 import { checkLearning, documentedExample } from './support/example.js';
 
 /** The built public surface, one folder above the built tests. */
@@ -12,29 +12,12 @@ const library = new URL('../index.js', import.meta.url).href;
 const folder = mkdtempSync(join(tmpdir(), 'pipit-tiny-'));
 t.teardown(() => rmSync(folder, { recursive: true, force: true }));
 
-interface Ended {
-  code: number | null;
-  signal: string | null;
-  output: string;
-  errors: string;
-  seconds: number;
-}
-
 /** Runs a script of its own as a process; it is ended after `limit` seconds. */
-const runScript = (name: string, text: string, limit: number, flags: string[] = []): Promise<Ended> => new Promise((resolve) => {
+const runScript = (name: string, text: string, limit: number, flags: string[] = []): ReturnType<typeof runNode> => {
   const file = join(folder, `${name}.mjs`);
   writeFileSync(file, text);
-  const start = performance.now();
-  const child = spawn(process.execPath, [...flags, file], { stdio: ['ignore', 'pipe', 'pipe'] });
-  const alarm = setTimeout(() => child.kill('SIGKILL'), limit * 1000);
-  const [output, errors]: [string[], string[]] = [[], []];
-  child.stdout.setEncoding('utf8').on('data', (piece: string) => output.push(piece));
-  child.stderr.setEncoding('utf8').on('data', (piece: string) => errors.push(piece));
-  child.on('close', (code, signal) => {
-    clearTimeout(alarm);
-    resolve({ code, signal, output: output.join(''), errors: errors.join(''), seconds: (performance.now() - start) / 1000 });
-  });
-});
+  return runNode([...flags, file], limit);
+};
 
 t.test('one add, one matmul, one backward', async (t) => {
   const runtime = await open();
@@ -59,9 +42,9 @@ t.test('one add, one matmul, one backward', async (t) => {
 });
 
 t.test('the example of the documentation runs', async (t) => {
-  const { code, output, errors } = await runScript('example', documentedExample(library), 180);
+  const { code, out, errors } = await runScript('example', documentedExample(library), 180);
   t.equal(code, 0, errors);
-  checkLearning(t, output);
+  checkLearning(t, out);
 });
 
 const work = `import { open, tensor, matmul, backward, sum, scope } from ${JSON.stringify(library)};
@@ -76,7 +59,7 @@ const step = () => scope(async () => {
 `;
 
 t.test('an open device neither keeps the process alive nor burns a core', async (t) => {
-  const { code, signal, output, seconds } = await runScript('never-closed', `${work}
+  const { code, signal, out, seconds } = await runScript('never-closed', `${work}
 await step();
 const [before, start] = [process.cpuUsage(), performance.now()];
 await new Promise((resolve) => setTimeout(resolve, 1500));
@@ -84,13 +67,13 @@ const used = process.cpuUsage(before);
 console.log(JSON.stringify({ idle: (used.user + used.system) / 1000 / (performance.now() - start) }));
 `, 120);
   t.strictSame([code, signal], [0, null], `it ended by itself after ${seconds.toFixed(1)} s`);
-  const { idle } = JSON.parse(output) as { idle: number };
+  const { idle } = JSON.parse(out) as { idle: number };
   // Waiting by spinning would use one whole core; timers and the driver's idle threads use next to nothing.
   t.ok(idle < 0.15, `while nothing was to do it used ${(100 * idle).toFixed(1)} % of a core`);
 });
 
 t.test('the garbage collector cannot take the device away', async (t) => {
-  const { code, signal, output, errors } = await runScript('collected', `${work}
+  const { code, signal, out, errors } = await runScript('collected', `${work}
 let last = 0;
 for (let i = 0; i < 12; i++) {
   const pending = step();
@@ -101,5 +84,5 @@ for (let i = 0; i < 12; i++) {
 console.log(last);
 `, 60, ['--expose-gc']);
   t.strictSame([code, signal], [0, null], errors);
-  t.equal(Number(output), 64 * 64 * 64 * 0.25);
+  t.equal(Number(out), 64 * 64 * 64 * 0.25);
 });

@@ -32,7 +32,7 @@ export const storage = (key: string, length: Buffer, type = 'FloatStorage'): Buf
 export const tensor = (from: Buffer, offset: Buffer, shape: readonly Buffer[], strides: readonly Buffer[]): Buffer =>
   call('torch._utils', '_rebuild_tensor_v2', from, offset, tuple(...shape), tuple(...strides), Buffer.of(0x89), call('collections', 'OrderedDict'));
 
-const pickle = (body: Buffer): Buffer => bytes(0x80, 2, body, '.');
+export const pickle = (body: Buffer): Buffer => bytes(0x80, 2, body, '.');
 
 /** A file in the format before PyTorch 1.6: storages by key with their bytes. */
 export const legacyFile = (body: Buffer, storages: Readonly<Record<string, Float32Array>> = {}): Buffer => bytes(
@@ -50,5 +50,3 @@ export const writeZip = async (path: string, members: readonly (readonly [name: 
   zip.outputStream.pipe(out);
   await once(out, 'close');
 };
-
-export const zipPickle = pickle;

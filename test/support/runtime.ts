@@ -29,3 +29,10 @@ export const openRuntime = async (options: GemmOptions = {}): Promise<Runtime> =
   if (process.env.PIPIT_LAUNCH === 'gpu') Object.assign(device, { report: { ...device.report, software: false } });
   return openOn(device, { ...kernelOptions(), ...options });
 };
+
+/** How many kernels a piece of work records. */
+export const dispatchesOf = ({ recorder }: Runtime, work: () => void): number => {
+  const before = recorder.statistics.dispatches;
+  work();
+  return recorder.statistics.dispatches - before;
+};
