@@ -119,6 +119,8 @@ type Filled = ResultOptions & { [K in 'model' | 'imageSize' | 'batchSize' | 'epo
 
 const HALVES: [number, number, number] = [0.5, 0.5, 0.5];
 
+const pick = <T, K extends keyof T>(from: T, ...names: readonly K[]): Pick<T, K> => Object.fromEntries(names.map((name) => [name, from[name]])) as Pick<T, K>;
+
 const range = (values: readonly number[]): [number, number] => [values[0]!, values[1]!];
 
 /** Options by name to the structure that training works with. */
@@ -130,24 +132,17 @@ export const toTrainConfig = (options: ResultOptions): TrainConfig => {
   const window = o.randomResizedCrop
     ? { randomResizedCrop: { scaleMin: o.randomResizedCrop[0]!, scaleMax: o.randomResizedCrop[1]!, ratioMin: 3 / 4, ratioMax: 4 / 3 } } : {};
   return {
-    dataset: o.dataset, data: o.data ?? '', level: o.level, embedded: { train: o.trainImages, test: o.testImages },
-    limitTrain: o.limitTrain ?? 0, limitTest: o.limitTest ?? 0, valFraction: o.valFraction, skipBadImages: o.skipBadImages,
-    method: o.method, model: o.model, precision: o.precision, transformInput: o.transformInput, weights: o.weights ?? '', weightsIgnore: o.weightsIgnore ?? [], batchSize: o.batchSize, dropLast: o.dropLast, microBatch: o.microBatch ?? 0, freezeBn: o.freezeBn, evalBatchSize: o.evalBatchSize ?? 2 * o.batchSize, epochs: o.epochs,
-    optimizer: o.optimizer, lr: o.lr, backboneLrFactor: o.backboneLrFactor, momentum: o.momentum, nesterov: o.nesterov, weightDecay: o.weightDecay,
-    clipGradNorm: o.clipGradNorm, emaDecay: o.emaDecay,
-    schedule: { kind: o.schedule, stepSize: o.lrStep, gamma: o.lrGamma, warmupEpochs: o.warmupEpochs }, seed: o.seed, evalEvery: o.evalEvery,
-    patience: o.patience, keepEvery: o.keepEvery,
-    augment: {
-      imageSize: o.imageSize, resizeRatio: o.resizeRatio, flip: o.flip, brightness: o.brightness, contrast: o.contrast, saturation: o.saturation, ...window,
-      mean, std,
-    },
+    ...pick(o, 'dataset', 'level', 'valFraction', 'skipBadImages', 'method', 'model', 'precision', 'transformInput', 'batchSize', 'dropLast', 'freezeBn', 'epochs'),
+    ...pick(o, 'optimizer', 'lr', 'backboneLrFactor', 'momentum', 'nesterov', 'weightDecay', 'clipGradNorm', 'emaDecay', 'seed', 'evalEvery', 'patience', 'keepEvery'),
+    data: o.data ?? '', embedded: { train: o.trainImages, test: o.testImages }, limitTrain: o.limitTrain ?? 0, limitTest: o.limitTest ?? 0,
+    weights: o.weights ?? '', weightsIgnore: o.weightsIgnore ?? [], microBatch: o.microBatch ?? 0, evalBatchSize: o.evalBatchSize ?? 2 * o.batchSize,
+    schedule: { kind: o.schedule, stepSize: o.lrStep, gamma: o.lrGamma, warmupEpochs: o.warmupEpochs },
+    augment: { ...pick(o, 'imageSize', 'resizeRatio', 'flip', 'brightness', 'contrast', 'saturation'), ...window, mean, std },
     wsdan: {
-      attentions: o.attentions, pooling: o.pooling,
-      attentionSource: o.attentionSource ?? backboneRecord(o.model).attentionSource ?? defaultWsdan.attentionSource, attentionRim: o.attentionRim,
-      scale: o.scale, classifierBias: o.classifierBias,
-      convention: o.convention, duplicates: o.duplicates, beta: o.beta, centerWeight: o.centerWeight, cropTheta: range(o.cropTheta), cropPadding: o.cropPadding,
-      dropTheta: range(o.dropTheta), dropColour, testTheta: o.testTheta, testPadding: o.testPadding, average: o.average,
-      labelSmoothing: o.labelSmoothing, bnMomentum: o.bnMomentum,
+      ...pick(o, 'attentions', 'pooling', 'attentionRim', 'scale', 'classifierBias', 'convention', 'duplicates', 'beta', 'centerWeight', 'cropPadding'),
+      ...pick(o, 'testTheta', 'testPadding', 'average', 'labelSmoothing', 'bnMomentum'),
+      attentionSource: o.attentionSource ?? backboneRecord(o.model).attentionSource ?? defaultWsdan.attentionSource,
+      cropTheta: range(o.cropTheta), dropTheta: range(o.dropTheta), dropColour,
     },
   };
 };
