@@ -31,7 +31,9 @@ interface Findings extends Pick<BenchFile, 'checks' | 'wrong' | 'results'> {
 
 export const nothingFound = (): Findings => ({ checks: [], wrong: [], results: [] });
 
-const timeWork = async (runtime: Runtime, work: Work, name: Pick<Result, 'op' | 'case' | 'direction'>, { repeats, ceiling, watch, before, print }: Settings, found: Findings): Promise<void> => {
+const timeWork = async (
+  runtime: Runtime, work: Work, name: Pick<Result, 'op' | 'case' | 'direction'>, { repeats, ceiling, watch, before, print }: Settings, found: Findings,
+): Promise<void> => {
   const check = await work.check();
   if (check && !(check.error <= check.tolerance)) {
     print(wrongRow(name, check));

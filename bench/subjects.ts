@@ -49,10 +49,11 @@ export const opSubject = (op: Op, stored = (opCase: OpCase): OpCase => opCase): 
   prepare: (runtime, caseName, wanted) => prepareWork(runtime, op, stored(op.cases.find((c) => c.bench && c.name === caseName)!), wanted),
 });
 
-const subjects: readonly Subject[] = [...ops.filter((op) => op.cases.some((c) => c.bench)).map((op) => opSubject(op)), ...optimizerSubjects];
+const timedOps = ops.filter((op) => op.cases.some((c) => c.bench));
+const subjects: readonly Subject[] = [...timedOps.map((op) => opSubject(op)), ...optimizerSubjects];
 
 /** What autocast stores as float16, stored so. Only products: what moves memory would be compared with a copy of float32. */
-export const mixedSubjects: readonly Subject[] = ops.filter((op) => op.precision === 'half' && op.backward && op.cases.some((c) => c.bench)).map((op) => opSubject(op, inHalf));
+export const mixedSubjects: readonly Subject[] = timedOps.filter((op) => op.precision === 'half' && op.backward).map((op) => opSubject(op, inHalf));
 
 /** @param list names separated by commas; all without it @param among those that there are */
 export const chosenSubjects = (list: string | undefined, among = subjects): readonly Subject[] => {

@@ -33,7 +33,10 @@ export { enableGrad, isGradEnabled, isRecomputing, noGrad } from './autograd/tap
 export { gradcheck, type GradcheckInput, type GradcheckOptions, type GradcheckReport } from './autograd/gradcheck.js';
 
 export { type AnyModule, buffer, Module, type ModuleHook, type Named, parameter, type StateDict, withModuleHook } from './nn/module.js';
-export { AvgPool2d, BatchNorm2d, type Behind, Conv2d, type Conv2dLayerOptions, Dropout, freezeBatchNorm, GlobalAvgPool2d, Linear, MaxPool2d, type PoolOptions, ReLU, Sequential } from './nn/layers.js';
+export {
+  AvgPool2d, BatchNorm2d, type Behind, Conv2d, type Conv2dLayerOptions, Dropout, freezeBatchNorm, GlobalAvgPool2d, Linear, MaxPool2d, type PoolOptions, ReLU,
+  Sequential,
+} from './nn/layers.js';
 export { defaultUniform, kaimingNormal, seedInit, truncatedNormal, withoutInit } from './nn/init.js';
 export { GradScaler, type GradScalerOptions, type GradScalerState } from './nn/grad-scaler.js';
 export { ModelEma, type ModelEmaOptions } from './nn/model-ema.js';

@@ -50,7 +50,8 @@ const copy = (from, to) => {
 };
 
 /** Shared libraries that a binary needs beyond the system's own, by name. */
-const libraries = (binary) => Object.fromEntries([...output('ldd', [binary]).matchAll(/^\s*(\S+) => (\/\S+)/gm)].filter(([, name]) => !SYSTEM_LIBRARIES.test(name)).map(([, name, path]) => [name, path]));
+const libraries = (binary) => Object.fromEntries([...output('ldd', [binary]).matchAll(/^\s*(\S+) => (\/\S+)/gm)]
+  .map(([, name, path]) => [name, path]).filter(([name]) => !SYSTEM_LIBRARIES.test(name)));
 
 const vulkanLoader = () => {
   const path = /libvulkan\.so\.1 .*x86-64.* => (\S+)/.exec(output('/sbin/ldconfig', ['-p']))?.[1];

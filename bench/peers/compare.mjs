@@ -26,8 +26,9 @@ const HELP = `Usage: npm start -- [options]
 class UsageError extends Error {}
 
 const options = {
-  rows: { type: 'string' }, peers: { type: 'string' }, rounds: { type: 'string', default: '5' }, slow: { type: 'string', default: '5' }, quick: { type: 'boolean', default: false }, spin: { type: 'boolean', default: false },
-  adapter: { type: 'string', default: process.env.PIPIT_ADAPTER ?? '' }, json: { type: 'string' }, markdown: { type: 'string' }, list: { type: 'boolean', default: false }, help: { type: 'boolean', default: false },
+  rows: { type: 'string' }, peers: { type: 'string' }, rounds: { type: 'string', default: '5' }, slow: { type: 'string', default: '5' },
+  quick: { type: 'boolean', default: false }, spin: { type: 'boolean', default: false }, adapter: { type: 'string', default: process.env.PIPIT_ADAPTER ?? '' },
+  json: { type: 'string' }, markdown: { type: 'string' }, list: { type: 'boolean', default: false }, help: { type: 'boolean', default: false },
 };
 
 const parse = () => {

@@ -149,7 +149,8 @@ export const verifyGradient = (runtime: Runtime, op: Op, opCase: OpCase): Promis
 
   const tolerance = toleranceOf(op, opCase, 'gradient') + (rounded ? HALF_GRADIENT : 0);
   if (!clean) return { op: op.name, case: opCase.name, error: Infinity, tolerance, passed: false, note: DIRTY };
-  const { error, where } = mode === 'elements' ? elementError(inputs, gradients, smooth, objective) : { error: directionError(inputs, gradients, smooth, objective, random), where: '' };
+  const { error, where } = mode === 'elements'
+    ? elementError(inputs, gradients, smooth, objective) : { error: directionError(inputs, gradients, smooth, objective, random), where: '' };
   const passed = error <= tolerance;
   return { op: op.name, case: opCase.name, error, tolerance, passed, note: passed ? mode : `${mode}${where}` };
 });

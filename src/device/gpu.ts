@@ -62,7 +62,8 @@ interface MatrixConfig {
 const matrixSide = ({ features, info }: GPUAdapter): number => {
   if (!features.has(MATRICES) || !features.has('shader-f16')) return 0;
   const { subgroupMatrixConfigs = [] } = info as { subgroupMatrixConfigs?: Iterable<MatrixConfig> };
-  const square = [...subgroupMatrixConfigs].find(({ componentType, resultComponentType, M, N, K }) => componentType === 'f16' && resultComponentType === 'f32' && M === N && N === K);
+  const square = [...subgroupMatrixConfigs].find(({ componentType, resultComponentType, M, N, K }) =>
+    componentType === 'f16' && resultComponentType === 'f32' && M === N && N === K);
   return square?.M ?? 0;
 };
 

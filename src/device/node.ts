@@ -50,7 +50,10 @@ const FEATURES_FLAG = 'enable-dawn-features';
 const dawnFlags = (): string[] => {
   const asked = (process.env.PIPIT_DAWN_FLAGS ?? '').split(';').filter(Boolean);
   const isFeatures = (flag: string): boolean => flag.startsWith(`${FEATURES_FLAG}=`);
-  const features = [...asked.filter(isFeatures).map((flag) => flag.slice(FEATURES_FLAG.length + 1)), HALF_ON_NVIDIA, EXPERIMENTS, ...(process.env.PIPIT_ROBUSTNESS === 'on' ? [] : [WITHOUT_ROBUSTNESS])];
+  const features = [
+    ...asked.filter(isFeatures).map((flag) => flag.slice(FEATURES_FLAG.length + 1)), HALF_ON_NVIDIA, EXPERIMENTS,
+    ...(process.env.PIPIT_ROBUSTNESS === 'on' ? [] : [WITHOUT_ROBUSTNESS]),
+  ];
   return [...asked.filter((flag) => !isFeatures(flag)), `${FEATURES_FLAG}=${features.join(',')}`];
 };
 

@@ -4,7 +4,10 @@
  * Source: the format description of the safetensors project.
  */
 import { UserError } from '../errors.js';
-import { byteCount, bytesOf, checkTensor, type Dtype, dtypes, elementCount, entryOf, isCount, isDtype, itemBytes, numbersOf, type StoredTensor, type TensorEntry, type TensorFile } from './tensor-file.js';
+import {
+  byteCount, bytesOf, checkTensor, type Dtype, dtypes, elementCount, entryOf, isCount, isDtype, itemBytes, numbersOf, type StoredTensor, type TensorEntry,
+  type TensorFile,
+} from './tensor-file.js';
 
 /** Bytes that are read in parts. `path` names them in messages. */
 interface ByteRanges {

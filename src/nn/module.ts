@@ -173,8 +173,10 @@ export abstract class Module<Inputs extends readonly unknown[] = [Tensor], Outpu
 }
 
 /** A module's properties, and what of itself stands in lists: modules and parameters; other tensors in a list are not its state. */
-const ownEntries = (module: object): Named<unknown>[] => Object.entries(module).flatMap(([name, value]: [string, unknown]): Named<unknown>[] =>
-  (Array.isArray(value) ? value.map((item: unknown, i) => [`${name}.${i}`, item] as const).filter(([, item]) => item instanceof Module || parameters.has(item as Tensor)) : [[name, value]]));
+const ownEntries = (module: object): Named<unknown>[] => Object.entries(module).flatMap(([name, value]: [string, unknown]): Named<unknown>[] => {
+  if (!Array.isArray(value)) return [[name, value]];
+  return value.map((item: unknown, i) => [`${name}.${i}`, item] as const).filter(([, item]) => item instanceof Module || parameters.has(item as Tensor));
+});
 
 const firstNames = (named: readonly Named<Tensor>[]): Named<Tensor>[] => {
   const seen = new Set<Tensor>();

@@ -22,7 +22,7 @@ interface Attrs {
 }
 
 /** Lanes that share out a block's rows, and how many such teams are a workgroup: 128 bytes of a row, which a GPU reads at once. */
-const SHARES: Record<'gpu' | 'software', { readonly TEAM: number; readonly TEAMS: number; readonly SHARED: 0 | 1 }> = { gpu: { TEAM: 32, TEAMS: 8, SHARED: 1 }, software: { TEAM: 1, TEAMS: 64, SHARED: 0 } };
+const SHARES = { gpu: { TEAM: 32, TEAMS: 8, SHARED: 1 }, software: { TEAM: 1, TEAMS: 64, SHARED: 0 } };
 /** Invocations that fill a GPU; fewer rows than this for each cost more to join than they give. */
 const TARGET_INVOCATIONS = 131_072;
 const FEWEST_ROWS = { gpu: 8, software: 32 } as const;

@@ -105,7 +105,8 @@ const gemmDeep = (
 export const gemmRows = (x: Tensor, w: Tensor, y: Tensor, g: Geometry, e: Extents, options: RowsOptions = {}): void => {
   const { runtime } = x;
   const { transposed = false } = options;
-  const tiling = tilingOf(runtime, 'rows', { height: ceilDiv(g.rows, 4), width: ceilDiv(e.width, 4), depth: 0, copies: e.batches, halves: multipliesMatrices(runtime.gemm, x, w) });
+  const halves = multipliesMatrices(runtime.gemm, x, w);
+  const tiling = tilingOf(runtime, 'rows', { height: ceilDiv(g.rows, 4), width: ceilDiv(e.width, 4), depth: 0, copies: e.batches, halves });
   const plain = isPlain(runtime, g);
   const bare = e.batches === 1 && !options.bias && !options.residual && !options.relu;
   if (plain && bare && runtime.gemm.kind === 'tile') {
@@ -115,7 +116,9 @@ export const gemmRows = (x: Tensor, w: Tensor, y: Tensor, g: Geometry, e: Extent
       return;
     }
   }
-  const kernel = kernelOf(shaderFor(runtime, x, w, tiling.sparesX && plain && !transposed), tiling, 'rows', { transposed, plain, scatter: g.place !== undefined, ragged: runtime.gemm.kind !== 'tile' && e.depth % 4 !== 0 && !transposed });
+  const ragged = runtime.gemm.kind !== 'tile' && e.depth % 4 !== 0 && !transposed;
+  const shader = shaderFor(runtime, x, w, tiling.sparesX && plain && !transposed);
+  const kernel = kernelOf(shader, tiling, 'rows', { transposed, plain, scatter: g.place !== undefined, ragged });
   const params = paramsOf(g, e, tiling, options);
   params.rowTiles = ceilDiv(g.rows, tiling.rows);
   const packed = plain && runtime.gemm.kind === 'broadcast' && !transposed && e.batches === 1 ? packOperands(x, w, e, tiling, params) : { x, w };
@@ -145,7 +148,8 @@ export const gemmWeights = (x: Tensor, w: Tensor, y: Tensor, g: Geometry, e: Ext
   const tiling = tilingOf(runtime, 'weights', { height: taps * depth, width, depth, copies: e.batches * ceilDiv(g.rows, PIXELS_PER_SPLIT), halves });
   const rowTiles = tiling.joinsTaps ? ceilDiv(4 * taps * depth, tiling.rows) : ceilDiv(e.depth, tiling.rows);
   const tiles = ceilDiv(width, tiling.columns) * rowTiles * (tiling.joinsTaps ? 1 : taps) * e.batches;
-  const splits = Math.max(1, Math.min(ceilDiv(ENOUGH_WORKGROUPS[halves ? 'matrices' : runtime.gemm.kind], tiles), ceilDiv(g.rows, PIXELS_PER_SPLIT)), Math.floor(g.rows / LONGEST_SPLIT[runtime.gemm.kind]));
+  const wanted = ceilDiv(ENOUGH_WORKGROUPS[halves ? 'matrices' : runtime.gemm.kind], tiles);
+  const splits = Math.max(1, Math.min(wanted, ceilDiv(g.rows, PIXELS_PER_SPLIT)), Math.floor(g.rows / LONGEST_SPLIT[runtime.gemm.kind]));
   const parts = splits * tiling.groups;
   const target = parts === 1 ? y : Tensor.allocate(runtime, [parts, ...y.shape], 'float32', 'weight gradient parts');
   const own = parts === 1 ? epilogue : {};

@@ -66,7 +66,8 @@ const placeElements = ({ piece, start }: Placed, y: Tensor, isLast: boolean): vo
   const span = isLast ? stride - start : rowWidth(piece.shape);
   const chunks = Math.ceil(span / 4);
   const items = rowCount(piece.shape) * chunks;
-  dispatch(y.runtime, shader.kernel('placeElements', { PIECES: 0 }), { x: piece, y }, { ...NO_PIECES, items, chunks, stride, offset: start, width: rowWidth(piece.shape), span }, gridFor(items));
+  dispatch(y.runtime, shader.kernel('placeElements', { PIECES: 0 }), { x: piece, y },
+    { ...NO_PIECES, items, chunks, stride, offset: start, width: rowWidth(piece.shape), span }, gridFor(items));
 };
 
 const catForward = ({ runtime, inputs, attrs: { axis }, shape }: Call<CatAttrs>): Tensor => {

@@ -79,7 +79,8 @@ const reduceRows = (kind: Kind, x: Tensor, scale: number): Tensor => {
   const outer = numel(lead);
   const splits = Math.ceil(quads / QUADS_PER_PART);
   const parts = allocate(runtime, splits === 1 ? [...lead, 1] : [...lead, splits, 1], kind);
-  dispatch(runtime, shader.kernel('rows', { OP: CODES[kind] }), { x, y: parts }, { outer, length: width, quads, splits, width, scale, accumulate: 0 }, linearGrid(outer * splits));
+  dispatch(runtime, shader.kernel('rows', { OP: CODES[kind] }), { x, y: parts },
+    { outer, length: width, quads, splits, width, scale, accumulate: 0 }, linearGrid(outer * splits));
   return splits === 1 ? parts : reshape(reduceColumns(kind, parts, lead.length, lead.length + 1, 1), [...lead, 1]);
 };
 

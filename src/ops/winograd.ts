@@ -169,7 +169,8 @@ const transformWeights = (w: Tensor, plan: Plan, flip: boolean): Tensor => {
   const [, , rows, columns] = w.shape as [number, number, number, number];
   const weights = transformed(w.runtime, plan.tiles, rows, columns);
   const quads = quadsPerRow(w.shape);
-  dispatch(w.runtime, kernelOf(plan.tiles, 'weights', flip), { source: w, y: weights }, { ...paramsOf(plan, WHOLE), channels: rows, quads, ...epilogueParams({}) }, gridFor(rows * quads));
+  dispatch(w.runtime, kernelOf(plan.tiles, 'weights', flip), { source: w, y: weights },
+    { ...paramsOf(plan, WHOLE), channels: rows, quads, ...epilogueParams({}) }, gridFor(rows * quads));
   return weights;
 };
 
@@ -199,5 +200,6 @@ export const winogradGradWeight = (x: Tensor, grad: Tensor, result: Tensor, padd
     });
   }
   const quads = quadsPerRow(grad.shape);
-  dispatch(x.runtime, kernelOf(plan.tiles, 'collect'), { source: multiplied, y: result }, { ...paramsOf(plan, WHOLE), channels: depth, quads, ...epilogueParams(epilogue) }, gridFor(depth * quads));
+  dispatch(x.runtime, kernelOf(plan.tiles, 'collect'), { source: multiplied, y: result },
+    { ...paramsOf(plan, WHOLE), channels: depth, quads, ...epilogueParams(epilogue) }, gridFor(depth * quads));
 });

@@ -74,7 +74,8 @@ export const describeBatch = async (runtime: Runtime, method: Method, batch: Bat
     const truth = batch.boxes[row];
     const trueBox = truth && visibleBox(truth, transforms[row]!, host.size);
     return {
-      name, image: inputPicture(host.images, row, host.size, config.augment), trueLabel: classes[batch.labels[row]!] ?? '', cropBox, meanMap: meanMapOf(host, row), maps: strongestMaps(host, row),
+      name, image: inputPicture(host.images, row, host.size, config.augment), trueLabel: classes[batch.labels[row]!] ?? '',
+      cropBox, meanMap: meanMapOf(host, row), maps: strongestMaps(host, row),
       rawTop: topGuesses(host.raw, row, classes), refinedTop: topGuesses(host.refined, row, classes),
       ...(trueBox ? { trueBox, iou: intersectionOverUnion(cropBox, trueBox) } : {}),
       ...(host.dropped ? { dropped: inputPicture(host.dropped, row, host.size, config.augment) } : {}),

@@ -132,7 +132,9 @@ const layerParity = async (name: string, { module, value, original }: Seen, tens
   let parameters: Parity | null = null;
   for (const [key, p] of module.namedParameters().filter(([key]) => !key.includes('.'))) {
     const stored = tensors.get(`parameter:${name}.${key}`);
-    if (stored && p.grad) parameters = worse(parameters, parityOf(`${name}.${key} (gradient)`, toFileLayout(key, { shape: p.shape, data: (await p.grad.data()) as Float32Array }), stored));
+    if (!stored || !p.grad) continue;
+    const own = toFileLayout(key, { shape: p.shape, data: (await p.grad.data()) as Float32Array });
+    parameters = worse(parameters, parityOf(`${name}.${key} (gradient)`, own, stored));
   }
   return { name, shape: own.shape, output, gradient, parameters };
 };

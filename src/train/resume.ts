@@ -89,7 +89,8 @@ export const configNotes = ({ options }: Checkpoint, out: string): string[] => {
   } catch {
     return [];
   }
-  const changed = Object.entries(inPresentTerms(written as Checkpoint['options'])).filter(([name, value]) => JSON.stringify(value) !== JSON.stringify(options[name])).map(([name]) => name);
+  const changed = Object.entries(inPresentTerms(written as Checkpoint['options']))
+    .filter(([name, value]) => JSON.stringify(value) !== JSON.stringify(options[name])).map(([name]) => name);
   return changed.length ? [`${path} says other than the checkpoint: ${changed.join(', ')}. A resumed run takes the checkpoint's options, and writes the file anew; options on the command line change what can be changed`] : [];
 };
 

@@ -1,6 +1,9 @@
 import { noGrad } from '../autograd/tape.js';
 import { constantRow } from '../tensor/create.js';
-import { add, affine, attentionBox, cat, chooseMaps, cropResize, dropMask, mapWeights, maskedMultiply, mean, mul, multinomial, nextRandomKey, rand, type RandomKey, slice, zeros } from '../ops/index.js';
+import {
+  add, affine, attentionBox, cat, chooseMaps, cropResize, dropMask, mapWeights, maskedMultiply, mean, mul, multinomial,
+  nextRandomKey, rand, type RandomKey, slice, zeros,
+} from '../ops/index.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { isWhole, type Rows, wholeBatch } from './micro-batches.js';
 import type { WsdanOptions } from './options.js';

@@ -20,8 +20,10 @@ const linkerCache = () => {
   return '';
 };
 
-const findLibrary = (name, cache) =>
-  cache.split('\n').find((line) => line.includes(`${name} `) && line.includes('x86-64'))?.split(' => ')[1]?.trim() ?? FOLDERS.map((folder) => join(folder, name)).find((path) => existsSync(path));
+const findLibrary = (name, cache) => {
+  const cached = cache.split('\n').find((line) => line.includes(`${name} `) && line.includes('x86-64'))?.split(' => ')[1]?.trim();
+  return cached ?? FOLDERS.map((folder) => join(folder, name)).find((path) => existsSync(path));
+};
 
 /** A manifest for a driver library, and the folder in which its other parts are found. */
 const withManifest = (library, folder) => {

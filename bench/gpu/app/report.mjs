@@ -70,7 +70,8 @@ const stepRow = (figures, pytorch) => {
   const title = nameOf(figures);
   if (!batch) return [`${title}, ${size} px`, problem, '–', '–', ...MODES.map(() => '–')];
   const theirs = MODES.map(([mode]) => pytorch?.[mode]?.steps?.[model]);
-  return [`${title}, ${size} px, batch ${batch}`, number(wallMs), number(imagesPerSecond), busy === null ? '–' : percent(busy), ...theirs.map((ms) => (typeof ms === 'number' ? number((1000 * batch) / ms) : ms?.problem ?? '–'))];
+  const rates = theirs.map((ms) => (typeof ms === 'number' ? number((1000 * batch) / ms) : ms?.problem ?? '–'));
+  return [`${title}, ${size} px, batch ${batch}`, number(wallMs), number(imagesPerSecond), busy === null ? '–' : percent(busy), ...rates];
 };
 
 const steps = ({ results: { step, pytorch } }) => {

@@ -12,7 +12,10 @@ import { markdown } from './report.mjs';
 const BATCHES = [12, 8, 6, 4, 2];
 const TEST_SECONDS = 300;
 /** Kernels that are forced in turn. Which exist depends on the adapter; a refusal is an answer. */
-const VARIANTS = [{ PIPIT_GEMM: 'tile' }, { PIPIT_GEMM: 'plain' }, { PIPIT_GEMM: 'broadcast' }, { PIPIT_WINOGRAD: 'on' }, { PIPIT_WINOGRAD: 'off' }, { PIPIT_MATRICES: 'off' }, { PIPIT_ROBUSTNESS: 'on' }];
+const VARIANTS = [
+  { PIPIT_GEMM: 'tile' }, { PIPIT_GEMM: 'plain' }, { PIPIT_GEMM: 'broadcast' }, { PIPIT_WINOGRAD: 'on' }, { PIPIT_WINOGRAD: 'off' }, { PIPIT_MATRICES: 'off' },
+  { PIPIT_ROBUSTNESS: 'on' },
+];
 
 const readCommandLine = () => {
   try {
@@ -96,7 +99,10 @@ const gradcheck = async () => {
   const verdicts = readJson(file)?.ops.flatMap(({ forward, gradient }) => [...forward, ...gradient]);
   if (!verdicts) return { ok: false, problem };
   const failed = verdicts.filter(({ passed }) => !passed);
-  return { ok: failed.length === 0, checks: verdicts.length, failed: failed.map((v) => `${v.op}, ${v.case}: ${v.note}`), summary: output.trim().split('\n').findLast((line) => line.includes('checks')) };
+  return {
+    ok: failed.length === 0, checks: verdicts.length, failed: failed.map((v) => `${v.op}, ${v.case}: ${v.note}`),
+    summary: output.trim().split('\n').findLast((line) => line.includes('checks')),
+  };
 };
 
 const PRODUCTS = ['--ops', 'conv2d,matmul', '--case', 'batch 12,4096'];
@@ -146,7 +152,8 @@ const trainingRuns = async ({ step: profiled }) => {
 const pytorchWork = async (results) => {
   const { ops } = await import('./dist/index.js');
   const timed = ops.find(({ name }) => name === 'conv2d').cases.filter(({ name, bench }) => (small ? bench && name.startsWith('default 64') : bench === 'gpu'));
-  const steps = (results.step?.models ?? await stepModels()).filter(({ precision }) => precision !== 'mixed').map(({ model, size, batch }) => ({ model, size, batch: batch ?? BATCHES[0] }));
+  const steps = (results.step?.models ?? await stepModels()).filter(({ precision }) => precision !== 'mixed')
+    .map(({ model, size, batch }) => ({ model, size, batch: batch ?? BATCHES[0] }));
   const convolutions = timed.map(({ name, shapes: [x, w], attrs }) => ({ name, x, w, stride: attrs.stride, padding: attrs.padding }));
   return { gemm: small ? 256 : 4096, steps, convolutions };
 };
