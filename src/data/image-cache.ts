@@ -34,9 +34,4 @@ export class ImageCache {
   get report(): { images: number; bytes: number; hits: number; misses: number } {
     return { images: this.images.size, bytes: this.bytes, hits: this.hitCount, misses: this.missCount };
   }
-
-  clear(): void {
-    this.images.clear();
-    this.bytes = 0;
-  }
 }
