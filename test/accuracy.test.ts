@@ -60,7 +60,8 @@ const functions: Record<string, Function> = {
   sqrt: { run: sqrt, exact: Math.sqrt, over: positive, bound: () => 5 * ULP },
   signedSqrt: { run: signedSqrt, exact: (x) => Math.sign(x) * Math.sqrt(Math.abs(x) + 1e-12), bound: () => 5 * ULP },
   log: { run: log, exact: Math.log, over: positive, bound: (x) => logBound(x, Math.log(x)) / Math.abs(Math.log(x)) + ULP },
-  ...Object.fromEntries([-2, -1, 0.5, 1.7, 3, 10].map((y) => [`pow ${y}`, { run: (x: Tensor) => pow(x, y), exact: (x: number) => x ** y, over: positive, bound: powBound(y) }])),
+  ...Object.fromEntries([-2, -1, 0.5, 1.7, 3, 10].map((y) =>
+    [`pow ${y}`, { run: (x: Tensor) => pow(x, y), exact: (x: number) => x ** y, over: positive, bound: powBound(y) }])),
 };
 
 for (const [name, { run, exact, over = everywhere, bound }] of Object.entries(functions)) {

@@ -52,7 +52,9 @@ t.test('an empty list of axes means all of them, as in PyTorch', (t) => scope(as
 
 t.test('what is no float is refused where floats are read, and the other way round', (t) => scope(async () => {
   const counts = integers(1, 2, 3);
-  for (const fn of [() => add(counts, 1), () => mul(counts, counts), () => sum(counts), () => argmax(counts, 0)]) refused(t, fn, /operand 1 must be float32, but .* is int32; cast\(x, 'float32'\)/);
+  for (const fn of [() => add(counts, 1), () => mul(counts, counts), () => sum(counts), () => argmax(counts, 0)]) {
+    refused(t, fn, /operand 1 must be float32, but .* is int32; cast\(x, 'float32'\)/);
+  }
   refused(t, () => gatherRows(ones([3, 2]), tensor([0, 1])), /gatherRows: operand 2 must be int32/);
   refused(t, () => topKCorrect(ones([2, 3]), tensor([0, 1])), /topKCorrect: operand 2 must be int32/);
 }));
@@ -96,9 +98,11 @@ t.test('options that would be passed over in silence', (t) => scope(async () => 
   const [x, w, c] = [ones([2, 4, 4, 3]), ones([1, 1, 3, 2]), ones([3])];
   const [logits, labels] = [ones([2, 3]), integers(0, 1)];
   const only = (option: string, value: unknown): never => ({ [option]: value }) as never;
-  refused(t, () => maxPool2d(x, { kernelSize: 2, dilation: 2 } as never), /maxPool2d: there is no option "dilation"; there are kernelSize, stride, padding, ceilMode$/);
+  refused(t, () => maxPool2d(x, { kernelSize: 2, dilation: 2 } as never),
+    /maxPool2d: there is no option "dilation"; there are kernelSize, stride, padding, ceilMode$/);
   refused(t, () => avgPool2d(x, { kernelSize: 2, divisorOverride: 1 } as never), /avgPool2d: there is no option "divisorOverride"/);
-  refused(t, () => crossEntropy(logits, labels, only('ignoreIndex', 0)), /crossEntropy: there is no option "ignoreIndex"; there are labelSmoothing, reduction$/);
+  refused(t, () => crossEntropy(logits, labels, only('ignoreIndex', 0)),
+    /crossEntropy: there is no option "ignoreIndex"; there are labelSmoothing, reduction$/);
   refused(t, () => crossEntropy(logits, labels, only('weight', c)), /crossEntropy: there is no option "weight"/);
   refused(t, () => conv2d(x, w, null, only('paddingMode', 'reflect')), /conv2d: there is no option "paddingMode"/);
   refused(t, () => matmul(logits, logits, only('transpose', true)), /matmul: there is no option "transpose"/);
@@ -141,7 +145,8 @@ t.test('convolutions refuse numbers and operands that they would misread', (t) =
   const [x, w] = [ones([1, 3, 3, 2]), ones([1, 1, 2, 4])];
   const one = [ones([4]), ones([4]), ones([4]), zeros([4])] as const;
   for (const [options, message] of [
-    [{ stride: 0 }, /stride \[0, 0\] must hold integers of at least 1/], [{ stride: NaN }, /stride/], [{ padding: 0.5 }, /padding/], [{ padding: -1 }, /padding/],
+    [{ stride: 0 }, /stride \[0, 0\] must hold integers of at least 1/], [{ stride: NaN }, /stride/], [{ padding: 0.5 }, /padding/],
+    [{ padding: -1 }, /padding/],
     [{ dilation: 0 }, /dilation/], [{ groups: 1.5 }, /groups/], [{ activation: 'gelu' as 'relu' }, /activation must be "none" or "relu", got "gelu"/],
   ] as const) refused(t, () => conv2d(x, w, null, options), message);
   refused(t, () => conv2d(x, w, ones([1, 4])), /conv2d: bias \[1, 4\] must have one dimension/);
@@ -204,7 +209,9 @@ t.test('tensors of what is no number, of no type, or with misplaced options', (t
   refused(t, () => tensor([1], [1], 'int32' as never), /tensor: the options must be an object/);
   refused(t, () => zeros([1], { runtime: Promise.resolve(runtime) as never }), /zeros: the runtime is a promise; await it, as in \{ runtime: await open\(\) \}/);
   refused(t, () => add(Promise.resolve(ones([1])) as never, 1), /add: operand 1 must be a tensor, got a promise; await it/);
-  for (const [name, op] of Object.entries({ add, sub, mul, div })) refused(t, () => op(integers(1), 2), new RegExp(`${name}: operand 1 must be float32, but "tensor" \\[1\\] is int32`));
+  for (const [name, op] of Object.entries({ add, sub, mul, div })) {
+    refused(t, () => op(integers(1), 2), new RegExp(`${name}: operand 1 must be float32, but "tensor" \\[1\\] is int32`));
+  }
   refused(t, () => parameter(2 as never, Float32Array.of(1, 2)), /parameters: the shape must be a list, as in \[a, b\], got 2/);
   refused(t, () => tensor([1], [1], { requires_grad: true } as never), /tensor: there is no option "requires_grad"; there are dtype, runtime, label, and the method requiresGrad_\(\)/);
   refused(t, () => zeros([1], { device: 'gpu' } as never), /zeros: there is no option "device"; there are dtype, runtime, label$/);
@@ -263,8 +270,10 @@ t.test('options of optimisers and schedules', (t) => scope(async () => {
   refused(t, () => new SGD([w], { lr: NaN }), /lr must be a number of at least 0, got NaN/);
   refused(t, () => new SGD([w], { lr: 1, momentum: -0.9 }), /momentum must be a number of at least 0/);
   refused(t, () => new SGD([w], { lr: 1, nesterov: true }), /Nesterov needs momentum above 0/);
-  refused(t, () => new SGD([w], { lr: 1, nesterov: true, momentum: 0.9, dampening: 0.1 }), /Nesterov needs momentum above 0 and dampening 0, got 0\.9 and 0\.1/);
-  refused(t, () => new SGD([w], { lr: 1, weight_decay: 1 } as never), /SGD: there is no option "weight_decay"; there are lr, momentum, dampening, nesterov, weightDecay, clipGradNorm/);
+  refused(t, () => new SGD([w], { lr: 1, nesterov: true, momentum: 0.9, dampening: 0.1 }),
+    /Nesterov needs momentum above 0 and dampening 0, got 0\.9 and 0\.1/);
+  refused(t, () => new SGD([w], { lr: 1, weight_decay: 1 } as never),
+    /SGD: there is no option "weight_decay"; there are lr, momentum, dampening, nesterov, weightDecay, clipGradNorm/);
   refused(t, () => new AdamW([w], { lr: 1, betas: [0.9, 1] }), /AdamW: betas must be two numbers from 0 to below 1.*got \[0\.9,1\]/);
   refused(t, () => new AdamW([w], { lr: 1, betas: 0.9 as never }), /betas must be two numbers/);
   refused(t, () => new AdamW([w], { lr: 1, eps: -1 }), /eps must be a number of at least 0/);
@@ -284,7 +293,8 @@ t.test('options of optimisers and schedules', (t) => scope(async () => {
   refused(t, () => new SGD([ones([1])], { lr: 1 }), /all parameters are frozen, or tensors that never asked for gradients with requiresGrad_\(\)/);
   refused(t, () => new GradScaler({ init_scale: 4 } as never), /GradScaler: there is no option "init_scale"; there are initScale, growthFactor/);
   refused(t, () => new ModelEma(net, 0.9 as never), /ModelEma: the options must be an object, as in \{ decay: … \}, got 0\.9/);
-  for (const [options, message] of [[{ momentum: null }, /momentum must be a number from 0 to 1, got null/], [{ momentum: 2 }, /momentum must be .* got 2/], [{ eps: NaN }, /eps must be a number of at least 0, got NaN/]] as const) {
+  for (const [options, message] of [[{ momentum: null }, /momentum must be a number from 0 to 1, got null/], [{ momentum: 2 }, /momentum must be .* got 2/],
+    [{ eps: NaN }, /eps must be a number of at least 0, got NaN/]] as const) {
     refused(t, () => new BatchNorm2d(2, options as never).call(ones([3, 2])), message);
   }
   refused(t, () => learningRate(1, 0, { kind: 'linear' as 'step' }), /kind must be "step" or "cosine" or "constant", got "linear"/);

@@ -39,12 +39,15 @@ t.test('an adapter without float16 says so', async (t) => {
   const without = { device: { report: { half: false, name: 'old adapter' } } } as unknown as Runtime;
   t.throws(() => Tensor.allocate(without, [2, 3], 'float16', 'y'), /tensor "y" \[2, 3\]: the adapter "old adapter" has no float16 \(shader-f16\); use float32/);
   const x = { runtime: without, dtype: 'float32' } as Tensor;
-  t.throws(() => autocast(() => inPrecision('half', [x])), { name: 'UserError', message: /^autocast: the adapter "old adapter" has no float16.*\{ enabled: runtime\.device\.report\.half \}/ });
+  t.throws(() => autocast(() => inPrecision('half', [x])),
+    { name: 'UserError', message: /^autocast: the adapter "old adapter" has no float16.*\{ enabled: runtime\.device\.report\.half \}/ });
 });
 
 t.test('autocast of what is no function says how it is called', async (t) => {
   const refused = /^autocast: the first argument must be a function, as in autocast\(\(\) => …, \{ enabled: true \}\), got /;
-  for (const swapped of [{ enabled: true }, { enabled: false }]) t.throws(() => (autocast as (...args: unknown[]) => unknown)(swapped, () => 1), { name: 'UserError', message: refused });
+  for (const swapped of [{ enabled: true }, { enabled: false }]) {
+    t.throws(() => (autocast as (...args: unknown[]) => unknown)(swapped, () => 1), { name: 'UserError', message: refused });
+  }
   t.notOk(isAutocastEnabled());
 });
 
@@ -68,7 +71,8 @@ t.test('the device rounds as the host does, and overflows to infinity', { skip }
   const rounded = await cast(tensor(values), 'float16').data();
   // WGSL leaves the choice between the two neighbours to the driver: a unit in the last place is 2^-10 of a normal number.
   t.ok(values.every((v, i) => Math.abs(rounded[i]! - v) <= Math.max(Math.abs(v) * 2 ** -10, 2 ** -24)));
-  t.same([...await cast(tensor([65504, -65504, 65536, -1e9, 1e38, 0, 2 ** -14]), 'float16').data()], [65504, -65504, Infinity, -Infinity, Infinity, 0, 2 ** -14]);
+  t.same([...await cast(tensor([65504, -65504, 65536, -1e9, 1e38, 0, 2 ** -14]), 'float16').data()],
+    [65504, -65504, Infinity, -Infinity, Infinity, 0, 2 ** -14]);
   t.ok(Number.isNaN((await cast(tensor([NaN]), 'float16').data())[0]), 'NaN stays NaN');
   const x = tensor(halves(6, 2)).requiresGrad_();
   const seed = halves(6, 3);
@@ -81,8 +85,10 @@ t.test('the device rounds as the host does, and overflows to infinity', { skip }
 
 /** Ragged and plain cases of ops with kernels of different kinds: element types, scalar loads, in-place sums, several stages. */
 const CHECKED: Record<string, readonly string[]> = {
-  conv2d: ['3×3 padded', '7×7 stride 2', 'several tiles', 'depthwise', 'groups, bias, residual, ReLU', '1×1, residual'], matmul: ['split reduction'], batchNorm2d: ['training, ragged blocks', 'training, residual, relu', 'eval, relu'],
-  maxPool2d: ['3×3 stride 2 padding 1'], avgPool2d: ['overlapping, ceil'], cat: ['ragged channels'], where: ['mask of rows'], reshape: ['ragged rows'], permute: ['NHWC to NCHW'],
+  conv2d: ['3×3 padded', '7×7 stride 2', 'several tiles', 'depthwise', 'groups, bias, residual, ReLU', '1×1, residual'], matmul: ['split reduction'],
+  batchNorm2d: ['training, ragged blocks', 'training, residual, relu', 'eval, relu'],
+  maxPool2d: ['3×3 stride 2 padding 1'], avgPool2d: ['overlapping, ceil'], cat: ['ragged channels'], where: ['mask of rows'], reshape: ['ragged rows'],
+  permute: ['NHWC to NCHW'],
   slice: ['ragged channels'], mul: ['[3×1] with [1×6]'], mean: ['middle'], dropout: ['many'], convBatchNorm2d: ['3×3 with a bias, residual, ReLU'],
 };
 
@@ -114,7 +120,8 @@ t.test('types of results', { skip }, (t) => scope(async () => {
   const within = (fn: () => Tensor): DType => autocast(fn).dtype;
   for (const [name, fn] of Object.entries<() => Tensor>({
     conv2d: () => conv2d(image, weight, bias, { padding: 1 }), matmul: () => matmul(image, matrix), linear: () => linear(image, matrix, made([5], 6)),
-    convBatchNorm2d: () => convBatchNorm2d(image, weight, null, norm), grouped: () => conv2d(image, made([1, 1, 2, 8], 7), bias, { groups: 4, activation: 'relu' }),
+    convBatchNorm2d: () => convBatchNorm2d(image, weight, null, norm),
+    grouped: () => conv2d(image, made([1, 1, 2, 8], 7), bias, { groups: 4, activation: 'relu' }),
   })) {
     t.equal(within(fn), 'float16', name);
     t.equal(fn().dtype, 'float32', `${name} outside`);

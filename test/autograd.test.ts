@@ -208,9 +208,11 @@ t.test('extents that overlap leave nothing behind', (t) => scope(async () => {
 
 t.test('errors say what to do', (t) => scope(async () => {
   const x = leaf([1, 2]);
-  t.throws(() => backward(mul(x, x)), { name: 'UserError', message: /tensor "mul" has shape \[2\]; only a scalar has an implicit gradient\. Reduce it with sum\(\) or mean\(\), or pass a gradient/ });
+  t.throws(() => backward(mul(x, x)), { name: 'UserError',
+    message: /tensor "mul" has shape \[2\]; only a scalar has an implicit gradient\. Reduce it with sum\(\) or mean\(\), or pass a gradient/ });
   t.throws(() => backward(mul(x, x), ones([3])), /the gradient's shape \[3\] differs from the loss's \[2\]/);
-  t.throws(() => affine(leaf([1]), 2).requiresGrad_(false), { name: 'UserError', message: /requiresGrad_\(false\) is for leaves; tensor "affine" is the result of affine: use its detach\(\)/ });
+  t.throws(() => affine(leaf([1]), 2).requiresGrad_(false),
+    { name: 'UserError', message: /requiresGrad_\(false\) is for leaves; tensor "affine" is the result of affine: use its detach\(\)/ });
   t.throws(() => backward(sum(tensor([1]))), /tensor "sum" does not depend on anything that requires a gradient; call requiresGrad_\(\) on a leaf/);
   t.throws(() => backward(noGrad(() => sum(x))), /do not run the forward under noGrad/);
 }));
@@ -234,7 +236,8 @@ t.test('a graph ends with its outermost scope', async (t) => {
   t.same(await gradOf(x), [2, 4], 'inner scopes do not matter');
   loss.release();
   scope(() => { loss = keep(sum(mul(x, x))); });
-  const text = (op: string): RegExp => new RegExp(`the graph through "${op}" \\[.*\\] was released when its scope ended, as a module's call does where there is no scope around it; run forward and backward inside one, scope`);
+  const text = (op: string): RegExp =>
+    new RegExp(`the graph through "${op}" \\[.*\\] was released when its scope ended, as a module's call does where there is no scope around it; run forward and backward inside one, scope`);
   t.throws(() => backward(loss), text('sum'));
   const net = new Linear(2, 1);
   const alone = sum(net.call(reshape(x, [1, 2])));
@@ -340,8 +343,10 @@ t.test('a function may pass its input on, or save it, and leaves it to its owner
 
 t.test('what a function gives is held against its shapes', (t) => scope(async () => {
   const twice: Runnable = { name: 'twice', infer: ([shape]) => shape!, forward: ({ inputs: [x] }) => affine(x!, 2), backward: ({ grad }) => [affine(grad, 2)] };
-  t.throws(() => run({ ...twice, forward: ({ inputs: [x] }) => sum(x!) }, [leaf([1, 2])], {}), { name: 'UserError', message: 'twice: its forward gave [] where its infer says [2]' });
-  t.throws(() => run({ ...twice, forward: (async () => {}) as never }, [leaf([1, 2])], {}), { name: 'UserError', message: /^twice: its forward must return a tensor or/ });
+  t.throws(() => run({ ...twice, forward: ({ inputs: [x] }) => sum(x!) }, [leaf([1, 2])], {}),
+    { name: 'UserError', message: 'twice: its forward gave [] where its infer says [2]' });
+  t.throws(() => run({ ...twice, forward: (async () => {}) as never }, [leaf([1, 2])], {}),
+    { name: 'UserError', message: /^twice: its forward must return a tensor or/ });
   const wrong: [Runnable['backward'], RegExp][] = [
     [({ grad }) => grad as never, /"twice" must return a list: for each input its gradient, or null/],
     [({ grad }) => [sum(grad), null], /"twice" must return for input 0 a gradient of its shape \[2\], or null, but returned \[\]/],
@@ -375,7 +380,9 @@ t.test('an op whose backward reads what its record does not keep says so', (t) =
   };
   for (const [name, record] of Object.entries(records)) {
     const product = run(record, [leaf([1, 2]), leaf([3, 4])], {});
-    t.throws(() => { backward(sum(product)); }, { message: /^the backward of "mul" met null where it may have read input 0 .*, which its record does not keep; name what it reads in keeps \(.*null/ }, name);
+    t.throws(() => { backward(sum(product)); },
+      { message: /^the backward of "mul" met null where it may have read input 0 .*, which its record does not keep; name what it reads in keeps \(.*null/ },
+      name);
   }
   const root = run({ ...mulOp, backward: ({ grad, output }) => [mul(grad, output!), null] }, [leaf([1, 2]), leaf([3, 4])], {});
   t.throws(() => { backward(sum(root)); }, { message: /^the backward of "mul" met null where it may have read the output, which/ });

@@ -72,7 +72,9 @@ const shapesOf = (name: string): Shapes => {
 
 t.test('names and shapes are torchvision’s', async (t) => {
   for (const [name, expected] of Object.entries(fixture.names.listed)) t.equal(linesOf(shapesOf(name)), linesOf(expected), name);
-  for (const [name, expected] of Object.entries(fixture.names.hashed)) t.equal(createHash('sha256').update(linesOf(shapesOf(name))).digest('hex'), expected, name);
+  for (const [name, expected] of Object.entries(fixture.names.hashed)) {
+    t.equal(createHash('sha256').update(linesOf(shapesOf(name))).digest('hex'), expected, name);
+  }
   const to6e = Object.entries(fixture.names.listed.inception_mixed_7c!).filter(([key]) => !key.startsWith('Mixed_7'));
   t.equal(linesOf(shapesOf('inception_mixed_6e')), linesOf(Object.fromEntries(to6e)), '6e is 7c without its last blocks');
 });
@@ -87,7 +89,8 @@ for (const [name, { size, order, shape, features, head }] of Object.entries(fixt
     const values = (await y.data()) as Float32Array;
     const [norm, projection] = summarise(values, 2000);
     // Up to 94 convolutions in a row, each adding a rounding of 6e-8 times the root of its number of terms.
-    t.ok(Math.abs(norm / features[0] - 1) < 2e-6 && Math.abs(projection - features[1]) / features[0] < 2e-6, `norm ${norm} against ${features[0]}, projection ${projection} against ${features[1]}`);
+    t.ok(Math.abs(norm / features[0] - 1) < 2e-6 && Math.abs(projection - features[1]) / features[0] < 2e-6,
+      `norm ${norm} against ${features[0]}, projection ${projection} against ${features[1]}`);
     const scale = features[0] / Math.sqrt(values.length);
     t.ok(head.every((v, i) => Math.abs(values[i]! - v) < 2e-5 * scale), `first elements ${[...values.subarray(0, 3)].join(', ')}`);
     releaseAll(net);
@@ -162,15 +165,18 @@ t.test('choices: maps of 7c, input transform, unknown names', async (t) => {
   t.equal(configOf('--dataset', 'cub', '--data', 'x').model, 'inception_mixed_6e');
   t.equal(configOf('--dataset', 'cub', '--data', 'x').wsdan.attentionSource, 'head');
   t.equal(configOf('--dataset', 'cub', '--data', 'x', '--transform-input').transformInput, true);
-  t.throws(() => configOf('--dataset', 'cub', '--data', 'x', '--transform-input', '--normalize', 'inception'), { name: 'UserError', message: /both bring pixels to −1 … 1; use one of them/ });
-  t.throws(() => createBackbone('resnet50', { transformInput: true }), { name: 'UserError', message: /model "resnet50": the input transform belongs to Inception.s weights; leave it out/ });
+  t.throws(() => configOf('--dataset', 'cub', '--data', 'x', '--transform-input', '--normalize', 'inception'),
+    { name: 'UserError', message: /both bring pixels to −1 … 1; use one of them/ });
+  t.throws(() => createBackbone('resnet50', { transformInput: true }),
+    { name: 'UserError', message: /model "resnet50": the input transform belongs to Inception.s weights; leave it out/ });
   t.throws(() => createBackbone('vgg16'), { name: 'UserError', message: /unknown model "vgg16"; known: .*inception_mixed_6e/ });
 });
 
 t.test('the unused head of 7c is saved but not trained', (t) => scope(async () => {
   const model = withoutInit(() => new WSDAN(createBackbone('resnet_small'), 4, { ...defaultWsdan, attentions: 8, attentionSource: 'features' }));
   t.ok(model.namedParameters().some(([name]) => name === 'attentions.conv.weight'));
-  t.same(model.namedParameters().filter(([, p]) => !p.requiresGrad).map(([name]) => name), ['attentions.conv.weight', 'attentions.bn.weight', 'attentions.bn.bias']);
+  t.same(model.namedParameters().filter(([, p]) => !p.requiresGrad).map(([name]) => name),
+    ['attentions.conv.weight', 'attentions.bn.weight', 'attentions.bn.bias']);
   releaseAll(model);
 }));
 

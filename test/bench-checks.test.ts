@@ -50,7 +50,8 @@ const near = (a: number, b: number): boolean => Math.abs(a - b) < 1e-9 * Math.ma
 
 for (const op of [conv2dOp, matmulOp] as unknown as readonly Op[]) {
   // Without a bias and without batches: those have no layer among the timed ones.
-  const cases = op.cases.filter((c) => !c.bench && c.shapes.length === 2 && c.shapes.every((s) => numel(s) < 2000) && (op.name === 'conv2d' || c.shapes.every((s) => s.length === 2)));
+  const cases = op.cases.filter((c) =>
+    !c.bench && c.shapes.length === 2 && c.shapes.every((s) => numel(s) < 2000) && (op.name === 'conv2d' || c.shapes.every((s) => s.length === 2)));
   t.test(`single elements of ${op.name} agree with its whole reference`, async (t) => {
     t.ok(cases.length >= 6);
     for (const opCase of cases) {
@@ -62,7 +63,8 @@ for (const op of [conv2dOp, matmulOp] as unknown as readonly Op[]) {
       t.ok(sampleIndices(whole.shape, 40).every((index) => near(forward(index), flat(whole, index))), `${opCase.name}, forward`);
       for (const [operand, direction] of [[0, 'gradInput'], [1, 'gradWeight']] as const) {
         const gradient = element[direction](inputs, grad, opCase.attrs as never);
-        t.ok(sampleIndices(opCase.shapes[operand]!, 24).every((index) => near(gradient(index), slope(op, opCase, inputs, grad, operand, index))), `${opCase.name}, ${direction}`);
+        t.ok(sampleIndices(opCase.shapes[operand]!, 24).every((index) => near(gradient(index), slope(op, opCase, inputs, grad, operand, index))),
+          `${opCase.name}, ${direction}`);
       }
     }
   });
@@ -107,7 +109,8 @@ t.test('right results are timed, each gradient of a product by itself', async (t
 t.test('products of float16 operands are held to their own rounding, and half the bytes', async (t) => {
   if (!runtime.device.report.half) return t.comment('the adapter has no float16');
   const { results } = await benchSubject(runtime, opSubject(benchCase(matmul), inHalf), settings);
-  t.strictSame(results.map((r) => [r.direction, r.bytes]), ['forward', 'gradInput', 'gradWeight'].map((direction) => [direction, 8 * (40 * 32 + 30 * 20 + 40 * 20) / 4]));
+  t.strictSame(results.map((r) => [r.direction, r.bytes]),
+    ['forward', 'gradInput', 'gradWeight'].map((direction) => [direction, 8 * (40 * 32 + 30 * 20 + 40 * 20) / 4]));
   for (const { check } of results) t.ok(check && check.error <= check.tolerance && check.tolerance > 2 ** -11 && check.tolerance < 2 ** -10);
   // A hundredth of the result is twenty roundings of it.
   const forward: Op['forward'] = (call) => convert(affine(matmul.forward(call) as Tensor, 1.01), 'float16');
@@ -198,9 +201,11 @@ t.test('what is timed while the machine is busy is timed again, as long as patie
   const lasting = watching([2], 3);
   t.strictSame([(await timed(lasting))!.noise, lasting.waited], [2, 4]);
   t.equal((await timed(null))!.noise, 1);
-  const result = { op: 'relu', case: 'small', direction: 'forward', ...quiet, flops: 0, bytes: 1, gflops: 0, gbs: 1, bound: 'memory', share: 0.5, check: null } as const;
+  const result = { op: 'relu', case: 'small', direction: 'forward', ...quiet, flops: 0, bytes: 1, gflops: 0, gbs: 1, bound: 'memory', share: 0.5,
+    check: null } as const;
   t.match([row({ ...result, noise: 2 }), row(result)], [/50 % of memory ~$/, /50 % of memory$/]);
-  t.match(row({ ...result, noise: 2, gbs: 0.5, bound: 'arithmetic', share: 1.38 }), / 0\.5 +138 % of arithmetic ~$/, 'the longest share stays apart from the rate before it');
+  t.match(row({ ...result, noise: 2, gbs: 0.5, bound: 'arithmetic', share: 1.38 }), / 0\.5 +138 % of arithmetic ~$/,
+    'the longest share stays apart from the rate before it');
 });
 
 t.test('the optimiser\'s kernels follow their formulas at the default model\'s size', async (t) => {

@@ -9,14 +9,17 @@ import { fileURLToPath } from 'node:url';
 const folder = mkdtempSync(join(tmpdir(), 'pipit-folders-'));
 t.teardown(() => rmSync(folder, { recursive: true, force: true }));
 const root = fileURLToPath(new URL('../..', import.meta.url));
-const start = (script: string, ...args: string[]) => spawnSync(process.execPath, [join(root, script), ...args], { cwd: root, encoding: 'utf8', env: { ...process.env, TMPDIR: folder } });
+const start = (script: string, ...args: string[]) =>
+  spawnSync(process.execPath, [join(root, script), ...args], { cwd: root, encoding: 'utf8', env: { ...process.env, TMPDIR: folder } });
 
 t.test('the GPU folder refuses wrong options in words, and leaves nothing', async (t) => {
   const out = join(folder, 'results');
   const suite = (...args: string[]) => start('bench/gpu/app/suite.mjs', '--out', out, ...args);
   const wrong: [string[], RegExp][] = [
-    [['--bogus'], /^Unknown option '--bogus'/], [['--limit', 'abc'], /^--limit must be a number of seconds above 0 .*"abc"/], [['--limit', '0'], /^--limit must be/],
-    [['--only', 'kernels,'], /^--only: there is no part ""/], [['--only', ''], /^--only: there is no part ""/], [['--only', 'constructor'], /^--only: there is no part "constructor"/],
+    [['--bogus'], /^Unknown option '--bogus'/], [['--limit', 'abc'], /^--limit must be a number of seconds above 0 .*"abc"/],
+    [['--limit', '0'], /^--limit must be/],
+    [['--only', 'kernels,'], /^--only: there is no part ""/], [['--only', ''], /^--only: there is no part ""/],
+    [['--only', 'constructor'], /^--only: there is no part "constructor"/],
   ];
   for (const [args, message] of wrong) {
     const { status, stderr } = suite(...args);
@@ -39,8 +42,10 @@ t.test('the GPU folder says when the adapter that was asked for is not there', a
 
 t.test('the comparison with other libraries refuses what it cannot do before it starts any', async (t) => {
   const wrong: [string[], RegExp][] = [
-    [['--peers', ','], /^--peers: there is no peer ""/], [['--peers', ''], /^--peers: there is no peer ""/], [['--peers', 'constructor'], /^--peers: there is no peer "constructor"/],
-    [['--rounds', '2.5'], /^--rounds must be a whole number, got "2\.5"/], [['--json', join(folder, 'none', 'x')], /^--json: .*the folder .*none does not exist/],
+    [['--peers', ','], /^--peers: there is no peer ""/], [['--peers', ''], /^--peers: there is no peer ""/],
+    [['--peers', 'constructor'], /^--peers: there is no peer "constructor"/],
+    [['--rounds', '2.5'], /^--rounds must be a whole number, got "2\.5"/],
+    [['--json', join(folder, 'none', 'x')], /^--json: .*the folder .*none does not exist/],
     [['--json', join(folder, 'x'), '--markdown', join(folder, 'x')], /name the same file/],
   ];
   for (const [args, message] of wrong) {

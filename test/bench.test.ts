@@ -36,14 +36,17 @@ const work = (op: string, name: string, direction: Direction) => ({ op, case: na
 const timing = (ms: number, driverMs: number | null = ms) => ({ wallMs: 2 * ms, driverMs, repeats: 3, rounds: 5, noise: 1 });
 
 /** Work of so many GFLOP and no bytes worth mentioning that took one second. */
-const product = (name: string, direction: Direction, gflop: number): Result => toResult(work('conv2d', name, direction), { flops: gflop * 1e9, bytes: 1e6 }, timing(1000), ceiling);
+const product = (name: string, direction: Direction, gflop: number): Result =>
+  toResult(work('conv2d', name, direction), { flops: gflop * 1e9, bytes: 1e6 }, timing(1000), ceiling);
 const results: Result[] = [
   product('Inception a', 'forward', 25), product('Inception b', 'forward', 36), product('Inception a', 'gradInput', 10), product('default <c>', 'forward', 1),
   toResult(work('relu', '2×2', 'forward'), { flops: 0, bytes: 7e9 }, timing(1000), ceiling),
 ];
 const file: BenchFile = {
-  machine: { command: 'node dist/bench.js', date: '2031-05-17', cpu: 'A processor', cores: 2, system: 'Linux', node: 'v20', webgpu: '1', driver: 'An adapter & driver' },
-  adapter: 'An adapter', figure: 'driver', countsCopies: true, gemm: 'broadcast', precision: 'float32', ceiling, after: ceiling, load: [0.5, 1], checks: [{ op: 'conv2d', checks: 3, error: 1e-7 }], wrong: [], results,
+  machine: { command: 'node dist/bench.js', date: '2031-05-17', cpu: 'A processor', cores: 2, system: 'Linux', node: 'v20', webgpu: '1',
+    driver: 'An adapter & driver' },
+  adapter: 'An adapter', figure: 'driver', countsCopies: true, gemm: 'broadcast', precision: 'float32', ceiling, after: ceiling, load: [0.5, 1],
+  checks: [{ op: 'conv2d', checks: 3, error: 1e-7 }], wrong: [], results,
 };
 
 t.test('options that go together, and the ops and directions that they choose', async (t) => {
@@ -62,13 +65,15 @@ t.test('options that go together, and the ops and directions that they choose', 
   t.throws(() => chosenSubjects('conv2'), /--ops: there is no op "conv2" with bench cases. Did you mean conv2d/);
   t.strictSame(chosenSubjects('relu,sgdStep').map((s) => s.name), ['relu', 'sgdStep']);
   t.strictSame(chosenSubjects('relu, add,relu ').map((s) => s.name), ['relu', 'add'], 'each once');
-  t.throws(() => chosenSubjects('argmax'), /--ops: "argmax" has nothing that is timed; a case with bench: true is\. Known: abs, /, 'an op that is there is not called missing');
+  t.throws(() => chosenSubjects('argmax'), /--ops: "argmax" has nothing that is timed; a case with bench: true is\. Known: abs, /,
+    'an op that is there is not called missing');
   t.throws(() => chosenSubjects('relu', mixedSubjects), /--ops: "relu" has nothing that is timed with float16 operands\. Known: conv2d, matmul\./);
   t.throws(() => chosenSubjects('relu,'), /--ops: there is no op ""/);
   const timed = chosenSubjects('relu,conv2d,sgdStep');
   t.strictSame(withDirection(timed, 'gradWeight').map((s) => s.name), ['conv2d']);
   t.strictSame(withDirection(timed, 'backward').map((s) => s.name), ['relu', 'conv2d']);
-  t.throws(() => withDirection(chosenSubjects('relu,sgdStep'), 'gradWeight'), /--direction: nothing of relu, sgdStep is timed as gradWeight, only forward, backward/);
+  t.throws(() => withDirection(chosenSubjects('relu,sgdStep'), 'gradWeight'),
+    /--direction: nothing of relu, sgdStep is timed as gradWeight, only forward, backward/);
   t.strictSame(mixedSubjects.map((s) => s.name).sort(), ['conv2d', 'matmul'], 'in float16 only what autocast stores so');
   const all: Direction[] = ['forward', 'gradInput', 'gradWeight', 'backward'];
   t.strictSame(all.filter(wants('all')), all);
@@ -108,8 +113,10 @@ t.test('--json and --compare', async (t) => {
   const rowWith = (change: object) => ({ ...file, results: [results[0], { ...results[1], ...change }] });
   const wrongRow = /row 2 of its results lacks an op, a case, a direction or a time/;
   const wrong: [object, RegExp][] = [
-    [{ ...file, results: [null] }, /is not a file that --json wrote: row 1 of its results lacks/], [rowWith({ wallMs: undefined }), wrongRow], [rowWith({ driverMs: '3' }), wrongRow],
-    [rowWith({ direction: 'up' }), wrongRow], [{ ...file, adapter: undefined }, /it does not tell the adapter/], [{ ...file, figure: 'x' }, /the kind of its figures/],
+    [{ ...file, results: [null] }, /is not a file that --json wrote: row 1 of its results lacks/], [rowWith({ wallMs: undefined }), wrongRow],
+    [rowWith({ driverMs: '3' }), wrongRow],
+    [rowWith({ direction: 'up' }), wrongRow], [{ ...file, adapter: undefined }, /it does not tell the adapter/],
+    [{ ...file, figure: 'x' }, /the kind of its figures/],
     [{ ...file, ceiling: undefined }, /the ceilings/],
   ];
   for (const [content, message] of wrong) {
@@ -137,7 +144,8 @@ t.test('files are looked at before anything is measured', async (t) => {
   const [right, taken] = [join(folder, 'right.json'), join(folder, 'taken')];
   writeFileSync(taken, '');
   t.doesNotThrow(() => checkOutputs({ '--json': right, '--html': taken, '--markdown': undefined }));
-  t.throws(() => checkOutputs({ '--json': join(folder, 'none', 'x.json') }), { name: 'UserError', message: /^--json: .*x\.json cannot be written: the folder .*none does not exist; create it first\.$/ });
+  t.throws(() => checkOutputs({ '--json': join(folder, 'none', 'x.json') }),
+    { name: 'UserError', message: /^--json: .*x\.json cannot be written: the folder .*none does not exist; create it first\.$/ });
   t.throws(() => checkOutputs({ '--html': folder }), /--html: .* it is a folder/);
   t.throws(() => checkOutputs({ '--html': `${right}/` }), /it is a folder/);
   t.throws(() => checkOutputs({ '--json': join(taken, 'x') }), /taken is a file, not a folder/);
@@ -145,7 +153,8 @@ t.test('files are looked at before anything is measured', async (t) => {
   t.throws(() => checkOutputs({ '--json': '/dev/null' }), /no ordinary file/);
   t.throws(() => checkOutputs({ '--json': right, '--markdown': join(folder, '.', 'right.json') }), /--json and --markdown name the same file/);
   t.notOk(existsSync(right), 'looking writes nothing');
-  t.throws(() => writeFiles([[join(folder, 'none', 'x'), () => '1'], [right, () => '2'], [folder, () => '3'], [undefined, () => '4']]), /none does not exist.*\n.*a folder of that name/);
+  t.throws(() => writeFiles([[join(folder, 'none', 'x'), () => '1'], [right, () => '2'], [folder, () => '3'], [undefined, () => '4']]),
+    /none does not exist.*\n.*a folder of that name/);
   t.equal(readFileSync(right, 'utf8'), '2', 'one that cannot be written keeps none of the others');
 });
 
@@ -212,7 +221,9 @@ for (const timestamps of [true, false]) {
     t.ok(timestamps ? busy! > 0 && busy! <= 1 : busy === null);
     const written = { machine: file.machine, training: 'Training step: none', profile };
     t.match(profileText(written), /convolutions and matrix products +1 +\d/);
-    t.match(profileText(written), timestamps ? /ms are by the adapter's timestamps.*sum may exceed the step/ : /no timestamps.*ms are (by the clock|processor time).*sum may exceed the step/);
+    t.match(profileText(written), timestamps
+      ? /ms are by the adapter's timestamps.*sum may exceed the step/
+      : /no timestamps.*ms are (by the clock|processor time).*sum may exceed the step/);
     t.match(profileText({ ...written, profile: { ...profile, method: 'replay', driverMs: null } }), /its ms are by the clock/);
     t.match(profileMarkdown(written), /\| unary\.forward \| 2 \|/);
     t.strictSame(JSON.parse(JSON.stringify(written)), written);
@@ -284,7 +295,8 @@ t.test('the time to the first step ends with its line', async (t) => {
 t.test('the command writes its files and compares with them', async (t) => {
   const path = (name: string) => join(folder, name);
   const bench = (...args: string[]) =>
-    spawnSync(process.execPath, [fileURLToPath(new URL('../bench.js', import.meta.url)), '--ops', 'zeroGrad', '--case', 'default', ...args], { encoding: 'utf8' });
+    spawnSync(process.execPath, [fileURLToPath(new URL('../bench.js', import.meta.url)), '--ops', 'zeroGrad', '--case', 'default', ...args],
+      { encoding: 'utf8' });
   const earlier = toResult(work('zeroGrad', 'default, 91,584 weights', 'forward'), { flops: 0, bytes: 1 }, timing(1e9), ceiling);
   writeFileSync(path('before.json'), JSON.stringify({ ...file, results: [earlier] }));
   const first = bench('--compare', path('before.json'), '--json', path('f.json'), '--html', path('f.html'), '--markdown', path('f.md'));
@@ -304,7 +316,8 @@ t.test('the command writes its files and compares with them', async (t) => {
 
 /** Interrupts the command as soon as it is `time` for it, by what it has printed. */
 const interrupt = (time: (out: string) => boolean, ...args: string[]): Promise<{ code: number | null; out: string }> => new Promise((resolve) => {
-  const child = spawn(process.execPath, [fileURLToPath(new URL('../bench.js', import.meta.url)), ...args], { env: { ...process.env, TMPDIR: folder }, stdio: ['ignore', 'pipe', 'ignore'] });
+  const child = spawn(process.execPath, [fileURLToPath(new URL('../bench.js', import.meta.url)), ...args],
+    { env: { ...process.env, TMPDIR: folder }, stdio: ['ignore', 'pipe', 'ignore'] });
   let out = '';
   child.stdout.setEncoding('utf8').on('data', (text: string) => { out += text; });
   const watch = setInterval(() => {

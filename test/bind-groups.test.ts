@@ -22,9 +22,12 @@ t.test('kernels, buffers, offsets, lengths and images tell groups apart', async 
   const { groups, statistics } = countedGroups();
   const image = (number: number) => ({ x: { number, view: {} } }) as unknown as Images;
   const wanted = [
-    () => groups.get(kernelOf(1, 'x', 'y'), { x: rangeOf(1), y: rangeOf(2) }, null), () => groups.get(kernelOf(2, 'x', 'y'), { x: rangeOf(1), y: rangeOf(2) }, null),
-    () => groups.get(kernelOf(1, 'x', 'y'), { x: rangeOf(2), y: rangeOf(1) }, null), () => groups.get(kernelOf(1, 'x', 'y'), { x: rangeOf(1, 256), y: rangeOf(2) }, null),
-    () => groups.get(kernelOf(1, 'x', 'y'), { x: rangeOf(1), y: rangeOf(2, 0, 512) }, null), () => groups.get(kernelOf(1, 'x', 'y'), { x: rangeOf(1), y: rangeOf(2) }, image(1)),
+    () => groups.get(kernelOf(1, 'x', 'y'), { x: rangeOf(1), y: rangeOf(2) }, null),
+    () => groups.get(kernelOf(2, 'x', 'y'), { x: rangeOf(1), y: rangeOf(2) }, null),
+    () => groups.get(kernelOf(1, 'x', 'y'), { x: rangeOf(2), y: rangeOf(1) }, null),
+    () => groups.get(kernelOf(1, 'x', 'y'), { x: rangeOf(1, 256), y: rangeOf(2) }, null),
+    () => groups.get(kernelOf(1, 'x', 'y'), { x: rangeOf(1), y: rangeOf(2, 0, 512) }, null),
+    () => groups.get(kernelOf(1, 'x', 'y'), { x: rangeOf(1), y: rangeOf(2) }, image(1)),
     () => groups.get(kernelOf(1, 'x', 'y'), { x: rangeOf(1), y: rangeOf(2) }, image(2)), () => groups.get(kernelOf(3, 'x'), { x: rangeOf(1) }, null),
   ];
   const made = wanted.map((get) => get());

@@ -100,7 +100,8 @@ await t.test('a network that was trained in Node', { skip }, async (t) => {
   const runtime = await openRuntime();
   const picture = patternPicture(80, 60, 1);
   const png = await new Jimp({ width: picture.width, height: picture.height, data: Buffer.from(picture.data) }).getBuffer('image/png');
-  const bytes = await trainedBytes(runtime, join(t.testdir({}), 'last.safetensors'), ['wagtail', 'pipit', 'lark'], 3, '--image-size', '32', '--batch-size', '4', '--attentions', '4');
+  const bytes = await trainedBytes(runtime, join(t.testdir({}), 'last.safetensors'), ['wagtail', 'pipit', 'lark'], 3, '--image-size', '32',
+    '--batch-size', '4', '--attentions', '4');
   const [expected] = await openTrained(bytes).predict([picture]) as [Predicted];
   runtime.device.close();
 

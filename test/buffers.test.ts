@@ -126,7 +126,9 @@ t.test('a plan reserves what a pool holds after the same requests, again and aga
     }
     const largest = Math.max(...events.map(({ bytes = 0 }) => bytes));
     const { reservedBytes, largestBytes, largestLabel } = plan.finish();
-    if (reservedBytes !== pool.statistics().idleBytes || largestBytes !== largest || largestLabel !== String(largest)) t.fail(`seed ${seed}: ${reservedBytes} reserved, ${pool.statistics().idleBytes} held`);
+    if (reservedBytes !== pool.statistics().idleBytes || largestBytes !== largest || largestLabel !== String(largest)) {
+      t.fail(`seed ${seed}: ${reservedBytes} reserved, ${pool.statistics().idleBytes} held`);
+    }
   }
 });
 
@@ -138,7 +140,8 @@ t.test('pool: a tensor beyond the limit is refused with name, size, limit and re
   t.equal(limited.acquire((1 << 20) - 100, () => 'exactly').size, 1 << 20, 'up to the limit it is allowed, although the class would be larger');
   t.equal(limited.acquire(1 << 20, () => 'all').size, 1 << 20);
   const limit = runtime.device.limits.maxStorageBufferBindingSize;
-  t.throws(() => Tensor.allocate(runtime, [Math.floor(limit / 16) + 1, 4], 'float32', 'huge'), /^huge \[\d+, 4\] needs .* MiB in one buffer/, 'and so on the real device');
+  t.throws(() => Tensor.allocate(runtime, [Math.floor(limit / 16) + 1, 4], 'float32', 'huge'), /^huge \[\d+, 4\] needs .* MiB in one buffer/,
+    'and so on the real device');
 });
 
 t.teardown(() => runtime.device.close());

@@ -108,7 +108,8 @@ void t.test('autocast around one call and not around another', { skip: !runtime.
   t.same(captured, plain);
 });
 
-void t.test('a call inside autocast that failed leaves no list for the next one there', { skip: !runtime.device.report.half && 'the adapter has no float16' }, async (t) => {
+void t.test('a call inside autocast that failed leaves no list for the next one there', { skip: !runtime.device.report.half && 'the adapter has no float16' },
+  async (t) => {
   const [a, b, out] = [tensor([[1 + 2 ** -12]], [1, 1], { runtime }), tensor([[1]], [1, 1], { runtime }), zeros([1, 1], { runtime })].map(keep);
   let fails = false;
   const step = new Captured(() => {

@@ -141,8 +141,10 @@ t.test('the NaN tracer names modules in the second call as in the first', (t) =>
 t.test('what cannot work is refused in a sentence', (t) => scope(async () => {
   const x = leaf([2, 3]);
   const computed = exp(x);
-  t.throws(() => checkpoint((a) => mul(a, computed), x), /checkpoint: "mul" reads tensor "exp" \[2, 3\], which was computed outside of the checkpointed function; pass it as one of its inputs/);
-  t.throws(() => checkpoint(() => computed, x), /checkpoint: the function returns tensor "exp", which was computed outside of it; pass it as one of its inputs/);
+  t.throws(() => checkpoint((a) => mul(a, computed), x),
+    /checkpoint: "mul" reads tensor "exp" \[2, 3\], which was computed outside of the checkpointed function; pass it as one of its inputs/);
+  t.throws(() => checkpoint(() => computed, x),
+    /checkpoint: the function returns tensor "exp", which was computed outside of it; pass it as one of its inputs/);
   t.throws(() => checkpoint((() => [x]) as unknown as () => Tensor, x), /checkpoint: the function must return one tensor, got object/);
   t.throws(() => checkpoint((async () => Promise.resolve(x)) as unknown as () => Tensor, x), /got a promise; async functions cannot be run again in backward/);
   const loosely = checkpoint as (...args: unknown[]) => Tensor;

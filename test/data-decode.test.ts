@@ -121,7 +121,8 @@ t.test('TIFF: pixels that are cut off are missed, not painted black', async (t) 
   const inks = Buffer.from(readFileSync(fixture('images', 'cmyk.tif')));
   const compression = inks.indexOf(Buffer.from('030103000100000001', 'hex'));
   inks[compression + 8] = 7;
-  t.match(await userMessage(() => decodeFile(write(join(dir, 'jpeg.tif'), inks))), /could not be decoded \(CMYK that is compressed as JPEG within TIFF is not supported/);
+  t.match(await userMessage(() => decodeFile(write(join(dir, 'jpeg.tif'), inks))),
+    /could not be decoded \(CMYK that is compressed as JPEG within TIFF is not supported/);
 });
 
 t.test('damaged EXIF does not spoil a picture', async (t) => {
@@ -182,9 +183,11 @@ t.test('pictures that claim too many pixels are refused before they are decoded'
   for (const [name, bytes] of cases) {
     t.match(await userMessage(() => decodeFile(write(join(dir, name), bytes))), /claims 20000×20000 pixels; at most 200 million are decoded\./, name);
   }
-  t.match(await userMessage(() => decodeFile(write(join(dir, 'pages.tif'), tiff(10000, 10000, 38, 68, 0)))), /claims 10000×10000 pixels on the first of 3 pages; at most 200 million/);
+  t.match(await userMessage(() => decodeFile(write(join(dir, 'pages.tif'), tiff(10000, 10000, 38, 68, 0)))),
+    /claims 10000×10000 pixels on the first of 3 pages; at most 200 million/);
   t.match(await userMessage(() => decodeFile(write(join(dir, 'circle.tif'), tiff(8, 8, 8)))), /its pages go round in a circle/, 'decoding it would never end');
-  t.match(await userMessage(() => decodeFile(write(join(dir, 'bare.tif'), tiff(8, 8, 0)))), /bare\.tif is truncated or damaged\./, 'and not what the decoder tripped over');
+  t.match(await userMessage(() => decodeFile(write(join(dir, 'bare.tif'), tiff(8, 8, 0)))), /bare\.tif is truncated or damaged\./,
+    'and not what the decoder tripped over');
 });
 
 t.test('interlaced PNGs: the same pixels, and no more data than they take', async (t) => {
@@ -201,7 +204,8 @@ t.test('interlaced PNGs: the same pixels, and no more data than they take', asyn
   });
   const dir = scratch(t);
   const decoded = (name: string, bytes: Uint8Array) => decodeFile(write(join(dir, name), bytes));
-  t.same((await decoded('interlaced.png', pngFile(width, height, Uint8Array.from(rows), true))).rgba, (await decoded('plain.png', encodePng(rgb, width, height))).rgba);
+  t.same((await decoded('interlaced.png', pngFile(width, height, Uint8Array.from(rows), true))).rgba,
+    (await decoded('plain.png', encodePng(rgb, width, height))).rgba);
   const endless = pngFile(width, height, Uint8Array.from([...rows, ...new Uint8Array(1e5)]), true);
   t.match(await userMessage(() => decoded('endless.png', endless)), /endless\.png is damaged: its data go on behind its last pixel\./, 'however much it is');
 });
@@ -209,14 +213,18 @@ t.test('interlaced PNGs: the same pixels, and no more data than they take', asyn
 t.test('pictures that claim more pixels than their bytes can hold are refused before they are decoded', async (t) => {
   const dir = scratch(t);
   const message = (name: string, bytes: Uint8Array): Promise<string> => userMessage(() => decodeFile(write(join(dir, name), bytes)));
-  t.match(await message('few.png', pngFile(12000, 12000, new Uint8Array(1000))), /few\.png claims 12000×12000 pixels, more than its \d+ bytes can hold; it is truncated or damaged\./);
+  t.match(await message('few.png', pngFile(12000, 12000, new Uint8Array(1000))),
+    /few\.png claims 12000×12000 pixels, more than its \d+ bytes can hold; it is truncated or damaged\./);
   const jpeg = Buffer.from(readFileSync(fixture('images', 'grey.jpg')));
   const frame = jpeg.indexOf(Buffer.from('ffc0', 'hex'));
   [5, 7].forEach((at) => jpeg.writeUInt16BE(12000, frame + at));
   t.match(await message('few.jpg', jpeg), /few\.jpg claims 12000×12000 pixels, more than its \d+ bytes can hold/);
   const claim = (name: string): RegExp => new RegExp(`${name} claims 12000×12000 pixels, more than its \\d+ bytes can hold`);
-  t.match(await message('few.gif', Buffer.concat([Buffer.from('GIF89a'), Buffer.from(Uint16Array.of(12000, 12000).buffer), Buffer.alloc(1000)])), claim('few.gif'));
-  for (const compression of [1, 5, 8, 32773, 32946]) t.match(await message('few.tif', greyTiff(12000, 12000, compression, new Uint8Array(1000))), claim('few.tif'));
+  t.match(await message('few.gif', Buffer.concat([Buffer.from('GIF89a'), Buffer.from(Uint16Array.of(12000, 12000).buffer), Buffer.alloc(1000)])),
+    claim('few.gif'));
+  for (const compression of [1, 5, 8, 32773, 32946]) {
+    t.match(await message('few.tif', greyTiff(12000, 12000, compression, new Uint8Array(1000))), claim('few.tif'));
+  }
   const tiled = Buffer.concat([TIFF_HEAD, tiffPage([[256, 8], [257, 8], [258, 8], [322, 12000], [323, 12000], [324, 8], [325, 8]])]);
   t.match(await message('tiled.tif', tiled), claim('tiled.tif'), 'memory for a tile is also taken');
   // What packs best is within the bound.
@@ -234,7 +242,8 @@ t.test('deflated TIFFs: no more data than they take', async (t) => {
   const decoded = (name: string, values: Uint8Array) => decodeFile(write(join(dir, name), greyTiff(4, 3, 8, deflateSync(values))));
   const values = Uint8Array.from({ length: 12 }, (_, i) => 20 * i);
   t.same((await decoded('whole.tif', values)).rgba.filter((_, i) => i % 4 === 0), values);
-  t.match(await userMessage(() => decoded('endless.tif', new Uint8Array(1e5))), /endless\.tif is damaged: its data go on behind its last pixel\./, 'however much it is');
+  t.match(await userMessage(() => decoded('endless.tif', new Uint8Array(1e5))), /endless\.tif is damaged: its data go on behind its last pixel\./,
+    'however much it is');
 });
 
 t.test('shrinking averages whole blocks', async (t) => {
@@ -258,7 +267,9 @@ t.test('the frame of a JPEG is found behind tables and fill bytes', async (t) =>
   const expected = { height: 258, width: 772, components: 3 };
   t.same(found(...frame), expected);
   t.same(found(0xff, 0xff, 0xff, ...frame), expected, 'any number of fill bytes');
-  for (const table of [0xc4, 0xc8, 0xcc, 0xe0]) t.same(found(...segment(table, 8, 9, 9, 9, 9, 1), ...frame), expected, `a segment ${table.toString(16)} before it`);
+  for (const table of [0xc4, 0xc8, 0xcc, 0xe0]) {
+    t.same(found(...segment(table, 8, 9, 9, 9, 9, 1), ...frame), expected, `a segment ${table.toString(16)} before it`);
+  }
   t.equal(found(...frame.slice(0, -1)), null, 'cut short');
 });
 

@@ -92,7 +92,8 @@ t.test('folder: links to folders are followed, each folder once', { skip: proces
   symlinkSync('x', join(dir, 'a', 'crow', 'again'));
   symlinkSync('nowhere.png', join(dir, 'a', 'wren', 'gone.png'));
   const { train, test } = await open('folder', join(dir, 'a'));
-  t.same([...ids(train), ...ids(test)].sort(), ['crow/1.png', 'crow/more/3.png', 'crow/x/2.png', 'wren/1.png', 'wren/2.png', 'wren/gone.png'], 'a picture that is gone is told of when it is read');
+  t.same([...ids(train), ...ids(test)].sort(), ['crow/1.png', 'crow/more/3.png', 'crow/x/2.png', 'wren/1.png', 'wren/2.png', 'wren/gone.png'],
+    'a picture that is gone is told of when it is read');
 });
 
 t.test('folder: names that are no UTF-8', { skip: process.platform !== 'linux' && 'other systems have none' }, async (t) => {

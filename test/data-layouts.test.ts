@@ -54,7 +54,8 @@ t.test('FGVC-Aircraft: bad lists', async (t) => {
   t.match(await withList('0000004 Spitfire\n'), /images_variant_test\.txt line 1: class "Spitfire" is not in variants\.txt; unpack/);
   t.match(await withList('4 F/A-18\n'), /line 1: expected a 7-character id/);
   t.match(await withList('0000004 F/A-18\n0000004 F/A-18\n'), /0000004 is listed twice .*line 1 and .*line 2.*remove/);
-  t.match(await withList('0000001 F/A-18\n'), /0000001 is listed twice .*trainval\.txt line 1 and .*test\.txt line 1/, 'a test picture may not be a training picture');
+  t.match(await withList('0000001 F/A-18\n'), /0000001 is listed twice .*trainval\.txt line 1 and .*test\.txt line 1/,
+    'a test picture may not be a training picture');
   t.match(await withList('\n\n'), /images_variant_test\.txt is empty/);
   t.match(await withList('0000009 F/A-18\n0000004 F/A-18\n'), /1 of 5 listed images are not on disk: .*0000009\.jpg .*line 1.*--skip-bad-images/);
   const lenient = await open('aircraft', dir, { skipBadImages: true });
@@ -114,8 +115,10 @@ t.test('CUB-200-2011: classes by their numbers, boxes, bad lists', async (t) => 
   t.same([set.train.samples[0]!.box, set.train.samples[1]!.box], [{ x0: 1, y0: 2, x1: 7, y1: 6 }, undefined]);
   const root = join(dir, 'CUB_200_2011');
   for (const [box, message] of [
-    ['-8 1 6 4', /line 2: the box "-8 1 6 4" \(x y width height\) has no pixel in the picture; unpack/], ['1 1 0.3 4', /line 2: the box "1 1 0\.3 4" .* has no pixel/],
-    ['1 1 Infinity 4', /line 2: expected "id x y width height", got "4 1 1 Infinity 4"/], ['1 1 -3 4', /line 2: expected "id x y width height"/], ['1 1 nan 4', /line 2: expected/],
+    ['-8 1 6 4', /line 2: the box "-8 1 6 4" \(x y width height\) has no pixel in the picture; unpack/],
+    ['1 1 0.3 4', /line 2: the box "1 1 0\.3 4" .* has no pixel/],
+    ['1 1 Infinity 4', /line 2: expected "id x y width height", got "4 1 1 Infinity 4"/], ['1 1 -3 4', /line 2: expected "id x y width height"/],
+    ['1 1 nan 4', /line 2: expected/],
   ] as const) {
     write(join(root, 'bounding_boxes.txt'), `1 1.0 2.0 6.0 4.0\n4 ${box}\n`);
     t.match(await refusal('cub', root), message);
@@ -147,7 +150,8 @@ t.test('CUB-200-2011: one file under two ids', async (t) => {
   };
   for (const file of ['a/1', 'a/2', 'b/1', 'b/2']) writePng(join(dir, 'images', `${file}.png`), 1);
   again(1, 0);
-  t.match(await refusal('cub', dir), /images.a.1\.png is listed in two splits or with two labels \(.*images\.txt line 1 and .*images\.txt line 5\)/, 'trained and tested on');
+  t.match(await refusal('cub', dir), /images.a.1\.png is listed in two splits or with two labels \(.*images\.txt line 1 and .*images\.txt line 5\)/,
+    'trained and tested on');
   again(2, 1);
   t.match(await refusal('cub', dir), /in two splits or with two labels/);
   again(1, 1);
@@ -194,14 +198,16 @@ t.test('Stanford Cars: both annotation layouts', async (t) => {
   const number = (value: number) => matArray(6, '', 1, matElement(9, Buffer.from(Float64Array.of(value).buffer)));
   const values = [...[2, 0].map(number), matArray(4, '', 1, matElement(16, Buffer.from('car_ims/000001.jpg')))];
   const boxed = (...corners: number[]) =>
-    matFile(matArray(2, 'annotations', 1, field, matElement(1, Buffer.from(names.map((name) => name.padEnd(16, '\0')).join(''))), ...corners.map(number), ...values));
+    matFile(matArray(2, 'annotations', 1, field, matElement(1, Buffer.from(names.map((name) => name.padEnd(16, '\0')).join(''))), ...corners.map(number),
+      ...values));
   t.match(await broken(boxed(22, 2, 3, 14)), /cars_annos\.mat annotation 1: the box from 22, 2 to 3, 14 has no area; unpack/);
   t.match(await broken(boxed(3, 2, Infinity, 14)), /annotation 1: a box has four numbers, found 3, 2, Infinity, 14; unpack/);
   t.match(await broken(boxed(3, NaN, 22, 14)), /annotation 1: a box has four numbers, found 3, NaN, 22, 14; unpack/);
   for (const width of [0, -1]) {
     const fieldWidth = matElement(5, Buffer.from(Int32Array.of(width).buffer));
     const annotations = matArray(2, 'annotations', 1, fieldWidth, matElement(1, Buffer.from('fname\0\0\0')));
-    t.match(await broken(matFile(annotations)), /cars_annos\.mat is damaged .*its field names are -?\d bytes long.*download it again/, `names of ${width} bytes would never end`);
+    t.match(await broken(matFile(annotations)), /cars_annos\.mat is damaged .*its field names are -?\d bytes long.*download it again/,
+      `names of ${width} bytes would never end`);
   }
   const zeros = matElement(15, deflateSync(Buffer.alloc(65 << 20)));
   t.match(await broken(matFile(zeros)), /cars_annos\.mat unpacks to more than 64 MiB/);
@@ -222,7 +228,8 @@ t.test('Stanford Dogs: classes by their folders, labels of both lists, bad lists
     const numbers = matElement(9, Buffer.from(Float64Array.of(label).buffer));
     const text = matArray(4, '', 1, matElement(16, Buffer.from('n02085620-Chihuahua/n02085620_1.jpg')));
     write(join(dir, 'test_list.mat'), matFile(matArray(1, 'file_list', 1, text), matArray(6, 'labels', 1, numbers)));
-    t.match(await refusal('dogs', dir), /test_list\.mat entry 1: \S+ of image n02085620-Chihuahua\/n02085620_1\.jpg is not the number of a class/, `label ${label}`);
+    t.match(await refusal('dogs', dir), /test_list\.mat entry 1: \S+ of image n02085620-Chihuahua\/n02085620_1\.jpg is not the number of a class/,
+      `label ${label}`);
   }
   rmSync(join(dir, 'test_list.mat'));
   t.match(await refusal('dogs', dir), /test_list\.mat is missing; unpack images\.tar and lists\.tar/);

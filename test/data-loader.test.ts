@@ -16,7 +16,8 @@ type Scratch = Parameters<typeof scratch>[0];
 
 function pictures(t: Scratch, count: number, size = 12): Split {
   const dir = scratch(t);
-  const samples = Array.from({ length: count }, (_, i): Sample => ({ id: `p${i}`, label: i % 3, path: writePng(join(dir, `${i}.png`), i, size + (i % 4), size) }));
+  const samples = Array.from({ length: count },
+    (_, i): Sample => ({ id: `p${i}`, label: i % 3, path: writePng(join(dir, `${i}.png`), i, size + (i % 4), size) }));
   return { samples };
 }
 
@@ -90,7 +91,8 @@ t.test('bad pictures: an error at their batch, replaced in training, left out in
   for (const i of [1, 4, 5, 6, 7]) split.samples[i]!.path = write(split.samples[i]!.path!.replace('.png', '-bad.png'), '');
   const pool = poolFor(t, { workers: 2 });
   const strict = loaderOf(split, pool, { shuffle: false });
-  t.match(await userMessage(() => collect(strict.epoch(0))), /1-bad\.png is empty \(0 bytes\).*--skip-bad-images/, 'the first bad one in order, whichever worker is first');
+  t.match(await userMessage(() => collect(strict.epoch(0))), /1-bad\.png is empty \(0 bytes\).*--skip-bad-images/,
+    'the first bad one in order, whichever worker is first');
   const evaluation = await collect(loaderOf(split, pool, { shuffle: false, skipBadImages: true }).epoch(0));
   t.same(evaluation.map((b) => b.indices), [[0, 2, 3], [8]], 'a batch without any good picture is not delivered');
   t.same(evaluation.map((b) => b.number), [0, 2]);
@@ -126,7 +128,8 @@ t.test('leaving an epoch early cancels what was being decoded ahead', async (t) 
     for (const time of ['first', 'second']) {
       // Jobs run in order, so new ones coming back show that the cancelled ones are gone.
       await Promise.all(split.samples.slice(0, 8).map((sample) => pool.decode(sample)));
-      t.ok(cache.report.images <= decoded + Math.max(1, 2 * workers), `only what the workers had in hand, two each, is finished in the background (${time} look)`);
+      t.ok(cache.report.images <= decoded + Math.max(1, 2 * workers),
+        `only what the workers had in hand, two each, is finished in the background (${time} look)`);
     }
     await t.resolves(collect(loader.epoch(1)), 'the loader can be used again');
     const alone = new ImageCache(1e9);
@@ -157,7 +160,11 @@ t.test('a worker that dies: an error naming the file, and the rest goes on', asy
   for (const [i, result] of results.entries()) {
     const doomed = names[i]!.includes('-');
     t.equal(result.status, doomed ? 'rejected' : 'fulfilled', names[i]!);
-    if (result.status === 'rejected') t.match(result.reason.message, new RegExp(names[i] === 'hang-1' ? 'image hang-1 took longer than 0.5 s to decode\\.' : `decoding ${names[i]} ended its worker \\((exit code 7|out of luck)\\)`));
+    if (result.status === 'rejected') {
+      t.match(result.reason.message, new RegExp(names[i] === 'hang-1'
+        ? 'image hang-1 took longer than 0.5 s to decode\\.'
+        : `decoding ${names[i]} ended its worker \\((exit code 7|out of luck)\\)`));
+    }
   }
   const slow = ['a', 'hang-1', 'b'].map((path, i) => ({ id: path, label: i, path }));
   const skipped: string[] = [];
@@ -167,7 +174,8 @@ t.test('a worker that dies: an error naming the file, and the rest goes on', asy
   t.match(skipped, [/^image hang-1 took longer than 0.5 s to decode/]);
   t.same(looks().map(({ args: [source] }) => source.path), ['a', 'hang-1', 'b', 'a', 'b'], 'waited for once');
   const split = { samples: ['a', 'exit-1', 'b'].map((path, i) => ({ id: path, label: i, path })) };
-  t.match(await userMessage(() => collect(loaderOf(split, pool, { skipBadImages: true }).epoch(0))), /exit-1 ended its worker/, 'never passed over: it may be lack of memory');
+  t.match(await userMessage(() => collect(loaderOf(split, pool, { skipBadImages: true }).epoch(0))), /exit-1 ended its worker/,
+    'never passed over: it may be lack of memory');
 });
 
 t.test('a reply that waits behind the time limit, since the main thread was busy, comes in time', async (t) => {

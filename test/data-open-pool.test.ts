@@ -11,7 +11,8 @@ t.test('an idle pool does not keep the process alive', async (t) => {
 });
 
 t.test('nor does one whose worker has died, or one that is closed', async (t) => {
-  const dir = t.testdir({ 'exits.mjs': "import { parentPort } from 'node:worker_threads'; parentPort.on('message', () => process.exit(7));", 'hangs.mjs': "import { parentPort } from 'node:worker_threads'; parentPort.on('message', () => { for (;;); });" });
+  const dir = t.testdir({ 'exits.mjs': "import { parentPort } from 'node:worker_threads'; parentPort.on('message', () => process.exit(7));",
+    'hangs.mjs': "import { parentPort } from 'node:worker_threads'; parentPort.on('message', () => { for (;;); });" });
   const [exits, hangs] = ['exits.mjs', 'hangs.mjs'].map((file) => new DecodePool({ workers: 1, workerFile: join(dir, file) })) as [DecodePool, DecodePool];
   await t.rejects(exits.decode({ path: 'a' }), /exit code 7/);
   const waiting = t.rejects(hangs.decode({ path: 'a' }), /closed/);

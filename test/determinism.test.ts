@@ -23,7 +23,8 @@ const train = async (args: string[], disturb = false): Promise<Outcome> => {
     await step(number);
   }
   const centers = await session.method.centers!.table.data();
-  const outcome = { hash: await weightsHash(session.method.module), centers: Buffer.from(centers.buffer).toString('base64'), loss: (await session.method.metrics.read()).lossRaw! };
+  const outcome = { hash: await weightsHash(session.method.module), centers: Buffer.from(centers.buffer).toString('base64'),
+    loss: (await session.method.metrics.read()).lossRaw! };
   runtime.device.close();
   setDefaultRuntime(null);
   return outcome;

@@ -12,7 +12,8 @@ import { tensor } from '../src/tensor/create.js';
 import { Tensor } from '../src/tensor/tensor.js';
 
 /** What of an adapter Pipit looks at. */
-const adapterOf = (info: object, ...features: string[]): GPUAdapter => ({ info: { vendor: 'acme', architecture: 'one', description: '', ...info }, features: new Set(features) }) as unknown as GPUAdapter;
+const adapterOf = (info: object, ...features: string[]): GPUAdapter =>
+  ({ info: { vendor: 'acme', architecture: 'one', description: '', ...info }, features: new Set(features) }) as unknown as GPUAdapter;
 
 t.test('an operation that the adapter rejects surfaces at the next wait', async (t) => {
   const faulty = new Runtime(await openDevice());
@@ -41,11 +42,13 @@ t.test('an error that nobody asked for is kept, the first one', async (t) => {
 
 t.test('an allocation that fails says for what, and what to do', async (t) => {
   const errors: Error[] = [];
-  const gpu = { limits: { maxStorageBufferBindingSize: 2 ** 30, maxBufferSize: 2 ** 30 }, createBuffer: () => ({}), pushErrorScope: () => {}, popErrorScope: () => Promise.resolve({ message: 'no' }) };
+  const gpu = { limits: { maxStorageBufferBindingSize: 2 ** 30, maxBufferSize: 2 ** 30 }, createBuffer: () => ({}), pushErrorScope: () => {},
+    popErrorScope: () => Promise.resolve({ message: 'no' }) };
   const pool = new BufferPool(gpu as unknown as GPUDevice, 0, (error) => errors.push(error));
   pool.acquire(3 * 2 ** 20, () => 'conv2d [1, 2]');
   await Promise.resolve();
-  t.match(errors, [{ name: 'UserError', message: 'The adapter ran out of memory while allocating 3.0 MiB for conv2d [1, 2] (3.0 MiB in use). Use a smaller batch size or image size; a program that goes on calls open() again.' }]);
+  t.match(errors, [{ name: 'UserError',
+    message: 'The adapter ran out of memory while allocating 3.0 MiB for conv2d [1, 2] (3.0 MiB in use). Use a smaller batch size or image size; a program that goes on calls open() again.' }]);
 });
 
 t.test('what a device makes for others does not outlive its use', async (t) => {
@@ -98,7 +101,8 @@ t.test('a loss that is told of a moment after what fails because of it', async (
     setImmediate(() => lose({ reason: 'unknown', message: 'it fell off the bus.' }));
     return Promise.reject(new Error('mapping failed'));
   };
-  const device = new Device({ adapter: adapterOf({}), gpu: { wgslLanguageFeatures: new Set() }, device: { limits: {}, addEventListener: () => {}, lost, queue: { onSubmittedWorkDone: fails } }, whenLost: 'Go on.' } as never);
+  const device = new Device({ adapter: adapterOf({}), gpu: { wgslLanguageFeatures: new Set() },
+    device: { limits: {}, addEventListener: () => {}, lost, queue: { onSubmittedWorkDone: fails } }, whenLost: 'Go on.' } as never);
   await t.rejects(device.idle(), { name: 'UserError', message: 'The GPU device was lost (unknown): it fell off the bus. Go on.' });
 });
 
@@ -113,12 +117,14 @@ t.test('what lay on a runtime that was closed is gone', async (t) => {
 });
 
 t.test('an adapter that is not there is refused with the one that is', async (t) => {
-  await t.rejects(openDevice({ adapter: 'Voodoo 2' }), { name: 'UserError', message: /The adapter "Voodoo 2" was asked for, but the one found is ".+"\. Leave the choice out/ });
+  await t.rejects(openDevice({ adapter: 'Voodoo 2' }),
+    { name: 'UserError', message: /The adapter "Voodoo 2" was asked for, but the one found is ".+"\. Leave the choice out/ });
 });
 
 t.test('an adapter that gives no device is named, with its reason', async (t) => {
   const spent = { features: new Set(), limits: {}, info: { description: 'Voodoo 2' }, requestDevice: () => Promise.reject(new Error('adapter is consumed')) };
-  await t.rejects(openAdapter(spent as never), { name: 'UserError', message: 'The adapter "Voodoo 2" gave no device: adapter is consumed. Close other programs or pages that use it, or update its driver' });
+  await t.rejects(openAdapter(spent as never), { name: 'UserError',
+    message: 'The adapter "Voodoo 2" gave no device: adapter is consumed. Close other programs or pages that use it, or update its driver' });
 });
 
 t.test('facts of adapters', async (t) => {
@@ -135,13 +141,16 @@ t.test('facts of adapters', async (t) => {
   const side = (configs: readonly object[], features = units): number =>
     told({ subgroupMinSize: 32, subgroupMaxSize: 32, subgroupMatrixConfigs: configs }, ...features).matrixSide;
   t.same([side([config]), side([{ ...config, K: 8 }, { ...config, M: 8, N: 8, K: 8 }])], [16, 8]);
-  for (const other of [{ componentType: 'f32' }, { resultComponentType: 'f16' }, { N: 8 }, { K: 8 }]) t.equal(side([{ ...config, ...other }]), 0, JSON.stringify(other));
+  for (const other of [{ componentType: 'f32' }, { resultComponentType: 'f16' }, { N: 8 }, { K: 8 }]) {
+    t.equal(side([{ ...config, ...other }]), 0, JSON.stringify(other));
+  }
   for (const lacking of units) t.equal(side([config], units.filter((name) => name !== lacking)), 0, `without ${lacking}`);
 });
 
 t.test('a software adapter is taken where there is no other, or where it is wanted', async (t) => {
   const offering = (...there: string[]): GPU => ({
-    requestAdapter: ({ forceFallbackAdapter }: GPURequestAdapterOptions) => Promise.resolve(there.find((name) => (name === 'software') === Boolean(forceFallbackAdapter)) ?? null),
+    requestAdapter: ({ forceFallbackAdapter }: GPURequestAdapterOptions) =>
+      Promise.resolve(there.find((name) => (name === 'software') === Boolean(forceFallbackAdapter)) ?? null),
   }) as unknown as GPU;
   t.equal(await findAdapter(offering('software', 'fast')), 'fast');
   t.equal(await findAdapter(offering('software', 'fast'), true), 'software');
@@ -151,6 +160,7 @@ t.test('a software adapter is taken where there is no other, or where it is want
 
 t.test('options that open does not have are refused', async (t) => {
   for (const options of [{ software: true }, { gem: 'tile' }, 'swiftshader', null]) {
-    await t.rejects(open(options as never), { name: 'UserError', message: /^open: (there is no option "(software|gem)"; there are adapter, gemm|the options must be an object)/ });
+    await t.rejects(open(options as never),
+      { name: 'UserError', message: /^open: (there is no option "(software|gem)"; there are adapter, gemm|the options must be an object)/ });
   }
 });

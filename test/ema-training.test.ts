@@ -10,7 +10,8 @@ import { call } from './support/command.js';
 import { readJsonLines } from './support/json-lines.js';
 
 /** Three steps an epoch. */
-const SMALL = ['--train-images', '16', '--test-images', '16', '--image-size', '32', '--batch-size', '6', '--attentions', '4', '--optimizer', 'adamw', '--lr', '0.01', '--epochs', '2', '--eval-every', '1', '--report-images', '1', '--workers', '0'];
+const SMALL = ['--train-images', '16', '--test-images', '16', '--image-size', '32', '--batch-size', '6', '--attentions', '4', '--optimizer', 'adamw',
+  '--lr', '0.01', '--epochs', '2', '--eval-every', '1', '--report-images', '1', '--workers', '0'];
 
 const root = t.testdir({});
 const folder = (name: string): string => join(root, name);
@@ -21,7 +22,8 @@ const digestsIn = (path: string): Map<string, string> => new Map([...readSafeten
 const tensorsOf = (name: string): Map<string, string> => digestsIn(last(name));
 const recordsOf = (name: string): EpochRecord[] => readJsonLines(join(folder(name), 'metrics.jsonl')) as EpochRecord[];
 const hashesOf = (name: string): [string, string | undefined] => {
-  const { weightsHash: averages, trainedWeightsHash: trained } = JSON.parse(readFileSync(join(folder(name), 'summary.json'), 'utf8')) as { weightsHash: string; trainedWeightsHash?: string };
+  const { weightsHash: averages, trainedWeightsHash: trained } =
+    JSON.parse(readFileSync(join(folder(name), 'summary.json'), 'utf8')) as { weightsHash: string; trainedWeightsHash?: string };
   return [averages, trained];
 };
 const train = async (name: string, ...args: string[]): Promise<string> => {
@@ -84,7 +86,8 @@ t.test('one epoch and --resume are two epochs, to the bit', async (t) => {
   await train('resumed', '--resume', '--epochs', '2');
   t.same(hashesOf('resumed'), hashesOf('averaged'));
   t.same(tensorsOf('resumed'), tensorsOf('averaged'));
-  t.same(recordsOf('resumed').map(({ train, eval: evaluation }) => [train, evaluation]), recordsOf('averaged').map(({ train, eval: evaluation }) => [train, evaluation]));
+  t.same(recordsOf('resumed').map(({ train, eval: evaluation }) => [train, evaluation]),
+    recordsOf('averaged').map(({ train, eval: evaluation }) => [train, evaluation]));
   const { code, errors } = await call('train', '--out', folder('resumed'), '--resume', '--epochs', '3', '--ema-decay', '0.9');
   t.equal(code, 1);
   t.match(errors, /the run was started with --ema-decay 0\.8, not 0\.9/);

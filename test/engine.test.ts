@@ -68,7 +68,8 @@ t.test('the kernels of a shader are told apart by entry point and constants', as
   const kernels = given.map(([entry, constants]) => shader.kernel(entry, constants));
   t.equal(new Set(kernels).size, given.length);
   given.forEach(([entry, constants], i) => t.equal(shader.kernel(entry, { ...constants }), kernels[i]));
-  t.throws(() => shader.kernel('f', { A: 1, C: 2 }), /s\.f: the shader has no constant "C", neither as override nor as \$C; its overrides are A/, 'a mistyped one would leave the default');
+  t.throws(() => shader.kernel('f', { A: 1, C: 2 }), /s\.f: the shader has no constant "C", neither as override nor as \$C; its overrides are A/,
+    'a mistyped one would leave the default');
   t.throws(() => new Shader('s', 'let b = $BC;').kernel('f', { B: 2 }), /no constant "B"/, 'nor is it the beginning of another');
 });
 
@@ -90,7 +91,9 @@ t.test('the GEMM family follows the adapter, or a choice that fits it', async (t
   t.throws(() => gemmFamily({ ...report, subgroupSize: 0 }, { gemm: 'broadcast' }), /need subgroups of one fixed size.*use tile or plain/);
   t.throws(() => gemmFamily(report, { gemm: 'cube' }), /unknown kind of GEMM kernels "cube"; use broadcast, tile, plain/);
   const bare = { ...report, imageOperands: false, matrixSide: 0 };
-  for (const name of ['winograd', 'images', 'matrices']) t.throws(() => gemmFamily(bare, { [name]: 'yes' }), new RegExp(`${name} must be "on" or "off", not "yes"`), 'also where the adapter has no such thing');
+  for (const name of ['winograd', 'images', 'matrices']) {
+    t.throws(() => gemmFamily(bare, { [name]: 'yes' }), new RegExp(`${name} must be "on" or "off", not "yes"`), 'also where the adapter has no such thing');
+  }
   t.equal(gemmFamily({ ...report, imageOperands: false }, { images: 'on' }).images, false, 'never without the language feature');
   const withUnits = { ...report, driverClass: 'gpu' as const, software: false, matrixSide: 16 };
   t.equal(gemmFamily(withUnits).matrices, true);
@@ -182,8 +185,10 @@ t.test('recorder: misuse names the kernel and what is wrong', (t) => scope(async
   const x = tensor([1, 2, 3, 4]);
   const other = new Shader('misused', scaleShader.specialise(scaleShader.kernel('scale')).code);
   const params = { quads: 1, factor: 1, at: 0 };
-  t.throws(() => recorder.dispatch(other.kernel('scale'), { x: x.range, z: x.range }, params, [1, 1, 1]), /misused\.scale: the shader has no binding "z"; it has x, y/);
-  t.throws(() => recorder.dispatch(scaleShader.kernel('scale'), { x: x.range, y: x.range }, { quads: 1 }, [1, 1, 1]), /scale\.scale: parameter factor is missing/);
+  t.throws(() => recorder.dispatch(other.kernel('scale'), { x: x.range, z: x.range }, params, [1, 1, 1]),
+    /misused\.scale: the shader has no binding "z"; it has x, y/);
+  t.throws(() => recorder.dispatch(scaleShader.kernel('scale'), { x: x.range, y: x.range }, { quads: 1 }, [1, 1, 1]),
+    /scale\.scale: parameter factor is missing/);
 }));
 
 t.test('planMemory: a dry run touches nothing and predicts the peak exactly', (t) => scope(async () => {
@@ -220,7 +225,9 @@ t.test('planMemory: a dry run touches nothing and predicts the peak exactly', (t
 }));
 
 t.test('planMemory: no size is too large for a plan, which tells it', (t) => scope(async () => {
-  const { largestBytes, largestLabel } = runtime.planMemory(() => scope(() => { for (const rows of [5, 2 ** 36, 7]) Tensor.allocate(runtime, [rows, 4], 'float32', 'giant'); }));
+  const { largestBytes, largestLabel } = runtime.planMemory(() => scope(() => {
+    for (const rows of [5, 2 ** 36, 7]) Tensor.allocate(runtime, [rows, 4], 'float32', 'giant');
+  }));
   t.same([largestBytes, largestLabel], [2 ** 40, `giant [${2 ** 36}, 4]`]);
 }));
 
@@ -248,7 +255,8 @@ t.test('a shader that does not compile gives an error with kernel, line of its f
 
 t.test('a binding that a kernel reads and a call does not pass is named', async (t) => {
   const broken = new Runtime(await openDevice());
-  const shader = new Shader('two', '@group(0) @binding(0) var<storage, read> x: array<vec4f>;\n@group(0) @binding(1) var<storage, read_write> y: array<vec4f>;\n@compute @workgroup_size(1) fn main() { y[0] = x[0]; }');
+  const shader = new Shader('two',
+    '@group(0) @binding(0) var<storage, read> x: array<vec4f>;\n@group(0) @binding(1) var<storage, read_write> y: array<vec4f>;\n@compute @workgroup_size(1) fn main() { y[0] = x[0]; }');
   const y = Tensor.allocate(broken, [4]);
   await t.rejects(async () => {
     broken.recorder.dispatch(shader.kernel('main'), { y: y.range }, {}, [1, 1, 1]);
@@ -277,7 +285,8 @@ const notedRuntime = (notes: string[], fence: () => Promise<void> = () => Promis
     queue: { submit: () => { notes.push('submit'); }, onSubmittedWorkDone: fence },
   };
   const pool = { destroyDoomed: () => { notes.push('destroy'); } };
-  return new Runtime({ gpu, pool, report: runtime.device.report, onBufferDestroyed: () => {}, check: () => { notes.push('check'); }, wait: (work: Promise<void>) => work } as unknown as Device);
+  return new Runtime({ gpu, pool, report: runtime.device.report, onBufferDestroyed: () => {}, check: () => { notes.push('check'); },
+    wait: (work: Promise<void>) => work } as unknown as Device);
 };
 
 t.test('recorder: after a submit, and only then, what exceeds the cap is destroyed, and errors are looked for', async (t) => {
@@ -341,12 +350,14 @@ const usedBindings = (name: string, functions: Map<string, string>, bindings: It
 
 /** What the includes that a shader leaves to the host stand for, in each way the host fills them in. */
 const PARTS = [
-  { x: 'x-buffer', w: 'w-buffer', down: 'winograd-square', arithmetic: 'tile-vectors' }, { x: 'x-image', w: 'w-image', down: 'winograd-line', arithmetic: 'tile-vectors' },
+  { x: 'x-buffer', w: 'w-buffer', down: 'winograd-square', arithmetic: 'tile-vectors' },
+  { x: 'x-image', w: 'w-image', down: 'winograd-line', arithmetic: 'tile-vectors' },
   { x: 'x-half', w: 'w-half', down: 'winograd-line', arithmetic: 'tile-matrices' },
 ];
 
 t.test('rules that all shaders keep', async (t) => {
-  const long = readdirSync('shaders', { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.wgsl') && readFileSync(`shaders/${name}`, 'utf8').trimEnd().split('\n').length > 400);
+  const long = readdirSync('shaders', { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith('.wgsl') && readFileSync(`shaders/${name}`, 'utf8').trimEnd().split('\n').length > 400);
   t.same(long, [], 'files are short, as those of the linter');
   const files = readdirSync('shaders').filter((name) => name.endsWith('.wgsl'));
   for (const [file, parts] of files.flatMap((name) => PARTS.map((parts) => [name, parts] as const))) {

@@ -57,7 +57,8 @@ const knowing = (attends: boolean): Method => {
 
 /** Hits among the three pictures, in percent. */
 const hits = (top1: number, top5: number) => ({ top1: (100 * top1) / 3, top5: (100 * top5) / 3 });
-const nearly = (t: { ok(value: boolean, text: string): unknown }, value: number, wanted: number): unknown => t.ok(Math.abs(value - wanted) < 1e-5 * wanted, `${value} ≈ ${wanted}`);
+const nearly = (t: { ok(value: boolean, text: string): unknown }, value: number, wanted: number): unknown =>
+  t.ok(Math.abs(value - wanted) < 1e-5 * wanted, `${value} ≈ ${wanted}`);
 
 t.test('accuracies, loss and localisation', async (t) => {
   const { loss, localisation, ...found } = await evaluate(runtime, data, knowing(true), config, data.dataset.test, { withDrop: true });
@@ -109,7 +110,8 @@ t.test('it tells how far it is, can be ended between batches, and leaves no memo
   t.same(seen, [[1, 2], [2, 2]]);
   t.same(memoryReport(runtime), before);
   t.equal(runtime.device.pool.statistics().idleBytes, 0, 'nor idle buffers, which training could not use');
-  const stop = evaluate(runtime, data, knowing(true), config, data.dataset.test, { withDrop: true, onBatch: () => end.abort(new Error('enough')), signal: end.signal });
+  const stop = evaluate(runtime, data, knowing(true), config, data.dataset.test,
+    { withDrop: true, onBatch: () => end.abort(new Error('enough')), signal: end.signal });
   await t.rejects(stop, { message: 'enough' });
   t.same(memoryReport(runtime), before);
 });

@@ -13,7 +13,8 @@ t.test('axes whose positions would not fit into 31 bits are refused', (t) => sco
   const refused = (fn: () => unknown, message: RegExp): void => { t.throws(() => { fn(); }, { name: 'UserError', message }); };
   const [wide, tall] = [zeros([1, 1, 40_000, 1]), zeros([1, 70_000, 1, 1])];
   for (const options of [{}, { mode: 'bilinear' }, { mode: 'bilinear', alignCorners: true }, { mode: 'bilinear', antialias: true }] as const) {
-    refused(() => interpolate(wide, { size: [1, 39_999], ...options }), /interpolate: the width of 40000 and its new size 39999 are too long together: their product must stay below 2\^30\. Resize in parts/);
+    refused(() => interpolate(wide, { size: [1, 39_999], ...options }),
+      /interpolate: the width of 40000 and its new size 39999 are too long together: their product must stay below 2\^30\. Resize in parts/);
   }
   refused(() => interpolate(wide, { size: [2, 40_000] }), /the width of 40000 and its new size 40000/);
   refused(() => cropResize(wide, tensor([[0, 0, 1, 40_000]]), { size: [1, 40_000] }), /cropResize: the width of 40000/);
@@ -50,7 +51,8 @@ t.test('infinities stay infinite, whatever the depth', (t) => scope(async () => 
   for (let depth = 1; depth <= 9; depth++) {
     const column = tensor(Float32Array.from({ length: depth }, (_, i) => (i === depth - 1 ? Infinity : 1)), [depth, 1]);
     t.equal((await matmul(ones([1, depth]), column).data())[0], Infinity, `${depth} deep`);
-    t.notOk(Number.isFinite((await matmul(ones([depth, 1]), column, { transposeA: true }).data())[0]), `${depth} deep, both as columns: infinite or, as documented, NaN`);
+    t.notOk(Number.isFinite((await matmul(ones([depth, 1]), column, { transposeA: true }).data())[0]),
+      `${depth} deep, both as columns: infinite or, as documented, NaN`);
     const pixels = conv2d(ones([1, 2, 2, depth]), tensor(Float32Array.from({ length: depth }, (_, i) => (i === depth - 1 ? Infinity : 1)), [1, 1, depth, 1]));
     t.ok((await pixels.data()).every((value) => value === Infinity), `${depth} channels`);
   }
@@ -62,7 +64,9 @@ t.test('lists are as long as there are axes', (t) => scope(async () => {
   const short = [3] as unknown as [number, number];
   refused(() => adaptiveAvgPool2d(x, short), /adaptiveAvgPool2d: the output size must be a number for both axes, or \[vertical, horizontal\]; got \[3\]/);
   refused(() => adaptiveMaxPool2d(x, [3, 2, 1] as unknown as [number, number]), /adaptiveMaxPool2d: .* got \[3, 2, 1\]/);
-  for (const option of ['stride', 'padding', 'dilation']) refused(() => conv2d(x, ones([1, 1, 2, 2]), null, { [option]: [1] }), new RegExp(`conv2d: ${option} must be a number for both axes`));
+  for (const option of ['stride', 'padding', 'dilation']) {
+    refused(() => conv2d(x, ones([1, 1, 2, 2]), null, { [option]: [1] }), new RegExp(`conv2d: ${option} must be a number for both axes`));
+  }
   refused(() => maxPool2d(x, { kernelSize: short }), /pooling: kernelSize must be/);
   refused(() => interpolate(x, { size: short }), /interpolate: size must be/);
 }));

@@ -68,11 +68,13 @@ t.test('right gradients pass', async (t) => {
     t.ok(composed.passed, 'a composed function');
     t.strictSame(composed.inputs.map((r) => [r.input, r.how, r.compared]), [[0, 'elements', 15], [1, 'elements', 20]]);
     const image = await gradcheck((x, w) => tanh(conv2d(x, w, null, { padding: 1, stride: 2 })), [leaf([2, 9, 8, 5], 3), leaf([3, 3, 5, 7], 4)]);
-    t.strictSame(image.inputs.map((r) => [r.passed, r.how, r.compared]), [[true, 'directions', 4], [true, 'directions', 4]], 'large inputs go along directions');
+    t.strictSame(image.inputs.map((r) => [r.passed, r.how, r.compared]), [[true, 'directions', 4], [true, 'directions', 4]],
+      'large inputs go along directions');
     t.ok((await gradcheck(right, [leaf([7], 5)])).passed, 'an op record of one\'s own');
     const { allowed, numeric } = (await gradcheck(right, [leaf([1], 5)])).inputs[0]!;
     t.equal(allowed, 1e-3 + 5e-3 * Math.abs(numeric), 'what is allowed beside the largest derivative');
-    t.strictSame((await gradcheck((x, y) => mul(sum(x), sum(y)), [leaf([64], 5), leaf([65], 6)])).inputs.map((r) => r.how), ['elements', 'directions'], 'up to 64 elements one by one');
+    t.strictSame((await gradcheck((x, y) => mul(sum(x), sum(y)), [leaf([64], 5), leaf([65], 6)])).inputs.map((r) => r.how), ['elements', 'directions'],
+      'up to 64 elements one by one');
     const labels = tensor(new Int32Array([1, 0]), [2], { runtime });
     const mixed = await gradcheck((x, _labels, scale) => mul(x, scale), [leaf([2, 3], 6), labels, tensor([2], [1], { runtime })]);
     t.strictSame(mixed.inputs.map((r) => r.input), [0], 'inputs that require no gradient are left alone');
@@ -82,7 +84,8 @@ t.test('right gradients pass', async (t) => {
 t.test('wrong gradients are found', async (t) => {
   await scope(async () => {
     const x = leaf([3, 4], 7, 'x');
-    await t.rejects(gradcheck(half, [x]), /gradcheck: the gradient is wrong for 1 of 1 inputs:\n {2}input 0 \("x" \[3, 4\]\), element \[\d, \d\]: backward gives .*central differences/);
+    await t.rejects(gradcheck(half, [x]),
+      /gradcheck: the gradient is wrong for 1 of 1 inputs:\n {2}input 0 \("x" \[3, 4\]\), element \[\d, \d\]: backward gives .*central differences/);
     await t.rejects(gradcheck(half, [x]), UserError);
     const report = await gradcheck(lastWrong, [x], { raise: false });
     t.equal(report.passed, false);
@@ -137,7 +140,8 @@ t.test('what cannot be checked is said', async (t) => {
     t.ok((await gradcheck(seeded, [x])).passed, 'seeded noise is repeatable');
     const unreadable = leaf([3], 16);
     unreadable.data = () => Promise.reject(new Error('cannot be read'));
-    await t.rejects(gradcheck(() => { throw new Error('cannot be computed'); }, [unreadable]), /cannot be read/, 'the first failure, and no second one that nobody awaits');
+    await t.rejects(gradcheck(() => { throw new Error('cannot be computed'); }, [unreadable]), /cannot be read/,
+      'the first failure, and no second one that nobody awaits');
   });
 });
 

@@ -73,7 +73,8 @@ t.test('kernels are rewritten where they meet the buffers', async (t) => {
   t.same(rewritten(['x'], 'let v = x[i + 1u].x + xs[i] + P.x[i];'), ['let v = vec4f(x[i + 1u]).x + xs[i] + P.x[i];']);
   t.same(rewritten(['y'], 'y[i] = y[i] + 1.0;'), ['y[i] = f16(f32(y[i]) + 1.0);']);
   t.same(rewritten(['x', 'y'], 'y[u32(x[i].x)] =', '  x[i][0];'), ['y[u32(vec4f(x[i]).x)] = f16(vec4f(x[i])[0]);'], 'over lines and inside indices');
-  t.same(rewritten(['bits'], 'let b = bits[i] == vec4u(0u);'), ['let b = bitcast<vec4u>(vec4f(bits[i])) == vec4u(0u);'], 'bits are those of the float32 number');
+  t.same(rewritten(['bits'], 'let b = bits[i] == vec4u(0u);'), ['let b = bitcast<vec4u>(vec4f(bits[i])) == vec4u(0u);'],
+    'bits are those of the float32 number');
   t.same(rewritten(['x'], 'let a = 1; // x[i] = old', 'let b = x[i];'), ['let a = 1; ', 'let b = vec4f(x[i]);'], 'comments go');
 });
 
@@ -92,7 +93,8 @@ t.test('what the rewriting cannot do is refused', async (t) => {
 
 /** Shaders of the ops that take float16; the others see it only after a cast. */
 const TAKE_HALF = [
-  'antialias', 'batch-norm', 'binary', 'cast', 'conv-patches', 'conv2d', 'fill', 'finite', 'gemm-broadcast', 'gemm-pack', 'gemm-plain', 'gemm-tile', 'interpolate', 'join', 'layout', 'pool2d', 'pool2d-window',
+  'antialias', 'batch-norm', 'binary', 'cast', 'conv-patches', 'conv2d', 'fill', 'finite', 'gemm-broadcast', 'gemm-pack', 'gemm-plain', 'gemm-tile',
+  'interpolate', 'join', 'layout', 'pool2d', 'pool2d-window',
   'random', 'reduce', 'reshape', 'unary', 'winograd',
 ];
 const CHOICES = { x: 'x-buffer', w: 'w-buffer', down: 'winograd-square', arithmetic: 'tile-vectors' };

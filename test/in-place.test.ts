@@ -45,7 +45,8 @@ t.test('a gradient that is put there is added to; one of another shape or type i
   x.grad = tensor([10, 20]);
   backward(sum(x));
   t.same(await values(x.grad), [11, 21]);
-  t.throws(() => { x.grad = tensor([1, 2, 3]); }, /the gradient of Tensor\(tensor \[2\] float32\) must be a tensor of its shape and type, on its runtime, got Tensor\(tensor \[3\] float32\)/);
+  t.throws(() => { x.grad = tensor([1, 2, 3]); },
+    /the gradient of Tensor\(tensor \[2\] float32\) must be a tensor of its shape and type, on its runtime, got Tensor\(tensor \[3\] float32\)/);
   t.throws(() => { x.grad = tensor([1, 2], [2], { dtype: 'int32' }); }, /of its shape and type/);
 }));
 
@@ -88,7 +89,8 @@ t.test('backward refuses what was changed since the forward', (t) => scope(async
     const [x, w] = [leaf([1, 2]), leaf([3, 4])];
     w.label = 'w';
     const loss = sum(mul(x, w));
-    t.throws(() => { change(w); backward(loss); }, { name: 'UserError', message: /backward: "mul" \[2\] needs tensor "w" \[2\] as it was in the forward.*change it after backward, or run the forward again/ }, name);
+    t.throws(() => { change(w); backward(loss); }, { name: 'UserError',
+      message: /backward: "mul" \[2\] needs tensor "w" \[2\] as it was in the forward.*change it after backward, or run the forward again/ }, name);
   }
   const spared = (w: Tensor): Tensor => sum(checkpoint((v) => add(checkpoint((u) => add(exp(u), w), v), v), leaf([1, 2])));
   for (const change of [changes.write!, changes.fill_!, changes['through a view']!]) {
@@ -96,7 +98,9 @@ t.test('backward refuses what was changed since the forward', (t) => scope(async
     w.label = 'w';
     const loss = spared(w);
     change(w);
-    t.throws(() => { backward(loss); }, { name: 'UserError', message: /backward: "checkpoint" \[2\] needs tensor "w" \[2\] as it was in the forward.*run the forward again/ }, 'computing again would read other values');
+    t.throws(() => { backward(loss); },
+      { name: 'UserError', message: /backward: "checkpoint" \[2\] needs tensor "w" \[2\] as it was in the forward.*run the forward again/ },
+      'computing again would read other values');
   }
   const w = leaf([3, 4]);
   fill_(w, 1);
@@ -168,7 +172,8 @@ t.test('tensors of two devices do not meet', async (t) => {
   const other = await openRuntime();
   const [here, there] = [tensor([[1, 2]], undefined, { runtime, label: 'here' }), tensor([[3, 4], [5, 6]], undefined, { runtime: other, label: 'there' })];
   for (const fn of [() => add(here, there), () => linear(here, there), () => { accumulate(here, tensor([[1, 2]], undefined, { runtime: other })); }]) {
-    t.throws(fn, { name: 'UserError', message: /tensor "(there|tensor)" \[\d, 2\] is on another device \(.*\) than the others \(.*\); tensor\(await x\.data\(\), x\.shape, \{ runtime \}\) brings it over/ });
+    t.throws(fn, { name: 'UserError',
+      message: /tensor "(there|tensor)" \[\d, 2\] is on another device \(.*\) than the others \(.*\); tensor\(await x\.data\(\), x\.shape, \{ runtime \}\) brings it over/ });
   }
   t.same(await values(add(here, 1)), [2, 3], 'and nothing was recorded');
   other.device.close();

@@ -93,12 +93,14 @@ t.test('evaluation gives the golden values, stage by stage', (t) => scope(async 
   t.ok(close(rowSums, [96.020468, 96.185893], 2e-5), `its row sums ${rowSums.join(', ')}`);
   const values = await logits.data();
   // The published agreement of float32 is 2e-6.
-  t.ok(close(values, [-0.166748, -0.037922, 0.505654, 0.160997, -0.236324], 2e-6) && close(values.subarray(classes), [-0.170474, -0.054734, 0.50212, 0.164809, -0.252723], 2e-6), 'logits');
+  t.ok(close(values, [-0.166748, -0.037922, 0.505654, 0.160997, -0.236324], 2e-6)
+    && close(values.subarray(classes), [-0.170474, -0.054734, 0.50212, 0.164809, -0.252723], 2e-6), 'logits');
   t.same([values.subarray(0, classes), values.subarray(classes)].map((row) => row.indexOf(Math.max(...row))), [106, 106], 'best class');
   const weights = [...(await mapWeights(maps).data())];
   const shares = [weights.slice(0, 32), weights.slice(32)].flatMap((row) => row.map((w) => w / row.reduce((a, b) => a + b)));
   t.ok(close(shares, [0.04101805, 0.01083899, 0.0022313, 0.02554909], 3e-8), 'sampling probabilities');
-  t.ok(Math.abs(Math.min(...shares) / 2.66e-9 - 1) < 2e-3 && Math.abs(Math.max(...shares) - 0.0651365) < 1e-7, `a dead map keeps ${Math.min(...shares)}, the largest ${Math.max(...shares)}`);
+  t.ok(Math.abs(Math.min(...shares) / 2.66e-9 - 1) < 2e-3 && Math.abs(Math.max(...shares) - 0.0651365) < 1e-7,
+    `a dead map keeps ${Math.min(...shares)}, the largest ${Math.max(...shares)}`);
   const crop = attentionCrop(images(), meanMap(maps), 0.1, 0.05, defaultWsdan);
   t.same([...(await crop.boxes.data())], [0, 0, size, size, 0, 0, size, size], 'the box of evaluation is the whole image');
 }));

@@ -21,7 +21,8 @@ t.test('writeFileAtomic replaces a file and leaves nothing beside it', async (t)
 
 t.test('writeFileAtomic keeps the old file when it cannot write', async (t) => {
   const folder = t.testdir({ file: 'x' });
-  t.throws(() => writeFileAtomic(join(folder, 'missing', 'a.txt'), 'x'), new UserError(`${join(folder, 'missing', 'a.txt')} cannot be written: the folder ${join(folder, 'missing')} does not exist; create it first.`));
+  t.throws(() => writeFileAtomic(join(folder, 'missing', 'a.txt'), 'x'),
+    new UserError(`${join(folder, 'missing', 'a.txt')} cannot be written: the folder ${join(folder, 'missing')} does not exist; create it first.`));
   mkdirSync(join(folder, 'taken'));
   t.throws(() => writeFileAtomic(join(folder, 'taken'), 'x'), UserError, 'a folder is not replaced');
   t.throws(() => writeFileAtomic(join(folder, 'file', 'a.txt'), 'x'), UserError);
@@ -35,7 +36,8 @@ t.test('copyFileAtomic makes a file of its own, and none where it cannot', async
   writeFileSync(path, 'changed in place');
   t.equal(readFileSync(copy, 'utf8'), 'old');
   t.throws(() => copyFileAtomic(path, join(folder, 'taken')), { name: 'UserError', message: /taken cannot be written: a folder of that name exists/ });
-  t.throws(() => copyFileAtomic(path, join(folder, 'missing', 'a')), { name: 'UserError', message: /missing.a cannot be written: the folder .*missing does not exist/ });
+  t.throws(() => copyFileAtomic(path, join(folder, 'missing', 'a')),
+    { name: 'UserError', message: /missing.a cannot be written: the folder .*missing does not exist/ });
   t.same(readdirSync(folder).sort(), ['a.txt', 'copy', 'taken'], 'no temporary file stays behind');
 });
 
@@ -44,7 +46,8 @@ t.test('whatever the system refuses is said with the path', async (t) => {
   const refused = (action: () => void, message: RegExp) => t.throws(action, { name: 'UserError', message });
   refused(() => writeFileAtomic(join(folder, 'x'.repeat(300)), 'x'), /xxx cannot be written: the name is too long; choose a shorter one\.$/);
   refused(() => makeFolder(join(folder, 'x'.repeat(300))), /xxx cannot be made: the name is too long/);
-  t.throws(() => writeFileAtomic(join(folder, 'a'), (function* (): Generator<Uint8Array> { throw Object.assign(new TypeError('ours'), { code: 'ERR_OURS' }); })()), TypeError, 'a fault of ours stays one');
+  t.throws(() => writeFileAtomic(join(folder, 'a'),
+    (function* (): Generator<Uint8Array> { throw Object.assign(new TypeError('ours'), { code: 'ERR_OURS' }); })()), TypeError, 'a fault of ours stays one');
   if (process.platform === 'win32') return;
   symlinkSync('loop', join(folder, 'loop'));
   refused(() => writeFileAtomic(join(folder, 'loop', 'a'), 'x'), /loop.a cannot be written: a symbolic link in its path leads back to itself/);
@@ -74,7 +77,8 @@ t.test('JSON lines: append, read, torn last line', async (t) => {
 
 t.test('JSON lines: what cannot be appended is said in a sentence', async (t) => {
   const folder = t.testdir({ file: 'x' });
-  t.throws(() => appendJsonLine(join(folder, 'missing', 'm.jsonl'), {}), { name: 'UserError', message: /m\.jsonl cannot be written: the folder .*missing does not exist/ });
+  t.throws(() => appendJsonLine(join(folder, 'missing', 'm.jsonl'), {}),
+    { name: 'UserError', message: /m\.jsonl cannot be written: the folder .*missing does not exist/ });
   t.throws(() => appendJsonLine(folder, {}), { name: 'UserError', message: /a folder of that name exists/ });
   // A device that is always full.
   if (existsSync('/dev/full')) t.throws(() => appendJsonLine('/dev/full', {}), { name: 'UserError', message: /the disk is full; free some space/ });

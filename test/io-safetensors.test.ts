@@ -65,7 +65,8 @@ t.test('reads a file made by hand, and views into larger arrays are written as s
     const shifted = Buffer.concat([Buffer.alloc(shift), readFileSync(path)]).subarray(shift);
     t.same([...parseSafetensors(rangesOf(shifted, 'bytes')).tensors.get('x')!.read()], [1.5, -3], `an unaligned tensor in a Buffer that begins at ${shift}`);
   }
-  writeFileSync(path, handmade({ x: { dtype: 'U8', shape: [2], data_offsets: [0, 2] }, none: { dtype: 'U8', shape: [0], data_offsets: [0, 0] } }, Buffer.of(1, 2)));
+  writeFileSync(path, handmade({ x: { dtype: 'U8', shape: [2], data_offsets: [0, 2] }, none: { dtype: 'U8', shape: [0], data_offsets: [0, 0] } },
+    Buffer.of(1, 2)));
   t.same([...readSafetensors(path).tensors.keys()], ['x', 'none'], 'one without numbers begins where another does');
   const view = Float32Array.of(0, 1, 2, 3).subarray(1, 3);
   writeSafetensors(path, new Map([['v', { dtype: 'F32' as const, shape: [2], data: view }]]));
@@ -193,7 +194,8 @@ t.test('a tensor behind 3 GiB is read alone, and a file that changes is refused'
   t.throws(() => tensors.get('last')!.read(), { name: 'UserError', message: /large was changed while it was read/ });
   truncateSync(path, statSync(path).size - 1);
   utimesSync(path, 1, 1);
-  t.throws(() => tensors.get('last')!.read(), { name: 'UserError', message: /large was changed while it was read/ }, 'of the same length, as checkpoints of one run are');
+  t.throws(() => tensors.get('last')!.read(), { name: 'UserError', message: /large was changed while it was read/ },
+    'of the same length, as checkpoints of one run are');
   rmSync(path);
 });
 
@@ -203,6 +205,7 @@ t.test('tensors are read while writing, one at a time, and a failure leaves no f
   const lazy = (name: string, shape: number[]) => ({ dtype: 'F32' as const, shape, read: () => { order.push(name); return Float32Array.of(1, 2); } });
   writeSafetensors(join(folder, 'a'), new Map([['y', lazy('y', [2])], ['x', lazy('x', [2])]]));
   t.same(order, ['x', 'y']);
-  t.throws(() => writeSafetensors(join(folder, 'b'), new Map([['x', lazy('x', [3])]])), { name: 'UserError', message: /shape \[3\] = 3 elements but 2 values/ });
+  t.throws(() => writeSafetensors(join(folder, 'b'), new Map([['x', lazy('x', [3])]])),
+    { name: 'UserError', message: /shape \[3\] = 3 elements but 2 values/ });
   t.same(readdirSync(folder), ['a']);
 });

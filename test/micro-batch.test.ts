@@ -88,7 +88,8 @@ const apart = (a: Outcome, b: Outcome): number => Math.max(...[...b.gradients].m
  */
 const ORDER_OF_SUMS = 1e-5;
 
-for (const [title, ...args] of [['WS-DAN'], ['WS-DAN, the last duplicate moves a center', '--duplicates', 'last'], ['a plain classifier', '--method', 'plain']] as const) {
+for (const [title, ...args] of [['WS-DAN'], ['WS-DAN, the last duplicate moves a center', '--duplicates', 'last'],
+  ['a plain classifier', '--method', 'plain']] as const) {
   t.test(`${title}: with frozen batch norm nothing depends on the cut`, async (t) => {
     const session = createModel(runtime, { ...config, ...configOf('--batch-size', '7', '--image-size', '32', '--attentions', '8', '--freeze-bn', ...args) }, 5);
     const whole = await step(session, SIZE);
@@ -97,7 +98,9 @@ for (const [title, ...args] of [['WS-DAN'], ['WS-DAN, the last duplicate moves a
       const cut = await step(session, most);
       const error = apart(cut, whole);
       t.ok(error < ORDER_OF_SUMS, `parts of ${sizesOf(SIZE, most).join(', ')}: gradients differ by ${error.toExponential(1)}`);
-      for (const [name, total] of Object.entries(whole.sums)) t.ok(Math.abs(cut.sums[name]! - total) <= 1e-5 * Math.abs(total), `${name}: ${cut.sums[name]} and ${total}`);
+      for (const [name, total] of Object.entries(whole.sums)) {
+        t.ok(Math.abs(cut.sums[name]! - total) <= 1e-5 * Math.abs(total), `${name}: ${cut.sums[name]} and ${total}`);
+      }
       if (whole.centers) t.ok(worstError(cut.centers!, whole.centers).error < ORDER_OF_SUMS, 'centers');
       t.same(cut.running, whole.running, 'running statistics');
       t.ok(cut.running.every((v) => Math.abs(v - 0.1) < 1e-7 || v === 0.5), 'which are kept');

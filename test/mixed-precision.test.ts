@@ -280,7 +280,8 @@ t.test('the memory plan sees half sizes', { skip }, async (t) => {
 
 t.test('an adapter without float16 is refused', async (t) => {
   const without = { device: { report: { half: false, name: 'old adapter' } } } as unknown as Runtime;
-  t.throws(() => checkPrecision(without, configOf('--precision', 'mixed')), /--precision mixed: the adapter "old adapter" has no float16 in its shaders \(shader-f16\); use --precision float32/);
+  t.throws(() => checkPrecision(without, configOf('--precision', 'mixed')),
+    /--precision mixed: the adapter "old adapter" has no float16 in its shaders \(shader-f16\); use --precision float32/);
   t.doesNotThrow(() => checkPrecision(without, configOf()));
 });
 

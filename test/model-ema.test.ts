@@ -140,7 +140,9 @@ t.test('the averages take the module’s place, and give it back to the bit, aft
   t.same(bitsOf(await ema.stateDict()), averages, 'nor did the averages change');
   const misuse: Record<string, () => unknown> = { update: () => ema.update(), set: () => ema.set(), release: () => ema.release() };
   await ema.averaged(async () => {
-    for (const [name, use] of Object.entries(misuse)) t.throws(use, { name: 'UserError', message: new RegExp(`ModelEma: ${name}\\(\\) within averaged\\(\\)`) });
+    for (const [name, use] of Object.entries(misuse)) {
+      t.throws(use, { name: 'UserError', message: new RegExp(`ModelEma: ${name}\\(\\) within averaged\\(\\)`) });
+    }
     await t.rejects(ema.averaged(() => 0), /averaged\(\) within averaged\(\)/);
     t.same(bitsOf(await ema.stateDict()), averages, 'their state can be read');
   });
@@ -231,7 +233,9 @@ class Half extends Module<[]> {
 }
 
 t.test('misuse is refused', (t) => {
-  for (const decay of [1, -0.1, NaN, '0.9' as never]) t.throws(() => new ModelEma(make(), { decay }), { name: 'UserError', message: /ModelEma: decay must be a number from 0 to below 1/ });
+  for (const decay of [1, -0.1, NaN, '0.9' as never]) {
+    t.throws(() => new ModelEma(make(), { decay }), { name: 'UserError', message: /ModelEma: decay must be a number from 0 to below 1/ });
+  }
   t.throws(() => new ModelEma(new Empty()), /neither parameters to train nor buffers/);
   if (runtime.device.report.half) t.throws(() => new ModelEma(new Half().nameAll()), /ModelEma: buffer "odd" is float16/);
   const [a, b] = [tensor([1, 2]), tensor([1, 2, 3])];

@@ -23,7 +23,8 @@ t.test('element by element, in every lane', (t) => scope(async () => {
   for (let at = 0; at < 9; at++) {
     const x = tensor(broken(9, at));
     const ops: Record<string, Tensor> = {
-      relu: relu(x), clamp: clamp(x, -1, 1), 'maximum, left': maximum(x, zero), 'maximum, right': maximum(zero, x), 'minimum, left': minimum(x, zero), 'minimum, right': minimum(zero, x),
+      relu: relu(x), clamp: clamp(x, -1, 1), 'maximum, left': maximum(x, zero), 'maximum, right': maximum(zero, x), 'minimum, left': minimum(x, zero),
+      'minimum, right': minimum(zero, x),
     };
     for (const [name, y] of Object.entries(ops)) t.same(await nansIn(y), [at], `${name}: NaN at ${at} stays, and stays alone`);
   }
@@ -56,16 +57,19 @@ t.test('the maximum of map times feature', (t) => scope(async () => {
   for (const [pixel, channel] of [[0, 0], [4, 7], [8, 10]] as const) {
     const features = tensor(broken(pixels * channels, at(pixel, channel)), [1, 3, 3, channels]);
     const pooled = attentionPool(features, ones([1, 3, 3, maps]), { pool: 'GMP' });
-    t.same(await nansIn(pooled), Array.from({ length: maps }, (_, m) => m * channels + channel), `NaN in a feature of pixel ${pixel}: its channel, of every map`);
+    t.same(await nansIn(pooled), Array.from({ length: maps }, (_, m) => m * channels + channel),
+      `NaN in a feature of pixel ${pixel}: its channel, of every map`);
   }
   const attention = tensor(broken(pixels * maps, 4 * maps + 5), [1, 3, 3, maps]);
-  t.same(await nansIn(attentionPool(ones([1, 3, 3, channels]), attention, { pool: 'GMP' })), Array.from({ length: channels }, (_, c) => 5 * channels + c), 'NaN in a map');
+  t.same(await nansIn(attentionPool(ones([1, 3, 3, channels]), attention, { pool: 'GMP' })), Array.from({ length: channels }, (_, c) => 5 * channels + c),
+    'NaN in a map');
 
   const values = broken(pixels * channels, at(4, 7), -Infinity);
   values[at(2, 3)] = Infinity;
   const weights = Float32Array.from({ length: pixels * maps }, (_, i) => (i % maps === 0 ? 0 : 1));
   const results = [...(await attentionPool(tensor(values, [1, 3, 3, channels]), tensor(weights, [1, 3, 3, maps]), { pool: 'GMP' }).data())];
-  t.same(results.map((v, i) => (Number.isFinite(v) ? [] : [i, v])).flat(), [3, NaN, 7, NaN, ...[1, 2, 3, 4, 5].flatMap((m) => [m * channels + 3, Infinity])], '0 · ∞ is NaN, −∞ loses');
+  t.same(results.map((v, i) => (Number.isFinite(v) ? [] : [i, v])).flat(), [3, NaN, 7, NaN, ...[1, 2, 3, 4, 5].flatMap((m) => [m * channels + 3, Infinity])],
+    '0 · ∞ is NaN, −∞ loses');
 }));
 
 t.test('infinities keep their sign', (t) => scope(async () => {
@@ -130,7 +134,8 @@ t.test('pooling, convolution, matmul, normalisation, loss', (t) => scope(async (
   t.same(await nansIn(globalAvgPool2d(image)), [3]);
   const conv = await nansIn(conv2d(image, ones([3, 3, 5, 2]), null, { padding: 1 }));
   t.same(conv.length, 9 * 2, 'convolution: the nine pixels that see it');
-  t.same(await nansIn(conv2d(tensor(broken(25, 22), [1, 5, 5, 1]), ones([3, 3, 1, 1]))), [6, 7, 8], 'of few channels: none above, whose taps end a line before it');
+  t.same(await nansIn(conv2d(tensor(broken(25, 22), [1, 5, 5, 1]), ones([3, 3, 1, 1]))), [6, 7, 8],
+    'of few channels: none above, whose taps end a line before it');
   t.same(await nansIn(matmul(tensor(broken(6, 4), [2, 3]), ones([3, 2]))), [2, 3]);
   t.same(await nansIn(softmax(tensor(broken(6, 4), [2, 3]))), [3, 4, 5]);
   t.same(await nansIn(l2Normalize(tensor(broken(6, 4), [2, 3]))), [3, 4, 5]);
@@ -200,7 +205,8 @@ t.test('the tracer names the first op, its module and the step', async (t) => {
   step(1);
   await tracer.check(6);
   step(-1);
-  await t.rejects(tracer.check(7), /^Step 7: 6 NaN or infinite numbers in the output \[2, 3\] of op "log", in module Net\.block\.0, the first of the step's ops/);
+  await t.rejects(tracer.check(7),
+    /^Step 7: 6 NaN or infinite numbers in the output \[2, 3\] of op "log", in module Net\.block\.0, the first of the step's ops/);
   step(1);
   await tracer.check(8);
   tracer.stop();

@@ -222,7 +222,8 @@ const momentsOf = (values: Float32Array) => {
 
 t.test('initialisation: distributions', async (t) => {
   seedInit(3);
-  const close = (value: number, wanted: number, share: number, what: string) => t.ok(Math.abs(value - wanted) <= share * wanted, `${what}: ${value} ≈ ${wanted}`);
+  const close = (value: number, wanted: number, share: number, what: string) =>
+    t.ok(Math.abs(value - wanted) <= share * wanted, `${what}: ${value} ≈ ${wanted}`);
   const he = momentsOf(kaimingNormal([3, 3, 64, 128]));
   // Deviations of n samples scatter by 1 / sqrt(2n): 0.3 % of 73,728 samples; four of those are allowed.
   close(he.std, Math.sqrt(2 / (9 * 128)), 0.011, 'He, fan out');
@@ -254,7 +255,8 @@ const step: ScheduleOptions = { kind: 'step', stepSize: 2, gamma: 0.9, warmupEpo
 
 t.test('learning rates of the published schedule', async (t) => {
   const table: [epoch: number, rate: string][] = [
-    [1, '1.000e-3'], [2, '1.000e-3'], [3, '9.000e-4'], [4, '9.000e-4'], [10, '6.561e-4'], [20, '3.874e-4'], [30, '2.288e-4'], [40, '1.351e-4'], [80, '1.642e-5'], [100, '5.726e-6'], [160, '2.427e-7'],
+    [1, '1.000e-3'], [2, '1.000e-3'], [3, '9.000e-4'], [4, '9.000e-4'], [10, '6.561e-4'], [20, '3.874e-4'], [30, '2.288e-4'], [40, '1.351e-4'],
+    [80, '1.642e-5'], [100, '5.726e-6'], [160, '2.427e-7'],
   ];
   for (const [epoch, rate] of table) {
     t.equal(learningRate(1e-3, epoch - 1, step).toExponential(3), rate, `epoch ${epoch}`);
@@ -340,7 +342,8 @@ t.test('optimiser state: there and back', (t) => scope(async () => {
   const make = () => new AdamW([parameter([3], Float32Array.of(1, 2, 3))], { lr: 0.1 });
   const state = await make().stateDict();
   t.same([...state.vectors.keys()], ['m.0', 'v.0']);
-  t.throws(() => new SGD([parameter([3], new Float32Array(3))], { lr: 1, momentum: 0.9 }).loadStateDict(state), /the saved state has no "momentum\.0" of 64 numbers; resume with the model and optimiser/);
+  t.throws(() => new SGD([parameter([3], new Float32Array(3))], { lr: 1, momentum: 0.9 }).loadStateDict(state),
+    /the saved state has no "momentum\.0" of 64 numbers; resume with the model and optimiser/);
   const other = make();
   other.loadStateDict({ step: 7, vectors: new Map([...state.vectors].map(([name, v]) => [name, v.map(() => 0.25)])) });
   const back = await other.stateDict();

@@ -53,7 +53,8 @@ const exportCase = (op: Op, { attrs }: OpCase, inputs: readonly Tensor[]): Promi
 /** What an op's own cases, made for its kernels, leave open: numbers that only the file can get wrong. */
 const MORE: Readonly<Record<string, readonly OpCase[]>> = {
   signedSqrt: [{ name: 'an eps that is felt', shapes: [[3, 5]], attrs: { a: 0.25, b: 0 } }],
-  maxPool2d: [{ name: 'ceil, other windows down than across', shapes: [[1, 5, 11, 2]], attrs: { kernel: [2, 4], stride: [2, 4], padding: [0, 0], ceilMode: true, countIncludePad: false } }],
+  maxPool2d: [{ name: 'ceil, other windows down than across', shapes: [[1, 5, 11, 2]],
+    attrs: { kernel: [2, 4], stride: [2, 4], padding: [0, 0], ceilMode: true, countIncludePad: false } }],
 };
 
 for (const op of ops.filter(({ name }) => name in emitters)) {
@@ -61,7 +62,10 @@ for (const op of ops.filter(({ name }) => name in emitters)) {
     let compared = 0;
     const more = MORE[op.name] ?? [];
     for (const opCase of [...op.cases as readonly OpCase[], ...more]) {
-      if (opCase.bench || opCase.shapes.length === 0 || numel(op.infer(opCase.shapes, opCase.attrs as never)) > LARGEST || opCase.dtypes?.some((dtype) => dtype && dtype !== 'float32')) continue;
+      if (opCase.bench || opCase.shapes.length === 0 || numel(op.infer(opCase.shapes, opCase.attrs as never)) > LARGEST
+        || opCase.dtypes?.some((dtype) => dtype && dtype !== 'float32')) {
+        continue;
+      }
       const values = caseInputs(opCase);
       const expected = toNchw(op.reference(values, opCase.attrs as never).data, op.infer(opCase.shapes, opCase.attrs as never));
       const model = await scope(async () => {
@@ -100,10 +104,12 @@ const disturb = async (method: Method): Promise<void> => {
 const BATCH = 3;
 const networks: [name: string, side: number, args: string[]][] = [
   ['the default network', 65, []],
-  ['maxima, feature channels as maps', 49, ['--pooling', 'GMP', '--attention-source', 'features', '--attentions', '8', '--attention-rim', '0', '--classifier-bias']],
+  ['maxima, feature channels as maps', 49,
+    ['--pooling', 'GMP', '--attention-source', 'features', '--attentions', '8', '--attention-rim', '0', '--classifier-bias']],
   ['a plain classifier', 64, ['--method', 'plain']],
   ['ResNet-18 at the published scale', 64, ['--model', 'resnet18', '--scale', '100', '--attention-rim', '0']],
-  ['Inception, its input transformed', 96, ['--model', 'inception_mixed_6e', '--transform-input', '--attentions', '4', '--scale', '100', '--attention-rim', '0']],
+  ['Inception, its input transformed', 96,
+    ['--model', 'inception_mixed_6e', '--transform-input', '--attentions', '4', '--scale', '100', '--attention-rim', '0']],
   ['VGG', 64, ['--model', 'vgg19', '--attentions', '4', '--attention-rim', '0']],
   ['ResNet-50', 64, ['--model', 'resnet50', '--attentions', '4', '--attention-rim', '0']],
 ];
@@ -141,7 +147,8 @@ for (const [name, side, args] of networks) {
 t.test('a constant that lies beside images and beside rows is there in both layouts', async (t) => {
   const model = await scope(() => {
     const factors = tensor([2, 3, 5], [3], { runtime });
-    return traceToOnnx({ forward: (x) => ({ y: mul(mean(mul(x, factors), [1, 2]), factors) }), input: ones([2, 4, 4, 3], { runtime }), inputName: 'x', variableBatch: true });
+    return traceToOnnx({ forward: (x) => ({ y: mul(mean(mul(x, factors), [1, 2]), factors) }), input: ones([2, 4, 4, 3], { runtime }), inputName: 'x',
+      variableBatch: true });
   });
   const { y } = await runOnnx(model, new Float32Array(48).fill(1), [1, 3, 4, 4]);
   t.same([y!.dims, [...y!.data]], [[1, 3], [4, 9, 25]]);
@@ -150,8 +157,11 @@ t.test('a constant that lies beside images and beside rows is there in both layo
 t.test('what ONNX cannot say is refused by name', async (t) => {
   const attempt = (forward: (x: Tensor) => Tensor, shape: Shape): Promise<Uint8Array> =>
     scope(() => traceToOnnx({ forward: (x) => ({ y: forward(x) }), input: zeros(shape, { runtime }), inputName: 'x', variableBatch: true }));
-  await t.rejects(attempt((x) => argmax(x), [2, 5]), { name: 'UserError', message: /the op "argmax" has no counterpart yet; add one to src\/train\/onnx\/emitters\.ts/ });
+  await t.rejects(attempt((x) => argmax(x), [2, 5]),
+    { name: 'UserError', message: /the op "argmax" has no counterpart yet; add one to src\/train\/onnx\/emitters\.ts/ });
   const channel = () => ones([3], { runtime });
-  await t.rejects(attempt((x) => batchNorm2d(x, channel(), channel(), channel(), channel(), { training: true }), [2, 4, 4, 3]), { name: 'UserError', message: /batch norm is in training mode; call eval\(\)/ });
-  await t.rejects(attempt((x) => maxPool2d(x, { kernelSize: 2, stride: 3, padding: 1, ceilMode: true }), [2, 4, 4, 3]), { name: 'UserError', message: /a pool with ceilMode over 4×4 pixels has another size in ONNX/ });
+  await t.rejects(attempt((x) => batchNorm2d(x, channel(), channel(), channel(), channel(), { training: true }), [2, 4, 4, 3]),
+    { name: 'UserError', message: /batch norm is in training mode; call eval\(\)/ });
+  await t.rejects(attempt((x) => maxPool2d(x, { kernelSize: 2, stride: 3, padding: 1, ceilMode: true }), [2, 4, 4, 3]),
+    { name: 'UserError', message: /a pool with ceilMode over 4×4 pixels has another size in ONNX/ });
 });

@@ -41,7 +41,8 @@ t.test('records are complete', async (t) => {
 
 t.test('costs, counted by hand', async (t) => {
   const plain = { stride: [1, 1], padding: [0, 0], dilation: [1, 1], groups: 1 } as const;
-  t.same(conv2dOp.cost([[1, 4, 5, 3], [3, 3, 3, 2]], plain, [1, 2, 3, 2]), { flops: 2 * (6 * 2) * (9 * 3), bytes: 16 * (20 + 27 + 6) }, 'a product and a sum for each tap and channel of each result');
+  t.same(conv2dOp.cost([[1, 4, 5, 3], [3, 3, 3, 2]], plain, [1, 2, 3, 2]), { flops: 2 * (6 * 2) * (9 * 3), bytes: 16 * (20 + 27 + 6) },
+    'a product and a sum for each tap and channel of each result');
   const pooled = [[1, 2, 2, 5], [1, 2, 2, 3]];
   t.equal(attentionPoolOp.backwardCost!(pooled, { pool: 'GAP' }).flops, 2 * 2 * (4 * 3 * 5), 'for the gradients of both operands');
   t.equal(attentionPoolOp.backwardCost!(pooled, { pool: 'GMP' }).flops, 2 * 2 * (3 * 5), 'at the maxima alone');

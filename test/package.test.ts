@@ -10,7 +10,8 @@ const { exports: entries, dependencies, scripts } = JSON.parse(readFileSync(join
   { exports: Record<string, unknown>; dependencies: Record<string, string>; scripts: Record<string, string> };
 
 /** Runs the compiler in a folder. @returns what it said */
-const tsc = (folder: string, ...args: string[]): string => spawnSync(process.execPath, [join(ROOT, 'node_modules/typescript/bin/tsc'), ...args], { cwd: folder, encoding: 'utf8' }).stdout;
+const tsc = (folder: string, ...args: string[]): string =>
+  spawnSync(process.execPath, [join(ROOT, 'node_modules/typescript/bin/tsc'), ...args], { cwd: folder, encoding: 'utf8' }).stdout;
 
 /** A project with the package installed: scripts as they are built, declarations as `npm run types` makes them. */
 const project = (folder: string): { readonly installed: string; readonly said: string } => {
@@ -66,7 +67,8 @@ t.test('declarations need nothing else, and what they infer has names', (t) => {
     'consumer.ts': CONSUMER, 'package.json': '{"type":"module"}',
     'tsconfig.json': JSON.stringify({
       compilerOptions: {
-        target: 'ES2022', lib: ['ES2023', 'DOM'], module: 'node16', strict: true, exactOptionalPropertyTypes: true, noUncheckedIndexedAccess: true, skipLibCheck: false, types: [],
+        target: 'ES2022', lib: ['ES2023', 'DOM'], module: 'node16', strict: true, exactOptionalPropertyTypes: true, noUncheckedIndexedAccess: true,
+        skipLibCheck: false, types: [],
         declaration: true, outDir: 'out',
       },
       files: ['consumer.ts'],

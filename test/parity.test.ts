@@ -33,7 +33,9 @@ t.test('a port that agrees', async (t) => {
   t.match(out, /WS-DAN on resnet_small, evaluation mode/);
   t.match(out, /^features\.bn1 +2×16×8×8 +\d\.\de-\d \(rms .*\) +\d\.\de-\d \(rms .*\) +\d\.\de-\d \(rms .*\) +ok$/m, 'a batch norm with its ReLU built in');
   t.match(out, /^features\.layer2\.0\.conv2 +2×64×2×2 .* – +ok$/m, 'a weight whose gradient was not recorded');
-  for (const name of ['attentions.conv', 'attentions', 'fc', 'features.layer1.0.downsample.0']) t.match(out, new RegExp(`^${name.replaceAll('.', '\\.')} +\\d.* ok$`, 'm'));
+  for (const name of ['attentions.conv', 'attentions', 'fc', 'features.layer1.0.downsample.0']) {
+    t.match(out, new RegExp(`^${name.replaceAll('.', '\\.')} +\\d.* ok$`, 'm'));
+  }
   t.match(out, /25 layers compared\nAll agree\./);
 });
 
@@ -63,7 +65,8 @@ t.test('a recording with the names of WS-DAN.PyTorch', async (t) => {
   const folder = scratch(t);
   const { tensors, metadata } = readSafetensors(FIXTURE);
   const numbers = { conv1: 0, bn1: 1, layer1: 4, layer2: 5 };
-  const renamed = new Map([...tensors].map(([name, stored]) => [name.replace(/:features\.(conv1|bn1|layer1|layer2)/, (_, stage: keyof typeof numbers) => `:features.${numbers[stage]}`), stored]));
+  const renamed = new Map([...tensors].map(([name, stored]) =>
+    [name.replace(/:features\.(conv1|bn1|layer1|layer2)/, (_, stage: keyof typeof numbers) => `:features.${numbers[stage]}`), stored]));
   t.ok(renamed.has('output:features.4.0.conv1'));
   writeSafetensors(join(folder, 'renamed.safetensors'), renamed, metadata);
   const { code, out } = await call('parity', '--weights', await writeWeights(join(folder, 'w.safetensors')), '--fixture', join(folder, 'renamed.safetensors'));
@@ -81,7 +84,8 @@ t.test('files that do not fit', async (t) => {
   };
   const weights = await writeWeights(join(folder, 'w.safetensors'));
   await refused(/name both files: --weights FILE --fixture FILE/, '--weights', weights);
-  await refused(/is no recording of a PyTorch network: its metadata lacks "parity"\. Make one with test\/reference\/parity_fixture\.py/, '--weights', weights, '--fixture', weights);
+  await refused(/is no recording of a PyTorch network: its metadata lacks "parity"\. Make one with test\/reference\/parity_fixture\.py/, '--weights', weights,
+    '--fixture', weights);
   writeFileSync(join(folder, 'text'), 'no tensors here');
   await refused(/text/, '--weights', weights, '--fixture', join(folder, 'text'));
   const short = await writeWeights(join(folder, 'short.safetensors'), (tensors) => void tensors.delete('fc.weight'));

@@ -41,7 +41,8 @@ t.test('kernels that a dry run meets are compiled ahead, and what does not compi
 
 t.test('a kernel that is called with a wrong name is left to the call, and hides no errors of others', async (t) => {
   const fresh = new Runtime(await openDevice());
-  const shader = new Shader('one', '@group(0) @binding(0) var<storage, read_write> y: array<vec4f>;\n@compute @workgroup_size(1) fn main() { y[0] = vec4f(7.0); }');
+  const shader = new Shader('one',
+    '@group(0) @binding(0) var<storage, read_write> y: array<vec4f>;\n@compute @workgroup_size(1) fn main() { y[0] = vec4f(7.0); }');
   const y = Tensor.allocate(fresh, [4]);
   const record = (): void => fresh.recorder.dispatch(shader.kernel('main'), { out: y.range }, {}, [1, 1, 1]);
   fresh.planMemory(record);
@@ -54,7 +55,8 @@ t.test('a kernel that is called with a wrong name is left to the call, and hides
 t.test('a kernel that is wanted while it is being compiled ahead is one kernel', async (t) => {
   const fresh = new Runtime(await openDevice());
   const { pipelines } = fresh.recorder;
-  const kernels = ['one', 'two'].map((name) => new Shader(name, '@group(0) @binding(0) var<storage, read_write> y: array<vec4f>;\n@compute @workgroup_size(1) fn main() { y[0] = vec4f(7.0); }').kernel('main'));
+  const kernels = ['one', 'two'].map((name) => new Shader(name,
+    '@group(0) @binding(0) var<storage, read_write> y: array<vec4f>;\n@compute @workgroup_size(1) fn main() { y[0] = vec4f(7.0); }').kernel('main'));
   const get = (at: number) => pipelines.get(kernels[at]!, { y: null }, {});
   pipelines.foresee(kernels[0]!, { y: null }, {});
   const ahead = fresh.compileAhead();
@@ -131,7 +133,8 @@ t.test('where kernels are slow to compile, other devices help', async (t) => {
 t.test('where no other device can be had, one does it all', async (t) => {
   const fresh = new Runtime(await openDevice());
   const { device, recorder: { pipelines } } = fresh;
-  const shader = new Shader('alone', '@group(0) @binding(0) var<storage, read_write> y: array<vec4f>;\n@compute @workgroup_size(1) fn main() { y[0] = vec4f($WHICH); }');
+  const shader = new Shader('alone',
+    '@group(0) @binding(0) var<storage, read_write> y: array<vec4f>;\n@compute @workgroup_size(1) fn main() { y[0] = vec4f($WHICH); }');
   for (const WHICH of [0, 1, 2, 3]) pipelines.foresee(shader.kernel('main', { WHICH }), { y: null }, {});
   device.twin = () => Promise.reject(new Error('no more devices'));
   await t.resolves(compileAhead(device, pipelines, () => {}, -1));

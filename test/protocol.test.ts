@@ -38,12 +38,14 @@ const picture = (number: number): Uint8Array => {
   });
 };
 
-const model = new WSDAN(new ResNet({ block: BasicBlock, ...meta<Omit<ResNetOptions, 'block'>>('backbone') }), classes, { ...defaultWsdan, attentions: maps, scale: 10 }).nameAll();
+const model = new WSDAN(new ResNet({ block: BasicBlock, ...meta<Omit<ResNetOptions, 'block'>>('backbone') }), classes,
+  { ...defaultWsdan, attentions: maps, scale: 10 }).nameAll();
 model.loadStateDict(new Map([...file.tensors].filter(([name]) => !name.startsWith('predicted.'))
   .map(([name, { shape, data }]) => [name, fromFileLayout(name, { shape, data: data as Float32Array })])));
 model.eval();
 
-const optionsWith = (average: WsdanOptions['average']): WsdanOptions => ({ ...defaultWsdan, testTheta: meta<number>('theta'), testPadding: meta<number>('padding'), average });
+const optionsWith = (average: WsdanOptions['average']): WsdanOptions =>
+  ({ ...defaultWsdan, testTheta: meta<number>('theta'), testPadding: meta<number>('padding'), average });
 
 t.test('boxes and probabilities of each picture, averaged both ways', (t) => scope(async () => {
   const drawn = numbers.map(picture);
@@ -78,7 +80,8 @@ t.test('top-1 and top-5 of the whole evaluation', async (t) => {
     ({ top1: (100 * counts[name]![0]) / numbers.length, top5: (100 * counts[name]![1]) / numbers.length });
   t.equal(new Set(Object.values(counts).map(([top1]) => top1)).size, 4, 'on these pictures all four predictions differ in top-1');
   for (const average of ['probabilities', 'logits'] as const) {
-    const method: Pick<Method, 'module' | 'evaluate'> = { module: model, evaluate: (images, withDrop) => localiseAndRefine(model, images, optionsWith(average), withDrop) };
+    const method: Pick<Method, 'module' | 'evaluate'> = { module: model,
+      evaluate: (images, withDrop) => localiseAndRefine(model, images, optionsWith(average), withDrop) };
     const { images, raw, crop, refined } = await evaluate(runtime, data, { ...method, centers: {} } as Method, config, data.dataset.test, { withDrop: false });
     t.equal(images, numbers.length);
     t.same({ raw, crop, refined }, { raw: percent('raw'), crop: percent('crop'), refined: percent(average) }, average);

@@ -30,7 +30,9 @@ for (const name of FIXTURES) {
 
   t.test(`${name} cut off anywhere is refused`, async (t) => {
     const accepted: number[] = [];
-    for (let length = 0; length < whole.length; length += length < whole.length - 70 ? 7 : 1) if (await readAll(whole.subarray(0, length)) === 'read') accepted.push(length);
+    for (let length = 0; length < whole.length; length += length < whole.length - 70 ? 7 : 1) {
+      if (await readAll(whole.subarray(0, length)) === 'read') accepted.push(length);
+    }
     t.same(accepted, []);
   });
 
@@ -73,16 +75,21 @@ t.test('names that could run code are refused, however they are asked for', asyn
     ['OBJ', bytes('(', global('subprocess', 'Popen'), text('x'), 'o'), 'subprocess.Popen'],
     ['STACK_GLOBAL', bytes(text('posix'), text('system'), 0x93), 'posix.system'],
     ['NEWOBJ', bytes(global('socket', 'socket'), ')', 0x81), 'socket.socket'],
-    ['a path into a permitted name', bytes(text('collections'), text('OrderedDict.__init__.__globals__'), 0x93), 'collections.OrderedDict.__init__.__globals__'],
+    ['a path into a permitted name', bytes(text('collections'), text('OrderedDict.__init__.__globals__'), 0x93),
+      'collections.OrderedDict.__init__.__globals__'],
     ['the prototype of JavaScript', global('constructor', 'constructor'), 'constructor.constructor'],
     ['a loader inside PyTorch', call('torch.serialization', 'load', text('x')), 'torch.serialization.load'],
     ['a whole model', bytes(global('torchvision.models.resnet', 'ResNet'), ')', 0x81), 'torchvision.models.resnet.ResNet'],
   ];
-  for (const [name, body, asked] of ways) await refuse(t, name, legacyFile(body), new RegExp(`asks for "${asked.replaceAll('.', '\\.')}".*Nothing of it was executed`));
-  for (const name of ['constructor', '<toString', 'O8']) {
-    await refuse(t, `NumPy numbers of type ${name}`, legacyFile(call('numpy.core.multiarray', 'scalar', call('numpy', 'dtype', text(name)), text('12345678'))), /NumPy numbers of type ".*" are not read; only f8, f4/);
+  for (const [name, body, asked] of ways) {
+    await refuse(t, name, legacyFile(body), new RegExp(`asks for "${asked.replaceAll('.', '\\.')}".*Nothing of it was executed`));
   }
-  await refuse(t, 'NumPy with another class', legacyFile(call('numpy.core.multiarray', '_reconstruct', global('torch', 'Size'), tuple(int(0)), text('b'))), /put together in a way that PyTorch and NumPy do not use/);
+  for (const name of ['constructor', '<toString', 'O8']) {
+    await refuse(t, `NumPy numbers of type ${name}`, legacyFile(call('numpy.core.multiarray', 'scalar', call('numpy', 'dtype', text(name)), text('12345678'))),
+      /NumPy numbers of type ".*" are not read; only f8, f4/);
+  }
+  await refuse(t, 'NumPy with another class', legacyFile(call('numpy.core.multiarray', '_reconstruct', global('torch', 'Size'), tuple(int(0)), text('b'))),
+    /put together in a way that PyTorch and NumPy do not use/);
   await refuse(t, 'a permitted name that is no function', legacyFile(call('builtins', 'dict')), /it calls builtins\.dict/);
   await refuse(t, 'calling a text', legacyFile(bytes(text('os.system'), ')', 'R')), /it calls something that is no name/);
 });
@@ -105,13 +112,16 @@ t.test('bombs are refused before they burst', async (t) => {
     ['bytes of 2⁶³', bytes(0x8e, uint64(2n ** 63n)), /more bytes are announced/],
     ['an integer of 2³¹ bytes', bytes(0x8b, 255, 255, 255, 127), /an integer has 2147483647 bytes/],
     ['a line without end', bytes('c', Buffer.alloc(100_000, 'a')), /does not end/],
-    ['one dictionary copied 2,000 times', manyCopies(wideDict, bytes(global('collections', 'OrderedDict'), '(h', 0, 'tR')), /makes more than 268435456 bytes out of a few/],
-    ['one text encoded 2,000 times', manyCopies(text('x'.repeat(1 << 20)), bytes(global('_codecs', 'encode'), '(h', 0, text('latin1'), 'tR')), /makes more than 268435456 bytes out of a few/],
+    ['one dictionary copied 2,000 times', manyCopies(wideDict, bytes(global('collections', 'OrderedDict'), '(h', 0, 'tR')),
+      /makes more than 268435456 bytes out of a few/],
+    ['one text encoded 2,000 times', manyCopies(text('x'.repeat(1 << 20)), bytes(global('_codecs', 'encode'), '(h', 0, text('latin1'), 'tR')),
+      /makes more than 268435456 bytes out of a few/],
     ['one number shown a million times', dict({ x: tensor(one, int(0), shape(1000n, 1000n), shape(0n, 0n)) }), /an expanded view/],
     ['a tensor of 2⁶⁰ elements', dict({ x: tensor(one, int(0), shape(2n ** 30n, 2n ** 30n), shape(0n, 0n)) }), /goes beyond its storage|valid offset/],
   ];
   for (const [name, body, message] of bombs) await refuse(t, name, legacyFile(body, name.includes('shown') || name.includes('2⁶⁰') ? floats(4) : {}), message);
-  const shared = dict(Object.fromEntries(Array.from({ length: 300 }, (_, i) => [`w${i}`, i === 0 ? bytes(tensor(storage('0', int(100_000)), int(0), shape(100_000n), shape(1n)), 'q', 0) : bytes('h', 0)])));
+  const shared = dict(Object.fromEntries(Array.from({ length: 300 },
+    (_, i) => [`w${i}`, i === 0 ? bytes(tensor(storage('0', int(100_000)), int(0), shape(100_000n), shape(1n)), 'q', 0) : bytes('h', 0)])));
   await refuse(t, 'one storage under 300 names', legacyFile(shared, floats(100_000)), /its tensors show 120000000/);
   const grown = (process.resourceUsage().maxRSS - before) / 1024;
   // Texts and dictionaries within their allowance of 256 MiB, twice for copies not yet collected.
@@ -133,15 +143,19 @@ t.test('tensors cannot reach outside their storage', async (t) => {
     ['a storage described twice', tuple(one, storage('0', int(4), 'DoubleStorage')), /described in two ways/],
   ];
   for (const [name, body, message] of lies) await refuse(t, name, legacyFile(dict({ x: body }), floats(4)), message);
-  await refuse(t, 'a storage longer than announced', legacyFile(dict({ x: tensor(one, int(0), shape(4n), shape(1n)) }), floats(5)), /storage 0 needs 16 bytes .* but 20 are there/);
+  await refuse(t, 'a storage longer than announced', legacyFile(dict({ x: tensor(one, int(0), shape(4n), shape(1n)) }), floats(5)),
+    /storage 0 needs 16 bytes .* but 20 are there/);
   await refuse(t, 'a storage nobody uses', legacyFile(dict({}), floats(4)), /names one that no tensor uses/);
 });
 
 t.test('pickles that misuse their stack', async (t) => {
   const misuses: [string, Buffer][] = [
-    ['nothing to return', bytes()], ['pop', bytes('0')], ['append to a number', bytes(int(1), 'Na')], ['append to a dictionary', bytes('}Na')], ['a key without value', bytes('}(Nu')],
-    ['a list as key', bytes('}(]Nu')], ['mark missing', bytes('t')], ['unknown memo', bytes('h', 7)], ['unknown opcode', bytes(0xff)], ['below a mark', bytes('N(0')],
-    ['attributes for a number', bytes(int(1), '}b')], ['digits that are none', bytes('Ione\n')], ['a float that is none', bytes('Fx\n')], ['a literal that is none', bytes('Sx\n')],
+    ['nothing to return', bytes()], ['pop', bytes('0')], ['append to a number', bytes(int(1), 'Na')], ['append to a dictionary', bytes('}Na')],
+    ['a key without value', bytes('}(Nu')],
+    ['a list as key', bytes('}(]Nu')], ['mark missing', bytes('t')], ['unknown memo', bytes('h', 7)], ['unknown opcode', bytes(0xff)],
+    ['below a mark', bytes('N(0')],
+    ['attributes for a number', bytes(int(1), '}b')], ['digits that are none', bytes('Ione\n')], ['a float that is none', bytes('Fx\n')],
+    ['a literal that is none', bytes('Sx\n')],
   ];
   for (const [name, body] of misuses) await refuse(t, name, legacyFile(body), /cannot be read: .* The file is damaged or holds something other than weights/);
 });

@@ -31,7 +31,8 @@ t.test('a checkpoint of the reference, NumPy objects included', async (t) => {
     'feature_center', 'logs.train_crop_topk_accuracy', 'logs.train_drop_topk_accuracy', 'logs.train_raw_topk_accuracy', 'logs.val_topk_accuracy',
     'state_dict.attentions.bn.num_batches_tracked', 'state_dict.fc.weight',
   ]);
-  t.same(Object.fromEntries(facts), { 'logs.epoch': 7, 'logs.lr': 0.001, 'logs.train_loss': 1.25, 'logs.train_info': 'Loss 1.25, Raw Acc (81.50, 95.25)', 'logs.val_loss': 0.75, 'logs.seen': 12 });
+  t.same(Object.fromEntries(facts), { 'logs.epoch': 7, 'logs.lr': 0.001, 'logs.train_loss': 1.25, 'logs.train_info': 'Loss 1.25, Raw Acc (81.50, 95.25)',
+    'logs.val_loss': 0.75, 'logs.seen': 12 });
   t.same([...tensors.get('logs.train_raw_topk_accuracy')!.read()], [81.5, 95.25]);
   t.same([...tensors.get('logs.val_topk_accuracy')!.read()], [88.28, 97.5], 'float64');
   t.same([...tensors.get('logs.train_drop_topk_accuracy')!.read()], [70, 1, 90, 2], 'stored column by column');
@@ -48,7 +49,8 @@ t.test('a checkpoint of wvinzh’s program, optimiser included', async (t) => {
 });
 
 t.test('what would run code is refused by its name', async (t) => {
-  await t.rejects(openTensorFile(fixture('evil.pth')), { name: 'UserError', message: /evil\.pth asks for "posix\.system", which is not among the names.*Nothing of it was executed/ });
+  await t.rejects(openTensorFile(fixture('evil.pth')),
+    { name: 'UserError', message: /evil\.pth asks for "posix\.system", which is not among the names.*Nothing of it was executed/ });
 });
 
 t.test('other files are told by what they are', async (t) => {

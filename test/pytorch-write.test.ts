@@ -25,7 +25,8 @@ await writeTorch(path, value);
 t.test('what was written is read again, to the bit', async (t) => {
   const file = await openTensorFile(path);
   t.same(Object.fromEntries(file.facts), {
-    'logs.epoch': 7, 'logs.lr': 0.001, 'logs.seen': 2 ** 40, 'logs.loss': -1, 'logs.info': 'Verlust ä', 'logs.val_topk_accuracy.0': 88.5, 'logs.val_topk_accuracy.1': 97,
+    'logs.epoch': 7, 'logs.lr': 0.001, 'logs.seen': 2 ** 40, 'logs.loss': -1, 'logs.info': 'Verlust ä', 'logs.val_topk_accuracy.0': 88.5,
+    'logs.val_topk_accuracy.1': 97,
     'logs.best': null, 'logs.done': true, 'logs.large': -(2 ** 31) - 1,
   });
   for (const [name, { dtype, shape, data }] of Object.entries(tensors)) {
@@ -55,7 +56,8 @@ t.test('torch.load opens it, and a state dictionary also when restricted to weig
   const bare = join(folder, 'weights.pth');
   await writeTorch(bare, (value as { state_dict: Picklable }).state_dict);
   t.same(runTorch('open_checkpoint.py', bare, '--weights-only'), items.state_dict);
-  const expected = { 'fc.weight': [...tensors['fc.weight']!.data as Float32Array], half: [1, -2], 'bn.num_batches_tracked': [2 ** 40], empty: [], flags: [1, 0] };
+  const expected = { 'fc.weight': [...tensors['fc.weight']!.data as Float32Array], half: [1, -2], 'bn.num_batches_tracked': [2 ** 40], empty: [],
+    flags: [1, 0] };
   const kinds = { 'fc.weight': 'float32', half: 'float16', 'bn.num_batches_tracked': 'int64', empty: 'float32', flags: 'bool' };
   for (const [name, values] of Object.entries(expected)) {
     t.same(items.state_dict.items[name], { dtype: `torch.${kinds[name as keyof typeof kinds]}`, shape: tensors[name]!.shape, values, contiguous: true }, name);

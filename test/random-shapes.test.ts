@@ -66,7 +66,8 @@ const pooling = (draw: Draw): Drawn => {
 const resizing = (draw: Draw): Drawn => {
   const antialias = draw.flag();
   const mode = antialias ? 'bilinear' : draw.one(['bilinear', 'nearest']);
-  return { shapes: [draw.image(20)], attrs: { size: [draw.int(1, 24), draw.int(1, 24)], mode, antialias, alignCorners: mode === 'bilinear' && !antialias && draw.flag() } };
+  return { shapes: [draw.image(20)],
+    attrs: { size: [draw.int(1, 24), draw.int(1, 24)], mode, antialias, alignCorners: mode === 'bilinear' && !antialias && draw.flag() } };
 };
 
 const cropping = (draw: Draw): Drawn => {

@@ -99,7 +99,9 @@ t.test('the report is one file without any address', async (t) => {
   t.notMatch(html, /@import|url\(\s*["']?https?:/);
   t.notMatch(html, /<script>alert|<i>bird|<zero>/, 'texts of the user stay texts');
   t.match(html, /A &lt;i&gt;bird&lt;\/i&gt;/);
-  for (const text of ['87.5', '81.3', '97.0', '61.0', '0.683', '88.4', 'abc123', 'llvmpipe', '2 min 05 s', 'IoU 0.75', 'raw top-1, refined +6.3']) t.ok(html.includes(text), text);
+  for (const text of ['87.5', '81.3', '97.0', '61.0', '0.683', '88.4', 'abc123', 'llvmpipe', '2 min 05 s', 'IoU 0.75', 'raw top-1, refined +6.3']) {
+    t.ok(html.includes(text), text);
+  }
   t.equal(html.match(/<img /g)?.length, 5, 'picture, heat map, crop, dropped region, attention maps');
   t.match(html, /bad">✗ raw[\s\S]*good">✓ refined/);
   t.match(html, /class="box true" x="1\.0" y="2\.0" width="10\.0" height="10\.0"/);

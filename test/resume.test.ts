@@ -13,7 +13,8 @@ import { readJsonLines } from './support/json-lines.js';
 const TRAIN = join(dirname(fileURLToPath(import.meta.url)), '..', 'train.js');
 /** Seven steps an epoch, each in two micro-batches. */
 const SMALL = [
-  '--train-images', '28', '--test-images', '16', '--image-size', '32', '--batch-size', '4', '--micro-batch', '3', '--attentions', '8', '--optimizer', 'adamw', '--lr', '0.002',
+  '--train-images', '28', '--test-images', '16', '--image-size', '32', '--batch-size', '4', '--micro-batch', '3', '--attentions', '8',
+  '--optimizer', 'adamw', '--lr', '0.002',
   '--epochs', '4', '--eval-every', '2', '--report-images', '0', '--seed', '5',
 ];
 
@@ -40,7 +41,8 @@ const train = (args: readonly string[], watch: (child: ChildProcess, output: str
 const hashOf = (out: string): string => (JSON.parse(readFileSync(join(out, 'summary.json'), 'utf8')) as { weightsHash: string }).weightsHash;
 const positionOf = (out: string): { epoch: number; batch: number; step: number } => {
   // The header alone, in one go: the run that is watched may replace the file at any time.
-  const meta = JSON.parse(openSafetensors(join(out, 'last.safetensors')).facts.get('pipit') as string) as { position: { epoch: number; batch: number; step: number } };
+  const meta =
+    JSON.parse(openSafetensors(join(out, 'last.safetensors')).facts.get('pipit') as string) as { position: { epoch: number; batch: number; step: number } };
   return meta.position;
 };
 /** Whether a running training's checkpoint is of this epoch; not yet, where it is being replaced at this moment. */
@@ -132,12 +134,14 @@ const refused = async (t: Asserts, args: string[], message: RegExp): Promise<voi
 t.test('what cannot be meant is refused in a sentence', async (t) => {
   const before = readFileSync(join(whole, 'last.safetensors'));
   await refused(t, [...SMALL, '--out', whole], /already holds a run\. Add --resume to go on with it, or choose another folder with --out/);
-  await refused(t, ['--out', whole, '--resume', '--beta', '0.5'], /the run was started with --beta 0\.05, not 0\.5; leave the option out, or start a new run with another --out/);
+  await refused(t, ['--out', whole, '--resume', '--beta', '0.5'],
+    /the run was started with --beta 0\.05, not 0\.5; leave the option out, or start a new run with another --out/);
   await refused(t, ['--out', whole, '--resume', '--attentions', '4'], /--attentions 8, not 4/);
   await refused(t, ['--out', whole, '--resume', '--micro-batch', '4'], /--micro-batch 3, not 4/);
   await refused(t, ['--resume'], /--resume needs the folder of the run: add --out DIR/);
   await refused(t, ['--out', whole, '--resume', '--epochs', '3'], /--epochs 3: 4 epochs are done already; leave the option out, or ask for 4 or more/);
-  await refused(t, ['--out', whole, '--resume', '--data', root], /--data .*: the data set synthetic is made by Pipit itself and reads no folder; add --dataset folder/);
+  await refused(t, ['--out', whole, '--resume', '--data', root],
+    /--data .*: the data set synthetic is made by Pipit itself and reads no folder; add --dataset folder/);
   await refused(t, ['--out', join(root, 'nothing'), '--resume'], /nothing.*there is no such checkpoint; train first/);
   t.ok(before.equals(readFileSync(join(whole, 'last.safetensors'))), 'the run is untouched');
   const { tensors, metadata } = readSafetensors(join(whole, 'last.safetensors'));
@@ -149,17 +153,20 @@ t.test('what cannot be meant is refused in a sentence', async (t) => {
   await refused(t, [...SMALL, '--out', broken], /broken cannot be made|broken.*choose another/);
 });
 
-const DIVERGING = ['--train-images', '16', '--test-images', '16', '--image-size', '32', '--batch-size', '8', '--attentions', '4', '--workers', '0', '--report-images', '0'];
+const DIVERGING = ['--train-images', '16', '--test-images', '16', '--image-size', '32', '--batch-size', '8', '--attentions', '4', '--workers', '0',
+  '--report-images', '0'];
 
 t.test('a run that diverges keeps its last good checkpoint, and says how to go on', async (t) => {
   const out = join(root, 'diverged');
   const [last, best] = [join(out, 'last.safetensors'), join(out, 'best.safetensors')];
-  await refused(t, [...DIVERGING, '--out', out, '--epochs', '1', '--lr', '1e30'], /Training has diverged: .* at step 2\. No checkpoint was written before; start again with a lower --lr/);
+  await refused(t, [...DIVERGING, '--out', out, '--epochs', '1', '--lr', '1e30'],
+    /Training has diverged: .* at step 2\. No checkpoint was written before; start again with a lower --lr/);
   t.notOk(existsSync(last) || existsSync(best), 'nothing is written that cannot be used');
   t.equal((await train([...DIVERGING, '--out', out, '--epochs', '1', '--schedule', 'cosine'])).code, 0);
   const before = readFileSync(last);
   const second = ['--out', out, '--resume', '--workers', '0', '--epochs', '2'];
-  await refused(t, [...second, '--lr', '1e30', '--log-every', '1'], /Training has diverged: .* at step 4\. The last good checkpoint is .*last\.safetensors; go on from it with: node dist\/train\.js --out .* --resume, and a lower --lr/);
+  await refused(t, [...second, '--lr', '1e30', '--log-every', '1'],
+    /Training has diverged: .* at step 4\. The last good checkpoint is .*last\.safetensors; go on from it with: node dist\/train\.js --out .* --resume, and a lower --lr/);
   t.ok(before.equals(readFileSync(last)), 'the old checkpoint stands');
   const { code, output } = await train([...second, '--lr', '1e-4', '--clip-grad-norm', '1']);
   t.equal(code, 0, output);

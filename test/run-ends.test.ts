@@ -28,7 +28,8 @@ const root = t.testdir({});
 const data = join(root, 'data');
 const pathsOf = (split: string, count: number): string[] => Array.from({ length: count }, (_, i) => join(data, split, i % 2 ? 'gull' : 'heron', `${i}.png`));
 [...pathsOf('train', 15), ...pathsOf('test', 8)].forEach((path, key) => writePng(path, key, 40, 40));
-const TINY = ['--dataset', 'folder', '--data', data, '--batch-size', '4', '--image-size', '32', '--attentions', '4', '--epochs', '2', '--eval-every', '1', '--model', 'resnet_small', '--seed', '3'];
+const TINY = ['--dataset', 'folder', '--data', data, '--batch-size', '4', '--image-size', '32', '--attentions', '4', '--epochs', '2', '--eval-every', '1',
+  '--model', 'resnet_small', '--seed', '3'];
 
 const dataset = await openDataset('folder', { dir: data, seed: 3 });
 const fileOf = ({ path }: Sample): string => path!;
@@ -70,7 +71,9 @@ const recordsOf = (out: string): EpochRecord[] => readJsonLines(join(out, 'metri
 /** A difference of thousands of numbers would take minutes to print. */
 const digestOf = (tensors: ReadonlyMap<string, StoredTensor>): string => {
   const hash = createHash('sha256');
-  for (const [name, { shape, data: { buffer, byteOffset, byteLength } }] of tensors) hash.update(`${name} ${shape.join()}`).update(new Uint8Array(buffer, byteOffset, byteLength));
+  for (const [name, { shape, data: { buffer, byteOffset, byteLength } }] of tensors) {
+    hash.update(`${name} ${shape.join()}`).update(new Uint8Array(buffer, byteOffset, byteLength));
+  }
   return hash.digest('hex');
 };
 /** All that a run leaves, apart from durations. */
@@ -112,10 +115,15 @@ t.test('a run that nothing ends', async (t) => {
   t.same(expected.files, ['best.safetensors', 'config.json', 'last.safetensors', 'metrics.jsonl', 'report.html', 'summary.json']);
   t.same(expected.records.map(({ epoch, step }) => [epoch, step]), [[1, 4], [2, 8]]);
   // Half a cosine behind half an epoch of warm-up; the last step of an epoch begins a quarter before its end.
-  expected.records.forEach(({ lr }, i) => t.ok(Math.abs(lr - 0.5 * 0.005 * (1 + Math.cos((Math.PI * (i + 0.25)) / 1.5))) < 1e-9, `epoch ${i + 1}: learning rate ${lr}`));
-  for (const { trained } of expected.records) t.same([trained.raw.top5, trained.crop!.top5, trained.drop!.top5], [100, 100, 100], 'of two classes each is among the best five, whatever the size of the last batch');
+  expected.records.forEach(({ lr }, i) =>
+    t.ok(Math.abs(lr - 0.5 * 0.005 * (1 + Math.cos((Math.PI * (i + 0.25)) / 1.5))) < 1e-9, `epoch ${i + 1}: learning rate ${lr}`));
+  for (const { trained } of expected.records) {
+    t.same([trained.raw.top5, trained.crop!.top5, trained.drop!.top5], [100, 100, 100],
+      'of two classes each is among the best five, whatever the size of the last batch');
+  }
   const { augment } = toTrainConfig(optionsOf(TINY));
-  steps.forEach(({ indices, transforms }, i) => t.same(transforms, indices.map((index) => drawTrainTransform(augment, 3, Math.floor(i / 4), index, 40, 40)), `step ${i + 1}: a picture is augmented by its own number`));
+  steps.forEach(({ indices, transforms }, i) => t.same(transforms, indices.map((index) => drawTrainTransform(augment, 3, Math.floor(i / 4), index, 40, 40)),
+    `step ${i + 1}: a picture is augmented by its own number`));
   t.equal(steps.length, 8);
 });
 
@@ -123,7 +131,8 @@ t.test('an unreadable test image costs no epoch: --resume evaluates what is trai
   for (const args of [[], ['--eval-every', '2']]) {
     const out = t.testdir({});
     await withBroken([fileOf(dataset.test.samples[5]!)], async () => {
-      await t.rejects(train(out, { args }), { name: 'UserError', message: /test.*\.png .*--skip-bad-images.*\. What was trained is saved; go on with: node dist\/train\.js --out .* --resume$/ });
+      await t.rejects(train(out, { args }),
+        { name: 'UserError', message: /test.*\.png .*--skip-bad-images.*\. What was trained is saved; go on with: node dist\/train\.js --out .* --resume$/ });
       const { position } = readCheckpoint(join(out, 'last.safetensors'));
       t.equal(position.epoch, args.length ? 2 : 1, 'the epoch counts as trained');
       await t.rejects(train(out, { args, resume: true }), /test.*\.png/, 'again, while nothing was repaired');
@@ -176,7 +185,8 @@ t.test('a network that gives no finite number in the evaluation does not replace
   const out = t.testdir({});
   const last = join(out, 'last.safetensors');
   const infinite = (result: Evaluated): Evaluated => ({ ...result, refined: affine(result.refined!, NaN) });
-  await t.rejects(train(out, { onTrainer: atEvaluation(0, infinite) }), /Training has diverged: the loss on the test images is NaN at step 4\. No checkpoint was written before/);
+  await t.rejects(train(out, { onTrainer: atEvaluation(0, infinite) }),
+    /Training has diverged: the loss on the test images is NaN at step 4\. No checkpoint was written before/);
   t.notOk(existsSync(last));
   await t.rejects(train(out, { onTrainer: atEvaluation(1, infinite) }), /the loss on the test images is NaN at step 8\. The last good checkpoint is/);
   t.equal(readCheckpoint(last).position.step, 4);

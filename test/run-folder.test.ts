@@ -41,7 +41,8 @@ t.test('a folder in use is refused, one whose process has ended is taken over', 
   }
   t.ok(existsSync(out), 'a folder that was there before stays');
   writeFileSync(held, `${ALIVE}\n`);
-  t.throws(() => claimRunFolder(out, '', true), { name: 'UserError', message: new RegExp(`the folder .* is in use by process ${ALIVE}\\. Wait until it has ended; if that process is another program, delete .*running\\.pid`) });
+  t.throws(() => claimRunFolder(out, '', true),
+    { name: 'UserError', message: new RegExp(`the folder .* is in use by process ${ALIVE}\\. Wait until it has ended; if that process is another program, delete .*running\\.pid`) });
   t.ok(existsSync(held), 'and left to it');
   writeFileSync(join(out, 'last.safetensors'), '');
   t.throws(() => claimRunFolder(out, '', false), /already holds a run/);
@@ -51,8 +52,10 @@ t.test('the number of a process means something only where it was given', async 
   const out = t.testdir({});
   const held = join(out, 'running.pid');
   const here = thisPlace();
-  const left = (pid: number, place: Partial<Place>, begin = beginOf(pid)): void => writeFileSync(held, `${pid}\n${JSON.stringify({ ...here, ...place, begin })}\n`);
-  const elsewhere = { name: 'UserError', message: /the folder .* is in use by process \d+ of another machine or container \(.*\), whose end cannot be seen from here\. Wait until it has ended; if it surely has, delete .*running\.pid/ };
+  const left = (pid: number, place: Partial<Place>, begin = beginOf(pid)): void =>
+    writeFileSync(held, `${pid}\n${JSON.stringify({ ...here, ...place, begin })}\n`);
+  const elsewhere = { name: 'UserError',
+    message: /the folder .* is in use by process \d+ of another machine or container \(.*\), whose end cannot be seen from here\. Wait until it has ended; if it surely has, delete .*running\.pid/ };
   for (const pid of [process.pid, ENDED]) {
     left(pid, { container: 'pid:[1]' });
     t.throws(() => claimRunFolder(out, '', true), elsewhere, 'another container may have the same numbers');
@@ -91,7 +94,8 @@ t.test('the end of a process in another container of this machine is seen', { sk
   const inContainer = own.replace(JSON.stringify(thisPlace().container), '"pid:[1]"');
   t.not(inContainer, own);
   writeFileSync(held, inContainer);
-  t.throws(() => claimRunFolder(out, '', true), { name: 'UserError', message: /in use by process \d+ of another machine or container \(.*\)\. Wait until it has ended\.$/ }, 'while it runs');
+  t.throws(() => claimRunFolder(out, '', true),
+    { name: 'UserError', message: /in use by process \d+ of another machine or container \(.*\)\. Wait until it has ended\.$/ }, 'while it runs');
   t.equal(readFileSync(held, 'utf8'), inContainer);
   release();
   writeFileSync(held, inContainer.replace(thisPlace().boot, 'before'));
@@ -128,7 +132,8 @@ t.test('what keeps a folder appears with its text', async (t) => {
   t.same(readdirSync(folder), []);
 });
 
-t.test('when a process began is told by its 22nd number, whatever its name', { skip: process.platform !== 'linux' && 'other systems do not tell' }, async (t) => {
+t.test('when a process began is told by its 22nd number, whatever its name', { skip: process.platform !== 'linux' && 'other systems do not tell' },
+  async (t) => {
   const before = beginOf(process.pid);
   t.equal(before, readFileSync(`/proc/${process.pid}/stat`, 'utf8').replace(/\(.*\)/s, 'name').split(' ')[21]);
   const { title } = process;
@@ -139,8 +144,10 @@ t.test('when a process began is told by its 22nd number, whatever its name', { s
 
 t.test('what stands in the way of a run is named', async (t) => {
   const out = t.testdir({ 'running.pid': {}, kept: { 'best.safetensors': '' } });
-  t.throws(() => claimRunFolder(out, '', false), { name: 'UserError', message: /running\.pid is a folder, where a file shall tell which process uses the folder/ });
-  t.throws(() => claimRunFolder(join(out, 'kept'), '', false), { name: 'UserError', message: /kept holds the best\.safetensors of a run, which would be replaced\. Choose another folder with --out/ });
+  t.throws(() => claimRunFolder(out, '', false),
+    { name: 'UserError', message: /running\.pid is a folder, where a file shall tell which process uses the folder/ });
+  t.throws(() => claimRunFolder(join(out, 'kept'), '', false),
+    { name: 'UserError', message: /kept holds the best\.safetensors of a run, which would be replaced\. Choose another folder with --out/ });
   t.notOk(existsSync(join(out, 'kept', 'running.pid')));
   writeFileSync(join(out, 'epoch-010.safetensors'), '');
   t.throws(() => claimRunFolder(out, '', false), { name: 'UserError', message: /holds the epoch-010\.safetensors of a run/ });

@@ -45,9 +45,11 @@ t.test('layers derived from those that are fused are computed by themselves', (t
   const patched = conv();
   Object.assign(patched, { forward: (v: Tensor) => mul(v, v) });
   const cases: Record<string, AnyModule[]> = {
-    'a convolution': [new NegatedConv(1, 1, 1, one), new ReLU()], 'a ReLU': [conv(), new Leaky()], 'a ReLU that is called otherwise': [conv(), new CallsOtherwise()],
+    'a convolution': [new NegatedConv(1, 1, 1, one), new ReLU()], 'a ReLU': [conv(), new Leaky()],
+    'a ReLU that is called otherwise': [conv(), new CallsOtherwise()],
     'a norm': [conv(), new NegatedNorm(1)], 'a norm with its ReLU': [conv(), new NegatedNorm(1, { activation: 'relu' })],
-    'a convolution before a norm': [new NegatedConv(1, 1, 1, one), new BatchNorm2d(1, { activation: 'relu' })], 'a forward of the object': [patched, new ReLU()],
+    'a convolution before a norm': [new NegatedConv(1, 1, 1, one), new BatchNorm2d(1, { activation: 'relu' })],
+    'a forward of the object': [patched, new ReLU()],
   };
   for (const [name, layers] of Object.entries(cases)) {
     const chain = new Sequential(layers).eval();
@@ -57,7 +59,8 @@ t.test('layers derived from those that are fused are computed by themselves', (t
   }
   const norm = new NegatedNorm(1).eval() as NegatedNorm;
   const c = conv();
-  t.same(await values(noGrad(() => convNorm(c, norm, x, { residual: x, activation: 'relu' }))), await values(relu(add(norm.call(c.call(x)), x))), 'with a residual');
+  t.same(await values(noGrad(() => convNorm(c, norm, x, { residual: x, activation: 'relu' }))), await values(relu(add(norm.call(c.call(x)), x))),
+    'with a residual');
 }));
 
 class Prompt extends Module {

@@ -77,7 +77,8 @@ t.test('the backports entry keeps mirror, keyring and options of the release', a
   t.equal(from('sources.list', ONE_LINE),
     `Types: deb\nURIs: ${MIRROR}\nSuites: bookworm-backports\nComponents: main\nArchitectures: amd64 arm64\nSigned-By: /usr/share/keyrings/a.gpg\nTrusted: yes\n`);
   t.equal(backportsSource(parseAptSources([{ name: 'x.list', text: `deb ${MIRROR} stable main` }]), 'bookworm').split('\n')[2], 'Suites: bookworm-backports');
-  t.equal(backportsSource(parseAptSources([{ name: 'x.list', text: 'deb http://mirror.example/s bookworm-security main' }]), 'bookworm'), '', 'security is no base');
+  t.equal(backportsSource(parseAptSources([{ name: 'x.list', text: 'deb http://mirror.example/s bookworm-security main' }]), 'bookworm'), '',
+    'security is no base');
 });
 
 t.test('a key inside the source file survives as a whole', async (t) => {
@@ -108,7 +109,8 @@ t.test('apt-cache policy', async (t) => {
 });
 
 t.test('os-release', async (t) => {
-  t.same(parseOsRelease('ID=debian\nPRETTY_NAME="Debian 12"\nVERSION_CODENAME=\'bookworm\'\n# x\n'), { ID: 'debian', PRETTY_NAME: 'Debian 12', VERSION_CODENAME: 'bookworm' });
+  t.same(parseOsRelease('ID=debian\nPRETTY_NAME="Debian 12"\nVERSION_CODENAME=\'bookworm\'\n# x\n'),
+    { ID: 'debian', PRETTY_NAME: 'Debian 12', VERSION_CODENAME: 'bookworm' });
 });
 
 const lavapipe = (known: Partial<Parameters<typeof planInstall>[0]>) => planInstall({
@@ -121,7 +123,8 @@ t.test('which packages: lavapipe', async (t) => {
   t.equal(onBookworm.targetRelease, 'bookworm-backports');
   t.match(onBookworm.addSource?.text, /Suites: bookworm-backports/);
   const newer = parsePolicy(policyText('25.0.7-2', [['25.0.7-2', ['trixie']]]));
-  t.strictSame(lavapipe({ mesa: newer, os: { ID: 'debian', VERSION_CODENAME: 'trixie' } }), { driver: 'Mesa lavapipe', packages: ['mesa-vulkan-drivers', 'libvulkan1'] });
+  t.strictSame(lavapipe({ mesa: newer, os: { ID: 'debian', VERSION_CODENAME: 'trixie' } }),
+    { driver: 'Mesa lavapipe', packages: ['mesa-vulkan-drivers', 'libvulkan1'] });
   const known = parsePolicy(policyText('22.3.6-1', [['25.0.7-2~bpo12+1', ['bookworm-backports']], ['22.3.6-1', ['bookworm']]]));
   const second = lavapipe({ mesa: known }) as Plan;
   t.equal(second.targetRelease, 'bookworm-backports');
@@ -186,7 +189,8 @@ t.test('a source that apt cannot use does not stay behind', { skip: process.plat
 
 t.test('what the probe came to', async (t) => {
   const run = { status: 0, signal: null, stderr: '' };
-  const found = interpretProbe({ ...run, stdout: 'noise\nPIPIT_PROBE {"kind":"found","name":"llvmpipe","vendor":"mesa","software":"lavapipe","isSoftware":true}\n' });
+  const found = interpretProbe({ ...run,
+    stdout: 'noise\nPIPIT_PROBE {"kind":"found","name":"llvmpipe","vendor":"mesa","software":"lavapipe","isSoftware":true}\n' });
   t.match(found, { kind: 'found', isSoftware: true });
   t.ok(satisfies(found, '') && satisfies(found, 'lavapipe') && satisfies(found, 'LLVMpipe'));
   t.notOk(satisfies(found, 'nvidia'));

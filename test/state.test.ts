@@ -127,7 +127,8 @@ t.test('bytes wherever they lie', async (t) => {
 
 t.test('tensors of other modules come back as they were; only what is called a weight changes its layout', async (t) => {
   const values = (shape: number[]) => ({ shape, data: Float32Array.from({ length: shape.reduce((a, b) => a * b) }, (_, i) => i) });
-  const state = new Map([['tokens.weight', values([4, 3])], ['table', values([4, 3])], ['position', values([1, 2, 3, 4])], ['kernel.weight', values([1, 2, 3, 4])]]);
+  const state = new Map([['tokens.weight', values([4, 3])], ['table', values([4, 3])], ['position', values([1, 2, 3, 4])],
+    ['kernel.weight', values([1, 2, 3, 4])]]);
   const path = join(t.testdir(), 'state.safetensors');
   saveFile(state, path);
   t.same(await loadFile(path), state);
@@ -138,7 +139,10 @@ t.test('tensors of other modules come back as they were; only what is called a w
 t.test('what are no weights is refused', async (t) => {
   const refusal = { name: new UserError('').name };
   t.throws(() => load(new Uint8Array(3)), { ...refusal, message: /^what was given is not a safetensors file or is damaged: it has only 3 bytes/ });
-  for (const wrong of ['a path', 7, null, undefined, []]) t.throws(() => load(wrong as never), { ...refusal, message: /^what was given must be the bytes of a safetensors file, a Uint8Array or an ArrayBuffer, got/ });
+  for (const wrong of ['a path', 7, null, undefined, []]) {
+    t.throws(() => load(wrong as never),
+      { ...refusal, message: /^what was given must be the bytes of a safetensors file, a Uint8Array or an ArrayBuffer, got/ });
+  }
   const state = await network(1).stateDict();
   t.throws(() => saveFile('net.safetensors' as never, state as never), { ...refusal, message: /^saveFile: the weights must be a state, as `await module\.stateDict\(\)` gives it, got string/ });
   t.throws(() => saveFile(new Map([['momentum.0', new Float32Array(3)]]) as never, 'net.safetensors'), { ...refusal, message: /^saveFile: "momentum\.0" must be \{ shape, data \} with a Float32Array/ });

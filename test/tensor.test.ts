@@ -132,7 +132,8 @@ t.test('scopes release what they do not return', async (t) => {
 t.test('returned tensors survive in arrays and objects, nested', async (t) => {
   const base = live();
   await scope(async () => {
-    const { list, pair: { x }, other } = scope(() => ({ list: [ones([4]), zeros([4])], pair: { x: ones([4]) }, other: [1, null, 'text', Float32Array.of(1)], lost: null }));
+    const { list, pair: { x }, other } = scope(() =>
+      ({ list: [ones([4]), zeros([4])], pair: { x: ones([4]) }, other: [1, null, 'text', Float32Array.of(1)], lost: null }));
     t.same(await list[0]!.data(), [1, 1, 1, 1]);
     t.same(await list[1]!.data(), [0, 0, 0, 0]);
     t.same(await x.data(), [1, 1, 1, 1]);

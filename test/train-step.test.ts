@@ -24,7 +24,9 @@ t.test('the draws of a step: each threshold of its own range, and none the shado
     Array.from(await (theta as Tensor).data(), (x) => (x - low) / (high - low));
   const [crop, drop] = [await within(draws.cropTheta(rows), 0.4, 0.6), await within(draws.dropTheta(rows), 0.1, 0.2)];
   // Bounds in float32.
-  for (const [name, places] of [['crop', crop], ['drop', drop]] as const) t.ok(places.every((p) => p > -1e-6 && p < 1 + 1e-6) && Math.max(...places) - Math.min(...places) > 0.9, name);
+  for (const [name, places] of [['crop', crop], ['drop', drop]] as const) {
+    t.ok(places.every((p) => p > -1e-6 && p < 1 + 1e-6) && Math.max(...places) - Math.min(...places) > 0.9, name);
+  }
   // The sum of n products of independent uniforms has the deviation sqrt(n) / 12.
   const together = crop.reduce((total, p, i) => total + (p - 0.5) * (drop[i]! - 0.5), 0);
   t.ok(Math.abs(together) < 4 * Math.sqrt(400) / 12, `correlation sum ${together}`);
@@ -96,7 +98,8 @@ t.test('losses and hits of a step, by hand from its logits', (t) => scope(async 
   t.ok(seen[2]![0] !== 2 && seen[2]![1] !== 10, `without what was dropped there are others: ${seen[2]!.join(', ')}`);
   t.same([sums.degenerateCrop, sums.degenerateDrop], [batch, 0]);
   const without = rowsOf(await dropped.data(), 3);
-  t.ok(without.every((pixel, i) => [dropColour, pixels.subarray(3 * i, 3 * i + 3)].some((colour) => pixel.every((v, c) => v === colour[c]))), 'pixels stay or take the drop colour');
+  t.ok(without.every((pixel, i) => [dropColour, pixels.subarray(3 * i, 3 * i + 3)].some((colour) => pixel.every((v, c) => v === colour[c]))),
+    'pixels stay or take the drop colour');
   t.ok(without.some(([red]) => red === dropColour[0]), 'some take it');
   releaseAll(model);
   centers.table.release();

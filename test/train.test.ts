@@ -59,7 +59,8 @@ for (const optimizer of ['sgd', 'adamw']) {
     restore(again.session, checkpoint);
     for (let step = 3; step < 6; step++) await again.step(step);
     t.equal(await weightsHash(again.session.method.module), await weightsHash(first.session.method.module));
-    t.same(await again.session.method.centers!.table.data().then((d) => d.slice(0, 50)), await first.session.method.centers!.table.data().then((d) => d.slice(0, 50)), 'centers');
+    t.same(await again.session.method.centers!.table.data().then((d) => d.slice(0, 50)),
+      await first.session.method.centers!.table.data().then((d) => d.slice(0, 50)), 'centers');
     t.not(await weightsHash(second.session.method.module), await weightsHash(first.session.method.module), 'another seed draws other maps');
   });
 }
@@ -112,11 +113,13 @@ t.test('a checkpoint that nothing could go on from is not written', async (t) =>
   const { session } = fixedTraining(runtime, configOf(...TINY), 5);
   const [name, statistic] = session.method.module.namedBuffers()[0]!;
   write(statistic, new Float32Array(statistic.size).fill(Infinity));
-  await t.rejects(saveCheckpoint(path, session, {}, [], { ...START, step: 7 }), { message: new RegExp(`Training has diverged: ${name} holds Infinity at step 7\\. No checkpoint was written before`) });
+  await t.rejects(saveCheckpoint(path, session, {}, [], { ...START, step: 7 }),
+    { message: new RegExp(`Training has diverged: ${name} holds Infinity at step 7\\. No checkpoint was written before`) });
   writeFileSync(path, 'an earlier one');
   await t.rejects(saveCheckpoint(path, session, {}, [], START), { name: 'UserError', message: /The last good checkpoint is .*last\.safetensors/ });
   write(statistic, new Float32Array(statistic.size).fill(1e25));
-  await t.rejects(saveCheckpoint(path, session, {}, [], START), { message: new RegExp(`${name} holds 9\\.99\\d+e\\+24`) }, 'nor a finite one whose square overflows');
+  await t.rejects(saveCheckpoint(path, session, {}, [], START), { message: new RegExp(`${name} holds 9\\.99\\d+e\\+24`) },
+    'nor a finite one whose square overflows');
   t.equal(readFileSync(path, 'utf8'), 'an earlier one');
   write(statistic, new Float32Array(statistic.size).fill(1));
   const { step, vectors } = await session.optimizer.stateDict();
@@ -130,7 +133,8 @@ t.test('what a resumed run must agree on with its checkpoint', async (t) => {
   await saveCheckpoint(path, session, { epochs: 9, lr: 0.1, clipGradNorm: 0 }, ['a', 'b'], { ...START, epoch: 3, batch: 5 });
   const checkpoint = readCheckpoint(path);
   const config = (...args: string[]) => configOf(...TINY, '--lr', '0.1', ...args);
-  t.throws(() => checkEpochs(checkpoint, config('--epochs', '3')), { name: 'UserError', message: /--epochs 3: 3 epochs and 5 batches of the next are done already; leave the option out, or ask for 4 or more/ });
+  t.throws(() => checkEpochs(checkpoint, config('--epochs', '3')),
+    { name: 'UserError', message: /--epochs 3: 3 epochs and 5 batches of the next are done already; leave the option out, or ask for 4 or more/ });
   t.doesNotThrow(() => checkEpochs(checkpoint, config('--epochs', '4')));
   const between = { ...checkpoint, position: { ...checkpoint.position, batch: 0 } };
   t.throws(() => checkEpochs(between, config('--epochs', '3')), /none was evaluated \(--eval-every\); ask for 4 or more/);
@@ -146,15 +150,20 @@ t.test('what a resumed run must agree on with its checkpoint', async (t) => {
   t.throws(() => checkData(checkpoint, config(), data(['a', '\u001b[31mb'], 24)), { message: /class 1 is "\\u001b\[31mb" instead of "b"/ });
   t.throws(() => checkData(checkpoint, config(), data(['a', 'c'], 24)), { name: 'UserError', message: /class 1 is "c" instead of "b"/ });
   t.doesNotThrow(() => checkData(checkpoint, config(), data(['a', 'b'], 23)), 'five full batches and a rest');
-  t.throws(() => checkData(checkpoint, config('--drop-last'), data(['a', 'b'], 23)), { name: 'UserError', message: /after 5 batches of an epoch, and the 23 training images fill only 5/ });
+  t.throws(() => checkData(checkpoint, config('--drop-last'), data(['a', 'b'], 23)),
+    { name: 'UserError', message: /after 5 batches of an epoch, and the 23 training images fill only 5/ });
 
-  const images = (train: number, test: number, val?: number) => ({ ...data(['a', 'b'], train), test: { samples: new Array(test) }, ...(val ? { val: { samples: new Array(val) } } : {}) }) as unknown as Dataset;
-  const ran = (split: 'test' | 'val') => ({ ...between, position: { ...between.position, history: [{ epoch: 1, step: 6, eval: { split, images: 9 } }, { epoch: 2, step: 12 }] as unknown as EpochRecord[] } });
+  const images = (train: number, test: number, val?: number) =>
+    ({ ...data(['a', 'b'], train), test: { samples: new Array(test) }, ...(val ? { val: { samples: new Array(val) } } : {}) }) as unknown as Dataset;
+  const ran = (split: 'test' | 'val') => ({ ...between,
+    position: { ...between.position, history: [{ epoch: 1, step: 6, eval: { split, images: 9 } }, { epoch: 2, step: 12 }] as unknown as EpochRecord[] } });
   t.doesNotThrow(() => checkData(ran('test'), config(), images(24, 9)));
   t.doesNotThrow(() => checkData(ran('val'), config(), images(24, 5, 9)));
-  t.throws(() => checkData(ran('test'), config(), images(24, 10)), { name: 'UserError', message: /the run had 9 test images, now there are 10; .*new run with another --out \(--weights / });
+  t.throws(() => checkData(ran('test'), config(), images(24, 10)),
+    { name: 'UserError', message: /the run had 9 test images, now there are 10; .*new run with another --out \(--weights / });
   t.throws(() => checkData(ran('val'), config(), images(24, 9)), { name: 'UserError', message: /the run had 9 held-out images, now there are 0/ });
-  t.throws(() => checkData(ran('test'), config(), images(25, 9)), { name: 'UserError', message: /the run had 6 batches of training images an epoch, now there are 7/ });
+  t.throws(() => checkData(ran('test'), config(), images(25, 9)),
+    { name: 'UserError', message: /the run had 6 batches of training images an epoch, now there are 7/ });
   t.doesNotThrow(() => checkData(ran('test'), config('--skip-bad-images'), images(24, 10)), 'some of the ten may have been passed over');
 
   const of = (dataImages?: number) => ({ ...checkpoint, position: { ...checkpoint.position, ...(dataImages === undefined ? {} : { dataImages }) } });
@@ -164,10 +173,14 @@ t.test('what a resumed run must agree on with its checkpoint', async (t) => {
   const written = (options: object): string => t.testdir({ 'config.json': JSON.stringify(options) });
   t.same(configNotes(checkpoint, written({ epochs: 9, lr: 0.1, clipGradNorm: 0 })), []);
   t.same(configNotes(checkpoint, t.testdir({})), []);
-  t.same(configNotes({ ...checkpoint, options: { convention: 'listing', dropLast: true } }, written({ convention: 'seed' })), [], 'an earlier version\'s name of the same');
-  t.match(configNotes(checkpoint, written({ epochs: 9, lr: 0.2, clipGradNorm: 0, beta: 1 })), [/config\.json says other than the checkpoint: lr, beta\. A resumed run takes the checkpoint's options/]);
-  t.throws(() => checkBatchSize({ samples: new Array(1) } as Split, config('--batch-size', '2', '--drop-last')), { message: /1 image, fewer than one batch of 2; leave the option out, or take more data$/ });
-  t.throws(() => checkBatchSize({ samples: new Array(3) } as Split, config('--drop-last')), { message: /3 images, fewer than one batch of 4; leave the option out, use --batch-size 3 or less, or take more data$/ });
+  t.same(configNotes({ ...checkpoint, options: { convention: 'listing', dropLast: true } }, written({ convention: 'seed' })), [],
+    'an earlier version\'s name of the same');
+  t.match(configNotes(checkpoint, written({ epochs: 9, lr: 0.2, clipGradNorm: 0, beta: 1 })),
+    [/config\.json says other than the checkpoint: lr, beta\. A resumed run takes the checkpoint's options/]);
+  t.throws(() => checkBatchSize({ samples: new Array(1) } as Split, config('--batch-size', '2', '--drop-last')),
+    { message: /1 image, fewer than one batch of 2; leave the option out, or take more data$/ });
+  t.throws(() => checkBatchSize({ samples: new Array(3) } as Split, config('--drop-last')),
+    { message: /3 images, fewer than one batch of 4; leave the option out, use --batch-size 3 or less, or take more data$/ });
 
   t.same(resumeNotes(checkpoint, config('--epochs', '9', '--schedule', 'cosine')), []);
   t.same(resumeNotes(checkpoint, config('--epochs', '12', '--schedule', 'step')), [], 'the same run, only longer');
@@ -208,7 +221,8 @@ t.test('what a run is told that starts from weights, or from none', async (t) =>
     return logged().map(({ args: [line] }) => line as unknown).filter((line) => String(line).startsWith('Note:'));
   };
   t.same(await notesOf(['a', 'b', 'c']), []);
-  t.match(await notesOf(['a', 'x', 'y']), [/^Note: .*start\.safetensors was trained on other classes: class 1 is "x" here and was "b" there\. .*--weights-ignore "fc\.\*,feature_center"$/]);
+  t.match(await notesOf(['a', 'x', 'y']),
+    [/^Note: .*start\.safetensors was trained on other classes: class 1 is "x" here and was "b" there\. .*--weights-ignore "fc\.\*,feature_center"$/]);
   t.same(await notesOf(['a', 'x', 'y'], '--weights-ignore', 'fc.*,feature_center'), [], 'a fresh classifier means what it learns');
   const scratch = (...args: string[]): number => scratchNotes(configOf(...args)).length;
   t.match(scratchNotes(configOf('--scale', '50')), [/a feature scale of 50 is made for pretrained weights; .*Use --scale 10 --attention-rim 1/]);
@@ -234,7 +248,8 @@ t.test('localisation scores', async (t) => {
   t.equal(intersectionOverUnion(truth, box(0, 5, 10, 15)), 50 / 150);
   t.equal(intersectionOverUnion(truth, box(2, 2, 4, 4)), 4 / 100);
   t.equal(intersectionOverUnion(truth, box(0, 10, 10, 20)), 0, 'edges that touch share nothing');
-  t.same([box(0, 15, 10, 25), box(15, 0, 25, 10), box(15, 15, 25, 25)].map((apart) => intersectionOverUnion(truth, apart)), [0, 0, 0], 'nor do boxes apart, beside or above each other or both');
+  t.same([box(0, 15, 10, 25), box(15, 0, 25, 10), box(15, 15, 25, 25)].map((apart) => intersectionOverUnion(truth, apart)), [0, 0, 0],
+    'nor do boxes apart, beside or above each other or both');
   const score = new LocalisationScore();
   t.equal(score.result, null);
   score.add(truth, truth);
@@ -294,9 +309,11 @@ t.test('--help lists what presets set', async (t) => {
 });
 
 t.test('options of training that contradict each other', async (t) => {
-  t.throws(() => configOf('--data', 'my-birds'), { name: 'UserError', message: /--data my-birds: the data set synthetic .* reads no folder; add --dataset folder/ });
+  t.throws(() => configOf('--data', 'my-birds'),
+    { name: 'UserError', message: /--data my-birds: the data set synthetic .* reads no folder; add --dataset folder/ });
   for (const name of ['crop-theta', 'drop-theta', 'random-resized-crop']) {
-    t.throws(() => configOf(`--${name}`, '0.6,0.4'), { name: 'UserError', message: new RegExp(`^--${name}: "0\\.6,0\\.4" is not allowed.*the smaller one first`) });
+    t.throws(() => configOf(`--${name}`, '0.6,0.4'),
+      { name: 'UserError', message: new RegExp(`^--${name}: "0\\.6,0\\.4" is not allowed.*the smaller one first`) });
     t.doesNotThrow(() => configOf(`--${name}`, '0.5,0.5'));
   }
 });
@@ -321,7 +338,8 @@ t.test('WS-DAN learns one batch by heart, pictures of noise that have nothing in
 });
 
 t.test('a plain classifier trains through the same session', async (t) => {
-  const { session, step } = fixedTraining(runtime, configOf('--batch-size', '8', '--image-size', '32', '--method', 'plain', '--optimizer', 'adamw', '--lr', '0.01'), 3);
+  const { session, step } = fixedTraining(runtime,
+    configOf('--batch-size', '8', '--image-size', '32', '--method', 'plain', '--optimizer', 'adamw', '--lr', '0.01'), 3);
   const lossOf = async (number: number): Promise<number> => {
     session.method.metrics.reset();
     await step(number);
@@ -335,7 +353,8 @@ t.test('a plain classifier trains through the same session', async (t) => {
 
 t.test('options of the optimiser, of batch norm and of the loss reach them', async (t) => {
   const after = async (...args: string[]): Promise<string> => {
-    const { session, step } = fixedTraining(runtime, configOf('--batch-size', '4', '--image-size', '32', '--method', 'plain', '--optimizer', 'sgd', '--weight-decay', '0', ...args), 3);
+    const { session, step } = fixedTraining(runtime,
+      configOf('--batch-size', '4', '--image-size', '32', '--method', 'plain', '--optimizer', 'sgd', '--weight-decay', '0', ...args), 3);
     await step(0);
     return weightsHash(session.method.module);
   };

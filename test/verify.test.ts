@@ -51,7 +51,8 @@ t.test('a wrong forward or reference', async (t) => {
     'NaN for numbers': [{ forward: ({ inputs: [a] }) => full(a!.shape, NaN) }, /^largest error at element 0$/],
     'numbers for NaN': [{ reference: ([a]) => nd(a!.shape, a!.data.map(() => NaN)) }, /^largest error at element 0$/],
     'a reference of another shape': [{ reference: ([a]) => nd([3, 2], a!.data) }, /^shape \[2, 3\] instead of \[3, 2\]$/],
-    'padding that is not zero': [{ forward: ({ inputs: [a] }) => dirty(a!.shape), reference: ([a]) => nd(a!.shape, a!.data.map(() => 1)) }, /^padding behind the last element/],
+    'padding that is not zero': [{ forward: ({ inputs: [a] }) => dirty(a!.shape), reference: ([a]) => nd(a!.shape, a!.data.map(() => 1)) },
+      /^padding behind the last element/],
   };
   for (const [name, [changes, note]] of Object.entries(wrong)) {
     t.match((await verdicts({ backward: null, ...changes }, small))[0], { passed: false, note }, name);
@@ -60,7 +61,8 @@ t.test('a wrong forward or reference', async (t) => {
 
 t.test('a wrong backward, and of which input', async (t) => {
   const wrong: Record<string, [Op<NoAttrs>['backward'], RegExp]> = {
-    'a wrong factor': [({ grad, inputs: [a, b] }) => [mul(grad, b!), affine(mul(grad, a!), 1.0001)], /^elements; input 1, element \d: backward gives -?\d.*, differences -?\d/],
+    'a wrong factor': [({ grad, inputs: [a, b] }) => [mul(grad, b!), affine(mul(grad, a!), 1.0001)],
+      /^elements; input 1, element \d: backward gives -?\d.*, differences -?\d/],
     'a wrong sign': [({ grad, inputs: [a, b] }) => [affine(mul(grad, b!), -1), mul(grad, a!)], /^elements; input 0, element \d/],
     'none': [({ grad, inputs: [, b] }) => [mul(grad, b!), null], /^elements; input 1, element \d: backward gives 0\.000000, /],
     'padding that is not zero': [({ grad, inputs: [, b] }) => [mul(grad, b!), dirty(b!.shape)], /^padding behind the last element/],

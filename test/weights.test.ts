@@ -34,7 +34,8 @@ type Shapes = Readonly<Record<string, readonly number[]>>;
 /** A file in memory. Each tensor's numbers follow from its name. */
 const fileOf = (shapes: Shapes, path = 'weights.pth'): TensorFile => {
   const numberOf = (name: string): number => [...name].reduce((sum, letter) => Math.imul(sum, 31) + letter.charCodeAt(0), 7) >>> 0;
-  const entry = (name: string, shape: readonly number[]): TensorEntry => ({ dtype: 'F32', shape, read: () => portableSigned(numberOf(name), elementCount(shape)) });
+  const entry = (name: string, shape: readonly number[]): TensorEntry =>
+    ({ dtype: 'F32', shape, read: () => portableSigned(numberOf(name), elementCount(shape)) });
   return { path, format: 'test', tensors: new Map(Object.entries(shapes).map(([name, shape]) => [name, entry(name, shape)])), facts: new Map() };
 };
 
@@ -73,7 +74,8 @@ t.test('weights that hold no finite numbers are refused by file and tensor', (t)
     const { dtype, shape, read } = file.tensors.get(name)!;
     const changed = () => (read() as Float32Array).map((value, i) => (i === 2 ? odd : value));
     const broken: TensorFile = { ...file, tensors: new Map([...file.tensors, [name, { dtype, shape, read: changed }]]) };
-    t.throws(() => loadWeights(method, interpret(broken)), { name: 'UserError', message: new RegExp(`^diverged\\.safetensors: ${name.replaceAll('.', '\\.')} holds (NaN|Infinity|-2\\.?0*\\d*e\\+19|-199\\d+), with which`) });
+    t.throws(() => loadWeights(method, interpret(broken)), { name: 'UserError',
+      message: new RegExp(`^diverged\\.safetensors: ${name.replaceAll('.', '\\.')} holds (NaN|Infinity|-2\\.?0*\\d*e\\+19|-199\\d+), with which`) });
   }
   release(method);
 }));
@@ -121,7 +123,9 @@ t.test('names as the programs’ authors have them', async (t) => {
   for (const [model, ours, naming, theirs] of pairs) {
     const target = { naming, table: backboneRecord(model).names };
     t.equal(toPipit(theirs, target), ours);
-    if (naming !== 'wvinzh') t.equal([...renamed(interpret(fileOf({ ...plannedShapes('--model', model) })), target).tensors.keys()].includes(theirs), true, theirs);
+    if (naming !== 'wvinzh') {
+      t.equal([...renamed(interpret(fileOf({ ...plannedShapes('--model', model) })), target).tensors.keys()].includes(theirs), true, theirs);
+    }
   }
   t.equal(recognise(['encoder.weight', 'decoder.bias']), null);
 });
@@ -130,8 +134,10 @@ t.test('names as the programs’ authors have them', async (t) => {
 
 /** torchvision's whole Inception: the names of our 7c, and its classifiers. */
 const torchvisionInception = (): Shapes => ({
-  ...Object.fromEntries(Object.entries(plannedShapes('--model', 'inception_mixed_7c')).filter(([name]) => name.startsWith('features.')).map(([name, shape]) => [name.slice('features.'.length), shape])),
-  'AuxLogits.conv0.conv.weight': [128, 768, 1, 1], 'AuxLogits.fc.weight': [1000, 768], 'AuxLogits.conv0.bn.num_batches_tracked': [], 'fc.weight': [1000, 2048], 'fc.bias': [1000],
+  ...Object.fromEntries(Object.entries(plannedShapes('--model', 'inception_mixed_7c')).filter(([name]) => name.startsWith('features.'))
+    .map(([name, shape]) => [name.slice('features.'.length), shape])),
+  'AuxLogits.conv0.conv.weight': [128, 768, 1, 1], 'AuxLogits.fc.weight': [1000, 768], 'AuxLogits.conv0.bn.num_batches_tracked': [], 'fc.weight': [1000, 2048],
+  'fc.bias': [1000],
 });
 
 t.test('torchvision’s own classifier stays in a file by torchvision’s names', (t) => {
@@ -150,10 +156,12 @@ t.test('torchvision’s Inception starts a network that ends earlier', async (t)
   const weights = interpret(fileOf(torchvisionInception(), 'inception_v3.pth'));
   const method = build('--model', 'inception_mixed_6e');
   const report = loadWeights(method, weights);
-  t.same([...report.fresh].sort(), ['attentions.bn.bias', 'attentions.bn.running_mean', 'attentions.bn.running_var', 'attentions.bn.weight', 'attentions.conv.weight', 'fc.weight']);
+  t.same([...report.fresh].sort(),
+    ['attentions.bn.bias', 'attentions.bn.running_mean', 'attentions.bn.running_var', 'attentions.bn.weight', 'attentions.conv.weight', 'fc.weight']);
   t.equal(report.taken, 70 * 5);
   t.ok(report.left.includes('features.Mixed_7a.branch3x3_1.conv.weight') && report.left.includes('fc.weight') && report.left.includes('AuxLogits.fc.weight'));
-  t.match(describeLoad(weights, report), /^Weights: 350 tensors from inception_v3\.pth \(names of torchvision\); fresh: attentions, fc \(6 tensors\); left out: Mixed_7a, Mixed_7b, Mixed_7c, AuxLogits, fc \(\d+ tensors\)$/);
+  t.match(describeLoad(weights, report),
+    /^Weights: 350 tensors from inception_v3\.pth \(names of torchvision\); fresh: attentions, fc \(6 tensors\); left out: Mixed_7a, Mixed_7b, Mixed_7c, AuxLogits, fc \(\d+ tensors\)$/);
   t.same(await valueOf(method, 'features.Mixed_6e.branch1x1.bn.weight'), [...numbers(weights.tensors.get('features.Mixed_6e.branch1x1.bn.weight')!)]);
   const [out, [, into]] = [192, weights.tensors.get('features.Mixed_6e.branch1x1.conv.weight')!.shape as [number, number]];
   const stored = numbers(weights.tensors.get('features.Mixed_6e.branch1x1.conv.weight')!);
@@ -176,7 +184,8 @@ t.test('a backbone with biases in front of batch norm loses them without a diffe
 t.test('wvinzh’s checkpoints: module names, fc_new, and attention from the next block', async (t) => {
   const trunk = torchvisionInception();
   const kept = Object.entries(trunk).filter(([name]) => !/^(fc|AuxLogits)\./.test(name));
-  const state: Shapes = Object.fromEntries([...kept, ['fc_new.weight', [CLASSES, 4 * 768]], ['fc_new.bias', [CLASSES]]].map(([name, shape]) => [`state_dict.module.${name as string}`, shape as number[]]));
+  const state: Shapes = Object.fromEntries([...kept, ['fc_new.weight', [CLASSES, 4 * 768]], ['fc_new.bias', [CLASSES]]].map(([name, shape]) =>
+    [`state_dict.module.${name as string}`, shape as number[]]));
   const file = fileOf({ ...state, center: [CLASSES, 4 * 768], 'optimizer.state.0.momentum_buffer': [3] }, 'model_best.pth.tar');
   const weights = interpret(file);
   t.equal(weights.recognised?.naming, 'wvinzh');
@@ -197,7 +206,8 @@ t.test('wvinzh’s checkpoints: module names, fc_new, and attention from the nex
   t.same(programNotes(weights, configOf('--model', 'inception_mixed_6e', '--transform-input')), [
     'WS_DAN_PyTorch (wvinzh) uses its networks with --attention-rim 0 and --test-theta 0.1; here they are 1 and 0.25',
   ], 'nor this');
-  t.same(inception(), ['WS_DAN_PyTorch (wvinzh) brings the pixels of its Inception to −1 … 1; its weights need --transform-input'], 'which no shape would tell');
+  t.same(inception(), ['WS_DAN_PyTorch (wvinzh) brings the pixels of its Inception to −1 … 1; its weights need --transform-input'],
+    'which no shape would tell');
   t.same([inception('--transform-input'), inception('--normalize', 'inception')], [[], []]);
   release(method);
   release(without);
@@ -205,11 +215,13 @@ t.test('wvinzh’s checkpoints: module names, fc_new, and attention from the nex
 
 t.test('wvinzh’s ResNet, whose maps lie in the middle of a stage', async (t) => {
   const trunk = Object.entries(plannedShapes('--model', 'resnet50')).filter(([name]) => name.startsWith('features.'));
-  const state = [...trunk.map(([name, shape]) => [name.replace('features.', 'module.'), shape]), ['module.fc_new.weight', [CLASSES, 4 * 512]], ['module.fc_new.bias', [CLASSES]]];
+  const state = [...trunk.map(([name, shape]) => [name.replace('features.', 'module.'), shape]), ['module.fc_new.weight', [CLASSES, 4 * 512]],
+    ['module.fc_new.bias', [CLASSES]]];
   const weights = interpret(fileOf(Object.fromEntries(state) as Shapes, 'resnet.pth.tar'));
   t.equal(weights.recognised?.naming, 'wvinzh');
   const method = build('--model', 'resnet50');
-  t.throws(() => loadWeights(method, weights, []), /WS_DAN_PyTorch \(wvinzh\) takes the features and maps of a ResNet out of the middle of its last stage, which Pipit does not: only the backbone fits, with --weights-ignore "attentions\.\*,fc\.\*"\./);
+  t.throws(() => loadWeights(method, weights, []),
+    /WS_DAN_PyTorch \(wvinzh\) takes the features and maps of a ResNet out of the middle of its last stage, which Pipit does not: only the backbone fits, with --weights-ignore "attentions\.\*,fc\.\*"\./);
   const { taken, fresh } = loadWeights(method, weights, ['attentions.*', 'fc.*']);
   t.same([taken, [...new Set(fresh.map((name) => name.split('.')[0]))]], [trunk.length, ['attentions', 'fc']], 'and so it does');
   t.same(programNotes(weights, configOf('--model', 'resnet50', '--attention-rim', '0', '--test-theta', '0.1')), []);
@@ -227,19 +239,24 @@ t.test('what does not fit is listed, and nothing is changed', async (t) => {
     t.throws(() => loadWeights(method, interpret(fileOf(shapes, 'theirs.ckpt')), ignore), { name: 'UserError', message });
   };
   const { 'fc.weight': classifier, 'features.bn1.bias': stem, ...rest } = smallShapes;
-  refused({ ...rest, 'fc.weight': classifier! }, /^theirs\.ckpt \(names of Pipit\) does not fit resnet_small:\n {2}1 missing:\n {4}features\.bn1\.bias, expected \[16\]\nTo go on without them: --weights-ignore features\.bn1\.bias$/);
-  refused({ ...smallShapes, 'features.layer1.5.conv1.weight': [32, 32, 3, 3] }, /1 unexpected:\n {4}features\.layer1\.5\.conv1\.weight, found \[32, 32, 3, 3\]/);
-  refused({ ...smallShapes, 'fc.weight': [200, classifier![1]!] }, /1 of another shape:\n {4}fc\.weight: expected \[5, 256\], found \[200, 256\]\nThe file's network tells 200 classes apart, this one 5\./);
+  refused({ ...rest, 'fc.weight': classifier! },
+    /^theirs\.ckpt \(names of Pipit\) does not fit resnet_small:\n {2}1 missing:\n {4}features\.bn1\.bias, expected \[16\]\nTo go on without them: --weights-ignore features\.bn1\.bias$/);
+  refused({ ...smallShapes, 'features.layer1.5.conv1.weight': [32, 32, 3, 3] },
+    /1 unexpected:\n {4}features\.layer1\.5\.conv1\.weight, found \[32, 32, 3, 3\]/);
+  refused({ ...smallShapes, 'fc.weight': [200, classifier![1]!] },
+    /1 of another shape:\n {4}fc\.weight: expected \[5, 256\], found \[200, 256\]\nThe file's network tells 200 classes apart, this one 5\./);
   refused({ ...smallShapes, 'fc.weight': [5, 512] }, /Its classifier sees 512 features \(maps × channels\), this one 256: another --attentions\?/);
   refused({ ...smallShapes, feature_center: [200, 256] }, /feature_center: expected \[5, 256\], found \[200, 256\]/);
-  refused({ ...rest, 'fc.weight': [2, 2], 'features.layer3.0.conv1.weight': [9, 9, 3, 3] }, /1 missing:.*1 unexpected:.*1 of another shape:.*The file's network has layer3, which resnet_small has not: another --model\?/s);
+  refused({ ...rest, 'fc.weight': [2, 2], 'features.layer3.0.conv1.weight': [9, 9, 3, 3] },
+    /1 missing:.*1 unexpected:.*1 of another shape:.*The file's network has layer3, which resnet_small has not: another --model\?/s);
   refused({ 'encoder.weight': [2, 3] }, /names of no network that Pipit knows\) does not fit resnet_small:\n {2}41 missing:(.*\n){13} {4}… and 29 more/);
   refused(smallShapes, /--weights-ignore: neither the network nor theirs\.ckpt has a tensor "fc\.wieght"/, ['fc.wieght']);
   refused({ ...smallShapes, 'fc.weight': [9, 9] }, /this one 5\.\n.*another --attentions\?$/, null);
   t.ok((await valueOf(method, 'features.conv1.weight')).every((value) => value === 0), 'the network is as it was made');
   t.throws(() => interpret(fileOf({})), { name: 'UserError', message: /there are no tensors in it that could be weights/ });
 
-  const report = loadWeights(method, interpret(fileOf({ ...rest, 'fc.weight': [200, 256], 'fc.bias': [200], feature_center: [200, 256] })), ['fc.*', 'features.bn1.bias', 'feature_center']);
+  const report = loadWeights(method, interpret(fileOf({ ...rest, 'fc.weight': [200, 256], 'fc.bias': [200], feature_center: [200, 256] })),
+    ['fc.*', 'features.bn1.bias', 'feature_center']);
   t.same([[...report.fresh].sort(), report.left, report.centers], [['fc.weight', 'features.bn1.bias'], ['fc.bias'], false], 'what is allowed stays fresh');
   t.equal(stem!.length, 1);
   release(method);
@@ -248,15 +265,20 @@ t.test('what does not fit is listed, and nothing is changed', async (t) => {
 t.test('weights of another network are refused by its name', async (t) => {
   const six = build('--model', 'inception_mixed_6e');
   const seven = interpret(fileOf(plannedShapes('--model', 'inception_mixed_7c'), '7c.safetensors'));
-  t.throws(() => loadWeights(six, seven), { name: 'UserError', message: /^7c\.safetensors \(names of Pipit\) does not fit inception_mixed_6e:\n {2}\d+ unexpected:\n.*fc\.weight: expected \[5, 3072\], found \[5, 8192\]\n.*The file's network has Mixed_7a, Mixed_7b, Mixed_7c, which inception_mixed_6e has not/s });
+  t.throws(() => loadWeights(six, seven),
+    { name: 'UserError', message: /^7c\.safetensors \(names of Pipit\) does not fit inception_mixed_6e:\n {2}\d+ unexpected:\n.*fc\.weight: expected \[5, 3072\], found \[5, 8192\]\n.*The file's network has Mixed_7a, Mixed_7b, Mixed_7c, which inception_mixed_6e has not/s });
   const { tensors } = renamed(seven, { naming: 'reference', table: backboneRecord('inception_mixed_7c').names });
   t.throws(() => loadWeights(six, interpret({ ...fileOf({}, 'model.ckpt'), tensors }), []),
     { name: 'UserError', message: /^model\.ckpt \(names of WS-DAN\.PyTorch\) does not fit inception_mixed_6e:.*attentions\.conv\.weight: expected \[4, 768, 1, 1\], found \[4, 2048, 1, 1\].*has Mixed_7a, Mixed_7b, Mixed_7c/s }, 'nor the reference’s own');
   const resnet = interpret(fileOf(smallShapes, 'small.safetensors'));
-  t.throws(() => loadWeights(six, resnet), { name: 'UserError', message: /small\.safetensors holds a network of the family ResNet with Pipit's names, but the model is inception_mixed_6e \(Inception-v3\)\. Choose its backbone with --model/ });
-  const deeper = interpret(fileOf({ 'conv1.weight': [16, 3, 3, 3], 'layer1.0.conv1.weight': [32, 16, 3, 3], 'layer1.7.conv1.weight': [32, 32, 3, 3] }, 'deep.pth'));
+  t.throws(() => loadWeights(six, resnet),
+    { name: 'UserError', message: /small\.safetensors holds a network of the family ResNet with Pipit's names, but the model is inception_mixed_6e \(Inception-v3\)\. Choose its backbone with --model/ });
+  const deeper = interpret(fileOf({ 'conv1.weight': [16, 3, 3, 3], 'layer1.0.conv1.weight': [32, 16, 3, 3], 'layer1.7.conv1.weight': [32, 32, 3, 3] },
+    'deep.pth'));
   const method = small();
-  t.throws(() => loadWeights(method, deeper), { name: 'UserError', message: /deep\.pth \(names of torchvision\).*1 unexpected:\n {4}features\.layer1\.7\.conv1\.weight/s }, 'a stage that both have must agree block by block');
+  t.throws(() => loadWeights(method, deeper),
+    { name: 'UserError', message: /deep\.pth \(names of torchvision\).*1 unexpected:\n {4}features\.layer1\.7\.conv1\.weight/s },
+    'a stage that both have must agree block by block');
   release(six);
   release(method);
 });
@@ -266,7 +288,8 @@ t.test('weights of another network are refused by its name', async (t) => {
 const SIZE = 96;
 
 const randomised = (model: string, scale: number): ReturnType<typeof createModel> => {
-  const session = createModel(runtime, configOf('--model', model, '--attentions', '4', '--attention-rim', '0', '--scale', String(scale), '--image-size', String(SIZE)), CLASSES);
+  const session = createModel(runtime,
+    configOf('--model', model, '--attentions', '4', '--attention-rim', '0', '--scale', String(scale), '--image-size', String(SIZE)), CLASSES);
   session.method.centers!.load(Float32Array.from({ length: session.method.centers!.table.size }, (_, i) => (i % 7) / 8));
   return session;
 };
@@ -280,7 +303,8 @@ const logitsOf = (method: Method): Promise<Float32Array> => scope(async () => {
 const HISTORY = [{
   epoch: 7, step: 10, lr: 0.002, seconds: 1, imagesPerSecond: 1,
   train: { loss: 1.25, terms: {}, raw: { top1: 50, top5: 75 }, crop: { top1: 40, top5: 70 }, drop: { top1: 30, top5: 60 }, degenerate: 0 },
-  eval: { images: 4, loss: 1.5, raw: { top1: 60, top5: 80 }, crop: null, drop: null, refined: { top1: 62.5, top5: 81 }, localisation: null, degenerate: 0, split: 'test' },
+  eval: { images: 4, loss: 1.5, raw: { top1: 60, top5: 80 }, crop: null, drop: null, refined: { top1: 62.5, top5: 81 }, localisation: null, degenerate: 0,
+    split: 'test' },
 }] as unknown as EpochRecord[];
 
 interface Answer { keys: number; logits: number[]; changed: number[]; centers: number; logs: Record<string, unknown> }
@@ -310,7 +334,8 @@ const roundTrip = async (t: Test, model: string, keys: number, scale: number): P
 
   const weights: Weights = await readWeights(back);
   t.equal(weights.recognised?.naming, 'reference');
-  const again = withoutInit(() => createMethod(runtime, configOf('--model', model, '--attentions', '4', '--attention-rim', '0', '--scale', String(scale)), CLASSES));
+  const again = withoutInit(() =>
+    createMethod(runtime, configOf('--model', model, '--attentions', '4', '--attention-rim', '0', '--scale', String(scale)), CLASSES));
   const report = loadWeights(again, weights);
   t.same([report.fresh, report.left, report.centers], [[], [], true]);
   t.ok(worstError(await logitsOf(again), answer.changed).error < 1e-4, 'and what PyTorch trained on is read back');
@@ -318,7 +343,8 @@ const roundTrip = async (t: Test, model: string, keys: number, scale: number): P
   release(again);
 };
 
-t.test('Inception goes to the reference’s structure in PyTorch and back', { skip: torchMissing('torchvision') }, (t) => roundTrip(t, 'inception_mixed_6e', 427, 100));
+t.test('Inception goes to the reference’s structure in PyTorch and back', { skip: torchMissing('torchvision') },
+  (t) => roundTrip(t, 'inception_mixed_6e', 427, 100));
 t.test('ResNet-34 with its biases goes to PyTorch and back', { skip: torchMissing('torchvision') }, (t) => roundTrip(t, 'resnet34', 255, 10));
 
 t.test('files without a network’s names keep them', async (t) => {
@@ -327,7 +353,8 @@ t.test('files without a network’s names keep them', async (t) => {
   const report = await writeWeights(join(folder, 'x.pth'), unknown);
   t.same(report, { written: 2, naming: null, centers: false, left: [], notes: [] });
   t.same([...(await readWeights(join(folder, 'x.pth'))).tensors.keys()], ['encoder.weight', 'encoder.bias']);
-  await t.rejects(writeWeights(join(folder, 'y.pth'), unknown, 'torchvision'), { name: 'UserError', message: /nobody's names that Pipit knows; leave --names out/ });
+  await t.rejects(writeWeights(join(folder, 'y.pth'), unknown, 'torchvision'),
+    { name: 'UserError', message: /nobody's names that Pipit knows; leave --names out/ });
   const kinds = await readWeights('test/fixtures/pytorch/kinds.pth');
   await writeWeights(join(folder, 'k.safetensors'), kinds);
   const copy = await readWeights(join(folder, 'k.safetensors'));

@@ -45,7 +45,8 @@ const convolve = (runtime: Runtime, layer: Layer): Promise<{ y: Float32Array; sh
   return { y: data, shaders };
 });
 
-const usesWinograd = async (runtime: Runtime, layer: Layer): Promise<boolean> => [...(await convolve(runtime, layer)).shaders].some((name) => name.startsWith('winograd'));
+const usesWinograd = async (runtime: Runtime, layer: Layer): Promise<boolean> =>
+  [...(await convolve(runtime, layer)).shaders].some((name) => name.startsWith('winograd'));
 
 t.test('it is used for the taps it has tiles for, without stride', async (t) => {
   for (const taps of [[3, 3], [5, 5], [1, 3], [3, 1], [1, 7], [7, 1]] as const) {
@@ -81,7 +82,12 @@ t.test('an image in several parts', async (t) => {
   const trained = (runtime: Runtime): Promise<{ results: Float32Array[]; parts: number }> => scope(async () => {
     setDefaultRuntime(runtime);
     let parts = 0;
-    runtime.recorder.observe({ dispatching: ({ kernel }) => { parts += kernel.shader.name === 'winograd' && kernel.entry === 'gradient' ? 1 : 0; return null; } });
+    runtime.recorder.observe({
+      dispatching: ({ kernel }) => {
+        if (kernel.shader.name === 'winograd' && kernel.entry === 'gradient') parts++;
+        return null;
+      },
+    });
     const [x, w] = [tensor(inputs.x, layer.x).requiresGrad_(), tensor(inputs.w, layer.w).requiresGrad_()];
     const y = conv2d(x, w, null, { padding: layer.padding });
     backward(y, tensor(grad, y.shape));

@@ -29,7 +29,8 @@ t.test('bilinear attention pooling gives the published values', (t) => scope(asy
   t.ok(nearly(await bilinearAttentionPooling(features, maps).data(), [-0.254, 0.179605, 0.359211, -0.538816, 0.254, 0.647576], 6e-7), 'GAP');
   t.ok(nearly(await bilinearAttentionPooling(features, maps, 'GMP').data(), [0, 0.252646, 0.437595, -0.385923, 0.385923, 0.668437], 6e-7), 'GMP');
   t.same(await bilinearAttentionPooling(features, affine(maps, 0)).data(), new Float32Array(6), 'dead maps give zeros, not NaN');
-  t.ok(nearly(await bilinearAttentionPooling(affine(features, 1e-6), maps).data(), [-0.254, 0.179605, 0.359211, -0.538816, 0.254, 0.647576], 1e-5), 'and of tiny features: rows are of unit length all the same');
+  t.ok(nearly(await bilinearAttentionPooling(affine(features, 1e-6), maps).data(), [-0.254, 0.179605, 0.359211, -0.538816, 0.254, 0.647576], 1e-5),
+    'and of tiny features: rows are of unit length all the same');
   const enlarged = interpolate(maps, { size: [3, 5], mode: 'bilinear', alignCorners: true });
   const larger = tensor(portableSigned(2, 3 * 5 * 3), [1, 3, 5, 3]);
   t.same(await bilinearAttentionPooling(larger, maps).data(), await bilinearAttentionPooling(larger, enlarged).data(), 'maps of another size are resized');
@@ -104,7 +105,9 @@ t.test('choice of maps: weight sqrt of the sum, two independent draws', (t) => s
   const drawn = await indices.data();
   const share = (which: number, map: number): number => drawn.filter((m, i) => i % 2 === which && m === map).length / batch;
   // A share p of n draws scatters by sqrt(p(1 − p)/n), at most .005; four of those are allowed.
-  for (const which of [0, 1]) sums.forEach((total, map) => t.ok(Math.abs(share(which, map) - Math.sqrt(total) / 10) < 0.02, `draw ${which}, map ${map}: ${share(which, map)}`));
+  for (const which of [0, 1]) {
+    sums.forEach((total, map) => t.ok(Math.abs(share(which, map) - Math.sqrt(total) / 10) < 0.02, `draw ${which}, map ${map}: ${share(which, map)}`));
+  }
   const both = drawn.filter((m, i) => i % 2 === 0 && m === 4 && drawn[i + 1] === 3).length / batch;
   t.ok(Math.abs(both - 0.4 * 0.3) < 0.014, `independent: ${both} ≈ .12`);
   t.equal(share(0, 0), 0, 'a dead map is not drawn');
@@ -160,7 +163,8 @@ t.test('conventions reach crop and drop', (t) => scope(async () => {
 t.test('dropped pixels are the mean colour, or a chosen one', (t) => scope(async () => {
   const images = tensor(Float32Array.from({ length: 48 }, (_, i) => i + 1), [1, 4, 4, 3]);
   const map = tensor([1, 0, 0, 0], [1, 2, 2, 1]);
-  const dropWith = async (dropColour: [number, number, number]) => (await attentionDrop(images, map, 0.9, { convention: 'GuYuc', dropColour }).images.data()).subarray(0, 6);
+  const dropWith = async (dropColour: [number, number, number]) =>
+    (await attentionDrop(images, map, 0.9, { convention: 'GuYuc', dropColour }).images.data()).subarray(0, 6);
   t.same([...(await dropWith([0, 0, 0]))], [0, 0, 0, 4, 5, 6]);
   t.same([...(await dropWith([-2, 0, 0.5]))], [-2, 0, 0.5, 4, 5, 6]);
 }));
@@ -203,8 +207,10 @@ t.test('model: sources of maps, scale, bias, errors', (t) => scope(async () => {
   const frozen = fromFeatures.namedParameters().filter(([, p]) => !p.requiresGrad).map(([name]) => name);
   t.same(frozen, ['attentions.conv.weight', 'attentions.bn.weight', 'attentions.bn.bias'], 'the head stays as it is, weight decay or not');
   const largest = smallNet({ pooling: 'GMP' }).eval();
-  t.same(await largest.call(images).featureMatrix.data(), await bilinearAttentionPooling(model.features.call(images), maps, 'GMP').data(), 'maxima where they are wanted');
-  t.throws(() => smallNet({ attentionSource: 'features', attentions: 9 }), /9 attention maps cannot be taken from 8 feature channels; use fewer, or attention source "head"/);
+  t.same(await largest.call(images).featureMatrix.data(), await bilinearAttentionPooling(model.features.call(images), maps, 'GMP').data(),
+    'maxima where they are wanted');
+  t.throws(() => smallNet({ attentionSource: 'features', attentions: 9 }),
+    /9 attention maps cannot be taken from 8 feature channels; use fewer, or attention source "head"/);
   t.throws(() => smallNet({}, 1), /at least two classes are needed, got 1/);
   const plain = new PlainClassifier(model.features, 3);
   t.same([plain.call(images).shape, plain.namedParameters().slice(-2).map(([name]) => name)], [[2, 3], ['fc.weight', 'fc.bias']]);
@@ -222,7 +228,8 @@ t.test('a rim of zeros around the maps', (t) => scope(async () => {
       [[Math.floor(i / (6 * side)) % 8, 8], [Math.floor(i / 6) % side, side]].every(([at, size]) => at! >= 2 && at! < size! - 2);
     t.same([...(await rimmed.call(of).maps.data())], [...everywhere].map((v, i) => (middle(i) ? v : 0)), `8×${side}: the middle stays as it is`);
   }
-  t.throws(() => rimmed.call(tensor(new Float32Array(768), [1, 16, 16, 3])), /a rim of 2 leaves nothing of 4×4 attention maps; use a smaller rim or larger images/);
+  t.throws(() => rimmed.call(tensor(new Float32Array(768), [1, 16, 16, 3])),
+    /a rim of 2 leaves nothing of 4×4 attention maps; use a smaller rim or larger images/);
   for (const m of [bare, rimmed]) releaseAll(m);
 }));
 
@@ -269,12 +276,14 @@ t.test('localise and refine equals its parts done by hand', (t) => scope(async (
   const byLogits = localiseAndRefine(model, images, { ...options, average: 'logits' });
   t.ok(nearly(await byLogits.refined.data(), raw.flatMap((row, b) => softmaxRow(row.map((v, k) => (v + crop[b]![k]!) / 2))), 1e-4), 'logits averaged');
   t.notOk(nearly(await byLogits.refined.data(), expected, 1e-3), 'which is something else');
-  t.same([await got.refinedOtherAverage.data(), await byLogits.refinedOtherAverage.data()], [await byLogits.refined.data(), await got.refined.data()], 'the other mean is there, too');
+  t.same([await got.refinedOtherAverage.data(), await byLogits.refinedOtherAverage.data()], [await byLogits.refined.data(), await got.refined.data()],
+    'the other mean is there, too');
   t.equal(byLogits.drop, null);
   const dropped = await attentionDrop(images, got.meanMap, 0.35, options).images.data();
   t.same(await got.dropped!.data(), dropped, 'the attended region is gone, by the middle of the thresholds of training');
   t.ok(dropped.some((v) => v === 0));
-  t.ok(nearly(await got.drop!.data(), rowsOf(await model.call(tensor(dropped, images.shape)).logits.data(), 4).flatMap(softmaxRow), 1e-6), 'and the network is asked without it');
+  t.ok(nearly(await got.drop!.data(), rowsOf(await model.call(tensor(dropped, images.shape)).logits.data(), 4).flatMap(softmaxRow), 1e-6),
+    'and the network is asked without it');
   t.equal(got.refined.requiresGrad, false);
   releaseAll(model);
 }));

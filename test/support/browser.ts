@@ -14,7 +14,8 @@ const built = (name: string): string => readFileSync(fileURLToPath(new URL(name,
 
 /** Chromium's path: environment `PIPIT_BROWSER`, or the first that is installed; '' where there is none. */
 export const findBrowser = (): string =>
-  process.env.PIPIT_BROWSER || (process.env.PATH ?? '').split(delimiter).flatMap((folder) => NAMES.map((name) => join(folder, name))).find((path) => existsSync(path)) || '';
+  process.env.PIPIT_BROWSER || (process.env.PATH ?? '').split(delimiter).flatMap((folder) => NAMES.map((name) => join(folder, name)))
+    .find((path) => existsSync(path)) || '';
 
 /** Without a sandbox, which containers do not have. */
 const FLAGS = ['--headless=new', '--no-sandbox', '--disable-dev-shm-usage', '--no-first-run'];
@@ -66,7 +67,8 @@ export const runPage = async (browser: string, task: PageTask, patienceMs: numbe
     if (report.kind === 'end') finish();
   })).listen(0, 'localhost');
   await new Promise((resolve) => server.once('listening', resolve));
-  const child = spawn(browser, [...FLAGS, ...flags, `--user-data-dir=${profile}`, `http://localhost:${(server.address() as AddressInfo).port}${task.page ?? '/'}`], { stdio: ['ignore', 'ignore', 'pipe'] });
+  const child = spawn(browser, [...FLAGS, ...flags, `--user-data-dir=${profile}`,
+    `http://localhost:${(server.address() as AddressInfo).port}${task.page ?? '/'}`], { stdio: ['ignore', 'ignore', 'pipe'] });
   child.stderr.setEncoding('utf8').on('data', (piece: string) => { said = `${said}${piece}`.slice(-4000); });
   const ended = new Promise<void>((resolve) => { child.once('close', () => resolve()); });
   child.once('error', (error) => { said += error.message; });

@@ -25,10 +25,12 @@ export const long = (value: bigint): Buffer => bytes(0x8a, 8, uint64(BigInt.asUi
 export const global = (module: string, name: string): Buffer => bytes('c', module, '\n', name, '\n');
 export const tuple = (...items: readonly Buffer[]): Buffer => bytes('(', ...items, 't');
 export const call = (module: string, name: string, ...args: readonly Buffer[]): Buffer => bytes(global(module, name), tuple(...args), 'R');
-export const dict = (entries: Readonly<Record<string, Buffer>>): Buffer => bytes('}(', ...Object.entries(entries).flatMap(([key, value]) => [text(key), value]), 'u');
+export const dict = (entries: Readonly<Record<string, Buffer>>): Buffer =>
+  bytes('}(', ...Object.entries(entries).flatMap(([key, value]) => [text(key), value]), 'u');
 
 /** A storage and a tensor that looks into it; sizes and strides are pickled as they are given. */
-export const storage = (key: string, length: Buffer, type = 'FloatStorage'): Buffer => bytes(tuple(text('storage'), global('torch', type), text(key), text('cpu'), length), 'Q');
+export const storage = (key: string, length: Buffer, type = 'FloatStorage'): Buffer =>
+  bytes(tuple(text('storage'), global('torch', type), text(key), text('cpu'), length), 'Q');
 export const tensor = (from: Buffer, offset: Buffer, shape: readonly Buffer[], strides: readonly Buffer[]): Buffer =>
   call('torch._utils', '_rebuild_tensor_v2', from, offset, tuple(...shape), tuple(...strides), Buffer.of(0x89), call('collections', 'OrderedDict'));
 
