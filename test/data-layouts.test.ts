@@ -236,33 +236,33 @@ t.test('Stanford Dogs: classes by their folders, labels of both lists, bad lists
 });
 
 t.test('hold-out and limits are stratified, disjoint and repeatable', async (t) => {
-  const synthetic = { trainCount: 160, testCount: 80 };
-  const set = await openDataset('synthetic', { seed: 4, valFraction: 0.25, limitTrain: 24, limitTest: 8, synthetic });
+  const embedded = { train: 160, test: 80 };
+  const set = await openDataset('synthetic', { seed: 4, valFraction: 0.25, limitTrain: 24, limitTest: 8, embedded });
   const perClass = (split: Dataset['train']) => SYNTHETIC_CLASSES.map((_, label) => split.samples.filter((s) => s.label === label).length);
   t.same(perClass(set.val!), Array(8).fill(5), 'a quarter of 20');
   t.same([perClass(set.train), perClass(set.test)], [Array(8).fill(3), Array(8).fill(1)]);
   t.equal(new Set([...ids(set.train), ...ids(set.val!)]).size, 24 + 40, 'no picture in both');
-  const again = await openDataset('synthetic', { seed: 4, valFraction: 0.25, limitTrain: 24, limitTest: 8, synthetic });
+  const again = await openDataset('synthetic', { seed: 4, valFraction: 0.25, limitTrain: 24, limitTest: 8, embedded });
   t.same([ids(again.train), ids(again.val!), ids(again.test)], [ids(set.train), ids(set.val!), ids(set.test)]);
-  const other = await openDataset('synthetic', { seed: 5, valFraction: 0.25, synthetic });
+  const other = await openDataset('synthetic', { seed: 5, valFraction: 0.25, embedded });
   t.notSame(ids(other.val!), ids(set.val!));
-  t.same((await openDataset('synthetic', { seed: 4, limitTrain: 10, synthetic })).train.samples.length, 10);
-  t.match((await openDataset('synthetic', { seed: 4, limitTrain: 6, synthetic })).notes, [/^2 of 8 classes have no training image: /], 'of the subset');
+  t.same((await openDataset('synthetic', { seed: 4, limitTrain: 10, embedded })).train.samples.length, 10);
+  t.match((await openDataset('synthetic', { seed: 4, limitTrain: 6, embedded })).notes, [/^2 of 8 classes have no training image: /], 'of the subset');
   t.match(await userMessage(() => openDataset('synthetic', { seed: 4, valFraction: 1 })), /validation fraction must lie in \[0, 1\)/);
   t.match(await userMessage(() => openDataset('synthetic', { seed: 4, limitTest: 0 })), /limitTest must be a whole number, 1 or more/);
   t.match(await userMessage(() => openDataset('synthetic', { seed: -1 })), /seed must be a whole number/);
-  t.match(await userMessage(() => openDataset('synthetic', { seed: 1, synthetic: { trainCount: 3 } })), /at least 8 train pictures/);
+  t.match(await userMessage(() => openDataset('synthetic', { seed: 1, embedded: { train: 3, test: 8 } })), /at least 8 train pictures/);
 });
 
 t.test('embedded pictures come with pixels and box', async (t) => {
-  const set = await openDataset('synthetic', { seed: 11, synthetic: { trainCount: 8, testCount: 8, size: 48 } });
+  const set = await openDataset('synthetic', { seed: 11, embedded: { train: 8, test: 8 } });
   t.same(set.classes, SYNTHETIC_CLASSES);
   const pool = new DecodePool({ workers: 0 });
   t.teardown(() => pool.close());
   const sample = set.test.samples[3];
   const image = await pool.decode(sample!);
-  const expected = generateImage(11, 'test', 3, { size: 48 });
-  t.same([image.width, image.height, image.box, sample!.label], [48, 48, expected.box, expected.label]);
+  const expected = generateImage(11, 'test', 3);
+  t.same([image.width, image.height, image.box, sample!.label], [128, 128, expected.box, expected.label]);
   t.ok(image.rgba.every((value, i) => value === (i % 4 === 3 ? 255 : expected.pixels[3 * (i >> 2) + (i % 4)])));
 });
 

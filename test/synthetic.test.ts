@@ -6,7 +6,6 @@ import { keyOf, Rng } from '../src/data/synthetic/rng.js';
 import { mix32 } from '../src/mix32.js';
 import { at, bar, ellipse } from '../src/data/synthetic/shapes.js';
 import { SPECIES, type Traits } from '../src/data/synthetic/species.js';
-import { UserError } from '../src/errors.js';
 
 /** FNV-1a, to compare pictures with recorded values. */
 function fingerprint(bytes: Uint8Array): string {
@@ -63,7 +62,6 @@ t.test('pictures are the recorded ones', async (t) => {
   // Recorded with Node 20 on x86-64: only exactly rounded operations are used, so every machine must agree.
   t.equal(fingerprint(generateImage(0, 'train', 0).pixels), 'b1be70c1');
   t.equal(fingerprint(generateImage(0, 'test', 5).pixels), '930badfd');
-  t.equal(fingerprint(generateImage(9, 'test', 7, { size: 96, clutter: 0 }).pixels), '4df33274');
 });
 
 t.test('boxes and parts lie where the bird is', async (t) => {
@@ -98,7 +96,7 @@ t.test('the box is tight: repainting the class changes pixels only inside it', a
 });
 
 function paintedAs(label: number): SyntheticImage {
-  return generateImage(5, 'test', 40, { label });
+  return generateImage(5, 'test', 40, label);
 }
 
 function union(a: SyntheticImage, b: SyntheticImage): SyntheticImage['box'] {
@@ -124,7 +122,4 @@ t.test('pictures go round the classes', async (t) => {
 
 t.test('bad requests are explained', async (t) => {
   t.throws(() => generateImage(0, 'train', -1), { name: 'UserError', message: /index is -1/ });
-  t.throws(() => generateImage(0, 'train', 0, { size: 16 }), { name: 'UserError', message: /at least 32 pixels/ });
-  t.throws(() => generateImage(0, 'train', 0, { label: 8 }), { name: 'UserError', message: /label is 8/ });
-  t.ok(UserError);
 });

@@ -41,7 +41,7 @@ type Values = OptionValues<typeof spec.options>;
 const syntheticRequests = (count: number, { config, classes }: SavedModel): Request[] => {
   if (config.dataset !== 'synthetic') fail(`--synthetic: this network was trained on ${config.dataset}, whose classes are others than the embedded birds; name image files instead`);
   return Array.from({ length: count }, (_, index) => ({
-    name: `embedded-${index}`, source: { synthetic: { seed: config.seed, split: 'test' as const, index, options: {} } }, trueLabel: classes[index % classes.length]!,
+    name: `embedded-${index}`, source: { synthetic: { seed: config.seed, split: 'test' as const, index } }, trueLabel: classes[index % classes.length]!,
   }));
 };
 

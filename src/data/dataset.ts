@@ -4,13 +4,13 @@ import { readCars } from './layouts/cars.js';
 import { readCsv } from './layouts/csv.js';
 import { readCub } from './layouts/cub.js';
 import { readDogs } from './layouts/dogs.js';
-import { readEmbedded, type EmbeddedOptions } from './layouts/embedded.js';
+import { readEmbedded } from './layouts/embedded.js';
 import { readFolder } from './layouts/folder.js';
 import { balancedSubset, checkListing, checkSplits, firstFew, holdOut, missingFiles, type Entry, type Listing } from './split.js';
-import { DATASET_NAMES, type DatasetName, type Sample, type Split } from './types.js';
+import { DATASET_NAMES, type DatasetName, type EmbeddedSize, type Sample, type Split } from './types.js';
 
 export type { Box, DatasetName, DecodedImage, Sample, Split, SyntheticSource } from './types.js';
-export type { AircraftLevel, EmbeddedOptions };
+export type { AircraftLevel };
 
 export interface DatasetOptions {
   /** The dataset's folder, or the table of `csv`; not for `synthetic`. */
@@ -25,7 +25,7 @@ export interface DatasetOptions {
   limitTrain?: number;
   limitTest?: number;
   /** Size of the embedded dataset. */
-  synthetic?: EmbeddedOptions;
+  embedded?: EmbeddedSize;
   /** Leaves out listed pictures that are not on disk instead of failing. */
   skipBadImages?: boolean;
 }
@@ -81,7 +81,7 @@ function checkOptions({ seed, valFraction = 0, limitTrain, limitTest }: DatasetO
 function readListing(name: DatasetName, options: DatasetOptions): Listing {
   switch (name) {
     case 'synthetic':
-      return readEmbedded(options.seed, options.synthetic);
+      return readEmbedded(options.seed, options.embedded);
     case 'aircraft':
       return readAircraft(options.dir, options.level);
     case 'cub':

@@ -16,12 +16,12 @@ export async function produceImage(source: ImageSource, limits: DecodeLimits): P
 /** Names a source in messages and caches; different pictures have different names. */
 export function sourceName(source: ImageSource): string {
   if (source.path !== undefined) return source.path;
-  const { seed, split, index, options } = source.synthetic ?? { seed: 0, split: 'none', index: 0 };
-  return `synthetic:${seed}:${split}:${index}:${JSON.stringify(options ?? {})}`;
+  const { seed, split, index } = source.synthetic ?? { seed: 0, split: 'none', index: 0 };
+  return `synthetic:${seed}:${split}:${index}`;
 }
 
-function drawSynthetic({ seed, split, index, options }: SyntheticSource): DecodedImage {
-  const { pixels, width, height, box } = generateImage(seed, split, index, options);
+function drawSynthetic({ seed, split, index }: SyntheticSource): DecodedImage {
+  const { pixels, width, height, box } = generateImage(seed, split, index);
   const rgba = new Uint8Array(4 * width * height);
   for (let from = 0, to = 0; from < pixels.length; from += 3, to += 4) {
     rgba[to] = pixels[from]!;

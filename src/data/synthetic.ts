@@ -17,17 +17,6 @@ import { SPECIES } from './synthetic/species.js';
 /** The two parts of the embedded data set: no picture is in both. */
 export type SyntheticSplit = 'train' | 'test';
 
-export interface SyntheticOptions {
-  /** Width and height in pixels, default 128. */
-  size?: number;
-  /** Pieces of clutter, default 14. */
-  clutter?: number;
-  /** Smallest and largest width of a bird relative to the picture, default 0.36 … 0.54. */
-  birdSize?: readonly [number, number];
-  /** Paint this class instead of the one that is due; nothing else about the picture changes. */
-  label?: number;
-}
-
 export interface SyntheticImage {
   /** RGB, row-major, height × width × 3. */
   pixels: Uint8Array;
@@ -44,36 +33,35 @@ export interface SyntheticImage {
 /** Class names, in label order. */
 export const SYNTHETIC_CLASSES: string[] = SPECIES.map((s) => s.name);
 
+/** Width and height of a picture, in pixels. */
+const SIZE = 128;
 /** Width of a bird in its own units, needle bill and tail included: turns the wanted width into a scale. */
 const BIRD_WIDTH = 2.45;
 
 /**
  * Paints picture `index` of a split. Labels go round: index modulo the number of classes.
- * @throws UserError for an index that is not a whole number ≥ 0 or a picture below 32 pixels.
+ *
+ * @param label paint this class instead of the one that is due; nothing else about the picture changes
  */
-export function generateImage(seed: number, split: SyntheticSplit, index: number, options: SyntheticOptions = {}): SyntheticImage {
-  const { size = 128, clutter = 14, birdSize = [0.36, 0.54] } = options;
+export function generateImage(seed: number, split: SyntheticSplit, index: number, label = index % SPECIES.length): SyntheticImage {
   if (!Number.isInteger(index) || index < 0) fail(`synthetic data: index is ${index}, but must be a whole number from 0 up.`);
-  if (!Number.isInteger(size) || size < 32) fail(`synthetic data: size is ${size}, but must be a whole number of at least 32 pixels.`);
   const key = keyOf(seed, split === 'train' ? 1 : 2, index);
   const rng = new Rng(key);
-  const label = options.label ?? index % SPECIES.length;
-  if (!SPECIES[label]) fail(`synthetic data: label is ${label}, but must be 0 to ${SPECIES.length - 1}.`);
-  const canvas = new Canvas(size);
+  const canvas = new Canvas(SIZE);
   const habitat = rng.pick(HABITATS);
   paintDistance(canvas, habitat, rng);
-  paintClutter(canvas, habitat, clutter, rng);
+  paintClutter(canvas, habitat, rng);
 
-  const scale = (rng.range(birdSize[0], birdSize[1]) * size) / BIRD_WIDTH;
+  const scale = (rng.range(0.36, 0.54) * SIZE) / BIRD_WIDTH;
   // The border stays free: the usual evaluation crop takes the central 7/8 of the picture.
-  const margin = 1.45 * scale + 0.07 * size;
-  const centre = at(rng.range(margin, size - margin), rng.range(margin, size - margin));
+  const margin = 1.45 * scale + 0.07 * SIZE;
+  const centre = at(rng.range(margin, SIZE - margin), rng.range(margin, SIZE - margin));
   const body = new Body(drawPose(rng, centre, scale));
   paintPerch(canvas, perchPoint(body), rng.range(0.1, 0.3) * scale + 1, rng);
-  const parts = paintBird(canvas, body, SPECIES[label], drawPlumage(rng), rng);
+  const parts = paintBird(canvas, body, SPECIES[label]!, drawPlumage(rng), rng);
   if (rng.chance(0.5)) paintLeaf(canvas, habitat, at(centre.x + rng.range(-2.2, 2.2) * scale, centre.y + rng.range(1.0, 1.6) * scale), rng);
 
-  return { pixels: develop(canvas, key, rng), width: size, height: size, label, box: pixelBox(body.outline, size), parts };
+  return { pixels: develop(canvas, key, rng), width: SIZE, height: SIZE, label, box: pixelBox(body.outline, SIZE), parts };
 }
 
 /** From painted light to bytes: exposure, colour cast, contrast and sensor noise. */

@@ -1,4 +1,4 @@
-import type { SyntheticOptions, SyntheticSplit } from './synthetic.js';
+import type { SyntheticSplit } from './synthetic.js';
 
 /** The data sets whose layouts are known. */
 export const DATASET_NAMES = ['synthetic', 'aircraft', 'cub', 'cars', 'dogs', 'folder', 'csv'] as const;
@@ -26,12 +26,19 @@ export interface Sample {
   synthetic?: SyntheticSource;
 }
 
+/** How many pictures the embedded dataset has. */
+export interface EmbeddedSize {
+  readonly train: number;
+  readonly test: number;
+}
+
+export const EMBEDDED_SIZE: EmbeddedSize = { train: 1024, test: 400 };
+
 /** What a worker needs to draw a picture of the embedded dataset. */
 export interface SyntheticSource {
   seed: number;
   split: SyntheticSplit;
   index: number;
-  options?: SyntheticOptions;
 }
 
 /** Ordered samples of one part of a dataset. */

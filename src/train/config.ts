@@ -1,5 +1,6 @@
 import type { AircraftLevel, DatasetName } from '../data/dataset.js';
 import type { AugmentOptions } from '../data/augment.js';
+import type { EmbeddedSize } from '../data/types.js';
 import type { ScheduleOptions } from '../nn/schedule.js';
 import type { WsdanOptions } from '../wsdan/options.js';
 
@@ -10,7 +11,7 @@ export interface TrainConfig {
   readonly data: string;
   readonly level: AircraftLevel;
   /** Images of the embedded set. */
-  readonly embedded: { readonly train: number; readonly test: number };
+  readonly embedded: EmbeddedSize;
   readonly limitTrain: number;
   readonly limitTest: number;
   readonly valFraction: number;

@@ -52,7 +52,7 @@ export const openData = async (config: TrainConfig, run: Pick<RunOptions, 'worke
   const dataset = await openDataset(config.dataset, {
     dir: config.data || undefined, level: config.level, seed: config.seed, valFraction: config.valFraction,
     limitTrain: config.limitTrain || undefined, limitTest: config.limitTest || undefined, skipBadImages: config.skipBadImages,
-    synthetic: { trainCount: config.embedded.train, testCount: config.embedded.test },
+    embedded: config.embedded,
   });
   const pool = new DecodePool({ ...(run.workers >= 0 ? { workers: run.workers } : {}), ...decodeLimits(config.augment) });
   const cache = new ImageCache(run.cacheMegabytes * 2 ** 20);

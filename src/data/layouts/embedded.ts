@@ -1,19 +1,13 @@
 import { fail } from '../../errors.js';
-import { SYNTHETIC_CLASSES, type SyntheticOptions } from '../synthetic.js';
+import { SYNTHETIC_CLASSES } from '../synthetic.js';
 import type { Entry, Listing } from '../split.js';
-
-export interface EmbeddedOptions extends SyntheticOptions {
-  /** Number of training pictures; default 2000. */
-  trainCount?: number;
-  /** Number of test pictures; default 400. */
-  testCount?: number;
-}
+import { EMBEDDED_SIZE } from '../types.js';
 
 /**
  * The embedded dataset: pictures are drawn on demand by the workers, which also report the true box.
  * Labels go round the classes, so every class is equally frequent.
  */
-export function readEmbedded(seed: number, { trainCount = 2000, testCount = 400, ...options }: EmbeddedOptions = {}): Listing {
+export function readEmbedded(seed: number, { train, test } = EMBEDDED_SIZE): Listing {
   const entries = (split: 'train' | 'test', count: number): Entry[] => {
     if (!Number.isInteger(count) || count < SYNTHETIC_CLASSES.length) {
       fail(`the embedded dataset needs at least ${SYNTHETIC_CLASSES.length} ${split} pictures, one of each class, got ${count}`);
@@ -21,9 +15,9 @@ export function readEmbedded(seed: number, { trainCount = 2000, testCount = 400,
     return Array.from({ length: count }, (_, index) => ({
       id: `${split}/${index}`,
       label: index % SYNTHETIC_CLASSES.length,
-      synthetic: { seed, split, index, options },
+      synthetic: { seed, split, index },
       where: `embedded ${split} picture ${index}`,
     }));
   };
-  return { name: 'embedded birds', classes: SYNTHETIC_CLASSES, train: entries('train', trainCount), test: entries('test', testCount) };
+  return { name: 'embedded birds', classes: SYNTHETIC_CLASSES, train: entries('train', train), test: entries('test', test) };
 }

@@ -16,9 +16,9 @@ export function paintDistance(canvas: Canvas, habitat: Habitat, rng: Rng): void 
   for (let i = 0; i < 5; i++) canvas.blob(anywhere(rng, size), rng.range(0.05, 0.18) * size, habitat.light, rng.range(0.2, 0.6));
 }
 
-/** `amount` pieces of clutter: leaves mostly, then twigs, berries and decoys. */
-export function paintClutter(canvas: Canvas, habitat: Habitat, amount: number, rng: Rng): void {
-  for (let i = 0; i < amount; i++) {
+/** Pieces of clutter: leaves mostly, then twigs, berries and decoys. */
+export function paintClutter(canvas: Canvas, habitat: Habitat, rng: Rng): void {
+  for (let i = 0; i < 14; i++) {
     const kind = rng.next();
     if (kind < 0.45) paintLeaf(canvas, habitat, anywhere(rng, canvas.size), rng);
     else if (kind < 0.68) paintTwig(canvas, rng);

@@ -1,5 +1,5 @@
 import { IMAGENET_MEAN, IMAGENET_STD } from '../../data/augment.js';
-import { DATASET_NAMES } from '../../data/types.js';
+import { DATASET_NAMES, EMBEDDED_SIZE } from '../../data/types.js';
 import { fail } from '../../errors.js';
 import { backboneNames, backboneRecord } from '../../nn/models/index.js';
 import { defaultWsdan } from '../../wsdan/options.js';
@@ -17,8 +17,8 @@ export const resultOptions = {
   dataset: choice(DATASET_NAMES, { help: 'data set', default: 'synthetic' }),
   data: text({ help: 'folder of the data set, or the table of csv (not for synthetic)', placeholder: 'DIR' }),
   level: choice(['variant', 'family', 'manufacturer'], { help: 'label level of FGVC-Aircraft', default: 'variant' }),
-  trainImages: int({ help: 'training images of the synthetic set', min: 16, default: 1024 }),
-  testImages: int({ help: 'test images of the synthetic set', min: 16, default: 400 }),
+  trainImages: int({ help: 'training images of the synthetic set', min: 16, default: EMBEDDED_SIZE.train }),
+  testImages: int({ help: 'test images of the synthetic set', min: 16, default: EMBEDDED_SIZE.test }),
   method: choice(['wsdan', 'plain'], { help: 'WS-DAN, or the same backbone as a plain classifier', default: 'wsdan' }),
   model: choice(backboneNames, { help: 'backbone', defaultText: preset }),
   precision: choice(['float32', 'mixed'], { help: 'numbers in memory; mixed: activations and products’ operands as float16, with loss scaling, on adapters that have it', default: 'float32' }),
