@@ -36,11 +36,11 @@ const commandLine = (args: readonly string[]): string =>
 /** How much runs besides on the machine and would disturb a measurement: threads that want to run, over the cores; 0 where the system does not tell. */
 export const loadPerCore = (): number => loadavg()[0]! / availableParallelism();
 
-export const describeMachine = (runtime: Runtime, args = process.argv.slice(2)): Machine => {
+export const describeMachine = (runtime: Runtime): Machine => {
   const { vendor, architecture, device } = runtime.device.gpu.adapterInfo;
   const { name } = runtime.device.report;
   return {
-    command: commandLine(args), date: new Date().toISOString().slice(0, 10), cpu: processor(), cores: availableParallelism(),
+    command: commandLine(process.argv.slice(2)), date: new Date().toISOString().slice(0, 10), cpu: processor(), cores: availableParallelism(),
     system: `${type()} ${release()} ${process.arch}`, node: process.version, webgpu: dawnVersion(),
     driver: [name, vendor, architecture, device].filter((part, i, all) => part && !all.slice(0, i).some((earlier) => earlier.includes(part))).join(', '),
   };

@@ -117,10 +117,10 @@ t.test('captured steps are plain ones, to the bit', async (t) => {
 });
 
 /** A network, some steps old. */
-const trained = (steps = 2, decay = DECAY): { net: Net; optimizer: Optimizer; ema: ModelEma } => {
+const trained = (steps = 2): { net: Net; optimizer: Optimizer; ema: ModelEma } => {
   const net = make();
   const optimizer = groupsOf(net);
-  const ema = new ModelEma(net, { decay });
+  const ema = new ModelEma(net, { decay: DECAY });
   for (let step = 0; step < steps; step++) scope(() => work(net, optimizer, ema)(...batchAt(step)));
   return { net, optimizer, ema };
 };

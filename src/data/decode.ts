@@ -44,7 +44,7 @@ async function readPicture(path: string): Promise<Buffer> {
 }
 
 /** As {@link decodeFile}, from the file's bytes. */
-async function decodeBytes(bytes: Buffer, path: string, limits: DecodeLimits = UNLIMITED): Promise<DecodedImage> {
+async function decodeBytes(bytes: Buffer, path: string, limits: DecodeLimits): Promise<DecodedImage> {
   const { data, width, height } = await decodeBitmap(bytes, path);
   if (!(width > 0 && height > 0) || data.length !== 4 * width * height) throw new BadImageError(path, 'has no pixels');
   // A view of a shared buffer could not be handed over to another thread.

@@ -124,10 +124,10 @@ function byHash<T extends Sample>(entries: T[], seed: number): T[] {
     .map(({ entry }) => entry);
 }
 
-/** Names the first few of many, for messages. */
-export function firstFew(names: string[], count = 3): string {
-  const shown = names.slice(0, count).join(', ');
-  return names.length > count ? `${shown} and ${names.length - count} more` : shown;
+/** Names the first three of many, for messages. */
+export function firstFew(names: string[]): string {
+  const shown = names.slice(0, 3).join(', ');
+  return names.length > 3 ? `${shown} and ${names.length - 3} more` : shown;
 }
 
 /** Path of an image below a root, from the "/"-separated form the list files use. */

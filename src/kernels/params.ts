@@ -54,8 +54,10 @@ interface ParamViews {
   readonly f32: Float32Array;
 }
 
-export const paramViews = (bytes = new ArrayBuffer(PARAM_SLOT_BYTES)): ParamViews =>
-  ({ u32: new Uint32Array(bytes), i32: new Int32Array(bytes), f32: new Float32Array(bytes) });
+export const paramViews = (): ParamViews => {
+  const bytes = new ArrayBuffer(PARAM_SLOT_BYTES);
+  return { u32: new Uint32Array(bytes), i32: new Int32Array(bytes), f32: new Float32Array(bytes) };
+};
 
 /** Refuses values for names that the struct does not have. What is missing {@link packParams} finds by itself. */
 export const checkParams = (label: string, fields: readonly ParamField[], values: ParamValues): void => {

@@ -58,7 +58,7 @@ const shapePairs: readonly (readonly [Shape, Shape])[] = [
   [[2, 1, 3, 1, 2], [1, 4, 1, 2, 2]], [[60, 40, 33], [33]],
 ];
 
-const casesFor = (fill?: Row['fill']): OpCase<NoAttrs>[] => [
+const casesFor = (fill: Row['fill']): OpCase<NoAttrs>[] => [
   ...shapePairs.map(([a, b]) => ({ name: `[${a.join('×')}] with [${b.join('×')}]`, shapes: [a, b], attrs: {}, ...(fill ? { fill } : {}) })),
   { name: '2×26×26×768', shapes: [[2, 26, 26, 768], [2, 26, 26, 768]], attrs: {}, bench: true, ...(fill ? { fill } : {}) },
 ];

@@ -36,10 +36,10 @@ export const uniform = (from: number, to: number): Fill => (random, count) => {
 };
 
 /** −1 … 1 without the neighbourhood of `points`, where an op has a kink and finite differences mean nothing. */
-export const awayFrom = (points: readonly number[], distance = 0.05, from = -1, to = 1): Fill => (random, count) =>
+export const awayFrom = (points: readonly number[], distance = 0.05): Fill => (random, count) =>
   Array.from({ length: count }, () => {
     for (;;) {
-      const x = random.uniform(from, to);
+      const x = random.uniform(-1, 1);
       if (points.every((p) => Math.abs(x - p) > distance)) return x;
     }
   });

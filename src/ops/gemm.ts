@@ -102,7 +102,7 @@ const gemmDeep = (
 };
 
 /** y[p, n] = Σ x[pixel, k] · w[k, n], and what the epilogue says. Fills `y` completely. */
-export const gemmRows = (x: Tensor, w: Tensor, y: Tensor, g: Geometry, e: Extents, options: RowsOptions = {}): void => {
+export const gemmRows = (x: Tensor, w: Tensor, y: Tensor, g: Geometry, e: Extents, options: RowsOptions): void => {
   const { runtime } = x;
   const { transposed = false } = options;
   const halves = multipliesMatrices(runtime.gemm, x, w);
@@ -140,7 +140,7 @@ const PIXELS_PER_SPLIT = 256;
 const LONGEST_SPLIT = { broadcast: 1024, plain: 1024, tile: Infinity };
 
 /** y[tap, c, n] = Σ_p x[pixel, c] · w[p, n]. Fills `y` completely, or adds to what is there. */
-export const gemmWeights = (x: Tensor, w: Tensor, y: Tensor, g: Geometry, e: Extents, epilogue: Pick<Epilogue, 'scale' | 'accumulate'> = {}): void => {
+export const gemmWeights = (x: Tensor, w: Tensor, y: Tensor, g: Geometry, e: Extents, epilogue: Pick<Epilogue, 'scale' | 'accumulate'>): void => {
   const { runtime } = x;
   const halves = multipliesMatrices(runtime.gemm, x, w);
   const [width, depth] = [ceilDiv(e.width, 4), ceilDiv(e.depth, 4)];

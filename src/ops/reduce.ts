@@ -248,7 +248,7 @@ export const argmax = (x: Tensor, axis?: number, keepdim = false): Tensor => {
 };
 
 /** y = scale · Σ x over the leading axes that y lacks, or y + that. The order of summation depends on shapes alone, so results repeat bit by bit. */
-export const sumInto = (x: Tensor, y: Tensor, { scale = 1, accumulate = false }: { readonly scale?: number; readonly accumulate?: boolean } = {}): void => {
+export const sumInto = (x: Tensor, y: Tensor, { scale = 1, accumulate = false }: { readonly scale?: number; readonly accumulate?: boolean }): void => {
   reduceColumns('sum', x, 0, x.rank - y.rank, scale, { y, accumulate });
 };
 

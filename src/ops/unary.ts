@@ -83,7 +83,7 @@ const erf = (x: number): number => {
   return (2 / Math.sqrt(Math.PI)) * sum;
 };
 
-const loose = (reason: string, forward: number, gradient = forward * 4): Op['tolerance'] => ({ forward, gradient, reason });
+const loose = (reason: string, forward: number): Op['tolerance'] => ({ forward, gradient: forward * 4, reason });
 
 export const negOp = unaryOp('neg', { code: 0, formula: (x) => -x, from: 'nothing' });
 export const absOp = unaryOp('abs', { code: 1, formula: Math.abs, fill: awayFrom([0]) });

@@ -26,7 +26,6 @@ export interface Method {
   readonly module: AnyModule & { readonly features: Backbone };
   /** Name of the backbone. */
   readonly model: string;
-  readonly metricNames: readonly string[];
   readonly metrics: MetricSums<string>;
   readonly centers: FeatureCenters | null;
   /** What features are multiplied by before the classifier; a plain classifier takes them as they are. */
@@ -51,7 +50,6 @@ class WsdanMethod implements Method {
   readonly model: string;
   readonly centers: FeatureCenters;
   readonly featureScale: number;
-  readonly metricNames = stepMetrics;
   readonly metrics: MetricSums<StepMetric>;
 
   constructor(runtime: Runtime, private readonly config: TrainConfig, classes: number) {
@@ -81,7 +79,6 @@ class PlainMethod implements Method {
   readonly module: PlainClassifier;
   readonly model: string;
   readonly centers = null;
-  readonly metricNames = plainMetrics;
   readonly metrics: MetricSums<(typeof plainMetrics)[number]>;
 
   constructor(runtime: Runtime, private readonly config: TrainConfig, classes: number) {

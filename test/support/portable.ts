@@ -25,8 +25,8 @@ export const portableSigned = (tensor: number, count: number, scale = 1): Float3
 };
 
 /** Pixels for a network: PyTorch's [B, C, H, W] order of the generator, as [B, H, W, C]. */
-export const portableImages = (batch: number, size: number, scale: number, tensor = INPUT): Float32Array => {
-  const from = portableSigned(tensor, batch * 3 * size * size, scale);
+export const portableImages = (batch: number, size: number, scale: number): Float32Array => {
+  const from = portableSigned(INPUT, batch * 3 * size * size, scale);
   const plane = size * size;
   return Float32Array.from({ length: from.length }, (_, i) => from[(Math.floor(i / (3 * plane)) * 3 + (i % 3)) * plane + (Math.floor(i / 3) % plane)]!);
 };

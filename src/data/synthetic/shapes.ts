@@ -50,13 +50,16 @@ export function ellipse(centre: Point, rx: number, ry: number, along: Point = { 
   return UNIT_CIRCLE.map((p) => at(centre.x + p.x * rx * along.x - p.y * ry * along.y, centre.y + p.x * rx * along.y + p.y * ry * along.x));
 }
 
-/** Smooth closed curve through all `knots` (Catmull–Rom), `samples` points a segment. */
-export function closedCurve(knots: readonly Point[], samples = 5): Polygon {
+/** Points of a closed curve between two knots. */
+const SAMPLES = 5;
+
+/** Smooth closed curve through all `knots` (Catmull–Rom). */
+export function closedCurve(knots: readonly Point[]): Polygon {
   const count = knots.length;
   const knot = (i: number): Point => knots[(i + count) % count]!;
   const points: Polygon = [];
   for (let i = 0; i < count; i++) {
-    for (let s = 0; s < samples; s++) points.push(catmullRom(knot(i - 1), knot(i), knot(i + 1), knot(i + 2), s / samples));
+    for (let s = 0; s < SAMPLES; s++) points.push(catmullRom(knot(i - 1), knot(i), knot(i + 1), knot(i + 2), s / SAMPLES));
   }
   return points;
 }

@@ -136,8 +136,8 @@ export const flag = (spec: { help: string; default?: boolean }): OptionSpec<bool
 });
 
 /** `--config FILE.json`: its entries count below the command line and above the defaults. */
-export const configFile = (spec: { help?: string } = {}): OptionSpec<string> => ({
-  ...text({ placeholder: 'FILE.json', help: spec.help ?? 'take options from this file; those on the command line win' }),
+export const configFile = (): OptionSpec<string> => ({
+  ...text({ placeholder: 'FILE.json', help: 'take options from this file; those on the command line win' }),
   kind: 'config',
 });
 

@@ -9,7 +9,7 @@ export const escapeHtml = (text: string): string => text.replace(/[&<>"']/g, (si
 export const scriptJson = (value: unknown): string => JSON.stringify(value).replace(/</g, '\\u003c').replace(/\u2028|\u2029/g, '');
 
 /** `87.5 %` with one digit; a dash where nothing was measured. */
-export const percent = (value: number, digits = 1): string => (Number.isFinite(value) ? `${value.toFixed(digits)}\u202f%` : '–');
+export const percent = (value: number): string => (Number.isFinite(value) ? `${value.toFixed(1)}\u202f%` : '–');
 
 /** Thousands set apart by thin spaces. */
 export const count = (value: number): string => Math.round(value).toString().replace(/\B(?=(\d{3})+$)/g, '\u202f');

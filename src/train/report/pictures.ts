@@ -112,8 +112,6 @@ const greyed = (image: Picture): Picture => {
 };
 
 interface GridOptions {
-  /** By default about twice as many columns as rows. */
-  columns?: number;
   /** Side of a tile in pixels. */
   tile?: number;
   gap?: number;
@@ -128,13 +126,13 @@ const paste = (target: Picture, source: Picture, x: number, y: number): void => 
 };
 
 /**
- * All attention maps as tiles over the grey picture. All tiles share one maximum, so that strong and weak maps can be
+ * All attention maps as tiles over the grey picture, about twice as many columns as rows. All tiles share one maximum, so that strong and weak maps can be
  * told apart. The gaps are transparent.
  */
 export const attentionGrid = (
-  image: Picture, maps: readonly AttentionMap[], { columns = Math.round(Math.sqrt(2 * maps.length)), tile = 56, gap = 3 }: GridOptions = {},
+  image: Picture, maps: readonly AttentionMap[], { tile = 56, gap = 3 }: GridOptions = {},
 ): Picture => {
-  const across = Math.max(1, Math.min(columns, maps.length));
+  const across = Math.max(1, Math.min(Math.round(Math.sqrt(2 * maps.length)), maps.length));
   const down = Math.ceil(maps.length / across);
   const height = Math.round((tile * image.height) / image.width);
   const result = emptyPicture(across * (tile + gap) - gap, Math.max(1, down * (height + gap) - gap));
@@ -147,9 +145,8 @@ export const attentionGrid = (
 };
 
 /** Draws the outline of a box into a copy of the picture, with a dark edge so that it shows on any ground. */
-export const drawBox = (
-  image: Picture, box: Box, colour: readonly [number, number, number], thickness = Math.max(1, Math.round(image.width / 160)),
-): Picture => {
+export const drawBox = (image: Picture, box: Box, colour: readonly [number, number, number]): Picture => {
+  const thickness = Math.max(1, Math.round(image.width / 160));
   const result = { ...image, rgba: image.rgba.slice() };
   const outline = (grow: number, width: number, ink: readonly number[]): void => {
     const [x0, y0, x1, y1] = [box.x0 - grow, box.y0 - grow, box.x1 + grow, box.y1 + grow].map(Math.round) as [number, number, number, number];
