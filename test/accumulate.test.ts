@@ -1,9 +1,9 @@
-/** Gradients that an op adds in place: twice the same backward gives twice the gradient. */
+/** Gradients that are added in place: twice the same backward gives twice the gradient, and nobody else's changes. */
 import t from 'tap';
 import { backward } from '../src/autograd/backward.js';
 import { worstError } from '../src/autograd/verify.js';
 import { caseInputs, type OpCase } from '../src/ops/cases.js';
-import { attentionPoolOp, batchNorm2dOp, conv2dOp, matmulOp } from '../src/ops/index.js';
+import { add, affine, attentionPoolOp, batchNorm2dOp, conv2dOp, matmulOp, sum } from '../src/ops/index.js';
 import { type Op, run } from '../src/ops/op.js';
 import { tensor } from '../src/tensor/create.js';
 import { scope } from '../src/tensor/scope.js';
@@ -37,5 +37,13 @@ for (const op of [conv2dOp, matmulOp, batchNorm2dOp, attentionPoolOp] as unknown
     }
   });
 }
+
+t.test('a gradient that two inputs share is not changed by what one of them gets besides', (t) => scope(async () => {
+  const [x, y] = [tensor([1, 2]).requiresGrad_(), tensor([3, 4]).requiresGrad_()];
+  const [a, b] = [affine(x, 1), affine(y, 1)];
+  const twice = affine(a, 2);
+  backward(sum(add(add(a, b), twice)));
+  t.same([[...(await x.grad!.data())], [...(await y.grad!.data())]], [[3, 3], [1, 1]]);
+}));
 
 t.teardown(() => runtime.device.close());

@@ -9,7 +9,8 @@ import { parameter } from '../src/nn/module.js';
 import { AdamW, SGD } from '../src/nn/optimizer.js';
 import { learningRate } from '../src/nn/schedule.js';
 import {
-  adaptiveAvgPool2d, add, affine, argmax, attentionPool, avgPool2d, batchNorm2d, cast, cat, conv2d, convBatchNorm2d, cropResize, crossEntropy, div, dropout, eq, expand, fill_, full, gatherRows, gt, interpolate, lt, maskedFill, matmul, max, maxPool2d, mean, min, mul, ones, permute, pow, rand, randn,
+  adaptiveAvgPool2d, add, affine, argmax, attentionPool, avgPool2d, batchNorm2d, cast, cat, conv2d, convBatchNorm2d, cropResize, crossEntropy, div, dropout, eq,
+  expand, fill_, full, gatherRows, gt, interpolate, lt, maskedFill, matmul, max, maxPool2d, mean, min, mul, ones, permute, pow, rand, randn,
   reshape, slice, sub, sum, topKCorrect, where, zeros,
 } from '../src/ops/index.js';
 import { tensor, write } from '../src/tensor/create.js';

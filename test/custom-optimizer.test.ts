@@ -1,7 +1,11 @@
-/** An optimiser that a user writes with what the library exports: Lion (Chen et al., arXiv 2302.06675), clipped, scaled, captured and saved like SGD and AdamW. */
+/**
+ * An optimiser that a user writes with what the library exports: Lion (Chen et al., arXiv 2302.06675), clipped, scaled, captured and saved like SGD
+ * and AdamW.
+ */
 import t from 'tap';
 import {
-  add, affine, backward, Captured, cat, type CommonOptions, GradScaler, mul, ones, Optimizer, type OptimizerPart, type OptimizerRules, type ParamGroup, scope, sgdStep, sign, slice, sub, sum,
+  add, affine, backward, Captured, cat, type CommonOptions, GradScaler, mul, ones, Optimizer, type OptimizerPart, type OptimizerRules,
+  type ParamGroup, scope, sgdStep, sign, slice, sub, sum,
   tensor, type Tensor, UserError,
 } from '../src/library.js';
 import { worstError } from '../src/autograd/verify.js';
@@ -68,7 +72,8 @@ const expected = (factors: readonly number[]): number[][] => starts.map((start, 
 });
 
 const parameters = (): Tensor[] => starts.map((start) => tensor(start).requiresGrad_());
-const lionOf = (params: readonly Tensor[], options: Partial<LionOptions> = {}): Lion => new Lion(GROUPS.map((group, i) => ({ ...group, params: [params[i]!] })), options);
+const lionOf = (params: readonly Tensor[], options: Partial<LionOptions> = {}): Lion =>
+  new Lion(GROUPS.map((group, i) => ({ ...group, params: [params[i]!] })), options);
 const setRates = (lion: Lion, step: number): void => lion.paramGroups.forEach((group, i) => { group.lr = rate(i, step); });
 /** A loss whose gradients are those of the step. */
 const lossOf = (params: readonly Tensor[], wanted: readonly Tensor[]): Tensor => params.map((p, i) => sum(mul(p, wanted[i]!))).reduce((a, b) => add(a, b));

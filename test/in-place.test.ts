@@ -6,7 +6,8 @@ import { checkpoint } from '../src/autograd/checkpoint.js';
 import { BatchNorm2d, Linear } from '../src/nn/layers.js';
 import { SGD } from '../src/nn/optimizer.js';
 import {
-  accumulate, adamWStep, add, affine, clipScale, conv2d, countNonFinite, exchange_, exp, fill_, globalNorm, lerp_, linear, matmul, mul, ones, onesLike, reluGradient, reshape, sgdStep, sum,
+  accumulate, adamWStep, add, affine, clipScale, conv2d, countNonFinite, exchange_, exp, fill_, globalNorm, lerp_, linear, matmul, mul, ones,
+  onesLike, reluGradient, reshape, sgdStep, sum,
   updateCenters_, zeros, zerosLike,
 } from '../src/ops/index.js';
 import { tensor, write } from '../src/tensor/create.js';
@@ -187,7 +188,8 @@ t.test('what is refused is told in the name of the function that was called', as
     const [x, foreign] = [of(), of('float32', other)];
     const table = ones([3, 4], { runtime });
     const calls: Record<string, (y: Tensor) => unknown> = {
-      accumulate: (y) => accumulate(x, y), lerp_: (y) => lerp_(x, y, 0.5), exchange_: (y) => exchange_(x, y), sgdStep: (y) => sgdStep(x, y, null, { lr: 1, step: 1 }),
+      accumulate: (y) => accumulate(x, y), lerp_: (y) => lerp_(x, y, 0.5), exchange_: (y) => exchange_(x, y),
+      sgdStep: (y) => sgdStep(x, y, null, { lr: 1, step: 1 }),
       adamWStep: (y) => adamWStep(x, y, of(), of(), { lr: 1, step: 1 }), globalNorm: (y) => globalNorm([x, y]), countNonFinite: (y) => countNonFinite(x, y, 0),
       updateCenters_: (y) => updateCenters_(table, table, y, { beta: 0.1 }), reluGradient: (y) => reluGradient(x, y),
     };

@@ -93,7 +93,9 @@ t.test('files of PyTorch: a dictionary in a checkpoint is told from a module of 
 });
 
 t.test('an optimiser goes on from its state in a file as if it had never stopped', (t) => scope(async () => {
-  const make = () => new AdamW([{ params: [parameter([3, 5], Float32Array.from({ length: 15 }, (_, i) => i - 7))] }, { params: [parameter([2], Float32Array.of(1, -2))], lr: 0.2 }], { lr: 0.1 });
+  const make = () => new AdamW([
+    { params: [parameter([3, 5], Float32Array.from({ length: 15 }, (_, i) => i - 7))] }, { params: [parameter([2], Float32Array.of(1, -2))], lr: 0.2 },
+  ], { lr: 0.1 });
   const go = (optimizer: AdamW): void => {
     optimizer.zeroGrad();
     backward(optimizer.paramGroups.flatMap(({ params }) => params.map((p) => sum(mul(p, p)))).reduce((a, b) => add(a, b)));

@@ -187,17 +187,30 @@ t.test('what a resumed run must agree on with its checkpoint', async (t) => {
   t.match(resumeNotes(checkpoint, config('--epochs', '9', '--skip-bad-images')), [/from here on unreadable images are counted and passed over/]);
   t.match(resumeNotes(checkpoint, config('--epochs', '12', '--schedule', 'cosine')), [/over 12 epochs instead of 9/]);
 
+});
+
+t.test('a run with no step left keeps the rates that it was trained with', async (t) => {
+  const path = join(folder, 'ended.safetensors');
+  const { session } = fixedTraining(runtime, configOf(...TINY), 2);
+  await saveCheckpoint(path, session, { epochs: 9, lr: 0.1, clipGradNorm: 0 }, ['a', 'b'], { ...START, epoch: 3, batch: 5 });
+  const checkpoint = readCheckpoint(path);
+  const config = (...args: string[]) => configOf(...TINY, ...args);
+  const between = { ...checkpoint, position: { ...checkpoint.position, batch: 0 } };
+  const unevaluated = { ...between, position: { ...between.position, unevaluated: {} as EpochRecord } };
   const other = ['--lr', '0.2', '--clip-grad-norm', '1'];
   const asked = { lr: 0.2, clipGradNorm: 1, epochs: 3 };
   const evaluated = (epoch: number, top1: number) => ({ epoch, eval: { raw: { top1 }, refined: null } }) as unknown as EpochRecord;
   const stale = { ...between, position: { ...between.position, history: [evaluated(1, 30), evaluated(2, 20), evaluated(3, 10)] } };
   for (const [from, args, ended] of [
     [between, ['--epochs', '3'], true], [unevaluated, ['--epochs', '3'], true], [stale, ['--epochs', '9', '--patience', '2'], true],
-    [between, ['--epochs', '4'], false], [checkpoint, ['--epochs', '4'], false], [stale, ['--epochs', '9', '--patience', '3'], false], [unevaluated, ['--epochs', '4', '--patience', '1'], false],
+    [between, ['--epochs', '4'], false], [checkpoint, ['--epochs', '4'], false], [stale, ['--epochs', '9', '--patience', '3'], false],
+    [unevaluated, ['--epochs', '4', '--patience', '1'], false],
   ] as const) {
     const now = config(...args, '--schedule', 'cosine', ...other);
     t.same(keptOptions(from, now, asked), ended ? { lr: 0.1, clipGradNorm: 0, epochs: 3 } : asked, args.join(' '));
-    t.match(resumeNotes(from, now).slice(0, 2), ended ? [/^no step is left to train, so --lr changes nothing$/, /so --clip-grad-norm changes nothing/] : [/^from here on the learning rate .* 0\.2 instead of 0\.1$/, /^from here on the bound/]);
+    t.match(resumeNotes(from, now).slice(0, 2), ended
+      ? [/^no step is left to train, so --lr changes nothing$/, /so --clip-grad-norm changes nothing/]
+      : [/^from here on the learning rate .* 0\.2 instead of 0\.1$/, /^from here on the bound/]);
     if (ended) t.equal(resumeNotes(from, now).length, 2, 'nor does a schedule matter');
   }
 });

@@ -89,7 +89,9 @@ t.test('a kernel that writes past the end of its result, which the adapter hides
   const dtypes = runtime.device.report.half ? ['float32', 'float16'] as const : ['float32'] as const;
   for (const dtype of dtypes) {
     for (const entry of ['guarded', 'unguarded', 'guarded']) {
-      const filled: Partial<Op<NoAttrs>> = { backward: null, forward: () => filledBy(entry, [6, 4], dtype), reference: ([a]) => nd(a!.shape, a!.data.map(() => 1)) };
+      const filled: Partial<Op<NoAttrs>> = {
+        backward: null, forward: () => filledBy(entry, [6, 4], dtype), reference: ([a]) => nd(a!.shape, a!.data.map(() => 1)),
+      };
       t.match(await verdicts(filled, caseOf([6, 4])), [{ passed: true }], `${dtype}, ${entry}: the result is right`);
       t.same(await strayed(), entry === 'guarded' ? [] : [`stray.unguarded${dtype === 'float16' ? ' float16: y' : ''}: y`], 'and the guard tells');
     }
