@@ -1,10 +1,13 @@
 // Cross-entropy of logits [rows, classes] with labels [rows]. A label outside the classes gives NaN
 // for its row. Values by row are stored one after the other, `padded` of them.
+// With weights, each class's term of a row counts so many times: sum of w t (log sum - x) for targets t.
 //# include divide
 //# include float
 //# include grid
 //# include tail
 //# include rows
+
+override WEIGHTED: bool = false;    // else `classWeights` is not read
 
 struct Params {
   rows: u32,
@@ -18,10 +21,11 @@ struct Params {
 @group(0) @binding(0) var<storage, read> x: array<vec4f>;
 @group(0) @binding(1) var<storage, read> labels: array<i32>;
 @group(0) @binding(2) var<storage, read_write> losses: array<f32>;
-@group(0) @binding(3) var<storage, read_write> statistics: array<f32>;    // maximum, logarithm of the sum
+@group(0) @binding(3) var<storage, read_write> statistics: array<f32>;    // maximum, logarithm of the sum, sum of w t (with weights)
 @group(0) @binding(4) var<storage, read> kept: array<f32>;                // `statistics` when only read
 @group(0) @binding(5) var<storage, read> gradient: array<f32>;
 @group(0) @binding(6) var<storage, read_write> result: array<vec4f>;
+@group(0) @binding(7) var<storage, read> classWeights: array<vec4f>;
 @group(1) @binding(0) var<uniform> P: Params;
 
 // Made at run time: compilers refuse a constant NaN.
@@ -42,21 +46,38 @@ fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
   let highest = rowMax(share, lane);
   var part = vec4f(0.0);
   var below = vec4f(0.0);
+  var weights = vec4f(0.0);
   for (var q = firstQuad(lane); q < P.quads; q += quadStep()) {
     let v = x[base + q] - highest;
     part += withinRow(exp4(v), 0.0, q, P.width);
-    below += withinRow(v, 0.0, q, P.width);
+    if (WEIGHTED) {
+      below += withinRow(classWeights[q] * v, 0.0, q, P.width);
+      weights += classWeights[q];
+    } else {
+      below += withinRow(v, 0.0, q, P.width);
+    }
   }
   let logTotal = logOf(rowSum(part, lane));
   var meanBelow = 0.0;
-  if (P.smoothing != 0.0) { meanBelow = rowSum(below, lane) / f32(P.width); }
+  var meanWeight = 0.0;
+  if (P.smoothing != 0.0) {
+    meanBelow = rowSum(below, lane) / f32(P.width);
+    if (WEIGHTED) { meanWeight = rowSum(weights, lane) / f32(P.width); }
+  }
   if (row >= P.padded || !isWriter(lane)) { return; }
   var loss = 0.0;
+  var weighted = 0.0;
   if (row < P.rows) {
     let label = labels[row];
     if (label >= 0 && label < i32(P.width)) {
       let own = x[base + u32(label) / 4u][u32(label) % 4u] - highest;
-      loss = (1.0 - P.smoothing) * (logTotal - own) + P.smoothing * (logTotal - meanBelow);
+      if (WEIGHTED) {
+        let ofLabel = (1.0 - P.smoothing) * classWeights[u32(label) / 4u][u32(label) % 4u];
+        loss = ofLabel * (logTotal - own) + P.smoothing * (meanWeight * logTotal - meanBelow);
+        weighted = ofLabel + P.smoothing * meanWeight;
+      } else {
+        loss = (1.0 - P.smoothing) * (logTotal - own) + P.smoothing * (logTotal - meanBelow);
+      }
     } else {
       loss = notANumber();
     }
@@ -64,9 +85,10 @@ fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
   losses[row] = loss;
   statistics[row] = highest;
   statistics[P.padded + row] = logTotal;
+  if (WEIGHTED) { statistics[2u * P.padded + row] = weighted; }
 }
 
-// One invocation per vec4f of the logits: (softmax - target) times the incoming gradient.
+// One invocation per vec4f of the logits: (softmax - target) times the incoming gradient; with weights, (softmax sum of w t - w target).
 @compute @workgroup_size(64)
 fn backward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
   let lane = local.x;
@@ -81,6 +103,7 @@ fn backward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups
   let classes = vec4i(i32(quad * 4u)) + vec4i(0, 1, 2, 3);
   let hit = select(vec4f(0.0), vec4f(1.0 - P.smoothing), classes == vec4i(label));
   var v = g * (probability - hit - P.smoothing / f32(P.width));
+  if (WEIGHTED) { v = g * (probability * kept[2u * P.padded + row] - classWeights[quad] * (hit + P.smoothing / f32(P.width))); }
   if (label < 0 || label >= i32(P.width)) { v = vec4f(notANumber()); }
   result[i] = maskTail(v, quad, P.width);
 }

@@ -103,8 +103,7 @@ t.test('options that would be passed over in silence', (t) => scope(async () => 
     /maxPool2d: there is no option "dilation"; there are kernelSize, stride, padding, ceilMode$/);
   refused(t, () => avgPool2d(x, { kernelSize: 2, divisorOverride: 1 } as never), /avgPool2d: there is no option "divisorOverride"/);
   refused(t, () => crossEntropy(logits, labels, only('ignoreIndex', 0)),
-    /crossEntropy: there is no option "ignoreIndex"; there are labelSmoothing, reduction$/);
-  refused(t, () => crossEntropy(logits, labels, only('weight', c)), /crossEntropy: there is no option "weight"/);
+    /crossEntropy: there is no option "ignoreIndex"; there are weight, labelSmoothing, reduction$/);
   refused(t, () => conv2d(x, w, null, only('paddingMode', 'reflect')), /conv2d: there is no option "paddingMode"/);
   refused(t, () => matmul(logits, logits, only('transpose', true)), /matmul: there is no option "transpose"/);
   refused(t, () => batchNorm2d(x, c, c, zeros([3]), ones([3]), { training: true, epsilon: 1 } as never), /batchNorm2d: there is no option "epsilon"/);
@@ -118,6 +117,17 @@ t.test('options that would be passed over in silence', (t) => scope(async () => 
   refused(t, () => new MaxPool2d(2, only('dilation', 2)).call(x), /maxPool2d: there is no option "dilation"/);
   t.same(conv2d(x, w, null, { stride: 2, padding: 1, dilation: 1, groups: 1, activation: 'relu', residual: null }).shape, [2, 3, 3, 2]);
   t.same(new Conv2d(3, 4, 3, { bias: false, padding: 1, init: (shape) => new Float32Array(shape.reduce((a, b) => a * b)) }).call(x).shape, [2, 4, 4, 4]);
+}));
+
+t.test('weights of classes that cannot be', (t) => scope(async () => {
+  const [logits, labels] = [ones([2, 3]), integers(0, 1)];
+  const weigh = (weight: Tensor) => () => crossEntropy(logits, labels, { weight });
+  for (const shape of [[2], [1, 3], [4], []]) refused(t, weigh(ones(shape)), /crossEntropy: weight must be \[3\], a number for each class of the logits \[2, 3\], got \[/);
+  refused(t, weigh(integers(1, 2, 3)), /crossEntropy: operand 3 must be float32, but .* is int32; cast\(x, 'float32'\)/);
+  refused(t, weigh([1, 2, 3] as never), /crossEntropy: operand 3 must be a tensor, got object; tensor\(\.\.\.\) makes one of numbers/);
+  const learned = ones([3]).requiresGrad_();
+  refused(t, weigh(learned), /crossEntropy: weight has no gradient, but "ones" \[3\] requires one; pass weight\.detach\(\)/);
+  t.equal(await crossEntropy(logits, labels, { weight: learned.detach() }).item(), await crossEntropy(logits, labels, { weight: null }).item());
 }));
 
 t.test('resizing takes the nearest pixel unless told otherwise, as in PyTorch', (t) => scope(async () => {

@@ -35,7 +35,7 @@ const ops: Readonly<Record<string, (c: FixtureCase, inputs: Inputs) => Tensor>> 
   adaptiveAvgPool2d: (c, { x }) => adaptiveAvgPool2d(x, pair(c)),
   adaptiveMaxPool2d: (c, { x }) => adaptiveMaxPool2d(x, pair(c)),
   batchNorm2d: (c, { x, others: o }) => batchNorm2d(x, o.weight!, o.bias!, o.runningMean!, o.runningVar!, c.options as unknown as BatchNormOptions),
-  crossEntropy: (c, { x, others: o }) => crossEntropy(x, o.labels!, c.options as CrossEntropyOptions),
+  crossEntropy: (c, { x, others: o }) => crossEntropy(x, o.labels!, { ...(c.options as CrossEntropyOptions), weight: o.classWeights ?? null }),
   softmax: (_, { x }) => softmax(x),
   logSoftmax: (_, { x }) => logSoftmax(x),
   l2Normalize: (_, { x }) => l2Normalize(x),
@@ -45,7 +45,7 @@ const ops: Readonly<Record<string, (c: FixtureCase, inputs: Inputs) => Tensor>> 
   einsum: (c, { x, others: o }) => einsum(c.options.equation as string, x, o.other!),
 };
 
-const ROLES = ['weight', 'bias', 'other', 'runningMean', 'runningVar', 'labels'];
+const ROLES = ['weight', 'bias', 'other', 'runningMean', 'runningVar', 'labels', 'classWeights'];
 
 /**
  * Both sides round in float32; PyTorch's own error and WGSL's exp, log and square root (some ulp each) add up to less
@@ -77,7 +77,7 @@ const check = async (t: Test, c: FixtureCase): Promise<void> => scope(async () =
 });
 
 const { cases } = readFixture('ops-torch');
-t.ok(cases.length >= 36, `${cases.length} cases`);
+t.ok(cases.length >= 40, `${cases.length} cases`);
 for (const c of cases) await t.test(`${c.op} ${c.name}`, (t) => check(t, c));
 
 t.test('a batch of one value per channel is refused in training', async (t) => {
@@ -90,6 +90,15 @@ t.test('a batch of one value per channel is refused in training', async (t) => {
     t.doesNotThrow(() => batchNorm2d(one, ...stats, { training: false }));
   });
 });
+
+t.test('where no label of the batch has a weight, their mean is NaN as in PyTorch', (t) => scope(async () => {
+  const x = tensor([[1, 2, 3], [0, 1, 0]]).requiresGrad_();
+  const loss = crossEntropy(x, tensor(Int32Array.of(1, 1)), { weight: tensor([1, 0, 2]) });
+  backward(loss);
+  t.ok(Number.isNaN(await loss.item()), 'loss');
+  t.ok((await x.grad!.data()).every(Number.isNaN), 'gradient');
+  x.grad!.release();
+}));
 
 t.test('a label outside the classes makes its own row NaN and no other', async (t) => {
   await scope(async () => {

@@ -48,6 +48,9 @@ const DIRECTIONS = 3;
 const upload = (runtime: Runtime, opCase: OpCase, inputs: readonly Nd[]): Tensor[] =>
   inputs.map((input, i) => tensor(Float32Array.from(input.data), input.shape, { runtime, dtype: opCase.dtypes?.[i] ?? 'float32' }));
 
+/** Whether an input of a case is one that the op has a gradient for. */
+const hasGradient = ({ constants = [] }: Op, { dtypes }: OpCase, input: number): boolean => isFloat(dtypes?.[input] ?? 'float32') && !constants.includes(input);
+
 /** Notes the kernels that the checks of these cases will want, for {@link Runtime.compileAhead}. */
 export const foresee = (runtime: Runtime, op: Op, cases: readonly OpCase[]): void => {
   runtime.planMemory(() => {
@@ -62,7 +65,7 @@ const rehearse = (runtime: Runtime, op: Op, opCase: OpCase): void => scope(() =>
   try {
     run(op, inputs, opCase.attrs);
     if (gradientMode(op, opCase) === 'none') return;
-    for (const t of inputs) if (isFloat(t.dtype)) t.requiresGrad_();
+    inputs.forEach((t, i) => { if (hasGradient(op, opCase, i)) t.requiresGrad_(); });
     const output = run(op, inputs, opCase.attrs);
     backward(output, blank(output.shape));
   } catch {
@@ -133,7 +136,7 @@ export const unproved = (op: Op, cases: readonly OpCase[]): 'the op' | 'its grad
 export const verifyGradient = (runtime: Runtime, op: Op, opCase: OpCase): Promise<Verdict> => scope(async () => {
   const mode = gradientMode(op, opCase);
   const inputs = caseInputs(opCase);
-  const smooth = inputs.map((_, i) => isFloat(opCase.dtypes?.[i] ?? 'float32'));
+  const smooth = inputs.map((_, i) => hasGradient(op, opCase, i));
   const tensors = upload(runtime, opCase, inputs);
   tensors.forEach((t, i) => { if (smooth[i]) t.requiresGrad_(); });
   const output = run(op, tensors, opCase.attrs);

@@ -99,6 +99,8 @@ export interface Op<A = unknown> extends Runnable<A> {
   /** Heading in the feature table. */
   readonly group: string;
   readonly dtype?: DType;
+  /** Positions of floats that have no gradient, whatever the output does with them. */
+  readonly constants?: readonly number[];
   /** The forward in float64 on the host, written independently of the kernel. */
   readonly reference: (inputs: readonly Nd[], attrs: A) => Nd;
   readonly cost: (shapes: readonly Shape[], attrs: A, shape: Shape) => Cost;

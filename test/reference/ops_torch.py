@@ -113,6 +113,15 @@ def rows():
     record('normalize-zeros', 'l2Normalize', {}, {'x': x}, F.normalize(x, dim=-1))
 
 
+def weighted_rows():
+    for name, reduction, smoothing in (('ce-weight-mean', 'mean', 0.0), ('ce-weight-smooth-mean', 'mean', 0.2), ('ce-weight-smooth-sum', 'sum', 0.1), ('ce-weight-smooth-none', 'none', 0.3)):
+        x = (torch.randn(70, 11) * 3).requires_grad_()
+        labels, weights = torch.randint(0, 11, (70,)), torch.rand(11) * 4
+        weights[2] = 0
+        y = F.cross_entropy(x, labels, weight=weights, label_smoothing=smoothing, reduction=reduction)
+        record(name, 'crossEntropy', {'labelSmoothing': smoothing, 'reduction': reduction}, {'x': x}, y, [('labels', labels.int()), ('classWeights', weights)])
+
+
 def images():
     x = torch.randn(2, 3, 7, 6).requires_grad_()
     for size in ([20, 17], [4, 3]):
@@ -158,4 +167,5 @@ if __name__ == '__main__':
     rows()
     images()
     products()
+    weighted_rows()
     save(sys.argv[1] if len(sys.argv) > 1 else OUTPUT)
