@@ -124,10 +124,10 @@ void t.test('what is computed twice draws the same numbers twice', async (t) => 
 });
 
 void t.test('the whole step of WS-DAN', async (t) => {
-  for (const args of [[], ['--optimizer', 'sgd', '--lr', '0.01', '--clip-grad-norm', '5'], ...(runtime.device.report.half ? [['--precision', 'mixed']] : [])]) {
+  for (const args of [[], ['--optimizer', 'sgd', '--lr', '0.01', '--clip-grad-norm', '5'], ['--class-weights', 'balanced'], ...(runtime.device.report.half ? [['--precision', 'mixed'], ['--precision', 'mixed', '--class-weights', 'balanced']] : [])]) {
     const config = configOf('--batch-size', '2', '--image-size', '33', ...args);
     const weights = async (run: (work: (images: Tensor, labels: Tensor) => void, step: number) => void): Promise<Float32Array[]> => {
-      const session = createModel(runtime, config, 4);
+      const session = createModel(runtime, config, 4, config.classWeights === 'balanced' ? [0.5, 2, 1, 4] : null);
       session.method.module.train();
       for (let step = 0; step < STEPS; step++) {
         setRandomStep(step);

@@ -88,10 +88,17 @@ const apart = (a: Outcome, b: Outcome): number => Math.max(...[...b.gradients].m
  */
 const ORDER_OF_SUMS = 1e-5;
 
-for (const [title, ...args] of [['WS-DAN'], ['WS-DAN, the last duplicate moves a center', '--duplicates', 'last'],
-  ['a plain classifier', '--method', 'plain']] as const) {
-  t.test(`${title}: with frozen batch norm nothing depends on the cut`, async (t) => {
-    const session = createModel(runtime, { ...config, ...configOf('--batch-size', '7', '--image-size', '32', '--attentions', '8', '--freeze-bn', ...args) }, 5);
+/** With class 3 alone in a part, its labels' weights are 0 together; the mean of the whole batch is not concerned. */
+const WEIGHTS = [1, 3, 0.5, 0, 2];
+const WEIGHTED = ['--class-weights', 'balanced', '--label-smoothing', '0.1'] as const;
+
+for (const [title, ...args] of [
+  ['WS-DAN'], ['WS-DAN, the last duplicate moves a center', '--duplicates', 'last'], ['a plain classifier', '--method', 'plain'],
+  ['WS-DAN with class weights', ...WEIGHTED], ['a plain classifier with class weights', '--method', 'plain', ...WEIGHTED],
+]) {
+  t.test(`${title!}: with frozen batch norm nothing depends on the cut`, async (t) => {
+    const options = configOf('--batch-size', '7', '--image-size', '32', '--attentions', '8', '--freeze-bn', ...args);
+    const session = createModel(runtime, { ...config, ...options }, 5, args.includes('--class-weights') ? WEIGHTS : null);
     const whole = await step(session, SIZE);
     t.ok(Math.min(...[...whole.gradients.values()].map((g) => Math.max(...g.map(Math.abs)))) > 0, 'every weight has a gradient');
     for (const most of [1, 3, 4]) {

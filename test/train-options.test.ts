@@ -17,13 +17,13 @@ const GIVEN: readonly (readonly [option: string, value: string])[] = [
   ['test-theta', '0.56'], ['test-padding', '0.57'], ['average', 'logits'], ['label-smoothing', '0.58'], ['bn-momentum', '0.59'], ['resize-ratio', '0.6'],
   ['flip', '0.61'], ['brightness', '0.62'], ['contrast', '0.63'], ['saturation', '0.64'], ['random-resized-crop', '0.65,0.66'], ['val-fraction', '0.67'],
   ['limit-train', '68'], ['limit-test', '69'], ['eval-every', '70'], ['patience', '71'], ['keep-every', '72'], ['backbone-lr-factor', '0.73'],
-  ['ema-decay', '0.74'],
+  ['ema-decay', '0.74'], ['class-weights', 'balanced'],
 ];
 const FLAGS = ['transform-input', 'drop-last', 'freeze-bn', 'nesterov', 'classifier-bias', 'skip-bad-images'];
 
 const EXPECTED: TrainConfig = {
   dataset: 'aircraft', data: 'planes', level: 'family', embedded: { train: 31, test: 32 }, limitTrain: 68, limitTest: 69, valFraction: 0.67,
-  skipBadImages: true,
+  skipBadImages: true, classWeights: 'balanced',
   method: 'wsdan', precision: 'mixed', model: 'resnet34', transformInput: true, weights: 'w.pth', weightsIgnore: ['a', 'b*'], batchSize: 34, dropLast: true,
   microBatch: 5, freezeBn: true, evalBatchSize: 36,
   epochs: 37, optimizer: 'adamw', lr: 0.38, momentum: 0.39, nesterov: true, weightDecay: 0.4, clipGradNorm: 0.41,

@@ -16,6 +16,8 @@ export interface TrainConfig {
   readonly limitTest: number;
   readonly valFraction: number;
   readonly skipBadImages: boolean;
+  /** `balanced`: in the cross-entropies of training a class counts the less the more training images it has. */
+  readonly classWeights: 'none' | 'balanced';
   /** `plain` trains the same backbone with pooling and a linear classifier, for comparison. */
   readonly method: 'wsdan' | 'plain';
   /** `mixed`: activations and the operands of products are float16; weights, statistics and losses float32, as is all arithmetic. */

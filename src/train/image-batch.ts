@@ -66,15 +66,18 @@ export const uploadImages = (runtime: Runtime, pictures: readonly Pixels[], tran
     return parts.length === 1 ? parts[0]! : cat(parts, 0);
   });
 
+const uploadLabels = (runtime: Runtime, labels: Int32Array): Tensor => tensor(labels, [labels.length], { runtime, dtype: 'int32', label: 'labels' });
+
 /** {@link uploadImages}, and labels int32 [B]. */
 export const uploadBatch = (
   runtime: Runtime, { images, labels }: Labelled, transforms: readonly ImageTransform[], augment: AugmentOptions,
 ): { images: Tensor; labels: Tensor } =>
-  ({ images: uploadImages(runtime, images, transforms, augment), labels: tensor(labels, [labels.length], { runtime, dtype: 'int32', label: 'labels' }) });
+  ({ images: uploadImages(runtime, images, transforms, augment), labels: uploadLabels(runtime, labels) });
 
 /** A batch that is uploaded part by part, as a step asks for it. */
 export const batchSource = (runtime: Runtime, { images, labels }: Labelled, transforms: readonly ImageTransform[], augment: AugmentOptions): BatchSource => ({
   size: labels.length,
+  labels: () => uploadLabels(runtime, labels),
   rows: ({ from, to }) => uploadBatch(runtime, { images: images.slice(from, to), labels: labels.subarray(from, to) }, transforms.slice(from, to), augment),
 });
 

@@ -7,13 +7,16 @@ import { freezeBatchNorm } from '../nn/layers.js';
 import type { Backbone } from '../nn/models/backbone.js';
 import { createBackbone } from '../nn/models/index.js';
 import { type AnyModule, inEvaluation } from '../nn/module.js';
-import { affine, autocast, crossEntropy, softmax } from '../ops/index.js';
-import { scope } from '../tensor/scope.js';
+import { affine, autocast, softmax } from '../ops/index.js';
+import { tensor } from '../tensor/create.js';
+import { keep, scope } from '../tensor/scope.js';
+import { withOwner } from '../tensor/storage.js';
 import type { Tensor } from '../tensor/tensor.js';
+import { rowsEntropy, type Weighing, weighingOf } from '../wsdan/batch-entropy.js';
 import { FeatureCenters } from '../wsdan/centers.js';
 import { localiseAndRefine, type Prediction } from '../wsdan/localise.js';
 import { MetricSums } from '../wsdan/metric-sums.js';
-import { type BatchSource, microBatches, type Rows, shareOf } from '../wsdan/micro-batches.js';
+import { type BatchSource, microBatches, type Rows } from '../wsdan/micro-batches.js';
 import { PlainClassifier, WSDAN } from '../wsdan/model.js';
 import { correct, scaled, type StepMetric, stepMetrics, trainMicroBatches } from '../wsdan/train-step.js';
 import type { TrainConfig } from './config.js';
@@ -52,7 +55,7 @@ class WsdanMethod implements Method {
   readonly featureScale: number;
   readonly metrics: MetricSums<StepMetric>;
 
-  constructor(runtime: Runtime, private readonly config: TrainConfig, classes: number) {
+  constructor(runtime: Runtime, private readonly config: TrainConfig, classes: number, private readonly classWeights: Tensor | null) {
     this.model = config.model;
     this.featureScale = config.wsdan.scale;
     this.module = new WSDAN(backboneOf(config), classes, config.wsdan);
@@ -61,7 +64,8 @@ class WsdanMethod implements Method {
   }
 
   step(batch: BatchSource, most = batch.size, scaler: GradScaler | null = null): void {
-    withPrecision(this.config, () => trainMicroBatches(this.module, this.centers, batch, most, this.config.wsdan, this.metrics, { scaler }));
+    const { module, centers, metrics, classWeights, config } = this;
+    withPrecision(config, () => trainMicroBatches(module, centers, batch, most, config.wsdan, metrics, { scaler, classWeights }));
   }
 
   meanLoss(sums: Readonly<Record<StepMetric, number>>, samples: number): number {
@@ -81,23 +85,26 @@ class PlainMethod implements Method {
   readonly centers = null;
   readonly metrics: MetricSums<(typeof plainMetrics)[number]>;
 
-  constructor(runtime: Runtime, private readonly config: TrainConfig, classes: number) {
+  constructor(runtime: Runtime, private readonly config: TrainConfig, classes: number, private readonly classWeights: Tensor | null) {
     this.model = config.model;
     this.module = new PlainClassifier(backboneOf(config), classes);
     this.metrics = new MetricSums(runtime, plainMetrics);
   }
 
   step(batch: BatchSource, most = batch.size, scaler: GradScaler | null = null): void {
-    withPrecision(this.config, () => microBatches(batch.size, most).forEach((rows) => scope(() => this.part(batch, rows, scaler))));
+    withPrecision(this.config, () => scope(() => {
+      const weighing = weighingOf('training', this.classWeights, () => batch.labels());
+      microBatches(batch.size, most).forEach((rows) => scope(() => this.part(batch, rows, scaler, weighing)));
+    }));
   }
 
-  private part(batch: BatchSource, rows: Rows, scaler: GradScaler | null): void {
+  private part(batch: BatchSource, rows: Rows, scaler: GradScaler | null, weighing: Weighing | null): void {
     const { images, labels } = batch.rows(rows);
     const logits = this.module.call(images);
-    const loss = crossEntropy(logits, labels, { labelSmoothing: this.config.wsdan.labelSmoothing });
-    backward(scaled(affine(loss, shareOf(rows)), scaler));
+    const { loss, share, count } = rowsEntropy(logits, labels, rows, this.config.wsdan.labelSmoothing, weighing);
+    backward(scaled(affine(loss, share), scaler));
     const { top1, top5 } = correct(logits, labels);
-    this.metrics.add({ lossRaw: [loss.detach(), rows.to - rows.from], rawTop1: top1, rawTop5: top5 });
+    this.metrics.add({ lossRaw: [loss.detach(), count], rawTop1: top1, rawTop5: top5 });
   }
 
   meanLoss(sums: Readonly<Record<string, number>>, samples: number): number {
@@ -111,9 +118,14 @@ class PlainMethod implements Method {
 
 const backboneOf = ({ model, transformInput, wsdan: { bnMomentum } }: TrainConfig): Backbone => createBackbone(model, { bnMomentum, transformInput });
 
-/** Builds the network and what belongs to it; initial weights follow from `seedInit`. */
-export const createMethod = (runtime: Runtime, config: TrainConfig, classes: number): Method => {
-  const method: Method = config.method === 'wsdan' ? new WsdanMethod(runtime, config, classes) : new PlainMethod(runtime, config, classes);
+/**
+ * Builds the network and what belongs to it; initial weights follow from `seedInit`.
+ *
+ * @param classWeights how much each class counts in training; null: all alike
+ */
+export const createMethod = (runtime: Runtime, config: TrainConfig, classes: number, classWeights: readonly number[] | null = null): Method => {
+  const weight = classWeights && withOwner('class weights', () => keep(tensor(classWeights, [classes], { runtime, label: 'class weights' })));
+  const method: Method = config.method === 'wsdan' ? new WsdanMethod(runtime, config, classes, weight) : new PlainMethod(runtime, config, classes, weight);
   method.module.nameAll();
   if (config.freezeBn) freezeBatchNorm(method.module);
   return method;

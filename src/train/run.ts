@@ -10,6 +10,7 @@ import { accuracies, accuracyTable } from './accuracy-table.js';
 import { restore } from './checkpoint.js';
 import type { Checkpoint } from './checkpoint-meta.js';
 import type { RunOptions, TrainConfig } from './config.js';
+import { classWeightsLine, classWeightsOf } from './class-weights.js';
 import { ClassResults, classTable, meanOfClasses } from './class-results.js';
 import { type Evaluation, evaluate } from './evaluate.js';
 import { bestEpoch, type EvaluatedEpoch, isOutOfPatience } from './history.js';
@@ -53,7 +54,9 @@ export const runTraining = async (
     const images = dataset.train.samples.length;
     printNotes([...scratchNotes(config), ...warmUpNotes(config), ...batchNormNotes(config, images), ...averagesNotes(config, images)]);
     for (const id of checkpoint?.position.bad ?? []) data.bad.add(id);
-    const model = createModel(runtime, config, dataset.classes.length);
+    const classWeights = classWeightsOf(config, dataset);
+    if (classWeights) console.log(classWeightsLine(classWeights, dataset));
+    const model = createModel(runtime, config, dataset.classes.length, classWeights);
     model.method.module.features.checkpointing = run.checkpointing;
     if (checkpoint) restore(model, checkpoint);
     else if (config.weights) await startFrom(config.weights, model, config, dataset.classes);

@@ -85,10 +85,10 @@ const parameterGroups = ({ module }: Method, { lr, backboneLrFactor }: TrainConf
   return [{ params: parameters.filter((p) => !backbone.has(p)) }, { params: parameters.filter((p) => backbone.has(p)), lr: lr * backboneLrFactor }];
 };
 
-export const createModel = (runtime: Runtime, config: TrainConfig, classes: number): ModelSession => {
+export const createModel = (runtime: Runtime, config: TrainConfig, classes: number, classWeights: readonly number[] | null = null): ModelSession => {
   seedInit(config.seed);
   manualSeed(config.seed);
-  const method = createMethod(runtime, config, classes);
+  const method = createMethod(runtime, config, classes, classWeights);
   const { lr, momentum, nesterov, weightDecay, clipGradNorm, emaDecay } = config;
   const groups = parameterGroups(method, config);
   const optimizer = config.optimizer === 'sgd'

@@ -13,6 +13,8 @@ export interface Rows {
 /** A batch whose images are brought to the device as they are asked for. */
 export interface BatchSource {
   readonly size: number;
+  /** @returns int32 [size], of the whole batch; class weights ask for them */
+  labels(): Tensor;
   /** @returns normalised pixels [to − from, H, W, 3] and labels int32 [to − from] */
   rows(rows: Rows): { readonly images: Tensor; readonly labels: Tensor };
 }
@@ -37,6 +39,7 @@ export const microBatches = (size: number, most: number): Rows[] => {
 /** A batch that is on the device already. */
 export const batchOf = (images: Tensor, labels: Tensor): BatchSource => ({
   size: images.shape[0]!,
+  labels: () => labels,
   rows: (rows) => {
     if (isWhole(rows)) return { images, labels };
     const { from, to } = rows;

@@ -1,10 +1,11 @@
 import { backward } from '../autograd/backward.js';
 import { noGrad } from '../autograd/tape.js';
-import { add, affine, cast, cat, crossEntropy, nextRandomKey, slice, sum, topKCorrect } from '../ops/index.js';
+import { add, affine, cast, cat, nextRandomKey, slice, sum, topKCorrect, type Weighted } from '../ops/index.js';
 import type { GradScaler } from '../nn/grad-scaler.js';
 import { scope } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { attentionCrop, attentionDrop, chooseAttentionMaps, drawMaps, drawTheta } from './augment.js';
+import { rowsEntropy, type RowsEntropy, type Weighing, weighingOf } from './batch-entropy.js';
 import type { FeatureCenters } from './centers.js';
 import type { MetricSums } from './metric-sums.js';
 import { type BatchSource, microBatches, type Rows, shareOf, wholeBatch } from './micro-batches.js';
@@ -20,7 +21,7 @@ export type StepMetric = (typeof stepMetrics)[number];
 /** What one branch hands on; everything else of its graph has been released by backward. */
 interface Branch {
   readonly logits: Tensor;
-  readonly loss: Tensor;
+  readonly entropy: Pick<RowsEntropy, 'loss' | 'count'>;
   readonly top: { readonly top1: Tensor; readonly top5: Tensor };
 }
 
@@ -63,6 +64,7 @@ interface Setting {
   readonly metrics: MetricSums<StepMetric>;
   readonly draws: Draws;
   readonly scaler: GradScaler | null;
+  readonly weighing: Weighing | null;
 }
 
 /** How a step may depart from the usual one. */
@@ -71,23 +73,27 @@ export interface StepOptions {
   readonly draws?: Draws;
   /** Scales the loss before its backward; gradients are scaled then. */
   readonly scaler?: GradScaler | null;
+  /** How much each class counts in the three cross-entropies, [classes], as `weight` of `crossEntropy`; the center loss takes no notice. */
+  readonly classWeights?: Tensor | null;
 }
 
 /**
  * One training step without the optimiser's update (GuYuc's loop, with gradients added up branch by branch:
  * the loss is a plain sum, and one graph is alive at a time instead of three).
  *
- * loss = CE(raw)/3 + CE(crop)/3 + CE(drop)/3 + centerWeight · (1/B) Σ ‖f − n‖². Batch norm sees raw, crop and drop as three
- * batches, in this order. Nothing is read back: crop boxes and drop masks stay on the device.
+ * loss = CE(raw)/3 + CE(crop)/3 + CE(drop)/3 + centerWeight · (1/B) Σ ‖f − n‖². With class weights CE is the mean by the weights of
+ * the labels. Batch norm sees raw, crop and drop as three batches, in this order. Nothing is read back: crop boxes and drop masks stay on the device.
  *
  * @param images normalised pixels [B, H, W, 3]
  * @param labels int32 [B]
  */
 export const trainStep = (
   model: WSDAN, centers: FeatureCenters, images: Tensor, labels: Tensor, options: WsdanOptions, metrics: MetricSums<StepMetric>,
-  { draws = randomDraws(options), scaler = null }: StepOptions = {},
+  { draws = randomDraws(options), scaler = null, classWeights = null }: StepOptions = {},
 ): StepResult => scope(() => {
-  const { featureMatrix, ...result } = threeBranches({ model, centers, options, metrics, draws, scaler }, images, labels, wholeBatch(images.shape[0]!));
+  const weighing = weighingOf('trainStep', classWeights, () => labels);
+  const setting = { model, centers, options, metrics, draws, scaler, weighing };
+  const { featureMatrix, ...result } = threeBranches(setting, images, labels, wholeBatch(images.shape[0]!));
   centers.update(featureMatrix, labels);
   return result;
 });
@@ -99,11 +105,13 @@ export const trainStep = (
  */
 export const trainMicroBatches = (
   model: WSDAN, centers: FeatureCenters, batch: BatchSource, most: number, options: WsdanOptions, metrics: MetricSums<StepMetric>,
-  { draws = randomDraws(options), scaler = null }: StepOptions = {},
+  { draws = randomDraws(options), scaler = null, classWeights = null }: StepOptions = {},
 ): void => scope(() => {
+  const weighing = weighingOf('trainMicroBatches', classWeights, () => batch.labels());
+  const setting = { model, centers, options, metrics, draws, scaler, weighing };
   const parts = microBatches(batch.size, most).map((rows) => scope(() => {
     const { images, labels } = batch.rows(rows);
-    return { labels, featureMatrix: threeBranches({ model, centers, options, metrics, draws, scaler }, images, labels, rows).featureMatrix };
+    return { labels, featureMatrix: threeBranches(setting, images, labels, rows).featureMatrix };
   }));
   centers.update(joined(parts.map((p) => p.featureMatrix)), joined(parts.map((p) => p.labels)));
 });
@@ -121,9 +129,9 @@ const threeBranches = (setting: Setting, images: Tensor, labels: Tensor, rows: R
   const cropped = augmentedBranch(setting, crop.images, labels, rows);
   const drop = attentionDrop(images, raw.dropMap, draws.dropTheta(rows), options);
   const dropped = augmentedBranch(setting, drop.images, labels, rows);
-  const count = images.shape[0]!;
+  const weighed = ({ entropy }: Branch): Weighted => [entropy.loss, entropy.count];
   metrics.add({
-    lossRaw: [raw.loss, count], lossCrop: [cropped.loss, count], lossDrop: [dropped.loss, count], lossCenter: [raw.centerLoss, count],
+    lossRaw: weighed(raw), lossCrop: weighed(cropped), lossDrop: weighed(dropped), lossCenter: [raw.centerLoss, images.shape[0]!],
     rawTop1: raw.top.top1, rawTop5: raw.top.top5, cropTop1: cropped.top.top1, cropTop5: cropped.top.top5,
     dropTop1: dropped.top.top1, dropTop5: dropped.top.top5,
     degenerateCrop: countOf(crop.degenerate), degenerateDrop: countOf(drop.degenerate),
@@ -144,24 +152,23 @@ interface RawBranch extends Branch {
   readonly dropMap: Tensor;
 }
 
-const rawBranch = ({ model, centers, options, draws, scaler }: Setting, images: Tensor, labels: Tensor, rows: Rows): RawBranch => scope(() => {
+const rawBranch = ({ model, centers, options, draws, scaler, weighing }: Setting, images: Tensor, labels: Tensor, rows: Rows): RawBranch => scope(() => {
   const { logits, featureMatrix, maps } = model.call(images);
-  const loss = crossEntropy(logits, labels, { labelSmoothing: options.labelSmoothing });
+  const { loss, share, count } = rowsEntropy(logits, labels, rows, options.labelSmoothing, weighing);
   const centerLoss = centers.loss(featureMatrix, labels);
   const { cropMap, dropMap } = chooseAttentionMaps(maps, draws.maps(maps, rows));
-  const share = shareOf(rows);
-  backward(scaled(add(affine(loss, THIRD * share), affine(centerLoss, options.centerWeight * share)), scaler));
+  backward(scaled(add(affine(loss, THIRD * share), affine(centerLoss, options.centerWeight * shareOf(rows))), scaler));
   return {
-    logits: logits.detach(), loss: loss.detach(), centerLoss: centerLoss.detach(), featureMatrix: featureMatrix.detach(), cropMap, dropMap,
+    logits: logits.detach(), entropy: { loss: loss.detach(), count }, centerLoss: centerLoss.detach(), featureMatrix: featureMatrix.detach(), cropMap, dropMap,
     top: correct(logits, labels),
   };
 });
 
-const augmentedBranch = ({ model, options, scaler }: Setting, images: Tensor, labels: Tensor, rows: Rows): Branch => scope(() => {
+const augmentedBranch = ({ model, options, scaler, weighing }: Setting, images: Tensor, labels: Tensor, rows: Rows): Branch => scope(() => {
   const { logits } = model.call(images);
-  const loss = crossEntropy(logits, labels, { labelSmoothing: options.labelSmoothing });
-  backward(scaled(affine(loss, THIRD * shareOf(rows)), scaler));
-  return { logits: logits.detach(), loss: loss.detach(), top: correct(logits, labels) };
+  const { loss, share, count } = rowsEntropy(logits, labels, rows, options.labelSmoothing, weighing);
+  backward(scaled(affine(loss, THIRD * share), scaler));
+  return { logits: logits.detach(), entropy: { loss: loss.detach(), count }, top: correct(logits, labels) };
 });
 
 /** Numbers of samples whose label is the best, or among the best five. */

@@ -63,6 +63,7 @@ export const resultOptions = {
   testPadding: number({ help: 'margin of the box at test time', min: 0, max: 1, default: defaultWsdan.testPadding }),
   average: choice(['probabilities', 'logits'], { help: 'what refinement averages', default: defaultWsdan.average }),
   labelSmoothing: number({ help: 'label smoothing of the cross-entropies', min: 0, max: 0.999, default: defaultWsdan.labelSmoothing }),
+  classWeights: choice(['none', 'balanced'], { help: 'weights of the classes in the cross-entropies of training; balanced: n / (classes × n of the class), so that rare ones count as much as frequent ones', default: 'none' }),
   bnMomentum: number({ help: 'weight of new batch statistics; .0003 is the authors’ decay .9997', min: 0, max: 1, default: defaultWsdan.bnMomentum }),
   resizeRatio: number({ help: 'input side divided by the side pictures are resized to', min: 0.1, max: 1, default: 0.875 }),
   normalize: choice(['imagenet', 'inception'], { help: 'pixel normalisation: ImageNet mean and std, or −1 to 1', default: 'imagenet' }),
@@ -132,7 +133,7 @@ export const toTrainConfig = (options: ResultOptions): TrainConfig => {
   const window = o.randomResizedCrop
     ? { randomResizedCrop: { scaleMin: o.randomResizedCrop[0]!, scaleMax: o.randomResizedCrop[1]!, ratioMin: 3 / 4, ratioMax: 4 / 3 } } : {};
   return {
-    ...pick(o, 'dataset', 'level', 'valFraction', 'skipBadImages', 'method', 'model', 'precision', 'transformInput', 'batchSize', 'dropLast', 'freezeBn', 'epochs'),
+    ...pick(o, 'dataset', 'level', 'valFraction', 'skipBadImages', 'classWeights', 'method', 'model', 'precision', 'transformInput', 'batchSize', 'dropLast', 'freezeBn', 'epochs'),
     ...pick(o, 'optimizer', 'lr', 'backboneLrFactor', 'momentum', 'nesterov', 'weightDecay', 'clipGradNorm', 'emaDecay', 'seed', 'evalEvery', 'patience', 'keepEvery'),
     data: o.data ?? '', embedded: { train: o.trainImages, test: o.testImages }, limitTrain: o.limitTrain ?? 0, limitTest: o.limitTest ?? 0,
     weights: o.weights ?? '', weightsIgnore: o.weightsIgnore ?? [], microBatch: o.microBatch ?? 0, evalBatchSize: o.evalBatchSize ?? 2 * o.batchSize,
