@@ -56,8 +56,7 @@ const compileAll = async (runtime: Runtime, chosen: readonly Op[]): Promise<void
 const checkOp = async (runtime: Runtime, op: Op, onlyFailures: boolean): Promise<CheckedOp> => {
   const forward: Verdict[] = [];
   const gradient: Verdict[] = [];
-  const cases = provingCases(op, runtime.device.report);
-  for (const opCase of cases) {
+  for (const opCase of provingCases(op, runtime.device.report)) {
     const value = await attempt(() => verifyForward(runtime, op, opCase), op, opCase);
     const how = gradientMode(op, opCase);
     const slope = how === 'none' ? null : await attempt(() => verifyGradient(runtime, op, opCase), op, opCase);
@@ -67,7 +66,7 @@ const checkOp = async (runtime: Runtime, op: Op, onlyFailures: boolean): Promise
     const mode = slope ? how : op.backward ? 'forward only' : 'no gradient';
     if (!good || !onlyFailures) console.log(line(op.name, opCase.name, errorText(value), slope ? errorText(slope) : '–', mode, verdictText(value, slope)));
   }
-  const missing = unproved(op, cases);
+  const missing = unproved(op);
   if (missing) {
     const none: Verdict = { op: op.name, case: 'none', error: Infinity, tolerance: 0, passed: false, note: `no case proves ${missing}; add one to its record` };
     (missing === 'the op' ? forward : gradient).push(none);
