@@ -2,6 +2,7 @@
 // as two outputs. The padding behind the channels needs no mask: sums of zeros are zero.
 //# include divide
 //# include grid
+//# include tail
 //# include taps
 //# include pixel
 

@@ -2,6 +2,7 @@
 // of zeros are zero.
 //# include divide
 //# include grid
+//# include tail
 //# include taps
 //# include pixel
 

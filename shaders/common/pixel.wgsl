@@ -2,5 +2,5 @@
 override LANES: u32 = 4u;    // of a pixel's vec4f that are channels
 
 fn pixelAt(i: u32) -> vec4f {
-  return select(vec4f(0.0), x[i], vec4u(0u, 1u, 2u, 3u) < vec4u(LANES));
+  return maskTail(x[i], 0u, LANES);
 }

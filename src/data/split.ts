@@ -124,10 +124,13 @@ function byHash<T extends Sample>(entries: T[], seed: number): T[] {
     .map(({ entry }) => entry);
 }
 
-/** Names the first three of many, for messages. */
+/** Of more names, no more are told. */
+const FEW = 3;
+
+/** Names the first few of many, for messages. */
 export function firstFew(names: string[]): string {
-  const shown = names.slice(0, 3).join(', ');
-  return names.length > 3 ? `${shown} and ${names.length - 3} more` : shown;
+  const shown = names.slice(0, FEW).join(', ');
+  return names.length > FEW ? `${shown} and ${names.length - FEW} more` : shown;
 }
 
 /** Path of an image below a root, from the "/"-separated form the list files use. */

@@ -52,6 +52,7 @@ export function generateImage(seed: number, split: SyntheticSplit, index: number
   paintDistance(canvas, habitat, rng);
   paintClutter(canvas, habitat, rng);
 
+  // Birds are between 0.36 and 0.54 of the picture wide.
   const scale = (rng.range(0.36, 0.54) * SIZE) / BIRD_WIDTH;
   // The border stays free: the usual evaluation crop takes the central 7/8 of the picture.
   const margin = 1.45 * scale + 0.07 * SIZE;

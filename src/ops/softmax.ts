@@ -7,12 +7,11 @@ import type { Tensor } from '../tensor/tensor.js';
 import { checkChoice, checkLabelled, checkNames } from './arguments.js';
 import { div } from './binary.js';
 import { type Fill, integers, literal, type OpCase, uniform } from './cases.js';
-import { gatherRows } from './gather.js';
+import { sumOfWeights } from './label-weights.js';
 import { type Nd, nd } from './nd.js';
 import { transpose } from './layout.js';
 import { allocate, type BackwardCall, bytesOf, type Call, dispatch, gridFor, type NoAttrs, type Op, run } from './op.js';
 import { mean, sum } from './reduce.js';
-import { reshape } from './reshape.js';
 import { rowLaunch } from './rows.js';
 
 const shader = new Shader('softmax', source);
@@ -84,9 +83,6 @@ const entropyParams = (shape: Shape, { labelSmoothing }: EntropyAttrs, scale: nu
 /** Of the kernels: without weights any tensor will do in their place, it is not read. */
 const weighting = (x: Tensor, weight: Tensor | null | undefined): { readonly constants: Constants; readonly classWeights: Tensor } =>
   ({ constants: weight ? { WEIGHTED: 1 } : {}, classWeights: weight ?? x });
-
-/** What a weighted mean divides by. */
-const sumOfWeights = (weight: Tensor, labels: Tensor): Tensor => sum(gatherRows(reshape(weight, [weight.size, 1]), labels));
 
 const entropyForward = ({ runtime, inputs: [x, labels, weight], attrs }: Call<EntropyAttrs>) => {
   const rows = x!.shape[0]!;

@@ -34,10 +34,11 @@ export class ClassResults {
   }
 }
 
-const share = ({ right, images }: ClassResult): number => (100 * right) / images;
+/** In percent. */
+export const shareRight = ({ right, images }: ClassResult): number => (100 * right) / images;
 
 /** Mean of the classes' shares in percent: a class of three images weighs as much as one of three hundred. */
-export const meanOfClasses = (list: readonly ClassResult[]): number => list.reduce((sum, result) => sum + share(result), 0) / list.length;
+export const meanOfClasses = (list: readonly ClassResult[]): number => list.reduce((sum, result) => sum + shareRight(result), 0) / list.length;
 
 /** Of these, no more are named. */
 const NAMED = 3;
@@ -54,12 +55,12 @@ const mistakes = (takenFor: ClassResult['takenFor']): string => {
  * @param most of so many classes each has its line, of more only those with the smallest shares
  */
 export const classTable = (list: readonly ClassResult[], branch: string, most = Infinity): string[] => {
-  const shown = list.length > most ? [...list].sort((a, b) => share(a) - share(b)).slice(0, most) : list;
+  const shown = list.length > most ? [...list].sort((a, b) => shareRight(a) - shareRight(b)).slice(0, most) : list;
   const title = shown.length < list.length ? `${branch}, the lowest ${most} of ${list.length} classes` : `${branch}, by class`;
   const width = Math.max(title.length, ...shown.map(({ label }) => printable(label).length + 2)) + 2;
   return [
     `${branch}, mean over ${counted(list.length, 'class', 'classes')}: ${meanOfClasses(list).toFixed(2)} %`,
     `${title.padEnd(width)}images   right  taken for`,
-    ...shown.map((result) => `${`  ${printable(result.label)}`.padEnd(width)}${String(result.images).padStart(6)}${share(result).toFixed(1).padStart(6)} %  ${mistakes(result.takenFor)}`.trimEnd()),
+    ...shown.map((result) => `${`  ${printable(result.label)}`.padEnd(width)}${String(result.images).padStart(6)}${shareRight(result).toFixed(1).padStart(6)} %  ${mistakes(result.takenFor)}`.trimEnd()),
   ];
 };

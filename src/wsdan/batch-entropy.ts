@@ -1,5 +1,6 @@
 import { fail } from '../errors.js';
-import { crossEntropy, div, gatherRows, reshape, sum } from '../ops/index.js';
+import { crossEntropy, div } from '../ops/index.js';
+import { sumOfWeights } from '../ops/label-weights.js';
 import { Tensor } from '../tensor/tensor.js';
 import { type Rows, shareOf } from './micro-batches.js';
 
@@ -15,7 +16,7 @@ export interface Weighing {
 export const weighingOf = (caller: string, weight: Tensor | null, labels: () => Tensor): Weighing | null => {
   if (!weight) return null;
   if (!(weight instanceof Tensor)) fail(`${caller}: classWeights must be a tensor [classes]; tensor(...) makes one of numbers`);
-  return { weight, total: sum(gatherRows(reshape(weight, [weight.size, 1]), labels())) };
+  return { weight, total: sumOfWeights(weight, labels()) };
 };
 
 /** The cross-entropy of some rows of a batch. */

@@ -1,12 +1,12 @@
-import { type ClassResult, meanOfClasses } from '../class-results.js';
+import { type ClassResult, meanOfClasses, shareRight } from '../class-results.js';
 import { count, escapeHtml, percent } from './html.js';
 
 /** More than so many stay folded up. */
 const OPEN = 20;
 
-const row = ({ label, images, right, takenFor }: ClassResult): string =>
-  `<tr><td>${escapeHtml(label)}</td><td class="n">${count(images)}</td><td class="n">${percent((100 * right) / images)}</td>` +
-  `<td>${takenFor.map((other) => `${escapeHtml(other.label)} (${other.images})`).join(', ')}</td></tr>`;
+const row = (result: ClassResult): string =>
+  `<tr><td>${escapeHtml(result.label)}</td><td class="n">${count(result.images)}</td><td class="n">${percent(shareRight(result))}</td>` +
+  `<td>${result.takenFor.map((other) => `${escapeHtml(other.label)} (${other.images})`).join(', ')}</td></tr>`;
 
 /** What became of each class, of the prediction that counts. */
 export const classSection = (classes: readonly ClassResult[]): string => (classes.length === 0 ? '' :
