@@ -1,7 +1,7 @@
 /** Where and how figures were measured: without it they mean nothing. */
-import { readFileSync } from 'node:fs';
 import { availableParallelism, cpus, loadavg, release, type } from 'node:os';
 import { dawnVersion } from '../src/device/node.js';
+import { hasFeature, processorFacts } from '../src/device/processor.js';
 import type { Runtime } from '../src/kernels/runtime.js';
 
 export interface Machine {
@@ -24,9 +24,8 @@ const variables = Object.entries(process.env).filter(([name]) => /^(PIPIT_|LP_|M
 /** A virtual machine's processor often has no other name than its maker's; then its family and instructions say more. */
 const processor = (): string => {
   const name = cpus()[0]?.model.trim() ?? 'unknown';
-  if (process.platform !== 'linux') return name;
-  const facts = readFileSync('/proc/cpuinfo', 'utf8');
-  const widest = ['avx512f', 'avx2', 'avx', 'asimd'].find((feature) => new RegExp(`^(flags|Features)\\s*:.*\\b${feature}\\b`, 'm').test(facts));
+  const facts = processorFacts();
+  const widest = ['avx512f', 'avx2', 'avx', 'asimd'].find((feature) => hasFeature(facts, feature));
   return widest ? `${name} (${widest})` : name;
 };
 

@@ -39,9 +39,14 @@ const [HOPELESS, FEW] = [1.5, 3];
 /** Less than this is noise: a setting leaves its default only for more, and only if it wins twice. */
 const WORTHWHILE = 0.96;
 
+/** Multiply-adds in a turn of the loop. */
+const TURNS = [64, 96, 128, 144, 192, 256, 384];
+
 export const axesFor = ({ subgroupSize, imageOperands }: AdapterReport): Axis[] => [
   { name: 'kernels', applies: () => true, choices: [...(subgroupSize ? [{ kind: 'broadcast' as const }] : []), { kind: 'tile' }, { kind: 'plain' }] },
-  { name: 'sums', applies: (t) => t.kind === 'broadcast', choices: [16, 32, 48, 64, 96].map((sums) => ({ sums })) },
+  { name: 'rows', applies: (t) => t.kind === 'broadcast', choices: TURNS.map((rowsTurn) => ({ rowsTurn })) },
+  { name: 'transposed', applies: (t) => t.kind === 'broadcast', choices: TURNS.map((transposedTurn) => ({ transposedTurn })) },
+  { name: 'weights', applies: (t) => t.kind === 'broadcast', choices: TURNS.map((weightsTurn) => ({ weightsTurn })) },
   { name: 'images', applies: (t) => t.kind === 'broadcast' && imageOperands, choices: [true, false].map((images) => ({ images })) },
   { name: 'tile', applies: (t) => t.kind === 'tile', choices: ['fit', ...TILE_NAMES].map((tile) => ({ tile })) },
   { name: 'Winograd', applies: () => true, choices: [0, 32, 50, 70, 100].map((winograd) => ({ winograd })) },

@@ -16,7 +16,7 @@ const SIDE_LAYERS = {
 
 /** The files that may name the package `webgpu`, and those that may use Node's own modules. */
 const WEBGPU_FILES = ['src/device/node.ts'];
-const NODE_PLACES = ['src/device/node.ts', 'src/device/vulkan-env.mjs', 'src/io/', 'src/data/', 'src/train/', 'src/cli/'];
+const NODE_PLACES = ['src/device/node.ts', 'src/device/processor.ts', 'src/device/vulkan-env.mjs', 'src/io/', 'src/data/', 'src/train/', 'src/cli/'];
 const NODE_MODULES = new Set(builtinModules);
 
 /** Files right under src/ that every layer may import; the others there (index) may import everything. */

@@ -254,8 +254,8 @@ t.test('tuning tries what applies, and keeps other adapters\' settings', async (
 
   const path = join(folder, 'tuning.json');
   saveTuning('gpu:a-b', { tile: '16×2×1' }, path);
-  saveTuning('lavapipe', { sums: 48 }, path);
-  t.strictSame(readTuning(path), { 'gpu:a-b': { tile: '16×2×1' }, 'lavapipe': { sums: 48 } });
+  saveTuning('lavapipe', { rowsTurn: 192 }, path);
+  t.strictSame(readTuning(path), { 'gpu:a-b': { tile: '16×2×1' }, 'lavapipe': { rowsTurn: 192 } });
   writeFileSync(path, '[]');
   t.throws(() => saveTuning('lavapipe', {}, path), /it holds no table/);
 });
@@ -266,17 +266,17 @@ t.test('a tuning file is checked before anything uses it', async (t) => {
     writeFileSync(path, JSON.stringify(content));
     return readTuning(path);
   };
-  const right = { kind: 'tile', sums: 1, images: false, tile: '16×2×1', matrices: true, winograd: 0 };
+  const right = { kind: 'tile', rowsTurn: 1, transposedTurn: 1, weightsTurn: 1, images: false, tile: '16×2×1', matrices: true, winograd: 0 };
   t.strictSame(read({ 'lavapipe': right, 'gpu:a-b': {} })(), { 'lavapipe': right, 'gpu:a-b': {} });
   const wrong: [unknown, RegExp][] = [
     [5, /"lavapipe" is 5, but must be an object of settings/],
     [{ kind: 'nosuch' }, /wrong-tuning\.json cannot be read: "kind" of "lavapipe" is "nosuch", but must be one of broadcast, tile, plain\. Make it anew/],
-    [{ sums: 0 }, /"sums" of "lavapipe" is 0, but must be a whole number of at least 1/],
-    [{ sums: 'x' }, /"sums" of "lavapipe" is "x"/],
+    [{ rowsTurn: 0 }, /"rowsTurn" of "lavapipe" is 0, but must be a whole number of at least 1/],
+    [{ weightsTurn: 'x' }, /"weightsTurn" of "lavapipe" is "x"/],
     [{ winograd: -5 }, /"winograd" of "lavapipe" is -5, but must be a number of at least 0/],
     [{ images: 'on' }, /"images" of "lavapipe" is "on", but must be true or false/],
     [{ tile: '3×3×3' }, /"tile" of "lavapipe" is "3×3×3", but must be one of fit, /],
-    [{ bogus: 1 }, /"lavapipe" has "bogus" with the value 1, but there is no such setting: known are kind, sums/],
+    [{ bogus: 1 }, /"lavapipe" has "bogus" with the value 1, but there is no such setting: known are kind, rowsTurn/],
     [{ constructor: 1 }, /"lavapipe" has "constructor"/],
   ];
   for (const [settings, message] of wrong) t.throws(read({ 'gpu:a-b': {}, 'lavapipe': settings }), { name: 'UserError', message });

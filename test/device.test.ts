@@ -3,6 +3,7 @@ import t from 'tap';
 import { BufferPool } from '../src/device/buffers.js';
 import { Device } from '../src/device/device.js';
 import { describeAdapter, findAdapter, openAdapter } from '../src/device/gpu.js';
+import { hasFeature, keepsLongLoops } from '../src/device/processor.js';
 import { openDevice } from '../src/device/node.js';
 import { open } from '../src/index.js';
 import { Runtime } from '../src/kernels/runtime.js';
@@ -145,6 +146,15 @@ t.test('facts of adapters', async (t) => {
     t.equal(side([{ ...config, ...other }]), 0, JSON.stringify(other));
   }
   for (const lacking of units) t.equal(side([config], units.filter((name) => name !== lacking)), 0, `without ${lacking}`);
+});
+
+t.test('the processor\'s features are read from what Linux tells', async (t) => {
+  const facts = (vendor: string, flags: string): string => `vendor_id\t: ${vendor}\nflags\t\t: fpu ${flags} sse\nbugs\t\t: avx512f\n`;
+  t.ok(hasFeature(facts('AuthenticAMD', 'avx2'), 'avx2'));
+  t.notOk(hasFeature(facts('AuthenticAMD', 'avx2'), 'avx'), 'no part of a word');
+  t.ok(hasFeature('Features\t: fp asimd\n', 'asimd'), 'as on Arm');
+  t.same([['AuthenticAMD', 'avx512f'], ['AuthenticAMD', 'avx2'], ['GenuineIntel', 'avx512f']].map(([vendor, flags]) => keepsLongLoops(facts(vendor!, flags!))), [true, false, false]);
+  t.equal(keepsLongLoops(''), false, 'on systems that tell nothing');
 });
 
 t.test('a software adapter is taken where there is no other, or where it is wanted', async (t) => {

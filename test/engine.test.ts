@@ -4,7 +4,6 @@ import { readdirSync, readFileSync } from 'node:fs';
 import type { PooledBuffer } from '../src/device/buffers.js';
 import type { Device } from '../src/device/device.js';
 import { openDevice } from '../src/device/node.js';
-import { gemmFamily, tuningKey } from '../src/kernels/gemm-family.js';
 import { gridParts, linearGrid, MAX_GROUPS } from '../src/kernels/grid.js';
 import { checkParams, packParams, paramViews, parseParams } from '../src/kernels/params.js';
 import { originsOf, preprocess, resolveIncludes } from '../src/kernels/preprocess.js';
@@ -79,29 +78,6 @@ t.test('linearGrid covers its workgroups within the limit, with little surplus',
     const total = grid[0] * grid[1] * grid[2];
     t.ok(grid.every((n) => n >= 1 && n <= MAX_GROUPS) && total >= groups && total <= groups * 1.01 + 1, `${groups} → ${grid.join('×')}`);
   }
-});
-
-t.test('the GEMM family follows the adapter, or a choice that fits it', async (t) => {
-  const report = { ...runtime.device.report, software: true, subgroupSize: 8 };
-  t.equal(gemmFamily(report).kind, 'broadcast');
-  t.equal(gemmFamily({ ...report, driverClass: 'gpu', software: false }).kind, 'tile');
-  t.equal(gemmFamily({ ...report, driverClass: 'gpu' }).kind, 'broadcast', 'an unknown software adapter');
-  t.equal(gemmFamily({ ...report, subgroupSize: 0 }).kind, 'plain');
-  t.equal(gemmFamily(report, { gemm: 'tile' }).kind, 'tile');
-  t.throws(() => gemmFamily({ ...report, subgroupSize: 0 }, { gemm: 'broadcast' }), /need subgroups of one fixed size.*use tile or plain/);
-  t.throws(() => gemmFamily(report, { gemm: 'cube' }), /unknown kind of GEMM kernels "cube"; use broadcast, tile, plain/);
-  const bare = { ...report, imageOperands: false, matrixSide: 0 };
-  for (const name of ['winograd', 'images', 'matrices']) {
-    t.throws(() => gemmFamily(bare, { [name]: 'yes' }), new RegExp(`${name} must be "on" or "off", not "yes"`), 'also where the adapter has no such thing');
-  }
-  t.equal(gemmFamily({ ...report, imageOperands: false }, { images: 'on' }).images, false, 'never without the language feature');
-  const withUnits = { ...report, driverClass: 'gpu' as const, software: false, matrixSide: 16 };
-  t.equal(gemmFamily(withUnits).matrices, true);
-  t.equal(gemmFamily(withUnits, { matrices: 'off' }).matrices, false);
-  t.equal(gemmFamily({ ...withUnits, matrixSide: 0 }, { matrices: 'on' }).matrices, false, 'never without matrix units');
-  const tuning = { [tuningKey(report)]: { sums: 48, winograd: 0 } };
-  t.match(gemmFamily(report, { tuning }), { kind: 'broadcast', sums: 48, winograd: 0 });
-  t.equal(gemmFamily(report, { tuning, winograd: 'on' }).winograd, 1, 'what is forced goes before the table');
 });
 
 const scaleShader = new Shader('scale', `

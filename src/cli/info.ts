@@ -44,7 +44,7 @@ const machine = () => ({
 
 /** Variables that change which adapter is found or how it works; only those that are set. */
 const environment = (): Record<string, string> => Object.fromEntries(
-  ['PIPIT_ADAPTER', 'PIPIT_GEMM', 'PIPIT_WINOGRAD', 'PIPIT_IMAGES', 'PIPIT_MATRICES', 'PIPIT_TUNING', 'PIPIT_ROBUSTNESS', 'PIPIT_DAWN_FLAGS', 'VK_DRIVER_FILES', 'VK_ICD_FILENAMES', 'VK_ADD_DRIVER_FILES']
+  ['PIPIT_ADAPTER', 'PIPIT_GEMM', 'PIPIT_LOOPS', 'PIPIT_WINOGRAD', 'PIPIT_IMAGES', 'PIPIT_MATRICES', 'PIPIT_TUNING', 'PIPIT_ROBUSTNESS', 'PIPIT_DAWN_FLAGS', 'VK_DRIVER_FILES', 'VK_ICD_FILENAMES', 'VK_ADD_DRIVER_FILES']
     .flatMap((name) => (process.env[name] ? [[name, process.env[name]]] : [])),
 );
 

@@ -14,6 +14,8 @@ export interface GpuPlatform {
   readonly gpu: GPU;
   /** How many threads the machine runs at the same time. */
   readonly threads: number;
+  /** See {@link AdapterReport}. */
+  readonly longLoops: boolean;
   /** What to do when the device is lost. */
   readonly whenLost: string;
   /** Opens the same adapter once more, with a device and a queue of its own. */
@@ -33,6 +35,11 @@ export interface AdapterReport {
   readonly software: boolean;
   /** Lanes of a subgroup where the adapter has one fixed size and supports `subgroups`, else 0. */
   readonly subgroupSize: number;
+  /**
+   * Of software adapters: whether the processor keeps loops of some 24 KB of machine code decoded. Others decode what is beyond some 17 KB anew
+   * in every turn, which takes half as long again (bench/RESULTS.md). False where nobody knows.
+   */
+  readonly longLoops: boolean;
   /** Whether kernels may read storage textures. */
   readonly imageOperands: boolean;
   /** Whether kernels may read and write float16 in buffers. */
@@ -69,7 +76,7 @@ const matrixSide = ({ features, info }: GPUAdapter): number => {
 
 const nameOf = ({ info }: GPUAdapter): string => info.description || `${info.vendor} ${info.architecture}`.trim() || 'unknown adapter';
 
-export const describeAdapter = (adapter: GPUAdapter, gpu: GPU): AdapterReport => {
+export const describeAdapter = (adapter: GPUAdapter, gpu: GPU, longLoops = false): AdapterReport => {
   const { info } = adapter;
   const name = nameOf(adapter);
   const driverClass: AdapterClass = /llvmpipe/i.test(name) ? 'lavapipe' : /swiftshader/i.test(name) ? 'swiftshader' : 'gpu';
@@ -82,6 +89,7 @@ export const describeAdapter = (adapter: GPUAdapter, gpu: GPU): AdapterReport =>
     driverClass,
     software: driverClass !== 'gpu' || Boolean(info.isFallbackAdapter),
     subgroupSize,
+    longLoops,
     imageOperands: gpu.wgslLanguageFeatures.has('readonly_and_readwrite_storage_textures'),
     half: adapter.features.has('shader-f16'),
     matrixSide: subgroupSize ? matrixSide(adapter) : 0,

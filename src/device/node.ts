@@ -4,6 +4,7 @@ import { availableParallelism } from 'node:os';
 import { UserError } from '../errors.js';
 import { Device } from './device.js';
 import { describeAdapter, findAdapter, type GpuPlatform, openAdapter, type OpenOptions } from './gpu.js';
+import { keepsLongLoops } from './processor.js';
 import { prepareVulkanEnvironment } from './vulkan-env.mjs';
 
 /** When the object `create()` returned is collected while its device lives, Node crashes: it stays here for good. */
@@ -63,7 +64,8 @@ const openPlatform = async (gpu: GPU, wanted: string): Promise<GpuPlatform> => {
   const adapter = await requestAdapter(gpu, wanted);
   const device = await openAdapter(adapter);
   const platform: GpuPlatform = {
-    adapter, device, nap: (ms) => void Atomics.wait(napCell, 0, 0, ms), gpu, threads: availableParallelism(), whenLost: WHEN_LOST,
+    adapter, device, nap: (ms) => void Atomics.wait(napCell, 0, 0, ms), gpu, threads: availableParallelism(),
+    longLoops: keepsLongLoops(), whenLost: WHEN_LOST,
     reopen: () => openPlatform(gpu, wanted),
   };
   keptAlive.push(platform);

@@ -13,14 +13,19 @@ export type GemmKind = 'broadcast' | 'tile' | 'plain';
 
 export const KINDS: readonly GemmKind[] = ['broadcast', 'tile', 'plain'];
 
+/**
+ * broadcast: vec4f multiply-adds in a turn of the loop at most: of products, of those by a transposed matrix (input gradients), and of weight
+ * gradients. Long loops load less for each of them, but only some processors keep so much machine code decoded.
+ */
+interface Turns {
+  readonly rowsTurn: number;
+  readonly transposedTurn: number;
+  readonly weightsTurn: number;
+}
+
 /** What suits one class of adapters; `node dist/bench.js --tune` measures it. */
-export interface Tuning {
+export interface Tuning extends Turns {
   readonly kind: GemmKind;
-  /**
-   * broadcast: vec4f sums that an invocation keeps at most; of weight gradients half as many again. More would push the loop body out of the
-   * instruction cache.
-   */
-  readonly sums: number;
   /** Whether operands, of broadcast and of pooling, are copied to images, which some drivers read faster than buffers. */
   readonly images: boolean;
   /** tile: which of the tiles in src/ops/gemm-tiling.ts every product gets, such as `16×2×1`; `fit`: the one that fits it. */
@@ -31,13 +36,19 @@ export interface Tuning {
   readonly winograd: number;
 }
 
+/** Figures: bench/RESULTS.md. */
+const TURNS = {
+  long: { rowsTurn: 256, transposedTurn: 256, weightsTurn: 192 },
+  short: { rowsTurn: 144, transposedTurn: 192, weightsTurn: 128 },
+} satisfies Record<string, Turns>;
+
 /** By adapter class; see {@link tuningKey}. Figures: bench/RESULTS.md. */
 const DEFAULTS = {
-  lavapipe: { kind: 'broadcast', sums: 64, images: true, tile: 'fit', matrices: true, winograd: 66 },
-  swiftshader: { kind: 'broadcast', sums: 32, images: false, tile: 'fit', matrices: true, winograd: 66 },
-  software: { kind: 'broadcast', sums: 64, images: false, tile: 'fit', matrices: true, winograd: 66 },
-  gpu: { kind: 'tile', sums: 64, images: false, tile: 'fit', matrices: true, winograd: 0 },
-} satisfies Record<string, Tuning>;
+  lavapipe: { kind: 'broadcast', images: true, tile: 'fit', matrices: true, winograd: 66 },
+  swiftshader: { kind: 'broadcast', images: false, tile: 'fit', matrices: true, winograd: 66 },
+  software: { kind: 'broadcast', images: false, tile: 'fit', matrices: true, winograd: 66 },
+  gpu: { kind: 'tile', images: false, tile: 'fit', matrices: true, winograd: 0 },
+} satisfies Record<string, Omit<Tuning, keyof Turns>>;
 
 /** What a tuning file holds: departures from the defaults by adapter. */
 export type TuningTable = Readonly<Record<string, Partial<Tuning>>>;
@@ -56,17 +67,21 @@ export interface GemmFamily extends Tuning {
 /** What a caller forces, whatever the adapter's tuning says; `on` uses a variant wherever it is possible at all. */
 export interface GemmOptions {
   readonly gemm?: string | undefined;
+  readonly loops?: string | undefined;
   readonly winograd?: string | undefined;
   readonly images?: string | undefined;
   readonly matrices?: string | undefined;
   readonly tuning?: TuningTable | undefined;
 }
 
-const switched = <T>(name: string, choice: string | undefined, { on, off, otherwise }: { on: T; off: T; otherwise: T }): T => {
+/** What the caller's choice stands for. @param names the two that there are */
+const chosen = <T>(name: string, choice: string | undefined, names: readonly [string, string], values: readonly [T, T], otherwise: T): T => {
   if (choice === undefined || choice === '') return otherwise;
-  if (choice !== 'on' && choice !== 'off') fail(`${name} must be "on" or "off", not "${choice}"`);
-  return choice === 'on' ? on : off;
+  if (!names.includes(choice)) fail(`${name} must be "${names.join('" or "')}", not "${choice}"`);
+  return values[choice === names[0] ? 0 : 1];
 };
+const switched = <T>(name: string, choice: string | undefined, { on, off, otherwise }: { on: T; off: T; otherwise: T }): T =>
+  chosen(name, choice, ['on', 'off'], [on, off], otherwise);
 
 const chooseKind = (report: AdapterReport, forced: string | undefined, wanted: GemmKind): GemmKind => {
   if (forced) {
@@ -77,14 +92,18 @@ const chooseKind = (report: AdapterReport, forced: string | undefined, wanted: G
   return wanted === 'broadcast' && report.subgroupSize === 0 ? 'plain' : wanted;
 };
 
-const defaultsOf = ({ driverClass, software }: AdapterReport): Tuning => DEFAULTS[driverClass === 'gpu' && software ? 'software' : driverClass];
+const defaultsOf = ({ driverClass, software, longLoops }: AdapterReport): Tuning => ({
+  ...DEFAULTS[driverClass === 'gpu' && software ? 'software' : driverClass],
+  ...TURNS[longLoops && driverClass !== 'swiftshader' ? 'long' : 'short'],
+});
 
 /** The kernels for an adapter: its class's defaults, what the tuning table says of it, and what the caller forces. */
-export const gemmFamily = (report: AdapterReport, { gemm, winograd, images, matrices, tuning = {} }: GemmOptions = {}): GemmFamily => {
+export const gemmFamily = (report: AdapterReport, { gemm, loops, winograd, images, matrices, tuning = {} }: GemmOptions = {}): GemmFamily => {
   const base: Tuning = { ...defaultsOf(report), ...tuning[tuningKey(report)] };
+  const turns: Turns = chosen('loops', loops, ['long', 'short'], [TURNS.long, TURNS.short], base);
   const kind = chooseKind(report, gemm, base.kind);
   return {
-    ...base, kind, subgroupSize: report.subgroupSize, matrixSide: report.matrixSide,
+    ...base, ...turns, kind, subgroupSize: report.subgroupSize, matrixSide: report.matrixSide,
     matrices: switched('matrices', matrices, { on: true, off: false, otherwise: base.matrices }) && report.matrixSide > 0,
     winograd: switched('winograd', winograd, { on: 1, off: 0, otherwise: base.winograd }),
     images: switched('images', images, { on: true, off: false, otherwise: base.images }) && report.imageOperands,

@@ -74,22 +74,30 @@ const SIZES: Readonly<Record<Form, Readonly<Record<number, readonly (readonly [w
 
 /** Rows per lane beyond this make the text of the kernel, and the time to compile it, long. */
 const MOST_ROWS = 16;
-const rowsOf = (own: number, sums: number, most: number): number => Math.max(1, Math.min(Math.floor(sums / own), most));
+/** A turn of the rows form takes four products of each of the sums that a row has. Few rows are shared out evenly among the tiles they need. */
+const rowsOf = (own: number, turn: number, most: number): number => {
+  const rows = Math.max(1, Math.min(Math.floor(turn / (4 * own)), most));
+  return most < MOST_ROWS ? Math.ceil(most / Math.ceil(most / rows)) : rows;
+};
 
-/** Pixels at a time: the more, the less often sums are kept, but the loop is slower again where it gets too long to be kept decoded (bench/RESULTS.md). */
-const MOST_PIXELS = 6;
-const pixelsOf = (own: number, sums: number): number => Math.min(Math.floor((3 * sums) / own), MOST_PIXELS);
+/** Pixels at a time: the more, the less often sums are kept. Narrow tiles gain nothing from more than those with one vec4f in each lane have. */
+const pixelsOf = (own: number, lanes: number, turn: number): number => Math.max(2, Math.floor(turn / Math.max(own, 4 * lanes)));
 
-const sharesOf = (form: Form, { subgroupSize: lanes, sums }: GemmFamily, depth: number, mostRows: number): Share[] => {
+/** Pixels of the latter from which loops are so long that more vec4f a lane are used often enough before their sums are kept. */
+const ENOUGH_PIXELS = 6;
+
+const sharesOf = (form: Form, gemm: GemmFamily, { depth, transposed }: ProductSize, mostRows: number): Share[] => {
+  const { subgroupSize: lanes, rowsTurn, transposedTurn, weightsTurn } = gemm;
+  const turn = transposed ? transposedTurn : rowsTurn;
   const shares: Share[] = [];
   for (let groups = 1; groups <= lanes; groups *= 2) {
     const columns = lanes / groups;
     for (const [wide, tall] of SIZES[form][groups] ?? [[1, 1]]) {
       // Narrow lanes have nothing to gain from many sums: half of them leaves room in the registers.
-      const deep = form === 'rows' ? rowsOf(columns * wide, wide > 1 ? sums : sums / 2, mostRows) : pixelsOf(4 * columns * wide * tall, sums);
+      const deep = form === 'rows' ? rowsOf(columns * wide, wide > 1 ? turn : turn / 2, mostRows) : pixelsOf(4 * columns * wide * tall, lanes, weightsTurn);
       // Wide ones gain nothing where one tile has all rows, so that w is read once anyway; with many images they are slower.
-      const gains = wide === 1 || depth > columns;
-      if (form === 'rows' || (deep > 1 && gains)) shares.push({ columns, wide, tall, deep });
+      const gains = wide === 1 || (depth > columns && pixelsOf(0, lanes, weightsTurn) >= ENOUGH_PIXELS);
+      if (form === 'rows' || gains) shares.push({ columns, wide, tall, deep });
     }
   }
   return shares;
@@ -110,10 +118,11 @@ const costPerProduct = (form: Form, { columns, wide, tall, deep }: Share): numbe
 const covered = (size: number, tile: number): number => Math.ceil(size / tile) * tile;
 
 /** The cheapest share for a result of `width` by (weights form) `depth` quads, with what its tiles compute beyond the edges. */
-const bestShare = (form: Form, gemm: GemmFamily, width: number, depth: number, mostRows: number): Share => {
+const bestShare = (form: Form, gemm: GemmFamily, size: ProductSize, mostRows: number): Share => {
+  const { width, depth } = size;
   const costOf = (share: Share): number =>
     costPerProduct(form, share) * covered(width, share.columns * share.wide) * (form === 'rows' ? 1 : covered(depth, share.columns * share.tall));
-  return sharesOf(form, gemm, depth, mostRows).reduce((best, share) => (costOf(share) < costOf(best) ? share : best));
+  return sharesOf(form, gemm, size, mostRows).reduce((best, share) => (costOf(share) < costOf(best) ? share : best));
 };
 
 /**
@@ -126,9 +135,10 @@ const sparesX = (form: Form, { columns, wide }: Share, width: number): boolean =
 /** Rows per lane that a product of few rows (a classifier's) can use: a power of two, so that kernels are few. */
 const rowsPerLane = (lanes: number, height: number): number => Math.min(MOST_ROWS, 2 ** Math.ceil(Math.log2(Math.ceil((4 * height) / lanes))));
 
-const broadcastTiling = (form: Form, gemm: GemmFamily, { height, width, depth }: ProductSize): Tiling => {
+const broadcastTiling = (form: Form, gemm: GemmFamily, size: ProductSize): Tiling => {
   const { subgroupSize: lanes } = gemm;
-  const share = bestShare(form, gemm, width, depth, rowsPerLane(lanes, height));
+  const { height, width } = size;
+  const share = bestShare(form, gemm, size, rowsPerLane(lanes, height));
   const { columns, wide, tall, deep } = share;
   // The text holds both forms: the one that is not meant stays short.
   const shared = { LANES: lanes, GROUPS: lanes / columns, COLUMNS: columns, WIDE: wide, TALL: tall, BLOCKS: 1, PIXELS: 1 };
@@ -225,6 +235,8 @@ interface ProductSize {
   readonly copies: number;
   /** Whether both operands are float16 and matrix units multiply them. */
   readonly halves: boolean;
+  /** Whether w is read as [n][k]. */
+  readonly transposed: boolean;
 }
 
 const makeTiling = (form: Form, runtime: Runtime, size: ProductSize): Tiling => {
@@ -238,8 +250,8 @@ const tilingsByFamily = new WeakMap<GemmFamily, Map<string, Tiling>>();
 
 export const tilingOf = (runtime: Runtime, form: Form, size: ProductSize): Tiling => {
   const { gemm } = runtime;
-  // Only tiles of GPUs depend on all of it.
-  const rest = gemm.kind === 'tile' ? `${size.height} ${size.copies} ${size.halves}` : rowsPerLane(gemm.subgroupSize, size.height);
+  // Only tiles of GPUs depend on nearly all of it.
+  const rest = gemm.kind === 'tile' ? `${size.height} ${size.copies} ${size.halves}` : `${rowsPerLane(gemm.subgroupSize, size.height)} ${size.transposed}`;
   const key = `${form} ${size.width} ${size.depth} ${rest}`;
   return valueAt(valueAt(tilingsByFamily, gemm, () => new Map<string, Tiling>()), key, () => makeTiling(form, runtime, size));
 };

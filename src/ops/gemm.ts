@@ -106,7 +106,7 @@ export const gemmRows = (x: Tensor, w: Tensor, y: Tensor, g: Geometry, e: Extent
   const { runtime } = x;
   const { transposed = false } = options;
   const halves = multipliesMatrices(runtime.gemm, x, w);
-  const tiling = tilingOf(runtime, 'rows', { height: ceilDiv(g.rows, 4), width: ceilDiv(e.width, 4), depth: 0, copies: e.batches, halves });
+  const tiling = tilingOf(runtime, 'rows', { height: ceilDiv(g.rows, 4), width: ceilDiv(e.width, 4), depth: 0, copies: e.batches, halves, transposed });
   const plain = isPlain(runtime, g);
   const bare = e.batches === 1 && !options.bias && !options.residual && !options.relu;
   if (plain && bare && runtime.gemm.kind === 'tile') {
@@ -145,7 +145,7 @@ export const gemmWeights = (x: Tensor, w: Tensor, y: Tensor, g: Geometry, e: Ext
   const halves = multipliesMatrices(runtime.gemm, x, w);
   const [width, depth] = [ceilDiv(e.width, 4), ceilDiv(e.depth, 4)];
   const taps = g.kernel[0] * g.kernel[1];
-  const tiling = tilingOf(runtime, 'weights', { height: taps * depth, width, depth, copies: e.batches * ceilDiv(g.rows, PIXELS_PER_SPLIT), halves });
+  const tiling = tilingOf(runtime, 'weights', { height: taps * depth, width, depth, copies: e.batches * ceilDiv(g.rows, PIXELS_PER_SPLIT), halves, transposed: false });
   const rowTiles = tiling.joinsTaps ? ceilDiv(4 * taps * depth, tiling.rows) : ceilDiv(e.depth, tiling.rows);
   const tiles = ceilDiv(width, tiling.columns) * rowTiles * (tiling.joinsTaps ? 1 : taps) * e.batches;
   const wanted = ceilDiv(ENOUGH_WORKGROUPS[halves ? 'matrices' : runtime.gemm.kind], tiles);

@@ -7,6 +7,11 @@ import { setDefaultRuntime } from './create.js';
 export interface RuntimeOptions {
   /** Matrix kernels: `broadcast` (software adapters), `tile` (GPUs), `plain` (anywhere); default: what suits the adapter. */
   gemm?: GemmKind;
+  /**
+   * How long the loops of `broadcast` are; default: what suits the processor. Weight gradients are rounded otherwise, so that who needs the same
+   * numbers on all processors chooses one.
+   */
+  loops?: 'long' | 'short';
   /** Winograd's algorithm for convolutions without stride: `on` wherever possible, `off`; default: where it is faster. */
   winograd?: 'on' | 'off';
   /** Operands of products as images, on software adapters; default: where they are read faster so. */
@@ -17,7 +22,7 @@ export interface RuntimeOptions {
   tuning?: TuningTable;
 }
 
-export const runtimeOptions: readonly (keyof RuntimeOptions)[] = ['gemm', 'winograd', 'images', 'matrices', 'tuning'];
+export const runtimeOptions: readonly (keyof RuntimeOptions)[] = ['gemm', 'loops', 'winograd', 'images', 'matrices', 'tuning'];
 
 /** Makes an adapter the one on which tensors are created from now on. */
 export const openOn = (device: Device, options: GemmOptions): Runtime => {
