@@ -10,6 +10,7 @@ import { TILE_NAMES } from '../src/ops/gemm-tiling.js';
 import { scope } from '../src/tensor/scope.js';
 import { geometricMean } from './bars.js';
 import { figureOf, measure } from './clock.js';
+import { type Direction, PRODUCT_DIRECTIONS } from './results.js';
 import { chosenSubjects } from './subjects.js';
 
 /** Settings tried against each other; the others stay as they are meanwhile. */
@@ -18,6 +19,8 @@ interface Axis {
   /** Whether it matters to the kernels chosen so far. */
   readonly applies: (tuning: Tuning) => boolean;
   readonly choices: readonly Partial<Tuning>[];
+  /** What of a product it changes; default all. */
+  readonly directions?: readonly Direction[];
 }
 
 /** A piece of work whose time decides. */
@@ -44,9 +47,9 @@ const TURNS = [64, 96, 128, 144, 192, 256, 384];
 
 export const axesFor = ({ subgroupSize, imageOperands }: AdapterReport): Axis[] => [
   { name: 'kernels', applies: () => true, choices: [...(subgroupSize ? [{ kind: 'broadcast' as const }] : []), { kind: 'tile' }, { kind: 'plain' }] },
-  { name: 'rows', applies: (t) => t.kind === 'broadcast', choices: TURNS.map((rowsTurn) => ({ rowsTurn })) },
-  { name: 'transposed', applies: (t) => t.kind === 'broadcast', choices: TURNS.map((transposedTurn) => ({ transposedTurn })) },
-  { name: 'weights', applies: (t) => t.kind === 'broadcast', choices: TURNS.map((weightsTurn) => ({ weightsTurn })) },
+  { name: 'rows', applies: (t) => t.kind === 'broadcast', choices: TURNS.map((rowsTurn) => ({ rowsTurn })), directions: ['forward'] },
+  { name: 'transposed', applies: (t) => t.kind === 'broadcast', choices: TURNS.map((transposedTurn) => ({ transposedTurn })), directions: ['gradInput'] },
+  { name: 'weights', applies: (t) => t.kind === 'broadcast', choices: TURNS.map((weightsTurn) => ({ weightsTurn })), directions: ['gradWeight'] },
   { name: 'images', applies: (t) => t.kind === 'broadcast' && imageOperands, choices: [true, false].map((images) => ({ images })) },
   { name: 'tile', applies: (t) => t.kind === 'tile', choices: ['fit', ...TILE_NAMES].map((tile) => ({ tile })) },
   { name: 'Winograd', applies: () => true, choices: [0, 32, 50, 70, 100].map((winograd) => ({ winograd })) },
@@ -56,10 +59,12 @@ const sameSettings = (tuning: Tuning, change: Partial<Tuning>): boolean =>
   Object.entries(change).every(([name, value]) => tuning[name as keyof Tuning] === value);
 
 /** Times in milliseconds of one trial's directions; null where a result is wrong. */
-const timeTrial = (runtime: Runtime, { op, case: name }: Trial, rounds: number): Promise<(number | null)[]> => scope(async () => {
+const timeTrial = (
+  runtime: Runtime, { op, case: name }: Trial, directions: readonly Direction[], rounds: number,
+): Promise<(number | null)[]> => scope(async () => {
   const [subject] = chosenSubjects(op);
   const times: (number | null)[] = [];
-  for (const work of subject!.prepare(runtime, name, (direction) => direction !== 'backward')) {
+  for (const work of subject!.prepare(runtime, name, (direction) => directions.includes(direction))) {
     const check = await work.check();
     const right = !check || check.error <= check.tolerance;
     const timing = right ? await measure(runtime, work.record, rounds) : null;
@@ -83,14 +88,14 @@ interface TuneOptions {
  * How the candidates compare with the first: the geometric mean of their times over its own, Infinity where one computes something
  * wrong. They take turns at each trial, so that what else the machine does hits them alike.
  */
-const compare = async ({ device, trials, rounds }: TuneOptions, candidates: readonly Tuning[]): Promise<number[]> => {
+const compare = async ({ device, trials, rounds }: TuneOptions, candidates: readonly Tuning[], directions: readonly Direction[]): Promise<number[]> => {
   const runtimes = candidates.map((tuning) => new Runtime(device, { tuning: { [tuningKey(device.report)]: tuning } }));
   const ratios = candidates.map((): number[] => []);
   for (const [number, trial] of trials.entries()) {
     let first: readonly (number | null)[] | null = null;
     for (const [i, runtime] of runtimes.entries()) {
       if (number >= FEW && meanRatio(ratios[i]!) > HOPELESS) continue;
-      const times = await timeTrial(runtime, trial, rounds);
+      const times = await timeTrial(runtime, trial, directions, rounds);
       first ??= times;
       ratios[i]!.push(...times.map((ms, k) => (ms === null ? Infinity : ms / (first![k] ?? ms))));
     }
@@ -112,15 +117,15 @@ export const tune = async (options: TuneOptions): Promise<Partial<Tuning>> => {
   const start = defaultTuning(device.report);
   const departures = (): Partial<Tuning> => Object.fromEntries(Object.entries(best).filter(([name, value]) => start[name as keyof Tuning] !== value));
   let best = start;
-  for (const { name, applies, choices } of axes) {
+  for (const { name, applies, choices, directions = PRODUCT_DIRECTIONS } of axes) {
     if (!applies(best)) continue;
     const others = choices.filter((change) => !sameSettings(best, change)).map((change): Tuning => ({ ...best, ...change }));
-    const ratios = await compare(options, [best, ...others]);
+    const ratios = await compare(options, [best, ...others], directions);
     const fastest = ratios.indexOf(Math.min(...ratios));
-    [best, ...others].forEach((candidate, i) => print(`${name.padEnd(9)} ${describe(candidate, choices).padEnd(30)} ${ratios[i] === Infinity ? 'WRONG RESULT' : `${ratios[i]!.toFixed(3)} of the time`}`));
+    [best, ...others].forEach((candidate, i) => print(`${name.padEnd(10)} ${describe(candidate, choices).padEnd(30)} ${ratios[i] === Infinity ? 'WRONG RESULT' : `${ratios[i]!.toFixed(3)} of the time`}`));
     if (ratios[fastest]! >= WORTHWHILE) continue;
-    const [, again] = await compare(options, [best, others[fastest - 1]!]);
-    print(`${name.padEnd(9)} ${describe(others[fastest - 1]!, choices).padEnd(30)} ${again!.toFixed(3)} of the time, once more`);
+    const [, again] = await compare(options, [best, others[fastest - 1]!], directions);
+    print(`${name.padEnd(10)} ${describe(others[fastest - 1]!, choices).padEnd(30)} ${again!.toFixed(3)} of the time, once more`);
     if (again! >= WORTHWHILE) continue;
     best = others[fastest - 1]!;
     decided?.(departures());
