@@ -6,6 +6,7 @@ import { INTERRUPTED, onInterrupt, runCommand } from '../src/cli/run-command.js'
 import { openDevice } from '../src/device/node.js';
 import { fail } from '../src/errors.js';
 import { checkOutputs } from '../src/io/output.js';
+import { type GemmFamily, loopsOf } from '../src/kernels/gemm-family.js';
 import type { Runtime } from '../src/kernels/runtime.js';
 import { checkPrecision } from '../src/train/method.js';
 import { barLines, barsOf } from './bars.js';
@@ -90,6 +91,9 @@ const timeAll = async (
   return { ...start, ...found, load: [start.load[0], load], after };
 };
 
+/** What computes products, as in "short-loop broadcast kernels". */
+const kernelsOf = (gemm: GemmFamily): string => (gemm.kind === 'broadcast' ? `${loopsOf(gemm)}-loop broadcast` : gemm.kind);
+
 const benchKernels = async (runtime: Runtime, options: BenchOptions, chosen: readonly Subject[], before: BenchFile | null): Promise<number> => {
   const parts = options.case ?? [];
   const subjects = chosen.filter((subject) => casesOf(runtime, subject, parts).length > 0);
@@ -97,7 +101,7 @@ const benchKernels = async (runtime: Runtime, options: BenchOptions, chosen: rea
   const ceiling = await measureCeiling(runtime, options.repeats);
   const start: BenchFile = {
     machine: describeMachine(runtime), adapter: runtime.device.report.name, figure: countsDriverTime(runtime) ? 'driver' : 'wall', countsCopies: true,
-    gemm: runtime.gemm.kind, precision: options.precision, ceiling, after: ceiling,
+    gemm: kernelsOf(runtime.gemm), precision: options.precision, ceiling, after: ceiling,
     load: [loadPerCore(), 0], ...nothingFound(),
   };
   console.log(introduce(start, options.repeats));

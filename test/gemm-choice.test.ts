@@ -1,5 +1,5 @@
 import t from 'tap';
-import { gemmFamily, type GemmOptions, tuningKey } from '../src/kernels/gemm-family.js';
+import { gemmFamily, type GemmOptions, loopsOf, tuningKey } from '../src/kernels/gemm-family.js';
 import type { Runtime } from '../src/kernels/runtime.js';
 import { tilingOf } from '../src/ops/gemm-tiling.js';
 import { openRuntime } from './support/runtime.js';
@@ -37,6 +37,9 @@ t.test('loops are long where the processor keeps them decoded, or as the caller 
   t.same([turnOf(false, { loops: 'long' }), turnOf(true, { loops: 'short' })], [turnOf(true), turnOf(false)]);
   const tuning = { lavapipe: { weightsTurn: 7 } };
   t.same([turnOf(true, { tuning }), turnOf(true, { tuning, loops: 'short' })], [7, turnOf(false)]);
+  const nameOf = (options: GemmOptions): string => loopsOf(gemmFamily(runtime.device.report, options));
+  t.same([nameOf({ loops: 'long' }), nameOf({ loops: 'short' })], ['long', 'short']);
+  t.equal(nameOf({ tuning: { [tuningKey(runtime.device.report)]: { weightsTurn: 7 } } }), 'tuned');
   t.throws(() => turnOf(true, { loops: 'on' }), { name: 'UserError', message: 'loops must be "long" or "short", not "on"' });
 });
 

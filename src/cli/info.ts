@@ -4,7 +4,7 @@ import { readableBytes } from '../device/buffers.js';
 import type { Device } from '../device/device.js';
 import { dawnVersion, openDevice } from '../device/node.js';
 import { UserError } from '../errors.js';
-import { type GemmFamily, gemmFamily } from '../kernels/gemm-family.js';
+import { type GemmFamily, gemmFamily, loopsOf } from '../kernels/gemm-family.js';
 import { kernelOptions } from './kernel-options.js';
 import { adapterOption, flag, parseOptions } from './options.js';
 import { runCommand } from './run-command.js';
@@ -69,11 +69,14 @@ const machineLines = ({ pipit, node, webgpu, os, cpu, cores, memoryBytes }: Mach
   ...Object.entries(variables).map(([name, value]) => row('Environment', `${name}=${value}`)),
 ];
 
-const matrixKernels = ({ kind, subgroupSize, images, winograd, matrices, matrixSide }: GemmFamily): string => [
-  { broadcast: `broadcast, in subgroups of ${subgroupSize}`, tile: 'tile, in workgroup memory', plain: 'plain, in registers' }[kind],
-  ...(kind === 'tile' && matrices ? [`float16 operands by matrix units of ${matrixSide}×${matrixSide}`] : []),
-  ...(images ? ['operands as images'] : []), ...(winograd ? [`Winograd from ${winograd} channels`] : []),
-].join('; ');
+const matrixKernels = (gemm: GemmFamily): string => {
+  const { kind, subgroupSize, images, winograd, matrices, matrixSide } = gemm;
+  return [
+    { broadcast: `broadcast, in subgroups of ${subgroupSize}, ${loopsOf(gemm)} loops`, tile: 'tile, in workgroup memory', plain: 'plain, in registers' }[kind],
+    ...(kind === 'tile' && matrices ? [`float16 operands by matrix units of ${matrixSide}×${matrixSide}`] : []),
+    ...(images ? ['operands as images'] : []), ...(winograd ? [`Winograd from ${winograd} channels`] : []),
+  ].join('; ');
+};
 
 const bytesLimits: readonly string[] = ['maxBufferSize', 'maxStorageBufferBindingSize', 'maxComputeWorkgroupStorageSize'];
 

@@ -42,6 +42,12 @@ const TURNS = {
   short: { rowsTurn: 144, transposedTurn: 192, weightsTurn: 128 },
 } satisfies Record<string, Turns>;
 
+/** `long`, `short`, or `tuned` where they are neither. */
+export const loopsOf = (gemm: Turns): string => {
+  const same = (turns: Turns): boolean => Object.entries(turns).every(([name, turn]) => gemm[name as keyof Turns] === turn);
+  return same(TURNS.long) ? 'long' : same(TURNS.short) ? 'short' : 'tuned';
+};
+
 /** By adapter class; see {@link tuningKey}. Figures: bench/RESULTS.md. */
 const DEFAULTS = {
   lavapipe: { kind: 'broadcast', images: true, tile: 'fit', matrices: true, winograd: 66 },
