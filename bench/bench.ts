@@ -6,7 +6,7 @@ import { INTERRUPTED, onInterrupt, runCommand } from '../src/cli/run-command.js'
 import { openDevice } from '../src/device/node.js';
 import { fail } from '../src/errors.js';
 import { checkOutputs } from '../src/io/output.js';
-import { type GemmFamily, loopsOf } from '../src/kernels/gemm-family.js';
+import { kernelsOf } from '../src/kernels/gemm-family.js';
 import type { Runtime } from '../src/kernels/runtime.js';
 import { checkPrecision } from '../src/train/method.js';
 import { barLines, barsOf } from './bars.js';
@@ -90,9 +90,6 @@ const timeAll = async (
   if (runtime !== opened) runtime.device.close();
   return { ...start, ...found, load: [start.load[0], load], after };
 };
-
-/** What computes products, as in "short-loop broadcast kernels". */
-const kernelsOf = (gemm: GemmFamily): string => (gemm.kind === 'broadcast' ? `${loopsOf(gemm)}-loop broadcast` : gemm.kind);
 
 const benchKernels = async (runtime: Runtime, options: BenchOptions, chosen: readonly Subject[], before: BenchFile | null): Promise<number> => {
   const parts = options.case ?? [];

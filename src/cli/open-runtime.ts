@@ -1,4 +1,5 @@
 import { openDevice } from '../device/node.js';
+import { kernelsOf } from '../kernels/gemm-family.js';
 import type { Runtime } from '../kernels/runtime.js';
 import { openOn } from '../tensor/open-on.js';
 import { kernelOptions } from './kernel-options.js';
@@ -8,7 +9,7 @@ export const openRuntime = async (adapter?: string, quiet = false): Promise<Runt
   const device = await openDevice({ adapter });
   const runtime = openOn(device, kernelOptions());
   const { name, software } = device.report;
-  if (!quiet) console.log(`Adapter: ${name}${software ? ' (software on the CPU; a GPU is far faster)' : ''}, ${runtime.gemm.kind} kernels`);
+  if (!quiet) console.log(`Adapter: ${name}${software ? ' (software on the CPU; a GPU is far faster)' : ''}, ${kernelsOf(runtime.gemm)} kernels`);
   return runtime;
 };
 

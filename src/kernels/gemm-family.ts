@@ -70,6 +70,9 @@ export interface GemmFamily extends Tuning {
   readonly matrixSide: number;
 }
 
+/** What computes products, as in "short-loop broadcast kernels". */
+export const kernelsOf = (gemm: GemmFamily): string => (gemm.kind === 'broadcast' ? `${loopsOf(gemm)}-loop broadcast` : gemm.kind);
+
 /** What a caller forces, whatever the adapter's tuning says; `on` uses a variant wherever it is possible at all. */
 export interface GemmOptions {
   readonly gemm?: string | undefined;
