@@ -4,7 +4,7 @@ import { readTuning, tuningFile } from '../src/cli/kernel-options.js';
 import type { Device } from '../src/device/device.js';
 import type { AdapterReport } from '../src/device/gpu.js';
 import { writeFileAtomic } from '../src/io/atomic.js';
-import { gemmFamily, type Tuning, tuningKey } from '../src/kernels/gemm-family.js';
+import { gemmFamily, hasSettings, type Tuning, tuningKey } from '../src/kernels/gemm-family.js';
 import { Runtime } from '../src/kernels/runtime.js';
 import { TILE_NAMES } from '../src/ops/gemm-tiling.js';
 import { scope } from '../src/tensor/scope.js';
@@ -54,9 +54,6 @@ export const axesFor = ({ subgroupSize, imageOperands }: AdapterReport): Axis[] 
   { name: 'tile', applies: (t) => t.kind === 'tile', choices: ['fit', ...TILE_NAMES].map((tile) => ({ tile })) },
   { name: 'Winograd', applies: () => true, choices: [0, 32, 50, 70, 100].map((winograd) => ({ winograd })) },
 ];
-
-const sameSettings = (tuning: Tuning, change: Partial<Tuning>): boolean =>
-  Object.entries(change).every(([name, value]) => tuning[name as keyof Tuning] === value);
 
 /** Times in milliseconds of one trial's directions; null where a result is wrong. */
 const timeTrial = (
@@ -119,7 +116,7 @@ export const tune = async (options: TuneOptions): Promise<Partial<Tuning>> => {
   let best = start;
   for (const { name, applies, choices, directions = PRODUCT_DIRECTIONS } of axes) {
     if (!applies(best)) continue;
-    const others = choices.filter((change) => !sameSettings(best, change)).map((change): Tuning => ({ ...best, ...change }));
+    const others = choices.filter((change) => !hasSettings(best, change)).map((change): Tuning => ({ ...best, ...change }));
     const ratios = await compare(options, [best, ...others], directions);
     const fastest = ratios.indexOf(Math.min(...ratios));
     [best, ...others].forEach((candidate, i) => print(`${name.padEnd(10)} ${describe(candidate, choices).padEnd(30)} ${ratios[i] === Infinity ? 'WRONG RESULT' : `${ratios[i]!.toFixed(3)} of the time`}`));

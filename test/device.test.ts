@@ -137,6 +137,8 @@ t.test('facts of adapters', async (t) => {
   t.equal(told({ subgroupMinSize: 8, subgroupMaxSize: 8 }, 'subgroups').subgroupSize, 8);
   t.equal(told({ subgroupMinSize: 8, subgroupMaxSize: 8 }).subgroupSize, 0, 'without the feature');
   t.equal(told({ subgroupMinSize: 8, subgroupMaxSize: 32 }, 'subgroups').subgroupSize, 0, 'of several sizes a kernel cannot know which it gets');
+  const longLoops = (description: string): boolean => describeAdapter(adapterOf({ description }), gpu, () => true).longLoops;
+  t.same([longLoops('llvmpipe'), longLoops('Voodoo 2')], [true, false], 'of software only');
   const units = ['subgroups', 'shader-f16', 'chromium-experimental-subgroup-matrix'];
   const config = { componentType: 'f16', resultComponentType: 'f32', M: 16, N: 16, K: 16 };
   const side = (configs: readonly object[], features = units): number =>

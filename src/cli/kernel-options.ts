@@ -19,7 +19,8 @@ const wholeFrom = (least: number): Rule => ({ allowed: `a whole number of at lea
 const trueOrFalse: Rule = { allowed: 'true or false', allows: (value) => typeof value === 'boolean' };
 
 const RULES: Readonly<Record<keyof Tuning, Rule>> = {
-  kind: oneOf(KINDS), rowsTurn: wholeFrom(1), transposedTurn: wholeFrom(1), weightsTurn: wholeFrom(1), images: trueOrFalse, tile: oneOf(['fit', ...TILE_NAMES]), matrices: trueOrFalse,
+  kind: oneOf(KINDS), rowsTurn: wholeFrom(1), transposedTurn: wholeFrom(1), weightsTurn: wholeFrom(1),
+  images: trueOrFalse, tile: oneOf(['fit', ...TILE_NAMES]), matrices: trueOrFalse,
   winograd: { allowed: 'a number of at least 0', allows: (value) => Number.isFinite(value) && Number(value) >= 0 },
 };
 

@@ -64,8 +64,7 @@ const openPlatform = async (gpu: GPU, wanted: string): Promise<GpuPlatform> => {
   const adapter = await requestAdapter(gpu, wanted);
   const device = await openAdapter(adapter);
   const platform: GpuPlatform = {
-    adapter, device, nap: (ms) => void Atomics.wait(napCell, 0, 0, ms), gpu, threads: availableParallelism(),
-    longLoops: keepsLongLoops(), whenLost: WHEN_LOST,
+    adapter, device, nap: (ms) => void Atomics.wait(napCell, 0, 0, ms), gpu, threads: availableParallelism(), keepsLongLoops, whenLost: WHEN_LOST,
     reopen: () => openPlatform(gpu, wanted),
   };
   keptAlive.push(platform);

@@ -42,11 +42,12 @@ const TURNS = {
   short: { rowsTurn: 144, transposedTurn: 192, weightsTurn: 128 },
 } satisfies Record<string, Turns>;
 
+/** Whether a tuning has these settings already. */
+export const hasSettings = (tuning: Tuning, settings: Partial<Tuning>): boolean =>
+  Object.entries(settings).every(([name, value]) => tuning[name as keyof Tuning] === value);
+
 /** `long`, `short`, or `tuned` where they are neither. */
-export const loopsOf = (gemm: Turns): string => {
-  const same = (turns: Turns): boolean => Object.entries(turns).every(([name, turn]) => gemm[name as keyof Turns] === turn);
-  return same(TURNS.long) ? 'long' : same(TURNS.short) ? 'short' : 'tuned';
-};
+export const loopsOf = (gemm: Tuning): string => Object.entries(TURNS).find(([, turns]) => hasSettings(gemm, turns))?.[0] ?? 'tuned';
 
 /** By adapter class; see {@link tuningKey}. Figures: bench/RESULTS.md. */
 const DEFAULTS = {
@@ -83,14 +84,12 @@ export interface GemmOptions {
   readonly tuning?: TuningTable | undefined;
 }
 
-/** What the caller's choice stands for. @param names the two that there are */
-const chosen = <T>(name: string, choice: string | undefined, names: readonly [string, string], values: readonly [T, T], otherwise: T): T => {
+/** What the caller's choice stands for. @param values by the names that there are */
+const chosen = <T>(name: string, choice: string | undefined, values: Readonly<Record<string, T>>, otherwise: T): T => {
   if (choice === undefined || choice === '') return otherwise;
-  if (!names.includes(choice)) fail(`${name} must be "${names.join('" or "')}", not "${choice}"`);
-  return values[choice === names[0] ? 0 : 1];
+  if (!Object.hasOwn(values, choice)) fail(`${name} must be "${Object.keys(values).join('" or "')}", not "${choice}"`);
+  return values[choice]!;
 };
-const switched = <T>(name: string, choice: string | undefined, { on, off, otherwise }: { on: T; off: T; otherwise: T }): T =>
-  chosen(name, choice, ['on', 'off'], [on, off], otherwise);
 
 const chooseKind = (report: AdapterReport, forced: string | undefined, wanted: GemmKind): GemmKind => {
   if (forced) {
@@ -109,12 +108,11 @@ const defaultsOf = ({ driverClass, software, longLoops }: AdapterReport): Tuning
 /** The kernels for an adapter: its class's defaults, what the tuning table says of it, and what the caller forces. */
 export const gemmFamily = (report: AdapterReport, { gemm, loops, winograd, images, matrices, tuning = {} }: GemmOptions = {}): GemmFamily => {
   const base: Tuning = { ...defaultsOf(report), ...tuning[tuningKey(report)] };
-  const turns: Turns = chosen('loops', loops, ['long', 'short'], [TURNS.long, TURNS.short], base);
   const kind = chooseKind(report, gemm, base.kind);
   return {
-    ...base, ...turns, kind, subgroupSize: report.subgroupSize, matrixSide: report.matrixSide,
-    matrices: switched('matrices', matrices, { on: true, off: false, otherwise: base.matrices }) && report.matrixSide > 0,
-    winograd: switched('winograd', winograd, { on: 1, off: 0, otherwise: base.winograd }),
-    images: switched('images', images, { on: true, off: false, otherwise: base.images }) && report.imageOperands,
+    ...base, ...chosen<Turns>('loops', loops, TURNS, base), kind, subgroupSize: report.subgroupSize, matrixSide: report.matrixSide,
+    matrices: chosen('matrices', matrices, { on: true, off: false }, base.matrices) && report.matrixSide > 0,
+    winograd: chosen('winograd', winograd, { on: 1, off: 0 }, base.winograd),
+    images: chosen('images', images, { on: true, off: false }, base.images) && report.imageOperands,
   };
 };

@@ -13,18 +13,23 @@ import { nd } from './nd.js';
 import { allocate, type BackwardCall, bytesOf, dispatch, gridFor, type Op, run } from './op.js';
 
 /**
- * The shader by what maps (w) and features (x) come as, with the tile of an invocation (MAPS × CHANNELS, in vec4f) and the invocations of a
- * workgroup (GROUP). Loads from images cost little: there, larger tiles pay.
+ * The shader by what maps (w) and features (x) come as, with the tile of an invocation (MAPS × CHANNELS, in vec4f), the pixels it reads
+ * in a turn and the invocations of a workgroup (GROUP). Loads from images cost little: there, larger tiles pay.
  */
 const VARIANTS = {
-  buffers: { shader: new Shader('attention-pool', source, operands('buffer')), constants: { MAPS: 1, CHANNELS: 1, GROUP: 64 } },
+  buffers: { shader: new Shader('attention-pool', source, operands('buffer')), constants: { MAPS: 1, CHANNELS: 1, PIXELS: 1, GROUP: 64 } },
   images: { shader: new Shader('attention-pool images', source, operands('image')), constants: { MAPS: 2, CHANNELS: 2, GROUP: 8 } },
 } as const;
 
-/** What such a tile does with a pixel is so long in vec4f multiply-adds: 16 times a product, a comparison and two choices. */
+/** What a tile from images does with a pixel is so long in vec4f multiply-adds: 16 times a product, a comparison and two choices. */
 const TURN_PER_PIXEL = 48;
-/** Pixels in a turn of the loop, which must be as short as that of weight gradients. */
-const pixelsPerTurn = ({ gemm }: Runtime): number => Math.max(1, Math.floor(gemm.weightsTurn / TURN_PER_PIXEL));
+
+/** From images, a turn of the loop must be as short as that of weight gradients. */
+const variantFor = (runtime: Runtime, features: Tensor, maps: Tensor) => {
+  if (!readsImages(runtime, features, maps)) return VARIANTS.buffers;
+  const { shader, constants } = VARIANTS.images;
+  return { shader, constants: { ...constants, PIXELS: Math.max(1, Math.floor(runtime.gemm.weightsTurn / TURN_PER_PIXEL)) } };
+};
 
 /** `GAP`: mean over the pixels of map · feature, as published recipes use it. `GMP`: the maximum. */
 export type PoolMode = 'GAP' | 'GMP';
@@ -100,10 +105,9 @@ const poolMaxima = (features: Tensor, maps: Tensor): { output: Tensor; saved: { 
   const shape = infer([features.shape, maps.shape]);
   const pooled = allocate(runtime, shape, 'attentionPool');
   const firsts = allocate(runtime, shape, 'attentionPool maxima', 'int32');
-  const images = readsImages(runtime, features, maps);
-  const { shader, constants } = VARIANTS[images ? 'images' : 'buffers'];
+  const { shader, constants } = variantFor(runtime, features, maps);
   const items = sizes.batch * Math.ceil(sizes.mapQuads / constants.MAPS) * Math.ceil(sizes.channelQuads / constants.CHANNELS);
-  dispatch(runtime, shader.kernel('maximum', { ...constants, PIXELS: images ? pixelsPerTurn(runtime) : 1 }), { x: features, w: maps, pooled, firsts }, { ...sizes }, gridFor(items, constants.GROUP));
+  dispatch(runtime, shader.kernel('maximum', constants), { x: features, w: maps, pooled, firsts }, { ...sizes }, gridFor(items, constants.GROUP));
   return { output: pooled, saved: { firsts } };
 };
 
@@ -120,8 +124,7 @@ const maximumGradients = ({ runtime, grad, shapes, needs, inputs: [features, map
   const scatter = (i: 0 | 1, entry: string, values: Tensor, items: number): Tensor | null => {
     const sum = into[i]?.dtype === 'float32' ? into[i] : null;
     const result = sum ?? fill_(allocate(runtime, shapes[i]!, 'attentionPool gradient'), 0);
-    const kernel = shader.kernel(entry, { ...constants, PIXELS: 1 });
-    dispatch(runtime, kernel, { values, gradient: grad, winners: saved.firsts!, result }, { ...sizes }, gridFor(items, SMALL_GROUP));
+    dispatch(runtime, shader.kernel(entry, constants), { values, gradient: grad, winners: saved.firsts!, result }, { ...sizes }, gridFor(items, SMALL_GROUP));
     return sum ? null : result;
   };
   return [

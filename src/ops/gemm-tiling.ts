@@ -80,23 +80,25 @@ const rowsOf = (own: number, turn: number, most: number): number => {
   return most < MOST_ROWS ? Math.ceil(most / Math.ceil(most / rows)) : rows;
 };
 
-/** Pixels at a time: the more, the less often sums are kept. Narrow tiles gain nothing from more than those with one vec4f in each lane have. */
-const pixelsOf = (own: number, lanes: number, turn: number): number => Math.max(2, Math.floor(turn / Math.max(own, 4 * lanes)));
+/** Pixels at a time: the more, the less often sums are kept. */
+const pixelsOf = (own: number, turn: number, most: number): number => Math.max(2, Math.min(Math.floor(turn / own), most));
 
-/** Pixels of the latter from which loops are so long that more vec4f a lane are used often enough before their sums are kept. */
+/** From so many pixels of a tile with one vec4f in each lane, loops are so long that more vec4f are used often enough before their sums are kept. */
 const ENOUGH_PIXELS = 6;
 
 const sharesOf = (form: Form, gemm: GemmFamily, { depth, transposed }: ProductSize, mostRows: number): Share[] => {
   const { subgroupSize: lanes, rowsTurn, transposedTurn, weightsTurn } = gemm;
   const turn = transposed ? transposedTurn : rowsTurn;
+  // Narrower tiles gain nothing from more pixels than those with one vec4f in each lane have.
+  const mostPixels = Math.floor(weightsTurn / (4 * lanes));
   const shares: Share[] = [];
   for (let groups = 1; groups <= lanes; groups *= 2) {
     const columns = lanes / groups;
     for (const [wide, tall] of SIZES[form][groups] ?? [[1, 1]]) {
       // Narrow lanes have nothing to gain from many sums: half of them leaves room in the registers.
-      const deep = form === 'rows' ? rowsOf(columns * wide, wide > 1 ? turn : turn / 2, mostRows) : pixelsOf(4 * columns * wide * tall, lanes, weightsTurn);
+      const deep = form === 'rows' ? rowsOf(columns * wide, wide > 1 ? turn : turn / 2, mostRows) : pixelsOf(4 * columns * wide * tall, weightsTurn, mostPixels);
       // Wide ones gain nothing where one tile has all rows, so that w is read once anyway; with many images they are slower.
-      const gains = wide === 1 || (depth > columns && pixelsOf(0, lanes, weightsTurn) >= ENOUGH_PIXELS);
+      const gains = wide === 1 || (depth > columns && mostPixels >= ENOUGH_PIXELS);
       if (form === 'rows' || gains) shares.push({ columns, wide, tall, deep });
     }
   }
