@@ -37,7 +37,7 @@ export interface AdapterReport {
   readonly subgroupSize: number;
   /**
    * Of software adapters, else false: whether the processor keeps loops of some 24 KB of machine code decoded. Others decode what is beyond some 17 KB anew
-   * in every turn, which takes half as long again (bench/RESULTS.md). False where nobody knows.
+   * in every turn, which takes half as long again (docs/lavapipe.md). False where nobody knows.
    */
   readonly longLoops: boolean;
   /** Whether kernels may read storage textures. */

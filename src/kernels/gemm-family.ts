@@ -36,7 +36,7 @@ export interface Tuning extends Turns {
   readonly winograd: number;
 }
 
-/** Figures: bench/RESULTS.md. */
+/** Figures: docs/lavapipe.md. */
 const TURNS = {
   long: { rowsTurn: 256, transposedTurn: 256, weightsTurn: 192 },
   short: { rowsTurn: 144, transposedTurn: 192, weightsTurn: 128 },
