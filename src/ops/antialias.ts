@@ -14,21 +14,21 @@ const shader = new Shader('antialias', source);
  */
 const ACROSS = { forward: { gpu: 1, software: 2 }, backward: { gpu: 1, software: 4 } } as const;
 const RUN = { forward: { gpu: 8, software: 32 }, backward: { gpu: 8, software: 64 } } as const;
-/** Pixels that are read in one turn of a loop: longer kernels outgrow a processor's instruction cache. */
-const MOST_TAPS = 6;
+/** Pixels that are read in one turn of a loop: longer ones outgrow what a processor keeps decoded. */
+const MOST_TAPS = { gpu: 6, software: 2 } as const;
 
 /** Pixels that an invocation reads side by side: all in one turn, or in several of equal length. */
-const tapsOf = (entry: 'forward' | 'backward', across: number, inWidth: number, outWidth: number): { span: number; TAPS: number } => {
+const tapsOf = (entry: 'forward' | 'backward', across: number, most: number, inWidth: number, outWidth: number): { span: number; TAPS: number } => {
   if (entry === 'backward') return { span: 0, TAPS: Math.ceil(((across - 1) * outWidth) / inWidth) + 2 };
   const span = Math.ceil(((across + 1) * inWidth) / outWidth);
-  return { span, TAPS: Math.ceil(span / Math.ceil(span / MOST_TAPS)) };
+  return { span, TAPS: Math.ceil(span / Math.ceil(span / most)) };
 };
 
 const launch = (entry: 'forward' | 'backward', x: Tensor, y: Tensor, source: Shape, result: Shape): void => {
   const { runtime } = x;
   const [batch, height, width, channels] = y.shape as [number, number, number, number];
   const across = forAdapter(runtime, ACROSS[entry]);
-  const { span, TAPS } = tapsOf(entry, across, source[2]!, result[2]!);
+  const { span, TAPS } = tapsOf(entry, across, forAdapter(runtime, MOST_TAPS), source[2]!, result[2]!);
   const quads = quadsPerRow(source);
   const { runs, run } = runsOf(height, forAdapter(runtime, RUN[entry]));
   const blocks = Math.ceil(width / across);
