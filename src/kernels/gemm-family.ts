@@ -49,7 +49,7 @@ export const hasSettings = (tuning: Tuning, settings: Partial<Tuning>): boolean 
 /** `long`, `short`, or `tuned` where they are neither. */
 export const loopsOf = (gemm: Tuning): string => Object.entries(TURNS).find(([, turns]) => hasSettings(gemm, turns))?.[0] ?? 'tuned';
 
-/** By adapter class; see {@link tuningKey}. Figures: bench/RESULTS.md. */
+/** By adapter class; see {@link tuningKey}. Figures: docs/lavapipe.md and docs/h200.md. */
 const DEFAULTS = {
   lavapipe: { kind: 'broadcast', images: true, tile: 'fit', matrices: true, winograd: 66 },
   swiftshader: { kind: 'broadcast', images: false, tile: 'fit', matrices: true, winograd: 66 },

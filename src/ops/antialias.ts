@@ -1,5 +1,6 @@
 /** Resizing with a triangle that widens when shrinking, as PIL does. */
 import source from '../../shaders/antialias.wgsl';
+import type { Runtime } from '../kernels/runtime.js';
 import { Shader } from '../kernels/shader.js';
 import { quadsPerRow, sameShape, type Shape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
@@ -17,18 +18,18 @@ const RUN = { forward: { gpu: 8, software: 32 }, backward: { gpu: 8, software: 6
 /** Pixels that are read in one turn of a loop: longer ones outgrow what a processor keeps decoded. */
 const MOST_TAPS = { gpu: 6, software: 2 } as const;
 
-/** Pixels that an invocation reads side by side: all in one turn, or in several of equal length. */
-const tapsOf = (entry: 'forward' | 'backward', across: number, most: number, inWidth: number, outWidth: number): { span: number; TAPS: number } => {
-  if (entry === 'backward') return { span: 0, TAPS: Math.ceil(((across - 1) * outWidth) / inWidth) + 2 };
+/** Columns that an invocation takes, and pixels that it reads side by side for them: all in one turn, or in several of equal length. */
+const blockOf = (runtime: Runtime, entry: 'forward' | 'backward', inWidth: number, outWidth: number): { across: number; span: number; TAPS: number } => {
+  const across = forAdapter(runtime, ACROSS[entry]);
+  if (entry === 'backward') return { across, span: 0, TAPS: Math.ceil(((across - 1) * outWidth) / inWidth) + 2 };
   const span = Math.ceil(((across + 1) * inWidth) / outWidth);
-  return { span, TAPS: Math.ceil(span / Math.ceil(span / most)) };
+  return { across, span, TAPS: Math.ceil(span / Math.ceil(span / forAdapter(runtime, MOST_TAPS))) };
 };
 
 const launch = (entry: 'forward' | 'backward', x: Tensor, y: Tensor, source: Shape, result: Shape): void => {
   const { runtime } = x;
   const [batch, height, width, channels] = y.shape as [number, number, number, number];
-  const across = forAdapter(runtime, ACROSS[entry]);
-  const { span, TAPS } = tapsOf(entry, across, forAdapter(runtime, MOST_TAPS), source[2]!, result[2]!);
+  const { across, span, TAPS } = blockOf(runtime, entry, source[2]!, result[2]!);
   const quads = quadsPerRow(source);
   const { runs, run } = runsOf(height, forAdapter(runtime, RUN[entry]));
   const blocks = Math.ceil(width / across);
