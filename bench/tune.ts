@@ -50,9 +50,13 @@ export const axesFor = ({ subgroupSize, imageOperands }: AdapterReport): Axis[] 
   { name: 'rows', applies: (t) => t.kind === 'broadcast', choices: TURNS.map((rowsTurn) => ({ rowsTurn })), directions: ['forward'] },
   { name: 'transposed', applies: (t) => t.kind === 'broadcast', choices: TURNS.map((transposedTurn) => ({ transposedTurn })), directions: ['gradInput'] },
   { name: 'weights', applies: (t) => t.kind === 'broadcast', choices: TURNS.map((weightsTurn) => ({ weightsTurn })), directions: ['gradWeight'] },
+  {
+    name: 'held', applies: (t) => t.kind === 'broadcast' && imageOperands, choices: [0, 96, 192, 288].map((heldDepth) => ({ heldDepth })),
+    directions: ['forward', 'gradInput'],
+  },
   { name: 'images', applies: (t) => t.kind === 'broadcast' && imageOperands, choices: [true, false].map((images) => ({ images })) },
   { name: 'tile', applies: (t) => t.kind === 'tile', choices: ['fit', ...TILE_NAMES].map((tile) => ({ tile })) },
-  { name: 'Winograd', applies: () => true, choices: [0, 32, 50, 70, 100].map((winograd) => ({ winograd })) },
+  { name: 'Winograd', applies: () => true, choices: [0, 20, 30, 45, 66, 100].map((winograd) => ({ winograd })) },
 ];
 
 /** Times in milliseconds of one trial's directions; null where a result is wrong. */

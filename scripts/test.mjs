@@ -27,9 +27,9 @@ const VARIANTS = [
 ];
 /** Other tests ask for float16 themselves. Of GPUs' kernels matrix units take products, where there are some. */
 const PRECISION_RUNS = [{ PIPIT_PRECISION: 'mixed' }, { PIPIT_PRECISION: 'mixed', ...AS_ON_GPUS }].map((env) => ({ file: `${TESTS}/ops.test.js`, env }));
-/** Which loops a processor gets by itself depends on it; only products have such. */
-const LOOP_RUNS = ['long', 'short'].map((loops) => ({
-  file: `${TESTS}/ops.test.js`, env: { PIPIT_LOOPS: loops, PIPIT_OPS: 'matmul,conv2d,convBatchNorm2d,einsum,attentionPool' },
+/** What only products have: which loops a processor gets by itself depends on it, and w is held where there are many rows. */
+const PRODUCT_RUNS = [{ PIPIT_LOOPS: 'long' }, { PIPIT_LOOPS: 'short' }, { PIPIT_HELD: 'on' }].map((env) => ({
+  file: `${TESTS}/ops.test.js`, env: { ...env, PIPIT_OPS: 'matmul,conv2d,convBatchNorm2d,einsum,attentionPool' },
 }));
 const VARIANT_TESTS = ['ops', 'random-shapes', 'extremes', 'autograd', 'accumulate', 'determinism'].map((name) => `${TESTS}/${name}.test.js`);
 
@@ -75,7 +75,7 @@ const main = async (words) => {
   if (words.length === 0) CHECKS.forEach(runCheck);
   const files = testFiles(words);
   if (files.length === 0) throw new Error(`No test file matches ${words.join(' ') || TESTS}.`);
-  const variants = words.length === 0 ? [...VARIANTS.flatMap((env) => VARIANT_TESTS.map((file) => ({ file, env }))), ...PRECISION_RUNS, ...LOOP_RUNS] : [];
+  const variants = words.length === 0 ? [...VARIANTS.flatMap((env) => VARIANT_TESTS.map((file) => ({ file, env }))), ...PRECISION_RUNS, ...PRODUCT_RUNS] : [];
   await runTests([...files.map((file) => ({ file, env: {} })), ...variants]);
   console.log(`\n${files.length} test files${variants.length ? `, and ${variants.length} times one with a variant forced,` : ''} in ${since(start)}`);
 };

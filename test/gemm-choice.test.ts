@@ -16,7 +16,7 @@ t.test('the GEMM family follows the adapter, or a choice that fits it', async (t
   t.throws(() => gemmFamily({ ...report, subgroupSize: 0 }, { gemm: 'broadcast' }), /need subgroups of one fixed size.*use tile or plain/);
   t.throws(() => gemmFamily(report, { gemm: 'cube' }), /unknown kind of GEMM kernels "cube"; use broadcast, tile, plain/);
   const bare = { ...report, imageOperands: false, matrixSide: 0 };
-  for (const name of ['winograd', 'images', 'matrices']) {
+  for (const name of ['held', 'winograd', 'images', 'matrices']) {
     t.throws(() => gemmFamily(bare, { [name]: 'yes' }), new RegExp(`${name} must be "on" or "off", not "yes"`), 'also where the adapter has no such thing');
   }
   t.equal(gemmFamily({ ...report, imageOperands: false }, { images: 'on' }).images, false, 'never without the language feature');

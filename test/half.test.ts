@@ -93,7 +93,7 @@ t.test('what the rewriting cannot do is refused', async (t) => {
 
 /** Shaders of the ops that take float16; the others see it only after a cast. */
 const TAKE_HALF = [
-  'antialias', 'batch-norm', 'binary', 'cast', 'conv-patches', 'conv2d', 'fill', 'finite', 'gemm-broadcast', 'gemm-pack', 'gemm-plain', 'gemm-tile',
+  'antialias', 'batch-norm', 'binary', 'cast', 'conv-patches', 'conv2d', 'fill', 'finite', 'gemm-broadcast', 'gemm-held', 'gemm-pack', 'gemm-plain', 'gemm-tile',
   'interpolate', 'join', 'layout', 'pool2d', 'pool2d-window',
   'random', 'reduce', 'reshape', 'unary', 'winograd',
 ];

@@ -43,6 +43,7 @@ struct Params {
   firstBatch: u32,
   splits: u32,        // weights form: parts into which the pixels are cut
   ySplit: u32,        // between their results
+  turns: u32,         // rows form of held: blocks of LANES rows of a tile
   tileRows: u32,      // a loop bound the compiler must not know, so that it does not unroll
   scale: f32,         // the epilogue's, from here on
   biased: u32,        // rows of bias
@@ -54,6 +55,7 @@ override TRANSPOSED: bool = false;     // w is [n][k] instead of [k][n]
 override PLAIN: bool = false;          // x is a matrix of P.rows rows, pitch xPitch: no pixels to find
 override RAGGED: bool = false;         // rows form: the depth ends within a quad, and w is not transposed
 override SCATTER: bool = false;        // the rows of y are not one behind the other
+override BARE: bool = false;           // held: sums are stored as they are, and fill whole vec4f
 
 fn within(at: i32, size: u32) -> bool {
   return at >= 0 && at < i32(size);

@@ -44,7 +44,7 @@ const machine = () => ({
 
 /** Variables that change which adapter is found or how it works; only those that are set. */
 const environment = (): Record<string, string> => Object.fromEntries(
-  ['PIPIT_ADAPTER', 'PIPIT_GEMM', 'PIPIT_LOOPS', 'PIPIT_WINOGRAD', 'PIPIT_IMAGES', 'PIPIT_MATRICES', 'PIPIT_TUNING', 'PIPIT_ROBUSTNESS', 'PIPIT_DAWN_FLAGS', 'VK_DRIVER_FILES', 'VK_ICD_FILENAMES', 'VK_ADD_DRIVER_FILES']
+  ['PIPIT_ADAPTER', 'PIPIT_GEMM', 'PIPIT_LOOPS', 'PIPIT_HELD', 'PIPIT_WINOGRAD', 'PIPIT_IMAGES', 'PIPIT_MATRICES', 'PIPIT_TUNING', 'PIPIT_ROBUSTNESS', 'PIPIT_DAWN_FLAGS', 'VK_DRIVER_FILES', 'VK_ICD_FILENAMES', 'VK_ADD_DRIVER_FILES']
     .flatMap((name) => (process.env[name] ? [[name, process.env[name]]] : [])),
 );
 
@@ -70,10 +70,11 @@ const machineLines = ({ pipit, node, webgpu, os, cpu, cores, memoryBytes }: Mach
 ];
 
 const matrixKernels = (gemm: GemmFamily): string => {
-  const { kind, subgroupSize, images, winograd, matrices, matrixSide } = gemm;
+  const { kind, subgroupSize, heldDepth, images, winograd, matrices, matrixSide } = gemm;
   return [
     { broadcast: `broadcast, in subgroups of ${subgroupSize}, ${loopsOf(gemm)} loops`, tile: 'tile, in workgroup memory', plain: 'plain, in registers' }[kind],
     ...(kind === 'tile' && matrices ? [`float16 operands by matrix units of ${matrixSide}×${matrixSide}`] : []),
+    ...(kind === 'broadcast' && images && heldDepth ? [`w held up to a depth of ${heldDepth}`] : []),
     ...(images ? ['operands as images'] : []), ...(winograd ? [`Winograd from ${winograd} channels`] : []),
   ].join('; ');
 };

@@ -19,7 +19,7 @@ const wholeFrom = (least: number): Rule => ({ allowed: `a whole number of at lea
 const trueOrFalse: Rule = { allowed: 'true or false', allows: (value) => typeof value === 'boolean' };
 
 const RULES: Readonly<Record<keyof Tuning, Rule>> = {
-  kind: oneOf(KINDS), rowsTurn: wholeFrom(1), transposedTurn: wholeFrom(1), weightsTurn: wholeFrom(1),
+  kind: oneOf(KINDS), rowsTurn: wholeFrom(1), transposedTurn: wholeFrom(1), weightsTurn: wholeFrom(1), heldDepth: wholeFrom(0),
   images: trueOrFalse, tile: oneOf(['fit', ...TILE_NAMES]), matrices: trueOrFalse,
   winograd: { allowed: 'a number of at least 0', allows: (value) => Number.isFinite(value) && Number(value) >= 0 },
 };
@@ -53,7 +53,7 @@ export const readTuning = (file = tuningFile()): TuningTable => {
   }
 };
 
-/** `PIPIT_GEMM`, `PIPIT_LOOPS`, `PIPIT_WINOGRAD`, `PIPIT_IMAGES` and `PIPIT_MATRICES` force a variant of the kernels. */
+/** `PIPIT_GEMM`, `PIPIT_LOOPS`, `PIPIT_HELD`, `PIPIT_WINOGRAD`, `PIPIT_IMAGES` and `PIPIT_MATRICES` force a variant of the kernels. */
 export const kernelOptions = (): GemmOptions =>
-  ({ gemm: process.env.PIPIT_GEMM, loops: process.env.PIPIT_LOOPS, winograd: process.env.PIPIT_WINOGRAD, images: process.env.PIPIT_IMAGES,
-    matrices: process.env.PIPIT_MATRICES, tuning: readTuning() });
+  ({ gemm: process.env.PIPIT_GEMM, loops: process.env.PIPIT_LOOPS, held: process.env.PIPIT_HELD, winograd: process.env.PIPIT_WINOGRAD,
+    images: process.env.PIPIT_IMAGES, matrices: process.env.PIPIT_MATRICES, tuning: readTuning() });

@@ -32,9 +32,14 @@ export interface Tuning extends Turns {
   readonly tile: string;
   /** tile: whether matrix units multiply float16 operands, where the adapter has them. */
   readonly matrices: boolean;
+  /** broadcast, with images: depth of a product, all taps counted, up to which lanes hold their columns of w; 0: never. */
+  readonly heldDepth: number;
   /** Fewest channels (mean of input and output) for Winograd's algorithm on 3×3 taps in large images, and more where it gains less; 0: never. */
   readonly winograd: number;
 }
+
+/** With fewer blocks of rows, w is read too often to be held. Where holding is forced, products of any depth would make long kernels. */
+const [HELD_TURNS, FORCED_DEPTH] = [4, 288];
 
 /** Figures: docs/lavapipe.md. */
 const TURNS = {
@@ -51,10 +56,10 @@ export const loopsOf = (gemm: Tuning): string => Object.entries(TURNS).find(([, 
 
 /** By adapter class; see {@link tuningKey}. Figures: docs/lavapipe.md and docs/h200.md. */
 const DEFAULTS = {
-  lavapipe: { kind: 'broadcast', images: true, tile: 'fit', matrices: true, winograd: 66 },
-  swiftshader: { kind: 'broadcast', images: false, tile: 'fit', matrices: true, winograd: 66 },
-  software: { kind: 'broadcast', images: false, tile: 'fit', matrices: true, winograd: 66 },
-  gpu: { kind: 'tile', images: false, tile: 'fit', matrices: true, winograd: 0 },
+  lavapipe: { kind: 'broadcast', images: true, tile: 'fit', matrices: true, heldDepth: 288, winograd: 30 },
+  swiftshader: { kind: 'broadcast', images: false, tile: 'fit', matrices: true, heldDepth: 0, winograd: 66 },
+  software: { kind: 'broadcast', images: false, tile: 'fit', matrices: true, heldDepth: 0, winograd: 66 },
+  gpu: { kind: 'tile', images: false, tile: 'fit', matrices: true, heldDepth: 0, winograd: 0 },
 } satisfies Record<string, Omit<Tuning, keyof Turns>>;
 
 /** What a tuning file holds: departures from the defaults by adapter. */
@@ -67,6 +72,8 @@ export const tuningKey = ({ driverClass, vendor, architecture }: AdapterReport):
 export interface GemmFamily extends Tuning {
   /** Lanes of a subgroup, for kernels that use it: broadcast, and tile with matrices. */
   readonly subgroupSize: number;
+  /** broadcast: blocks of `subgroupSize` rows in a tile from which holding w pays. */
+  readonly heldTurns: number;
   /** Rows and columns of a matrix that matrix units multiply at once. */
   readonly matrixSide: number;
 }
@@ -78,6 +85,7 @@ export const kernelsOf = (gemm: GemmFamily): string => (gemm.kind === 'broadcast
 export interface GemmOptions {
   readonly gemm?: string | undefined;
   readonly loops?: string | undefined;
+  readonly held?: string | undefined;
   readonly winograd?: string | undefined;
   readonly images?: string | undefined;
   readonly matrices?: string | undefined;
@@ -106,12 +114,13 @@ const defaultsOf = ({ driverClass, software, longLoops }: AdapterReport): Tuning
 });
 
 /** The kernels for an adapter: its class's defaults, what the tuning table says of it, and what the caller forces. */
-export const gemmFamily = (report: AdapterReport, { gemm, loops, winograd, images, matrices, tuning = {} }: GemmOptions = {}): GemmFamily => {
+export const gemmFamily = (report: AdapterReport, { gemm, loops, held, winograd, images, matrices, tuning = {} }: GemmOptions = {}): GemmFamily => {
   const base: Tuning = { ...defaultsOf(report), ...tuning[tuningKey(report)] };
   const kind = chooseKind(report, gemm, base.kind);
   return {
     ...base, ...chosen<Turns>('loops', loops, TURNS, base), kind, subgroupSize: report.subgroupSize, matrixSide: report.matrixSide,
     matrices: chosen('matrices', matrices, { on: true, off: false }, base.matrices) && report.matrixSide > 0,
+    heldDepth: chosen('held', held, { on: FORCED_DEPTH, off: 0 }, base.heldDepth), heldTurns: held === 'on' ? 1 : HELD_TURNS,
     winograd: chosen('winograd', winograd, { on: 1, off: 0 }, base.winograd),
     images: chosen('images', images, { on: true, off: false }, base.images) && report.imageOperands,
   };

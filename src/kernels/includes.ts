@@ -15,6 +15,7 @@ import walk from '../../shaders/common/walk.wgsl';
 import wBuffer from '../../shaders/common/w-buffer.wgsl';
 import wHalf from '../../shaders/common/w-half.wgsl';
 import wImage from '../../shaders/common/w-image.wgsl';
+import wRows from '../../shaders/common/w-rows.wgsl';
 import winogradLine from '../../shaders/common/winograd-line.wgsl';
 import winogradSquare from '../../shaders/common/winograd-square.wgsl';
 import xBuffer from '../../shaders/common/x-buffer.wgsl';
@@ -24,6 +25,6 @@ import xImage from '../../shaders/common/x-image.wgsl';
 /** What `//# include NAME` in a shader stands for. */
 export const includes: Readonly<Record<string, string>> = {
   divide, epilogue, float, gemm, grid, pixel, random, rows, tail, taps, 'tile-matrices': tileMatrices, 'tile-vectors': tileVectors, 'toom-cook': toomCook, walk,
-  'w-buffer': wBuffer, 'w-half': wHalf, 'w-image': wImage,
+  'w-buffer': wBuffer, 'w-half': wHalf, 'w-image': wImage, 'w-rows': wRows,
   'winograd-line': winogradLine, 'winograd-square': winogradSquare, 'x-buffer': xBuffer, 'x-half': xHalf, 'x-image': xImage,
 };

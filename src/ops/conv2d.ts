@@ -9,6 +9,7 @@ import { checkAdded, type ConvAttrs, convAttrs, type ConvOptions, convShape, tap
 import { convCases } from './conv2d-cases.js';
 import type { Epilogue } from './epilogue.js';
 import { type Extents, gemmRows, gemmWeights, type Geometry } from './gemm.js';
+import { heldTilingOf } from './gemm-held.js';
 import { nd, type Nd } from './nd.js';
 import { allocate, bytesOf, dispatch, floatOf, gridFor, type Op, run } from './op.js';
 import { add } from './binary.js';
@@ -178,7 +179,8 @@ export const convolve = (x: Tensor, w: Tensor, shape: Shape, attrs: ConvAttrs, e
   // Groups are batches of the product, and its epilogue knows no batches: what follows is added to sums that are not rounded yet.
   const fused = attrs.groups === 1;
   const y = allocate(runtime, shape, 'conv2d', fused ? dtype : 'float32');
-  if (suitsPatches(runtime, w.shape, shape, attrs)) {
+  const product = [forwardGeometry(x.shape, w.shape, shape, attrs), extentsOf(x.shape, w.shape, shape, attrs)] as const;
+  if (suitsPatches(runtime, w.shape, shape, attrs) && !heldTilingOf(runtime, x, w, ...product)) {
     patchesForward(x, w, y, attrs, epilogue);
     return y;
   }
@@ -186,8 +188,7 @@ export const convolve = (x: Tensor, w: Tensor, shape: Shape, attrs: ConvAttrs, e
     winograd(x, w, y, { padding: attrs.padding, ...epilogue });
     return y;
   }
-  if (isDense(w.shape, attrs))
-    gemmRows(x, w, y, forwardGeometry(x.shape, w.shape, shape, attrs), extentsOf(x.shape, w.shape, shape, attrs), fused ? epilogue : {});
+  if (isDense(w.shape, attrs)) gemmRows(x, w, y, ...product, fused ? epilogue : {});
   else dispatch(runtime, shader.kernel('forward'), { x, w, y }, plainParams(x.shape, w.shape, shape, attrs), gridFor(quadCount(shape) * 4));
   return fused ? y : finish(y, epilogue, dtype);
 };

@@ -12,6 +12,9 @@ export interface Epilogue {
   readonly accumulate?: boolean;
 }
 
+/** Whether the sums are stored as they are. */
+export const isBare = ({ scale = 1, bias, residual, relu, accumulate }: Epilogue): boolean => scale === 1 && !bias && !residual && !relu && !accumulate;
+
 export const epilogueParams = ({ scale = 1, bias, residual, relu, accumulate }: Epilogue) =>
   ({ scale, biased: bias?.rank ?? 0, adds: residual ? 1 : accumulate ? 2 : 0, relu: relu ? 1 : 0 });
 

@@ -47,6 +47,8 @@ export interface Tiling {
   readonly sparesX?: boolean;
   /** Rows per group of lanes: the loop bound of the epilogue. */
   readonly rowsPerGroup: number;
+  /** Held: blocks of `lanes` rows of a tile. */
+  readonly turns?: number;
 }
 
 // ---------------------------------------------------------------- broadcast
@@ -267,16 +269,17 @@ interface Switches {
   readonly plain?: boolean;
   readonly scatter?: boolean;
   readonly ragged?: boolean;
+  readonly bare?: boolean;
 }
 
 /** A form's kernel with these tiles and switches; looked up without putting its name together each time. */
 export const kernelOf = (
-  shader: Shader, tiling: Tiling, form: Form, { transposed = false, plain = false, scatter = false, ragged = false }: Switches,
+  shader: Shader, tiling: Tiling, form: Form, { transposed = false, plain = false, scatter = false, ragged = false, bare = false }: Switches,
 ): Kernel => {
   const kernels = valueAt(valueAt(kernelsByTiling, tiling, () => new Map<Shader, Kernel[]>()), shader, (): Kernel[] => []);
-  const [TRANSPOSED, PLAIN, SCATTER, RAGGED] = [transposed ? 1 : 0, plain ? 1 : 0, scatter ? 1 : 0, ragged ? 1 : 0];
-  const place = TRANSPOSED + 2 * PLAIN + 4 * SCATTER + 8 * RAGGED + (form === 'weights' ? 16 : 0);
-  return (kernels[place] ??= shader.kernel(form, { ...tiling.constants, TRANSPOSED, PLAIN, SCATTER, RAGGED }));
+  const [TRANSPOSED, PLAIN, SCATTER, RAGGED, BARE] = [transposed ? 1 : 0, plain ? 1 : 0, scatter ? 1 : 0, ragged ? 1 : 0, bare ? 1 : 0];
+  const place = TRANSPOSED + 2 * PLAIN + 4 * SCATTER + 8 * RAGGED + 16 * BARE + (form === 'weights' ? 32 : 0);
+  return (kernels[place] ??= shader.kernel(form, { ...tiling.constants, TRANSPOSED, PLAIN, SCATTER, RAGGED, BARE }));
 };
 
 /** Whether the adapter reads images faster than buffers, and these operands can be copied to some: they hold float32. */

@@ -4,6 +4,7 @@ import type { Runtime } from '../kernels/runtime.js';
 import { quadCount } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
 import { type Epilogue, epilogueBindings, epilogueParams } from './epilogue.js';
+import { heldShader, heldTilingOf, storesBare } from './gemm-held.js';
 import { packOperands } from './gemm-pack.js';
 import { kernelOf, multipliesMatrices, shaderFor, type Tiling, tilingOf } from './gemm-tiling.js';
 import { dispatch } from './op.js';
@@ -72,7 +73,7 @@ const paramsOf = ({ rows, out, source, kernel, mul, offset, step, taps, place }:
     yImage: (place?.image ?? 0) * e.yPitch, yLine: (place?.line ?? 0) * e.yPitch,
     xBatch: e.xBatch, wBatch: e.wBatch, yBatch: e.yBatch,
     columnTiles: ceilDiv(width4, tiling.columns), rowTiles: 0, batches: e.batches, firstColumnTile: 0, firstRowTile: 0, firstBatch: 0,
-    splits: 1, ySplit: 0, tileRows: tiling.rowsPerGroup, scale, biased, adds, relu,
+    splits: 1, ySplit: 0, turns: tiling.turns ?? 1, tileRows: tiling.rowsPerGroup, scale, biased, adds, relu,
   };
 };
 
@@ -106,10 +107,11 @@ export const gemmRows = (x: Tensor, w: Tensor, y: Tensor, g: Geometry, e: Extent
   const { runtime } = x;
   const { transposed = false } = options;
   const halves = multipliesMatrices(runtime.gemm, x, w);
-  const tiling = tilingOf(runtime, 'rows', { height: ceilDiv(g.rows, 4), width: ceilDiv(e.width, 4), depth: 0, copies: e.batches, halves, transposed });
+  const held = heldTilingOf(runtime, x, w, g, e);
+  const tiling = held ?? tilingOf(runtime, 'rows', { height: ceilDiv(g.rows, 4), width: ceilDiv(e.width, 4), depth: 0, copies: e.batches, halves, transposed });
   const plain = isPlain(runtime, g);
-  const bare = e.batches === 1 && !options.bias && !options.residual && !options.relu;
-  if (plain && bare && runtime.gemm.kind === 'tile') {
+  const onlyAdds = e.batches === 1 && !options.bias && !options.residual && !options.relu;
+  if (plain && onlyAdds && runtime.gemm.kind === 'tile') {
     const parts = partsOfDepth(ceilDiv(e.width, 4 * tiling.columns) * ceilDiv(g.rows, tiling.rows), e.depth);
     if (parts > 1) {
       gemmDeep(x, w, y, g, e, options, parts);
@@ -117,8 +119,9 @@ export const gemmRows = (x: Tensor, w: Tensor, y: Tensor, g: Geometry, e: Extent
     }
   }
   const ragged = runtime.gemm.kind !== 'tile' && e.depth % 4 !== 0 && !transposed;
-  const shader = shaderFor(runtime, x, w, tiling.sparesX && plain && !transposed);
-  const kernel = kernelOf(shader, tiling, 'rows', { transposed, plain, scatter: g.place !== undefined, ragged });
+  const shader = held ? heldShader : shaderFor(runtime, x, w, tiling.sparesX && plain && !transposed);
+  const bare = held !== null && storesBare(g, e, options);
+  const kernel = kernelOf(shader, tiling, 'rows', { transposed, plain, scatter: g.place !== undefined, ragged, bare });
   const params = paramsOf(g, e, tiling, options);
   params.rowTiles = ceilDiv(g.rows, tiling.rows);
   const packed = plain && runtime.gemm.kind === 'broadcast' && !transposed && e.batches === 1 ? packOperands(x, w, e, tiling, params) : { x, w };
