@@ -2,7 +2,7 @@ enable subgroups;
 // Products of little depth, all taps counted, for software adapters: in gemm-broadcast.wgsl sums go from one turn of a loop to the next,
 // which costs as much as multiplying, and w is read anew for every tile. Here a lane reads once what its four columns of the result need
 // of w, and holds it while it goes over rows of x; a row's sum is one stretch of text without a loop. The lanes hold different rows of x and
-// share them, in groups that own the same columns where the result has few.
+// share them, in groups that own the same columns where the result has few. Greater depth is cut into parts, one dispatch each.
 //# include divide
 //# include epilogue
 //# include gemm
@@ -35,7 +35,7 @@ fn rows(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) la
   //# for s in 0..$ACROSS
   //# for k in 0..$QUADS
   {
-    let part = rowsOfW(batch * P.wBatch + P.tapBase + $r * P.tapY + $s * P.tapX, $k, safeColumn, place);
+    let part = rowsOfW(batch * P.wBatch + P.tapBase + $r * P.tapY + $s * P.tapX, min($k, P.depth4 - 1u), safeColumn, place);
     //# for c in 0..4
     held[(($r * $ACROSS + $s) * QUADS + $k) * 4u + $c] = part[$c];
     //# end
@@ -67,12 +67,16 @@ fn rows(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) la
       at = batch * P.xBatch + select(0u, ((image + u32(iy)) * P.inW + u32(ix)) * P.xPitch, inside);
     }
     //# for k in 0..$QUADS
-    v[($r * $ACROSS + $s) * QUADS + $k] = select(vec4f(0.0), loadX(at + $k * P.xStep), inside);
+    v[($r * $ACROSS + $s) * QUADS + $k] = select(vec4f(0.0), loadX(at + (P.xFirst + $k) * P.xStep), inside && (!PARTS || $k < P.depth4));
     //# end
     //# end
     //# end
     for (var l = 0u; l < P.tileRows; l++) {
+      let row = row0 + first + l;
+      let stored = column < P.width4 && row < P.rows;
+      let goal = batch * P.yBatch + placeOf(min(row, P.rows - 1u)) + safeColumn;
       var sum = vec4f(0.0);
+      if (PARTS && P.continues == 1u && stored) { sum = y[goal]; }
       //# for t in 0..$TAPS
       //# for k in 0..$QUADS
       {
@@ -84,10 +88,8 @@ fn rows(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) la
       }
       //# end
       //# end
-      let row = row0 + first + l;
-      if (column < P.width4 && row < P.rows) {
-        let place = batch * P.yBatch + placeOf(row) + column;
-        if (BARE) { y[place] = sum; } else { store(place, column, P.width, sum, line); }
+      if (stored) {
+        if (BARE) { y[goal] = sum; } else { store(goal, column, P.width, sum, line); }
       }
     }
   }

@@ -61,8 +61,11 @@ const PRODUCTS: Readonly<Record<string, Product>> = {
   'two matrices': { shapes: [[37, 20], [20, 28]], compute: (a, b) => matmul(a!, b!) },
   'ragged matrices': { shapes: [[21, 27], [27, 31]], compute: (a, b) => matmul(a!, b!) },
   'matrices with rows 4 KiB apart': { shapes: [[40, 32], [32, 1024]], compute: (a, b) => matmul(a!, b!) },
+  'deep matrices': { shapes: [[24, 600], [600, 44]], compute: (a, b) => matmul(a!, b!) },
+  'ragged deep matrices': { shapes: [[24, 598], [598, 670]], compute: (a, b) => matmul(a!, b!) },
   '1×1': convolution([2, 6, 5, 48], [1, 1, 48, 80]),
   '1×1, bias and ReLU': convolution([2, 6, 5, 48], [1, 1, 48, 12], { activation: 'relu' }, [12]),
+  'deep 1×1, bias and ReLU': convolution([1, 6, 5, 300], [1, 1, 300, 36], { activation: 'relu' }, [36]),
   '3×3 with a stride': convolution([2, 9, 8, 16], [3, 3, 16, 24], { stride: [2, 2], padding: [1, 1] }),
   '3×2 with holes': convolution([1, 9, 8, 8], [3, 2, 8, 20], { dilation: [2, 1], padding: [2, 0] }),
   'groups': convolution([1, 6, 5, 16], [3, 3, 8, 24], { groups: 2, padding: [1, 1] }),
@@ -84,7 +87,9 @@ t.test('it is used where rows are many and depth is little', { skip }, async (t)
     return { held, others };
   };
   t.same(await kernelsOf(2048, 64), { held: 2, others: 0 }, 'forward, and the gradient of x');
-  t.same(await kernelsOf(2048, gemm.heldDepth + 4), { held: 1, others: 1 }, 'too deep; not the gradient of x');
+  t.same(await kernelsOf(2048, 2 * gemm.heldDepth), { held: 3, others: 0 }, 'two parts forward');
+  t.same(await kernelsOf(2048, 2 * gemm.heldDepth, 32), { held: 1, others: 1 }, 'deep and narrow: only the gradient of x');
+  t.same(await kernelsOf(512, 20 * gemm.heldDepth), { held: 1, others: 1 }, 'too deep: likewise');
   t.same(await kernelsOf(16, 64), { held: 0, others: 2 }, 'few rows');
   t.same(await kernelsOf(12, 64, 16384), { held: 0, others: 2 }, 'few rows of great width');
 });

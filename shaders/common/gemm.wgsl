@@ -22,6 +22,7 @@ struct Params {
   width4: u32,
   xPitch: u32,        // between pixels of x
   xStep: u32,         // between quads of a pixel (rows form)
+  xFirst: u32,        // held: the first quad that counts
   xPanel: u32,        // between blocks of LANES rows (rows form of broadcast, with PLAIN)
   wPitch: u32,        // between rows of w
   wPanel: u32,        // between the columns of neighbouring tiles (rows form; as many as a tile has, where w is not packed)
@@ -43,7 +44,8 @@ struct Params {
   firstBatch: u32,
   splits: u32,        // weights form: parts into which the pixels are cut
   ySplit: u32,        // between their results
-  turns: u32,         // rows form of held: blocks of LANES rows of a tile
+  turns: u32,         // held: blocks of LANES rows of a tile
+  continues: u32,     // held, PARTS: 1 where sums begin with what y holds
   tileRows: u32,      // a loop bound the compiler must not know, so that it does not unroll
   scale: f32,         // the epilogue's, from here on
   biased: u32,        // rows of bias
@@ -56,6 +58,7 @@ override PLAIN: bool = false;          // x is a matrix of P.rows rows, pitch xP
 override RAGGED: bool = false;         // rows form: the depth ends within a quad, and w is not transposed
 override SCATTER: bool = false;        // the rows of y are not one behind the other
 override BARE: bool = false;           // held: sums are stored as they are, and fill whole vec4f
+override PARTS: bool = false;          // held: the depth is cut into parts, each of which goes on with the sums of the one before
 
 fn within(at: i32, size: u32) -> bool {
   return at >= 0 && at < i32(size);

@@ -180,7 +180,7 @@ export const convolve = (x: Tensor, w: Tensor, shape: Shape, attrs: ConvAttrs, e
   const fused = attrs.groups === 1;
   const y = allocate(runtime, shape, 'conv2d', fused ? dtype : 'float32');
   const product = [forwardGeometry(x.shape, w.shape, shape, attrs), extentsOf(x.shape, w.shape, shape, attrs)] as const;
-  if (suitsPatches(runtime, w.shape, shape, attrs) && !heldTilingOf(runtime, x, w, ...product)) {
+  if (suitsPatches(runtime, w.shape, shape, attrs) && !heldTilingOf({ x, w, y }, ...product, epilogue)) {
     patchesForward(x, w, y, attrs, epilogue);
     return y;
   }

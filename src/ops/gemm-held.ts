@@ -1,12 +1,11 @@
 /** Products of little depth for the broadcast kernels: lanes hold their columns of w while they go over rows of x; see shaders/gemm-held.wgsl. */
 import source from '../../shaders/gemm-held.wgsl';
 import type { GemmFamily } from '../kernels/gemm-family.js';
-import type { Runtime } from '../kernels/runtime.js';
 import { Shader } from '../kernels/shader.js';
 import { valueAt } from '../kernels/value-at.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { type Epilogue, isBare } from './epilogue.js';
-import type { Extents, Geometry } from './gemm.js';
+import { type Epilogue, epilogueParams, isBare } from './epilogue.js';
+import type { Extents, GemmParams, Geometry, RowsOptions } from './gemm.js';
 import { operands, readsImages, type Tiling } from './gemm-tiling.js';
 
 /** Operands are images: of buffers the many loads, written out one by one, would take minutes to compile. */
@@ -33,14 +32,18 @@ const [MOST_TURNS, ENOUGH_TILES] = [64, 32];
 const SEVERAL_TAPS = 0.5;
 /** Of deeper products the sums are long beside what is left out when they are stored as they are: that is not worth a kernel of its own. */
 const BARE_DEPTH = 96;
+/** Each part writes all of y, and reads it. */
+const MOST_PARTS = 16;
 
 /** Whether a product's sums are stored as they are by a kernel of their own. */
 export const storesBare = ({ kernel }: Geometry, { depth, width }: Extents, epilogue: Epilogue): boolean =>
   kernel[0] * kernel[1] * depth <= BARE_DEPTH && width % 4 === 0 && isBare(epilogue);
 
-const makeTiling = ({ subgroupSize: lanes, heldTurns }: GemmFamily, { rows, kernel }: Geometry, { depth, width, batches }: Extents): Tiling | null => {
-  const [DOWN, ACROSS] = kernel;
+const makeTiling = (
+  { subgroupSize: lanes, heldTurns }: GemmFamily, { rows, kernel: [DOWN, ACROSS] }: Geometry, { depth: whole, width, batches }: Extents, parts: number,
+): Tiling | null => {
   const TAPS = DOWN * ACROSS;
+  const depth = parts === 1 ? whole : 4 * Math.ceil(whole / 4 / parts);
   const width4 = Math.ceil(width / 4);
   const columns = lanesAcross(lanes, width4, TAPS * depth);
   const blocks = Math.ceil(rows / lanes);
@@ -48,19 +51,48 @@ const makeTiling = ({ subgroupSize: lanes, heldTurns }: GemmFamily, { rows, kern
   const turns = Math.min(MOST_TURNS, blocks, Math.max(share, 1));
   if (turns < heldTurns) return null;
   const constants = { LANES: lanes, COLUMNS: columns, DOWN, ACROSS, TAPS, DEPTH: depth, QUADS: Math.ceil(depth / 4) };
-  return { lanes, constants, rows: lanes * turns, columns, groups: lanes / columns, rowsPerGroup: columns, turns };
+  return { lanes, constants, rows: lanes * turns, columns, groups: lanes / columns, rowsPerGroup: columns, turns, parts };
 };
+
+interface Operands {
+  readonly x: Tensor;
+  readonly w: Tensor;
+  readonly y: Tensor;
+}
 
 const tilingsByFamily = new WeakMap<GemmFamily, Map<string, Tiling | null>>();
 
-/** The tiling of a product of x by w that goes this way; null for others. */
-export const heldTilingOf = (runtime: Runtime, x: Tensor, w: Tensor, g: Geometry, e: Extents): Tiling | null => {
-  const { gemm } = runtime;
-  const [down, across] = g.kernel;
+/**
+ * Among how many dispatches the depth of one tap is shared out; none where they would be too many, or what y holds is still wanted, or for so few
+ * columns that each part of x is read but once.
+ */
+const partsOf = (
+  { heldDepth, subgroupSize }: GemmFamily, { kernel: [down, across] }: Geometry, { depth, width }: Extents, { accumulate }: Epilogue,
+): number | null => {
   const taps = down * across;
-  const depth = taps * e.depth;
-  const most = taps > 1 ? gemm.heldDepth * SEVERAL_TAPS : gemm.heldDepth;
-  if (gemm.kind !== 'broadcast' || depth === 0 || depth > most || !readsImages(runtime, x, w)) return null;
-  const key = `${g.rows} ${down} ${across} ${e.depth} ${e.width} ${e.batches}`;
-  return valueAt(valueAt(tilingsByFamily, gemm, () => new Map<string, Tiling | null>()), key, () => makeTiling(gemm, g, e));
+  if (taps * depth <= (taps > 1 ? heldDepth * SEVERAL_TAPS : heldDepth)) return 1;
+  const parts = Math.ceil(depth / heldDepth);
+  return taps === 1 && width > 4 * subgroupSize && parts <= MOST_PARTS && !accumulate ? parts : null;
+};
+
+/** The tiling of a product of x by w that goes this way; null for others. */
+export const heldTilingOf = ({ x, w, y }: Operands, g: Geometry, e: Extents, epilogue: Epilogue): Tiling | null => {
+  const { runtime } = x;
+  const { gemm } = runtime;
+  if (gemm.kind !== 'broadcast' || gemm.heldDepth === 0 || g.kernel[0] * g.kernel[1] === 0 || !readsImages(runtime, x, w)) return null;
+  const parts = partsOf(gemm, g, e, epilogue);
+  if (parts === null || (parts > 1 && y.dtype !== 'float32')) return null;
+  const key = `${g.rows} ${g.kernel[0]} ${g.kernel[1]} ${e.depth} ${e.width} ${e.batches}`;
+  return valueAt(valueAt(tilingsByFamily, gemm, () => new Map<string, Tiling | null>()), key, () => makeTiling(gemm, g, e, parts));
+};
+
+/** Changes a product's parameters to those of one of its parts: the last one finishes the sums. */
+export const takePart = (params: GemmParams, part: number, { constants, parts = 1 }: Tiling, g: Geometry, e: Extents, options: RowsOptions): void => {
+  const quads = constants.QUADS!;
+  const depth = Math.min(4 * quads, e.depth - 4 * quads * part);
+  const wFirst = part * quads * (options.transposed ? 1 : 4 * e.wPitch);
+  Object.assign(params, {
+    depth, depth4: Math.ceil(depth / 4), xFirst: part * quads, tapBase: (g.taps?.first ?? 0) * e.wTap + wFirst, continues: part > 0 ? 1 : 0,
+    ...epilogueParams(part === parts - 1 ? options : {}),
+  });
 };

@@ -49,6 +49,8 @@ export interface Tiling {
   readonly rowsPerGroup: number;
   /** Held: blocks of `lanes` rows of a tile. */
   readonly turns?: number;
+  /** Held: dispatches, one behind the other, among which the depth is shared out. */
+  readonly parts?: number;
 }
 
 // ---------------------------------------------------------------- broadcast
@@ -263,23 +265,18 @@ export const tilingOf = (runtime: Runtime, form: Form, size: ProductSize): Tilin
 /** By the place that {@link kernelOf} gives to a form and its switches. */
 const kernelsByTiling = new WeakMap<Tiling, Map<Shader, Kernel[]>>();
 
-/** Switches of shaders/common/gemm.wgsl. */
-interface Switches {
-  readonly transposed?: boolean;
-  readonly plain?: boolean;
-  readonly scatter?: boolean;
-  readonly ragged?: boolean;
-  readonly bare?: boolean;
-}
+/** Switches of shaders/common/gemm.wgsl, by their names there in capitals. */
+const SWITCHES = ['transposed', 'plain', 'scatter', 'ragged', 'bare', 'parts'] as const;
+type Switches = Partial<Readonly<Record<(typeof SWITCHES)[number], boolean>>>;
 
 /** A form's kernel with these tiles and switches; looked up without putting its name together each time. */
-export const kernelOf = (
-  shader: Shader, tiling: Tiling, form: Form, { transposed = false, plain = false, scatter = false, ragged = false, bare = false }: Switches,
-): Kernel => {
+export const kernelOf = (shader: Shader, tiling: Tiling, form: Form, switches: Switches): Kernel => {
   const kernels = valueAt(valueAt(kernelsByTiling, tiling, () => new Map<Shader, Kernel[]>()), shader, (): Kernel[] => []);
-  const [TRANSPOSED, PLAIN, SCATTER, RAGGED, BARE] = [transposed ? 1 : 0, plain ? 1 : 0, scatter ? 1 : 0, ragged ? 1 : 0, bare ? 1 : 0];
-  const place = TRANSPOSED + 2 * PLAIN + 4 * SCATTER + 8 * RAGGED + 16 * BARE + (form === 'weights' ? 32 : 0);
-  return (kernels[place] ??= shader.kernel(form, { ...tiling.constants, TRANSPOSED, PLAIN, SCATTER, RAGGED, BARE }));
+  let place = form === 'weights' ? 1 : 0;
+  for (const name of SWITCHES) place = 2 * place + (switches[name] ? 1 : 0);
+  return (kernels[place] ??= shader.kernel(form, {
+    ...tiling.constants, ...Object.fromEntries(SWITCHES.map((name) => [name.toUpperCase(), switches[name] ? 1 : 0])),
+  }));
 };
 
 /** Whether the adapter reads images faster than buffers, and these operands can be copied to some: they hold float32. */

@@ -1,10 +1,11 @@
 /** The one family of kernels behind matmul, linear and conv2d, for both kinds of adapter. */
 import { gridParts, linearGrid } from '../kernels/grid.js';
 import type { Runtime } from '../kernels/runtime.js';
+import type { Kernel } from '../kernels/shader.js';
 import { quadCount } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
 import { type Epilogue, epilogueBindings, epilogueParams } from './epilogue.js';
-import { heldShader, heldTilingOf, storesBare } from './gemm-held.js';
+import { heldShader, heldTilingOf, storesBare, takePart } from './gemm-held.js';
 import { packOperands } from './gemm-pack.js';
 import { kernelOf, multipliesMatrices, shaderFor, type Tiling, tilingOf } from './gemm-tiling.js';
 import { dispatch } from './op.js';
@@ -67,17 +68,17 @@ const paramsOf = ({ rows, out, source, kernel, mul, offset, step, taps, place }:
     rows, outH: out[0], outW: out[1], inH: source[0], inW: source[1], kernelH: kernel[0], kernelW: kernel[1],
     mulY: mul[0], mulX: mul[1], offY: offset[0], offX: offset[1], stepY: step[0], stepX: step[1],
     depth: e.depth, depth4, width: e.width, width4,
-    xPitch: e.xPitch, xStep: 1, xPanel: tiling.lanes * e.xPitch, wPitch: e.wPitch, wPanel: tiling.columns,
+    xPitch: e.xPitch, xStep: 1, xFirst: 0, xPanel: tiling.lanes * e.xPitch, wPitch: e.wPitch, wPanel: tiling.columns,
     tapBase: (taps?.first ?? 0) * e.wTap, tapY: (taps?.every[0] ?? kernel[1]) * e.wTap, tapX: (taps?.every[1] ?? 1) * e.wTap,
     yPitch: (place?.pixel ?? 1) * e.yPitch, yOrigin: (place?.origin ?? 0) * e.yPitch,
     yImage: (place?.image ?? 0) * e.yPitch, yLine: (place?.line ?? 0) * e.yPitch,
     xBatch: e.xBatch, wBatch: e.wBatch, yBatch: e.yBatch,
     columnTiles: ceilDiv(width4, tiling.columns), rowTiles: 0, batches: e.batches, firstColumnTile: 0, firstRowTile: 0, firstBatch: 0,
-    splits: 1, ySplit: 0, turns: tiling.turns ?? 1, tileRows: tiling.rowsPerGroup, scale, biased, adds, relu,
+    splits: 1, ySplit: 0, turns: tiling.turns ?? 1, continues: 0, tileRows: tiling.rowsPerGroup, scale, biased, adds, relu,
   };
 };
 
-interface RowsOptions extends Epilogue {
+export interface RowsOptions extends Epilogue {
   /** w is stored [n][k]. */
   readonly transposed?: boolean;
 }
@@ -102,16 +103,50 @@ const gemmDeep = (
   sumInto(sums, y, { scale, accumulate });
 };
 
+/** Dispatches a product's tiles, as many at a time as a grid holds. */
+const dispatchRows = (runtime: Runtime, kernel: Kernel, tensors: Readonly<Record<string, Tensor>>, params: GemmParams): void => {
+  for (const [columns, rows, batches] of gridParts(params.columnTiles, params.rowTiles, params.batches)) {
+    params.firstColumnTile = columns.first;
+    params.firstRowTile = rows.first;
+    params.firstBatch = batches.first;
+    dispatch(runtime, kernel, tensors, params, [columns.count, rows.count, batches.count]);
+  }
+};
+
+/** Little depth, or parts of it one after the other, with w held; see gemm-held.ts. */
+const gemmHeld = (x: Tensor, w: Tensor, y: Tensor, g: Geometry, e: Extents, options: RowsOptions, tiling: Tiling): void => {
+  const { runtime } = x;
+  const { transposed = false } = options;
+  const plain = isPlain(runtime, g);
+  const { parts = 1 } = tiling;
+  const kernel = kernelOf(heldShader, tiling, 'rows', {
+    transposed, plain, scatter: g.place !== undefined, bare: parts === 1 && storesBare(g, e, options), parts: parts > 1,
+  });
+  const params = paramsOf(g, e, tiling, options);
+  params.rowTiles = ceilDiv(g.rows, tiling.rows);
+  const packed = plain && !transposed && e.batches === 1 && parts === 1 ? packOperands(x, w, e, tiling, params) : { x, w };
+  const tensors = { ...packed, ...epilogueBindings(options, w), y };
+  for (let part = 0; part < parts; part++) {
+    if (parts > 1) takePart(params, part, tiling, g, e, options);
+    dispatchRows(runtime, kernel, tensors, params);
+  }
+};
+
 /** y[p, n] = Σ x[pixel, k] · w[k, n], and what the epilogue says. Fills `y` completely. */
 export const gemmRows = (x: Tensor, w: Tensor, y: Tensor, g: Geometry, e: Extents, options: RowsOptions): void => {
   const { runtime } = x;
   const { transposed = false } = options;
+  const held = heldTilingOf({ x, w, y }, g, e, options);
+  if (held) {
+    gemmHeld(x, w, y, g, e, options, held);
+    runtime.recorder.weigh(flopsOf(g, e));
+    return;
+  }
   const halves = multipliesMatrices(runtime.gemm, x, w);
-  const held = heldTilingOf(runtime, x, w, g, e);
-  const tiling = held ?? tilingOf(runtime, 'rows', { height: ceilDiv(g.rows, 4), width: ceilDiv(e.width, 4), depth: 0, copies: e.batches, halves, transposed });
+  const tiling = tilingOf(runtime, 'rows', { height: ceilDiv(g.rows, 4), width: ceilDiv(e.width, 4), depth: 0, copies: e.batches, halves, transposed });
   const plain = isPlain(runtime, g);
-  const onlyAdds = e.batches === 1 && !options.bias && !options.residual && !options.relu;
-  if (plain && onlyAdds && runtime.gemm.kind === 'tile') {
+  const bare = e.batches === 1 && !options.bias && !options.residual && !options.relu;
+  if (plain && bare && runtime.gemm.kind === 'tile') {
     const parts = partsOfDepth(ceilDiv(e.width, 4 * tiling.columns) * ceilDiv(g.rows, tiling.rows), e.depth);
     if (parts > 1) {
       gemmDeep(x, w, y, g, e, options, parts);
@@ -119,20 +154,12 @@ export const gemmRows = (x: Tensor, w: Tensor, y: Tensor, g: Geometry, e: Extent
     }
   }
   const ragged = runtime.gemm.kind !== 'tile' && e.depth % 4 !== 0 && !transposed;
-  const shader = held ? heldShader : shaderFor(runtime, x, w, tiling.sparesX && plain && !transposed);
-  const bare = held !== null && storesBare(g, e, options);
-  const kernel = kernelOf(shader, tiling, 'rows', { transposed, plain, scatter: g.place !== undefined, ragged, bare });
+  const shader = shaderFor(runtime, x, w, tiling.sparesX && plain && !transposed);
+  const kernel = kernelOf(shader, tiling, 'rows', { transposed, plain, scatter: g.place !== undefined, ragged });
   const params = paramsOf(g, e, tiling, options);
   params.rowTiles = ceilDiv(g.rows, tiling.rows);
   const packed = plain && runtime.gemm.kind === 'broadcast' && !transposed && e.batches === 1 ? packOperands(x, w, e, tiling, params) : { x, w };
-  const { bias, residual } = epilogueBindings(options, w);
-  const tensors = { x: packed.x, w: packed.w, bias, residual, y };
-  for (const [columns, rows, batches] of gridParts(params.columnTiles, params.rowTiles, e.batches)) {
-    params.firstColumnTile = columns.first;
-    params.firstRowTile = rows.first;
-    params.firstBatch = batches.first;
-    dispatch(runtime, kernel, tensors, params, [columns.count, rows.count, batches.count]);
-  }
+  dispatchRows(runtime, kernel, { ...packed, ...epilogueBindings(options, w), y }, params);
   runtime.recorder.weigh(flopsOf(g, e));
 };
 
