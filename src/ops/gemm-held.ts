@@ -35,9 +35,8 @@ const BARE_DEPTH = 96;
 /** Each part writes all of y, and reads it. */
 const MOST_PARTS = 16;
 
-/** Whether a product's sums are stored as they are by a kernel of their own. */
-export const storesBare = ({ kernel }: Geometry, { depth, width }: Extents, epilogue: Epilogue): boolean =>
-  kernel[0] * kernel[1] * depth <= BARE_DEPTH && width % 4 === 0 && isBare(epilogue);
+/** Whether the sums of two matrices are stored as they are, by a kernel of their own. */
+export const storesBare = ({ depth, width }: Extents, epilogue: Epilogue): boolean => depth <= BARE_DEPTH && width % 4 === 0 && isBare(epilogue);
 
 const makeTiling = (
   { subgroupSize: lanes, heldTurns }: GemmFamily, { rows, kernel: [DOWN, ACROSS] }: Geometry, { depth: whole, width, batches }: Extents, parts: number,
@@ -75,11 +74,11 @@ const partsOf = (
   return taps === 1 && width > 4 * subgroupSize && parts <= MOST_PARTS && !accumulate ? parts : null;
 };
 
-/** The tiling of a product of x by w that goes this way; null for others. */
+/** The tiling of a product of x by w that goes this way; null for others. Each phase of a stride would need a kernel of its own, which a first start waits for. */
 export const heldTilingOf = ({ x, w, y }: Operands, g: Geometry, e: Extents, epilogue: Epilogue): Tiling | null => {
   const { runtime } = x;
   const { gemm } = runtime;
-  if (gemm.kind !== 'broadcast' || gemm.heldDepth === 0 || g.kernel[0] * g.kernel[1] === 0 || !readsImages(runtime, x, w)) return null;
+  if (gemm.kind !== 'broadcast' || gemm.heldDepth === 0 || g.place || !readsImages(runtime, x, w)) return null;
   const parts = partsOf(gemm, g, e, epilogue);
   if (parts === null || (parts > 1 && y.dtype !== 'float32')) return null;
   const key = `${g.rows} ${g.kernel[0]} ${g.kernel[1]} ${e.depth} ${e.width} ${e.batches}`;

@@ -120,7 +120,7 @@ const gemmHeld = (x: Tensor, w: Tensor, y: Tensor, g: Geometry, e: Extents, opti
   const plain = isPlain(runtime, g);
   const { parts = 1 } = tiling;
   const kernel = kernelOf(heldShader, tiling, 'rows', {
-    transposed, plain, scatter: g.place !== undefined, bare: parts === 1 && storesBare(g, e, options), parts: parts > 1,
+    transposed, plain, bare: plain && parts === 1 && storesBare(e, options), parts: parts > 1,
   });
   const params = paramsOf(g, e, tiling, options);
   params.rowTiles = ceilDiv(g.rows, tiling.rows);
