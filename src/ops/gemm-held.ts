@@ -74,7 +74,7 @@ const partsOf = (
   return taps === 1 && width > 4 * subgroupSize && parts <= MOST_PARTS && !accumulate ? parts : null;
 };
 
-/** The tiling of a product of x by w that goes this way; null for others. Each phase of a stride would need a kernel of its own, which a first start waits for. */
+/** The tiling of a product that goes this way, else null. Each phase of a stride would need a kernel of its own, which a first start waits for. */
 export const heldTilingOf = ({ x, w, y }: Operands, g: Geometry, e: Extents, epilogue: Epilogue): Tiling | null => {
   const { runtime } = x;
   const { gemm } = runtime;
