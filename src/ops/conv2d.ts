@@ -9,7 +9,7 @@ import { checkAdded, type ConvAttrs, convAttrs, type ConvOptions, convShape, tap
 import { convCases } from './conv2d-cases.js';
 import type { Epilogue } from './epilogue.js';
 import { type Extents, gemmRows, gemmWeights, type Geometry } from './gemm.js';
-import { heldTilingOf } from './gemm-held.js';
+import { heldParts } from './gemm-held.js';
 import { nd, type Nd } from './nd.js';
 import { allocate, bytesOf, dispatch, floatOf, gridFor, type Op, run } from './op.js';
 import { add } from './binary.js';
@@ -180,7 +180,8 @@ export const convolve = (x: Tensor, w: Tensor, shape: Shape, attrs: ConvAttrs, e
   const fused = attrs.groups === 1;
   const y = allocate(runtime, shape, 'conv2d', fused ? dtype : 'float32');
   const product = [forwardGeometry(x.shape, w.shape, shape, attrs), extentsOf(x.shape, w.shape, shape, attrs)] as const;
-  if (suitsPatches(runtime, w.shape, shape, attrs) && !heldTilingOf({ x, w, y }, ...product, epilogue)) {
+  // Whether taps are laid out decides how they are summed, and must not depend on the size of a batch.
+  if (suitsPatches(runtime, w.shape, shape, attrs) && heldParts({ x, w, y }, ...product, epilogue) === null) {
     patchesForward(x, w, y, attrs, epilogue);
     return y;
   }

@@ -74,13 +74,22 @@ const partsOf = (
   return taps === 1 && width > 4 * subgroupSize && parts <= MOST_PARTS && !accumulate ? parts : null;
 };
 
-/** The tiling of a product that goes this way, else null. Each phase of a stride would need a kernel of its own, which a first start waits for. */
-export const heldTilingOf = ({ x, w, y }: Operands, g: Geometry, e: Extents, epilogue: Epilogue): Tiling | null => {
-  const { runtime } = x;
-  const { gemm } = runtime;
-  if (gemm.kind !== 'broadcast' || gemm.heldDepth === 0 || g.place || !readsImages(runtime, x, w)) return null;
+/**
+ * In how many parts lanes could hold w, were there rows enough; null where they cannot. Each phase of a stride would need a kernel of its own, which a
+ * first start waits for.
+ */
+export const heldParts = ({ x, w, y }: Operands, g: Geometry, e: Extents, epilogue: Epilogue): number | null => {
+  const { gemm } = x.runtime;
+  if (gemm.kind !== 'broadcast' || gemm.heldDepth === 0 || g.place || !readsImages(x.runtime, x, w)) return null;
   const parts = partsOf(gemm, g, e, epilogue);
-  if (parts === null || (parts > 1 && y.dtype !== 'float32')) return null;
+  return parts !== null && parts > 1 && y.dtype !== 'float32' ? null : parts;
+};
+
+/** The tiling of a product that goes this way, else null. */
+export const heldTilingOf = (tensors: Operands, g: Geometry, e: Extents, epilogue: Epilogue): Tiling | null => {
+  const { gemm } = tensors.x.runtime;
+  const parts = heldParts(tensors, g, e, epilogue);
+  if (parts === null) return null;
   const key = `${g.rows} ${g.kernel[0]} ${g.kernel[1]} ${e.depth} ${e.width} ${e.batches}`;
   return valueAt(valueAt(tilingsByFamily, gemm, () => new Map<string, Tiling | null>()), key, () => makeTiling(gemm, g, e, parts));
 };
