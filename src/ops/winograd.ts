@@ -63,7 +63,7 @@ const BEST_GAIN = 9 / (36 / 16) - 1;
  * Channels from which weight gradients gain, relative to what works along rows: fewer, since what they save are slower products; but more where
  * products along rows hold w, as theirs cannot.
  */
-const weightsFrom = ({ heldDepth }: GemmFamily): number => (heldDepth > 0 ? 1.43 : 0.65);
+const weightsFrom = ({ heldDepth }: GemmFamily): number => (heldDepth > 0 ? 1.3 : 0.65);
 
 /**
  * Whether a convolution to y [N, H, W, D], its input's gradient (both work along rows) or its weights' may and should go this way.
