@@ -180,12 +180,13 @@ export const convolve = (x: Tensor, w: Tensor, shape: Shape, attrs: ConvAttrs, e
   const fused = attrs.groups === 1;
   const y = allocate(runtime, shape, 'conv2d', fused ? dtype : 'float32');
   const product = [forwardGeometry(x.shape, w.shape, shape, attrs), extentsOf(x.shape, w.shape, shape, attrs)] as const;
+  const fewChannels = suitsPatches(runtime, w.shape, shape, attrs);
   // Whether taps are laid out decides how they are summed, and must not depend on the size of a batch.
-  if (suitsPatches(runtime, w.shape, shape, attrs) && heldParts({ x, w, y }, ...product, epilogue) === null) {
+  if (fewChannels && heldParts({ x, w, y }, ...product, epilogue) === null) {
     patchesForward(x, w, y, attrs, epilogue);
     return y;
   }
-  if (suitsWinograd(runtime, w.shape, shape, attrs, 'rows')) {
+  if (!fewChannels && suitsWinograd(runtime, w.shape, shape, attrs, 'rows')) {
     winograd(x, w, y, { padding: attrs.padding, ...epilogue });
     return y;
   }
