@@ -15,6 +15,9 @@ const COLUMNS = u32($COLUMNS);         // lanes side by side
 const DEPTH = u32($DEPTH);             // channels of a tap
 const QUADS = u32($QUADS);             // vec4f that they fill
 const TAPS = u32($DOWN * $ACROSS);
+// Few channels are summed as if the taps were laid out side by side, by fours across their borders, as they are where they are laid out.
+const JOINS = $JOINED > 0;
+const STEPS = u32($STEPS);             // vec4f of x that count in a sum
 
 //# include x
 //# include w
@@ -30,8 +33,11 @@ fn rows(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) la
   let column = leftmost + lane % COLUMNS;
   let safeColumn = min(column, P.width4 - 1u);
   let place = columnTile * P.wPanel + safeColumn - leftmost;
-  var held: array<vec4f, TAPS * QUADS * 4u>;
-  //# for r in 0..$DOWN
+  var held: array<vec4f, STEPS * 4u>;
+  //# for i in 0..$JOINED
+  held[$i] = loadW(P.tapBase + $i * P.wPitch + place);
+  //# end
+  //# for r in 0..$APART
   //# for s in 0..$ACROSS
   //# for k in 0..$QUADS
   {
@@ -57,7 +63,7 @@ fn rows(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) la
       base = vec2i(i32(line.column) * P.mulX + P.offX, i32(image0.column) * P.mulY + P.offY);
       image = image0.row * P.inH;
     }
-    var v: array<vec4f, TAPS * QUADS>;
+    var taps: array<vec4f, TAPS * QUADS>;
     //# for r in 0..$DOWN
     //# for s in 0..$ACROSS
     if (!PLAIN) {
@@ -67,9 +73,16 @@ fn rows(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) la
       at = batch * P.xBatch + select(0u, ((image + u32(iy)) * P.inW + u32(ix)) * P.xPitch, inside);
     }
     //# for k in 0..$QUADS
-    v[($r * $ACROSS + $s) * QUADS + $k] = select(vec4f(0.0), loadX(at + (P.xFirst + $k) * P.xStep), inside && (!PARTS || $k < P.depth4));
+    taps[($r * $ACROSS + $s) * QUADS + $k] = select(vec4f(0.0), loadX(at + (P.xFirst + $k) * P.xStep), inside && (!PARTS || $k < P.depth4));
     //# end
     //# end
+    //# end
+    var v: array<vec4f, STEPS>;
+    //# for i in 0..$JOINED
+    v[$i / 4][$i % 4] = taps[$i / DEPTH * QUADS + $i % DEPTH / 4][$i % DEPTH % 4];
+    //# end
+    //# for i in 0..$WHOLE
+    v[$i] = taps[$i];
     //# end
     for (var l = 0u; l < P.tileRows; l++) {
       let row = row0 + first + l;
@@ -77,16 +90,14 @@ fn rows(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) la
       let goal = batch * P.yBatch + placeOf(min(row, P.rows - 1u)) + safeColumn;
       var sum = vec4f(0.0);
       if (PARTS && P.continues == 1u && stored) { sum = y[goal]; }
-      //# for t in 0..$TAPS
-      //# for k in 0..$QUADS
+      //# for i in 0..$STEPS
       {
-        var more = subgroupShuffle(v[$t * QUADS + $k].x, first + l) * held[($t * QUADS + $k) * 4u];
+        var more = subgroupShuffle(v[$i].x, first + l) * held[$i * 4];
         //# for c in 1..4
-        if ($k * 4 + $c < DEPTH) { more += subgroupShuffle(v[$t * QUADS + $k][$c], first + l) * held[($t * QUADS + $k) * 4u + $c]; }
+        if (select($i % QUADS * 4 + $c < DEPTH, $i * 4 + $c < $JOINED, JOINS)) { more += subgroupShuffle(v[$i][$c], first + l) * held[$i * 4 + $c]; }
         //# end
         sum += more;
       }
-      //# end
       //# end
       if (stored) {
         if (BARE) { y[goal] = sum; } else { store(goal, column, P.width, sum, line); }

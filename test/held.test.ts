@@ -68,6 +68,8 @@ const PRODUCTS: Readonly<Record<string, Product>> = {
   'deep 1×1, bias and ReLU': convolution([1, 6, 5, 300], [1, 1, 300, 36], { activation: 'relu' }, [36]),
   '3×3 with a stride': convolution([2, 9, 8, 16], [3, 3, 16, 24], { stride: [2, 2], padding: [1, 1] }),
   '3×2 with holes': convolution([1, 9, 8, 8], [3, 2, 8, 20], { dilation: [2, 1], padding: [2, 0] }),
+  'pictures, whose taps are laid out otherwise': convolution([2, 17, 15, 3], [3, 3, 3, 16], { stride: [2, 2], padding: [1, 1] }),
+  '3×2 of five channels, bias': convolution([1, 9, 8, 5], [3, 2, 5, 12], {}, [12]),
   'groups': convolution([1, 6, 5, 16], [3, 3, 8, 24], { groups: 2, padding: [1, 1] }),
   'attention maps': { shapes: [[2, 5, 5, 40], [2, 5, 5, 32]], compute: (features, maps) => attentionPool(features!, maps!) },
 };

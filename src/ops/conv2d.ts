@@ -9,7 +9,7 @@ import { checkAdded, type ConvAttrs, convAttrs, type ConvOptions, convShape, tap
 import { convCases } from './conv2d-cases.js';
 import type { Epilogue } from './epilogue.js';
 import { type Extents, gemmRows, gemmWeights, type Geometry } from './gemm.js';
-import { heldParts } from './gemm-held.js';
+import { heldTilingOf } from './gemm-held.js';
 import { nd, type Nd } from './nd.js';
 import { allocate, bytesOf, dispatch, floatOf, gridFor, type Op, run } from './op.js';
 import { add } from './binary.js';
@@ -179,10 +179,9 @@ export const convolve = (x: Tensor, w: Tensor, shape: Shape, attrs: ConvAttrs, e
   // Groups are batches of the product, and its epilogue knows no batches: what follows is added to sums that are not rounded yet.
   const fused = attrs.groups === 1;
   const y = allocate(runtime, shape, 'conv2d', fused ? dtype : 'float32');
-  const product = [forwardGeometry(x.shape, w.shape, shape, attrs), extentsOf(x.shape, w.shape, shape, attrs)] as const;
   const fewChannels = suitsPatches(runtime, w.shape, shape, attrs);
-  // Whether taps are laid out decides how they are summed, and must not depend on the size of a batch.
-  if (fewChannels && heldParts({ x, w, y }, ...product, epilogue) === null) {
+  const product = [{ ...forwardGeometry(x.shape, w.shape, shape, attrs), joined: fewChannels }, extentsOf(x.shape, w.shape, shape, attrs)] as const;
+  if (fewChannels && !heldTilingOf({ x, w, y }, ...product, epilogue)) {
     patchesForward(x, w, y, attrs, epilogue);
     return y;
   }

@@ -39,7 +39,7 @@ const MOST_PARTS = 16;
 export const storesBare = ({ depth, width }: Extents, epilogue: Epilogue): boolean => depth <= BARE_DEPTH && width % 4 === 0 && isBare(epilogue);
 
 const makeTiling = (
-  { subgroupSize: lanes, heldTurns }: GemmFamily, { rows, kernel: [DOWN, ACROSS] }: Geometry, { depth: whole, width, batches }: Extents, parts: number,
+  { subgroupSize: lanes, heldTurns }: GemmFamily, { rows, kernel: [DOWN, ACROSS], joined }: Geometry, { depth: whole, width, batches }: Extents, parts: number,
 ): Tiling | null => {
   const TAPS = DOWN * ACROSS;
   const depth = parts === 1 ? whole : 4 * Math.ceil(whole / 4 / parts);
@@ -49,7 +49,11 @@ const makeTiling = (
   const share = Math.floor((blocks * Math.ceil(width4 / columns) * batches) / ENOUGH_TILES);
   const turns = Math.min(MOST_TURNS, blocks, Math.max(share, 1));
   if (turns < heldTurns) return null;
-  const constants = { LANES: lanes, COLUMNS: columns, DOWN, ACROSS, TAPS, DEPTH: depth, QUADS: Math.ceil(depth / 4) };
+  const QUADS = Math.ceil(depth / 4);
+  const layout = joined
+    ? { JOINED: TAPS * depth, WHOLE: 0, APART: 0, STEPS: Math.ceil((TAPS * depth) / 4) }
+    : { JOINED: 0, WHOLE: TAPS * QUADS, APART: DOWN, STEPS: TAPS * QUADS };
+  const constants = { LANES: lanes, COLUMNS: columns, DOWN, ACROSS, DEPTH: depth, QUADS, ...layout };
   return { lanes, constants, rows: lanes * turns, columns, groups: lanes / columns, rowsPerGroup: columns, turns, parts };
 };
 
@@ -74,23 +78,13 @@ const partsOf = (
   return taps === 1 && width > 4 * subgroupSize && parts <= MOST_PARTS && !accumulate ? parts : null;
 };
 
-/**
- * In how many parts lanes could hold w, were there rows enough; null where they cannot. Each phase of a stride would need a kernel of its own, which a
- * first start waits for.
- */
-export const heldParts = ({ x, w, y }: Operands, g: Geometry, e: Extents, epilogue: Epilogue): number | null => {
+/** The tiling of a product that goes this way, else null. Each phase of a stride would need a kernel of its own, which a first start waits for. */
+export const heldTilingOf = ({ x, w, y }: Operands, g: Geometry, e: Extents, epilogue: Epilogue): Tiling | null => {
   const { gemm } = x.runtime;
   if (gemm.kind !== 'broadcast' || gemm.heldDepth === 0 || g.place || !readsImages(x.runtime, x, w)) return null;
   const parts = partsOf(gemm, g, e, epilogue);
-  return parts !== null && parts > 1 && y.dtype !== 'float32' ? null : parts;
-};
-
-/** The tiling of a product that goes this way, else null. */
-export const heldTilingOf = (tensors: Operands, g: Geometry, e: Extents, epilogue: Epilogue): Tiling | null => {
-  const { gemm } = tensors.x.runtime;
-  const parts = heldParts(tensors, g, e, epilogue);
-  if (parts === null) return null;
-  const key = `${g.rows} ${g.kernel[0]} ${g.kernel[1]} ${e.depth} ${e.width} ${e.batches}`;
+  if (parts === null || (parts > 1 && y.dtype !== 'float32')) return null;
+  const key = `${g.rows} ${g.kernel[0]} ${g.kernel[1]} ${e.depth} ${e.width} ${e.batches} ${g.joined ? 'joined' : ''}`;
   return valueAt(valueAt(tilingsByFamily, gemm, () => new Map<string, Tiling | null>()), key, () => makeTiling(gemm, g, e, parts));
 };
 

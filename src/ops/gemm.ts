@@ -20,6 +20,8 @@ export interface Geometry {
   readonly mul: readonly [number, number];
   readonly offset: readonly [number, number];
   readonly step: readonly [number, number];
+  /** Held: whether taps are summed as if their channels lay side by side in one row. */
+  readonly joined?: boolean;
   /** Which taps of w take part: the first one, and every how many downwards and sideways; default all. */
   readonly taps?: { readonly first: number; readonly every: readonly [number, number] };
   /** Where the pixels of y lie, in pixels; default one behind the other. */
