@@ -69,7 +69,7 @@ const PRODUCTS: Readonly<Record<string, Product>> = {
   '3×3 with a stride': convolution([2, 9, 8, 16], [3, 3, 16, 24], { stride: [2, 2], padding: [1, 1] }),
   '3×2 with holes': convolution([1, 9, 8, 8], [3, 2, 8, 20], { dilation: [2, 1], padding: [2, 0] }),
   'pictures, whose taps are laid out otherwise': convolution([2, 17, 15, 3], [3, 3, 3, 16], { stride: [2, 2], padding: [1, 1] }),
-  '3×2 of five channels, bias': convolution([1, 9, 8, 5], [3, 2, 5, 12], {}, [12]),
+  '3×3 of five channels, bias': convolution([1, 9, 8, 5], [3, 3, 5, 12], {}, [12]),
   'groups': convolution([1, 6, 5, 16], [3, 3, 8, 24], { groups: 2, padding: [1, 1] }),
   'attention maps': { shapes: [[2, 5, 5, 40], [2, 5, 5, 32]], compute: (features, maps) => attentionPool(features!, maps!) },
 };
@@ -91,6 +91,7 @@ t.test('it is used where rows are many and depth is little', { skip }, async (t)
   t.same(await kernelsOf(2048, 64), { held: 2, others: 0 }, 'forward, and the gradient of x');
   t.same(await kernelsOf(2048, 2 * gemm.heldDepth), { held: 3, others: 0 }, 'two parts forward');
   t.same(await kernelsOf(2048, 2 * gemm.heldDepth, 32), { held: 1, others: 1 }, 'deep and narrow: only the gradient of x');
+  t.same(await kernelsOf(2048, 62), { held: 1, others: 1 }, 'a depth that ends in a pair: likewise');
   t.same(await kernelsOf(512, 20 * gemm.heldDepth), { held: 1, others: 1 }, 'too deep: likewise');
   t.same(await kernelsOf(16, 64), { held: 0, others: 2 }, 'few rows');
   t.same(await kernelsOf(12, 64, 16384), { held: 0, others: 2 }, 'few rows of great width');

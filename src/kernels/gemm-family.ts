@@ -56,7 +56,7 @@ export const loopsOf = (gemm: Tuning): string => Object.entries(TURNS).find(([, 
 
 /** By adapter class; see {@link tuningKey}. Figures: docs/lavapipe.md and docs/h200.md. */
 const DEFAULTS = {
-  lavapipe: { kind: 'broadcast', images: true, tile: 'fit', matrices: true, heldDepth: 288, winograd: 33 },
+  lavapipe: { kind: 'broadcast', images: true, tile: 'fit', matrices: true, heldDepth: 288, winograd: 66 },
   swiftshader: { kind: 'broadcast', images: false, tile: 'fit', matrices: true, heldDepth: 0, winograd: 66 },
   software: { kind: 'broadcast', images: false, tile: 'fit', matrices: true, heldDepth: 0, winograd: 66 },
   gpu: { kind: 'tile', images: false, tile: 'fit', matrices: true, heldDepth: 0, winograd: 0 },

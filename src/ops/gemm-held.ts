@@ -78,12 +78,15 @@ const partsOf = (
   return taps === 1 && width > 4 * subgroupSize && parts <= MOST_PARTS && !accumulate ? parts : null;
 };
 
+/** Compilers may add a last pair of products to the sum one by one, and not the pair: the bits would be others than those of the usual kernels. */
+const endsInPair = ({ kernel: [down, across], joined }: Geometry, { depth }: Extents): boolean => (joined ? down * across * depth : depth) % 4 === 2;
+
 /** The tiling of a product that goes this way, else null. Each phase of a stride would need a kernel of its own, which a first start waits for. */
 export const heldTilingOf = ({ x, w, y }: Operands, g: Geometry, e: Extents, epilogue: Epilogue): Tiling | null => {
   const { gemm } = x.runtime;
   if (gemm.kind !== 'broadcast' || gemm.heldDepth === 0 || g.place || !readsImages(x.runtime, x, w)) return null;
   const parts = partsOf(gemm, g, e, epilogue);
-  if (parts === null || (parts > 1 && y.dtype !== 'float32')) return null;
+  if (parts === null || (parts > 1 && y.dtype !== 'float32') || (parts === 1 && endsInPair(g, e))) return null;
   const key = `${g.rows} ${g.kernel[0]} ${g.kernel[1]} ${e.depth} ${e.width} ${e.batches} ${g.joined ? 'joined' : ''}`;
   return valueAt(valueAt(tilingsByFamily, gemm, () => new Map<string, Tiling | null>()), key, () => makeTiling(gemm, g, e, parts));
 };

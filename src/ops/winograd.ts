@@ -3,7 +3,6 @@
  * an infinity in the input makes its whole tile of the result NaN, where the direct sum touches only the pixels that see it.
  */
 import source from '../../shaders/winograd.wgsl';
-import type { GemmFamily } from '../kernels/gemm-family.js';
 import type { Runtime } from '../kernels/runtime.js';
 import { type Kernel, Shader } from '../kernels/shader.js';
 import { scope } from '../tensor/scope.js';
@@ -59,22 +58,19 @@ const bestTiles = (w: Shape, y: Shape): Tiles | undefined => {
 /** What the tiles of 4×4 results save at best: their gain is the unit of a tuning's `winograd`. */
 const BEST_GAIN = 9 / (36 / 16) - 1;
 
-/**
- * Channels from which weight gradients gain, relative to what works along rows: fewer, since what they save are slower products; but more where
- * products along rows hold w, as theirs cannot.
- */
-const weightsFrom = ({ heldDepth }: GemmFamily): number => (heldDepth > 0 ? 1.3 : 0.65);
+/** Weight gradients gain from fewer channels on: what they save are products that are slower than those along rows. */
+const FEWER = { rows: 1, weights: 0.65 } as const;
 
 /**
  * Whether a convolution to y [N, H, W, D], its input's gradient (both work along rows) or its weights' may and should go this way.
  * The transforms are work per channel, what they save is work per pair of channels, and tiles over the edge lose part of it.
  */
-export const suitsWinograd = ({ gemm }: Runtime, w: Shape, y: Shape, a: ConvAttrs, along: 'rows' | 'weights'): boolean => {
+export const suitsWinograd = ({ gemm }: Runtime, w: Shape, y: Shape, a: ConvAttrs, along: keyof typeof FEWER): boolean => {
   if (gemm.winograd === 0 || a.groups !== 1 || [...a.stride, ...a.dilation].some((n) => n !== 1)) return false;
   const tiles = bestTiles(w, y);
   if (!tiles || a.padding[0] >= w[0]! || a.padding[1] >= w[1]!) return false;
   const gain = (w[0]! * w[1]! * y[1]! * y[2]!) / costOf(sidesOf(y, isTurned(w)), tiles) - 1;
-  return Math.sqrt(w[2]! * w[3]!) * (gain / BEST_GAIN) >= gemm.winograd * (along === 'rows' ? 1 : weightsFrom(gemm));
+  return Math.sqrt(w[2]! * w[3]!) * (gain / BEST_GAIN) >= gemm.winograd * FEWER[along];
 };
 
 /**
