@@ -180,13 +180,13 @@ export const convolve = (x: Tensor, w: Tensor, shape: Shape, attrs: ConvAttrs, e
   const fused = attrs.groups === 1;
   const y = allocate(runtime, shape, 'conv2d', fused ? dtype : 'float32');
   const fewChannels = suitsPatches(runtime, w.shape, shape, attrs);
+  if (!fewChannels && suitsWinograd(runtime, w.shape, shape, attrs, 'rows')) {
+    winograd(x, w, y, { padding: attrs.padding, ...epilogue });
+    return y;
+  }
   const product = [{ ...forwardGeometry(x.shape, w.shape, shape, attrs), joined: fewChannels }, extentsOf(x.shape, w.shape, shape, attrs)] as const;
   if (fewChannels && !heldTilingOf({ x, w, y }, ...product, epilogue)) {
     patchesForward(x, w, y, attrs, epilogue);
-    return y;
-  }
-  if (!fewChannels && suitsWinograd(runtime, w.shape, shape, attrs, 'rows')) {
-    winograd(x, w, y, { padding: attrs.padding, ...epilogue });
     return y;
   }
   if (isDense(w.shape, attrs)) gemmRows(x, w, y, ...product, fused ? epilogue : {});

@@ -1,15 +1,15 @@
 /** Products of little depth for the broadcast kernels: lanes hold their columns of w while they go over rows of x; see shaders/gemm-held.wgsl. */
 import source from '../../shaders/gemm-held.wgsl';
 import type { GemmFamily } from '../kernels/gemm-family.js';
-import { Shader } from '../kernels/shader.js';
+import { type Kernel, Shader } from '../kernels/shader.js';
 import { valueAt } from '../kernels/value-at.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { type Epilogue, epilogueParams, isBare } from './epilogue.js';
 import type { Extents, GemmParams, Geometry, RowsOptions } from './gemm.js';
-import { operands, readsImages, type Tiling } from './gemm-tiling.js';
+import { kernelOf, operands, readsImages, type Tiling } from './gemm-tiling.js';
 
 /** Operands are images: of buffers the many loads, written out one by one, would take minutes to compile. */
-export const heldShader = new Shader('gemm-held', source, operands('image'));
+const shader = new Shader('gemm-held', source, operands('image'));
 
 /**
  * Instructions of lavapipe for one element of depth (a shuffle, and four products with their sums), to load a vec4f of x, and to store one of the
@@ -35,9 +35,6 @@ const BARE_DEPTH = 96;
 /** Each part writes all of y, and reads it. */
 const MOST_PARTS = 16;
 
-/** Whether the sums of two matrices are stored as they are, by a kernel of their own. */
-export const storesBare = ({ depth, width }: Extents, epilogue: Epilogue): boolean => depth <= BARE_DEPTH && width % 4 === 0 && isBare(epilogue);
-
 const makeTiling = (
   { subgroupSize: lanes, heldTurns }: GemmFamily, { rows, kernel: [DOWN, ACROSS], joined }: Geometry, { depth: whole, width, batches }: Extents, parts: number,
 ): Tiling | null => {
@@ -57,7 +54,7 @@ const makeTiling = (
   return { lanes, constants, rows: lanes * turns, columns, groups: lanes / columns, rowsPerGroup: columns, turns, parts };
 };
 
-interface Operands {
+export interface Operands {
   readonly x: Tensor;
   readonly w: Tensor;
   readonly y: Tensor;
@@ -89,6 +86,12 @@ export const heldTilingOf = ({ x, w, y }: Operands, g: Geometry, e: Extents, epi
   if (parts === null || (parts > 1 && y.dtype !== 'float32') || (parts === 1 && endsInPair(g, e))) return null;
   const key = `${g.rows} ${g.kernel[0]} ${g.kernel[1]} ${e.depth} ${e.width} ${e.batches} ${g.joined ? 'joined' : ''}`;
   return valueAt(valueAt(tilingsByFamily, gemm, () => new Map<string, Tiling | null>()), key, () => makeTiling(gemm, g, e, parts));
+};
+
+/** The kernel of a tiling. The sums of two matrices, where nothing becomes of them, are stored by a kernel of their own. */
+export const heldKernelOf = (tiling: Tiling, { depth, width }: Extents, options: RowsOptions, plain: boolean): Kernel => {
+  const bare = plain && tiling.parts === 1 && depth <= BARE_DEPTH && width % 4 === 0 && isBare(options);
+  return kernelOf(shader, tiling, 'rows', { transposed: options.transposed ?? false, plain, bare, parts: tiling.parts !== 1 });
 };
 
 /** Changes a product's parameters to those of one of its parts: the last one finishes the sums. */

@@ -5,7 +5,7 @@ import type { Kernel } from '../kernels/shader.js';
 import { quadCount } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
 import { type Epilogue, epilogueBindings, epilogueParams } from './epilogue.js';
-import { heldShader, heldTilingOf, storesBare, takePart } from './gemm-held.js';
+import { heldKernelOf, heldTilingOf, type Operands, takePart } from './gemm-held.js';
 import { packOperands } from './gemm-pack.js';
 import { kernelOf, multipliesMatrices, shaderFor, type Tiling, tilingOf } from './gemm-tiling.js';
 import { dispatch } from './op.js';
@@ -105,48 +105,38 @@ const gemmDeep = (
   sumInto(sums, y, { scale, accumulate });
 };
 
-/** Dispatches a product's tiles, as many at a time as a grid holds. */
-const dispatchRows = (runtime: Runtime, kernel: Kernel, tensors: Readonly<Record<string, Tensor>>, params: GemmParams): void => {
-  for (const [columns, rows, batches] of gridParts(params.columnTiles, params.rowTiles, params.batches)) {
-    params.firstColumnTile = columns.first;
-    params.firstRowTile = rows.first;
-    params.firstBatch = batches.first;
-    dispatch(runtime, kernel, tensors, params, [columns.count, rows.count, batches.count]);
-  }
-};
-
-/** Little depth, or parts of it one after the other, with w held; see gemm-held.ts. */
-const gemmHeld = (x: Tensor, w: Tensor, y: Tensor, g: Geometry, e: Extents, options: RowsOptions, tiling: Tiling): void => {
+/** Dispatches a product's tiles, as many at a time as a grid holds, for one part of its depth after the other. */
+const launchRows = (kernel: Kernel, tiling: Tiling, { x, w, y }: Operands, g: Geometry, e: Extents, options: RowsOptions, plain: boolean): void => {
   const { runtime } = x;
-  const { transposed = false } = options;
-  const plain = isPlain(runtime, g);
   const { parts = 1 } = tiling;
-  const kernel = kernelOf(heldShader, tiling, 'rows', {
-    transposed, plain, bare: plain && parts === 1 && storesBare(e, options), parts: parts > 1,
-  });
   const params = paramsOf(g, e, tiling, options);
   params.rowTiles = ceilDiv(g.rows, tiling.rows);
-  const packed = plain && !transposed && e.batches === 1 && parts === 1 ? packOperands(x, w, e, tiling, params) : { x, w };
-  const tensors = { ...packed, ...epilogueBindings(options, w), y };
+  const packs = runtime.gemm.kind === 'broadcast' && !options.transposed && e.batches === 1 && parts === 1 && plain;
+  const tensors = { ...(packs ? packOperands(x, w, e, tiling, params) : { x, w }), ...epilogueBindings(options, w), y };
   for (let part = 0; part < parts; part++) {
     if (parts > 1) takePart(params, part, tiling, g, e, options);
-    dispatchRows(runtime, kernel, tensors, params);
+    for (const [columns, rows, batches] of gridParts(params.columnTiles, params.rowTiles, e.batches)) {
+      params.firstColumnTile = columns.first;
+      params.firstRowTile = rows.first;
+      params.firstBatch = batches.first;
+      dispatch(runtime, kernel, tensors, params, [columns.count, rows.count, batches.count]);
+    }
   }
+  runtime.recorder.weigh(flopsOf(g, e));
 };
 
 /** y[p, n] = Σ x[pixel, k] · w[k, n], and what the epilogue says. Fills `y` completely. */
 export const gemmRows = (x: Tensor, w: Tensor, y: Tensor, g: Geometry, e: Extents, options: RowsOptions): void => {
   const { runtime } = x;
   const { transposed = false } = options;
+  const plain = isPlain(runtime, g);
   const held = heldTilingOf({ x, w, y }, g, e, options);
   if (held) {
-    gemmHeld(x, w, y, g, e, options, held);
-    runtime.recorder.weigh(flopsOf(g, e));
+    launchRows(heldKernelOf(held, e, options, plain), held, { x, w, y }, g, e, options, plain);
     return;
   }
   const halves = multipliesMatrices(runtime.gemm, x, w);
   const tiling = tilingOf(runtime, 'rows', { height: ceilDiv(g.rows, 4), width: ceilDiv(e.width, 4), depth: 0, copies: e.batches, halves, transposed });
-  const plain = isPlain(runtime, g);
   const bare = e.batches === 1 && !options.bias && !options.residual && !options.relu;
   if (plain && bare && runtime.gemm.kind === 'tile') {
     const parts = partsOfDepth(ceilDiv(e.width, 4 * tiling.columns) * ceilDiv(g.rows, tiling.rows), e.depth);
@@ -158,11 +148,7 @@ export const gemmRows = (x: Tensor, w: Tensor, y: Tensor, g: Geometry, e: Extent
   const ragged = runtime.gemm.kind !== 'tile' && e.depth % 4 !== 0 && !transposed;
   const shader = shaderFor(runtime, x, w, tiling.sparesX && plain && !transposed);
   const kernel = kernelOf(shader, tiling, 'rows', { transposed, plain, scatter: g.place !== undefined, ragged });
-  const params = paramsOf(g, e, tiling, options);
-  params.rowTiles = ceilDiv(g.rows, tiling.rows);
-  const packed = plain && runtime.gemm.kind === 'broadcast' && !transposed && e.batches === 1 ? packOperands(x, w, e, tiling, params) : { x, w };
-  dispatchRows(runtime, kernel, { ...packed, ...epilogueBindings(options, w), y }, params);
-  runtime.recorder.weigh(flopsOf(g, e));
+  launchRows(kernel, tiling, { x, w, y }, g, e, options, plain);
 };
 
 /** Fewer workgroups than this leave cores idle; then the pixels are cut into parts that are summed afterwards. */
