@@ -127,7 +127,7 @@ fn findThreshold(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) g
   lanes[lane] = range;
   broken[lane] = bad;
   workgroupBarrier();
-  for (var reach = 32u; reach > 0u; reach >>= 1u) {
+  for (var reach = hidden(32u, P.batch); reach > 0u; reach >>= 1u) {
     if (lane < reach) {
       lanes[lane] = combineRanges(lanes[lane], lanes[lane + reach]);
       broken[lane] |= broken[lane + reach];
@@ -207,7 +207,7 @@ fn findBoxes(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) group
   }
   boxes[lane] = box;
   workgroupBarrier();
-  for (var reach = 32u; reach > 0u; reach >>= 1u) {
+  for (var reach = hidden(32u, P.batch); reach > 0u; reach >>= 1u) {
     if (lane < reach) {
       let other = boxes[lane + reach];
       boxes[lane] = vec4u(min(boxes[lane].xy, other.xy), max(boxes[lane].zw, other.zw));

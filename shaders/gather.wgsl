@@ -97,7 +97,7 @@ fn centerNorms(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gro
   }
   lanes[lane] = sum;
   workgroupBarrier();
-  for (var reach = 32u; reach > 0u; reach >>= 1u) {
+  for (var reach = hidden(32u, P.rows); reach > 0u; reach >>= 1u) {
     if (lane < reach) { lanes[lane] += lanes[lane + reach]; }
     workgroupBarrier();
   }

@@ -29,9 +29,9 @@ fn rows(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) la
   let first = lane / COLUMNS * COLUMNS;
   let columnTile = P.firstColumnTile + group.x;
   let leftmost = columnTile * (COLUMNS * WIDE);
+  let mine = leftmost + lane % COLUMNS;
   //# for i in 0..$WIDE
-  let column$i = leftmost + lane % COLUMNS + COLUMNS * u32($i);
-  let safeColumn$i = min(column$i, P.width4 - 1u);
+  let safeColumn$i = min(mine + COLUMNS * u32($i), P.width4 - 1u);
   let place$i = columnTile * P.wPanel + safeColumn$i - leftmost;
   //# end
   let lastPixel = P.rows - 1u;
@@ -84,15 +84,19 @@ fn rows(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) la
       }
     }
   }
-  //# for i in 0..$WIDE
-  if (column$i < P.width4) {
-    let line = lineOf(column$i, P.width4);
-    for (var at = 0u; at < P.tileRows; at++) {
-      let row = row0 + at / COLUMNS * LANES + first + at % COLUMNS;
-      if (row < P.rows) { store(batch * P.yBatch + placeOf(row) + column$i, column$i, P.width, sum[at * WIDE + u32($i)], line); }
+  for (var i = hidden(WIDE, P.rows); i > 0u; i--) {
+    let wide = i - 1u;
+    let column = mine + COLUMNS * wide;
+    if (column < P.width4) {
+      let line = lineOf(column, P.width4);
+      // Backwards: a loop that counts up to the length of an array is written out, even if its bound is not known.
+      for (var left = P.tileRows; left > 0u; left--) {
+        let at = left - 1u;
+        let row = row0 + at / COLUMNS * LANES + first + at % COLUMNS;
+        if (row < P.rows) { store(batch * P.yBatch + placeOf(row) + column, column, P.width, sum[at * WIDE + wide], line); }
+      }
     }
   }
-  //# end
 }
 
 // A tile of (COLUMNS * TALL * 4) rows c by (COLUMNS * WIDE * 4) columns n for one tap and one part of the pixels,
@@ -111,9 +115,9 @@ fn weights(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
   let cut = cellOf(part.row, P.splits);
   let batch = cut.row;
   let split = cut.column * GROUPS + lane / COLUMNS;
+  let mine = across.column * (COLUMNS * WIDE) + lane % COLUMNS;
   //# for i in 0..$WIDE
-  let column$i = across.column * (COLUMNS * WIDE) + lane % COLUMNS + COLUMNS * u32($i);
-  let place$i = batch * P.wBatch + min(column$i, P.width4 - 1u);
+  let place$i = batch * P.wBatch + min(mine + COLUMNS * u32($i), P.width4 - 1u);
   //# end
   //# for t in 0..$TALL
   let safeDepth$t = batch * P.xBatch + min(block + lane % COLUMNS + COLUMNS * u32($t), P.depth4 - 1u);
@@ -184,13 +188,16 @@ fn weights(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
     //# end
     //# end
   }
-  //# for i in 0..$WIDE
-  if (column$i < P.width4) {
-    let base = split * P.ySplit + batch * P.yBatch + tap * P.tapX + column$i;
-    for (var at = 0u; at < P.tileRows; at++) {
-      let c = block * 4u + at;
-      if (c < P.depth) { store(base + c * P.yPitch, column$i, P.width, sum[at * WIDE + $i], Line(vec4f(P.scale), vec4f(0.0))); }
+  let base = split * P.ySplit + batch * P.yBatch + tap * P.tapX;
+  for (var i = hidden(WIDE, P.rows); i > 0u; i--) {
+    let wide = i - 1u;
+    let column = mine + COLUMNS * wide;
+    if (column < P.width4) {
+      for (var left = P.tileRows; left > 0u; left--) {
+        let at = left - 1u;
+        let c = block * 4u + at;
+        if (c < P.depth) { store(base + c * P.yPitch + column, column, P.width, sum[at * WIDE + wide], Line(vec4f(P.scale), vec4f(0.0))); }
+      }
     }
   }
-  //# end
 }

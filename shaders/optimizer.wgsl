@@ -113,7 +113,7 @@ var<workgroup> lanes: array<f32, 64>;
 fn sumOfLanes(lane: u32, value: f32) -> f32 {
   lanes[lane] = value;
   workgroupBarrier();
-  for (var reach = 32u; reach > 0u; reach >>= 1u) {
+  for (var reach = hidden(32u, P.quads); reach > 0u; reach >>= 1u) {
     if (lane < reach) { lanes[lane] += lanes[lane + reach]; }
     workgroupBarrier();
   }

@@ -120,7 +120,7 @@ fn rows(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   }
   lanes[lane] = total;
   workgroupBarrier();
-  for (var reach = 32u; reach > 0u; reach >>= 1u) {
+  for (var reach = hidden(32u, P.outer); reach > 0u; reach >>= 1u) {
     if (lane < reach) { lanes[lane] = combine(lanes[lane], lanes[lane + reach]); }
     workgroupBarrier();
   }

@@ -141,27 +141,29 @@ fn output(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: 
     //# end
     //# end
   }
-  //# for r in 0..$DOWN_RESULT
-  //# for c in 0..$RESULT
-  let inside$r$c = y0 + u32($r) < P.outH && x0 + u32($c) < P.outW;
-  let at$r$c = (image + min(y0 + u32($r), P.outH - 1u) * P.outLine + min(x0 + u32($c), P.outW - 1u) * P.outPixel) * P.quads + channel;
-  //# end
-  //# end
-  // One branch for all: one around each load makes the kernel slow to compile.
-  var more: array<vec4f, DOWN_RESULT * RESULT>;
-  if (P.adds != 0u) {
-    //# for r in 0..$DOWN_RESULT
+  let line = lineOf(channel, P.quads);
+  // Line by line, and the next one moves to the front: the text for all would take drivers on CPUs seconds to compile.
+  for (var r = 0u; r < min(DOWN_RESULT, lines()); r++) {
+    let row = image + min(y0 + r, P.outH - 1u) * P.outLine;
+    var more = array<vec4f, RESULT>();
     //# for c in 0..$RESULT
-    more[$r * RESULT + $c] = earlier(at$r$c);
+    let at$c = (row + min(x0 + $c, P.outW - 1u) * P.outPixel) * P.quads + channel;
+    //# end
+    // One branch for all: one around each load is slow to compile, too.
+    if (P.adds != 0u) {
+      //# for c in 0..$RESULT
+      more[$c] = earlier(at$c);
+      //# end
+    }
+    //# for c in 0..$RESULT
+    if (y0 + r < P.outH && x0 + $c < P.outW) { y[at$c] = finished(channel, P.channels, sum[$c], line, more[$c]); }
+    //# end
+    //# for k in 1..$DOWN_RESULT
+    //# for c in 0..$RESULT
+    sum[($k - 1) * RESULT + $c] = sum[$k * RESULT + $c];
     //# end
     //# end
   }
-  let line = lineOf(channel, P.quads);
-  //# for r in 0..$DOWN_RESULT
-  //# for c in 0..$RESULT
-  if (inside$r$c) { y[at$r$c] = finished(channel, P.channels, sum[$r * RESULT + $c], line, more[$r * RESULT + $c]); }
-  //# end
-  //# end
 }
 
 // y[e][tile][channel] = (A g At)[e] for the DOWN_RESULT * RESULT pixels g of each tile of the output's gradient.
@@ -218,17 +220,22 @@ fn collect(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
     //# end
     //# end
   }
-  var more: array<vec4f, $DOWN_TAPS * $TAPS>;
-  if (P.adds != 0u) {
-    //# for r in 0..$DOWN_TAPS
+  // As above.
+  for (var r = 0u; r < min(u32($DOWN_TAPS), lines()); r++) {
+    let at = r * u32($TAPS) * items + item;
+    var more = array<vec4f, $TAPS>();
+    if (P.adds != 0u) {
+      //# for c in 0..$TAPS
+      more[$c] = y[at + $c * items];
+      //# end
+    }
     //# for c in 0..$TAPS
-    more[$r * $TAPS + $c] = y[u32($r * $TAPS + $c) * items + item];
+    y[at + $c * items] = sum[$c] + more[$c];
+    //# end
+    //# for k in 1..$DOWN_TAPS
+    //# for c in 0..$TAPS
+    sum[($k - 1) * $TAPS + $c] = sum[$k * $TAPS + $c];
     //# end
     //# end
   }
-  //# for r in 0..$DOWN_TAPS
-  //# for c in 0..$TAPS
-  y[u32($r * $TAPS + $c) * items + item] = sum[$r * $TAPS + $c] + more[$r * $TAPS + $c];
-  //# end
-  //# end
 }

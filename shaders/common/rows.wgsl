@@ -26,7 +26,7 @@ fn rowSum(share: vec4f, lane: u32) -> f32 {
     workgroupBarrier();
     rowLanes[lane] = share;
     workgroupBarrier();
-    for (var reach = 32u; reach > 0u; reach >>= 1u) {
+    for (var reach = hidden(32u, P.rows); reach > 0u; reach >>= 1u) {
       if (lane < reach) { rowLanes[lane] += rowLanes[lane + reach]; }
       workgroupBarrier();
     }
@@ -42,7 +42,7 @@ fn rowMax(share: vec4f, lane: u32) -> f32 {
     workgroupBarrier();
     rowLanes[lane] = share;
     workgroupBarrier();
-    for (var reach = 32u; reach > 0u; reach >>= 1u) {
+    for (var reach = hidden(32u, P.rows); reach > 0u; reach >>= 1u) {
       if (lane < reach) { rowLanes[lane] = max4(rowLanes[lane], rowLanes[lane + reach]); }
       workgroupBarrier();
     }
