@@ -56,7 +56,8 @@ export const axesFor = ({ subgroupSize, imageOperands }: AdapterReport): Axis[] 
   },
   { name: 'images', applies: (t) => t.kind === 'broadcast' && imageOperands, choices: [true, false].map((images) => ({ images })) },
   { name: 'tile', applies: (t) => t.kind === 'tile', choices: ['fit', ...TILE_NAMES].map((tile) => ({ tile })) },
-  { name: 'Winograd', applies: () => true, choices: [0, 32, 50, 70, 100].map((winograd) => ({ winograd })) },
+  { name: 'Winograd', applies: () => true, choices: [0, 32, 50, 70, 100].map((winograd) => ({ winograd })), directions: ['forward', 'gradInput'] },
+  { name: 'gradient', applies: () => true, choices: [0, 32, 43, 70, 100].map((winogradWeights) => ({ winogradWeights })), directions: ['gradWeight'] },
 ];
 
 /** Times in milliseconds of one trial's directions; null where a result is wrong. */

@@ -266,7 +266,7 @@ t.test('a tuning file is checked before anything uses it', async (t) => {
     writeFileSync(path, JSON.stringify(content));
     return readTuning(path);
   };
-  const right = { kind: 'tile', rowsTurn: 1, transposedTurn: 1, weightsTurn: 1, heldDepth: 0, images: false, tile: '16×2×1', matrices: true, winograd: 0 };
+  const right = { kind: 'tile', rowsTurn: 1, transposedTurn: 1, weightsTurn: 1, heldDepth: 0, images: false, tile: '16×2×1', matrices: true, winograd: 0, winogradWeights: 0 };
   t.strictSame(read({ 'lavapipe': right, 'gpu:a-b': {} })(), { 'lavapipe': right, 'gpu:a-b': {} });
   const wrong: [unknown, RegExp][] = [
     [5, /"lavapipe" is 5, but must be an object of settings/],
@@ -275,6 +275,7 @@ t.test('a tuning file is checked before anything uses it', async (t) => {
     [{ weightsTurn: 'x' }, /"weightsTurn" of "lavapipe" is "x"/],
     [{ heldDepth: -1 }, /"heldDepth" of "lavapipe" is -1, but must be a whole number of at least 0/],
     [{ winograd: -5 }, /"winograd" of "lavapipe" is -5, but must be a number of at least 0/],
+    [{ winogradWeights: 'x' }, /"winogradWeights" of "lavapipe" is "x", but must be a number of at least 0/],
     [{ images: 'on' }, /"images" of "lavapipe" is "on", but must be true or false/],
     [{ tile: '3×3×3' }, /"tile" of "lavapipe" is "3×3×3", but must be one of fit, /],
     [{ bogus: 1 }, /"lavapipe" has "bogus" with the value 1, but there is no such setting: known are kind, rowsTurn/],

@@ -26,7 +26,7 @@ t.test('the GEMM family follows the adapter, or a choice that fits it', async (t
   t.equal(gemmFamily({ ...withUnits, matrixSide: 0 }, { matrices: 'on' }).matrices, false, 'never without matrix units');
   const tuning = { [tuningKey(report)]: { rowsTurn: 48, winograd: 0 } };
   t.match(gemmFamily(report, { tuning }), { kind: 'broadcast', rowsTurn: 48, winograd: 0 });
-  t.equal(gemmFamily(report, { tuning, winograd: 'on' }).winograd, 1, 'what is forced goes before the table');
+  t.match(gemmFamily(report, { tuning, winograd: 'on' }), { winograd: 1, winogradWeights: 1 }, 'what is forced goes before the table');
 });
 
 t.test('loops are long where the processor keeps them decoded, or as the caller says', async (t) => {

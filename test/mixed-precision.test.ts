@@ -244,18 +244,26 @@ const trained = async (runtime: Runtime, steps: number, ...args: string[]): Prom
   return { losses, hash: await weightsHash(session.method.module), skipped: (await session.scaler?.stateDict())?.skipped ?? 0 };
 };
 
-t.test('losses stay beside those of float32, and equal runs are equal to the bit', { skip }, async (t) => {
-  // SGD in small steps: AdamW moves each weight by lr whatever its gradient's size, so that roundings soon choose other crops and masks.
-  const gently = ['--optimizer', 'sgd', '--lr', '0.003'];
-  const mixedRun = () => trained(runtime, 6, ...gently, '--precision', 'mixed');
-  const [exact, mixed, again] = [await trained(runtime, 6, ...gently), await mixedRun(), await mixedRun()];
-  t.equal(mixed.skipped, 0);
-  // The same draws and the same start: the first loss differs by float16's rounding in some twenty layers, which adds up like a random walk
-  // to sqrt(20) · 2^-11 = 0.2 %; later ones by what five steps make of it.
-  t.ok(Math.abs(mixed.losses[0]! / exact.losses[0]! - 1) < 0.005, `${mixed.losses[0]} beside ${exact.losses[0]}`);
-  for (let i = 1; i < 6; i++) t.ok(Math.abs(mixed.losses[i]! / exact.losses[i]! - 1) < 0.05, `step ${i}: ${mixed.losses[i]} beside ${exact.losses[i]}`);
+// SGD in small steps: AdamW moves each weight by lr whatever its gradient's size.
+const GENTLY = ['--optimizer', 'sgd', '--lr', '0.003'];
+// Losses differ by float16's rounding in some twenty layers, which adds up like a random walk: sqrt(20) · 2^-11 = 0.2 %.
+const ROUNDING = 0.0022;
+
+t.test('losses stay beside those of float32', { skip }, async (t) => {
+  // Without crops and masks, of which roundings would soon choose others: one of them may double a step's loss.
+  const plain = [...GENTLY, '--method', 'plain'];
+  const [exact, mixed] = [await trained(runtime, 6, ...plain), await trained(runtime, 6, ...plain, '--precision', 'mixed')];
+  for (let i = 0; i < 6; i++) t.ok(Math.abs(mixed.losses[i]! / exact.losses[i]! - 1) < ROUNDING, `step ${i}: ${mixed.losses[i]} beside ${exact.losses[i]}`);
+  t.ok(exact.losses[5]! < exact.losses[0]! * 0.9, 'there was something to learn');
   t.not(mixed.losses[0], exact.losses[0], 'it did compute otherwise');
-  t.ok(mixed.losses[5]! < mixed.losses[0]!, 'it learns');
+});
+
+t.test('so does the first loss with crops and masks, and equal runs are equal to the bit', { skip }, async (t) => {
+  const mixedRun = () => trained(runtime, 6, ...GENTLY, '--precision', 'mixed');
+  const [exact, mixed, again] = [await trained(runtime, 1, ...GENTLY), await mixedRun(), await mixedRun()];
+  t.equal(mixed.skipped, 0);
+  t.ok(Math.abs(mixed.losses[0]! / exact.losses[0]! - 1) < ROUNDING, `${mixed.losses[0]} beside ${exact.losses[0]}`);
+  t.ok(mixed.losses[4]! < mixed.losses[0]!, 'it learns');
   t.same(again, mixed);
 });
 

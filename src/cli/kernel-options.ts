@@ -16,12 +16,13 @@ interface Rule {
 
 const oneOf = (names: readonly string[]): Rule => ({ allowed: `one of ${names.join(', ')}`, allows: (value) => names.some((name) => name === value) });
 const wholeFrom = (least: number): Rule => ({ allowed: `a whole number of at least ${least}`, allows: (value) => Number.isSafeInteger(value) && Number(value) >= least });
+const channels: Rule = { allowed: 'a number of at least 0', allows: (value) => Number.isFinite(value) && Number(value) >= 0 };
 const trueOrFalse: Rule = { allowed: 'true or false', allows: (value) => typeof value === 'boolean' };
 
 const RULES: Readonly<Record<keyof Tuning, Rule>> = {
   kind: oneOf(KINDS), rowsTurn: wholeFrom(1), transposedTurn: wholeFrom(1), weightsTurn: wholeFrom(1), heldDepth: wholeFrom(0),
   images: trueOrFalse, tile: oneOf(['fit', ...TILE_NAMES]), matrices: trueOrFalse,
-  winograd: { allowed: 'a number of at least 0', allows: (value) => Number.isFinite(value) && Number(value) >= 0 },
+  winograd: channels, winogradWeights: channels,
 };
 
 const isTable = (value: unknown): value is Readonly<Record<string, unknown>> => typeof value === 'object' && value !== null && !Array.isArray(value);

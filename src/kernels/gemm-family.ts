@@ -36,6 +36,8 @@ export interface Tuning extends Turns {
   readonly heldDepth: number;
   /** Fewest channels (mean of input and output) for Winograd's algorithm on 3×3 taps in large images, and more where it gains less; 0: never. */
   readonly winograd: number;
+  /** The same for gradients of weights. */
+  readonly winogradWeights: number;
 }
 
 /** With fewer blocks of rows, w is read too often to be held. Where holding is forced, products of any depth would make long kernels. */
@@ -56,10 +58,10 @@ export const loopsOf = (gemm: Tuning): string => Object.entries(TURNS).find(([, 
 
 /** By adapter class; see {@link tuningKey}. Figures: docs/lavapipe.md and docs/h200.md. */
 const DEFAULTS = {
-  lavapipe: { kind: 'broadcast', images: true, tile: 'fit', matrices: true, heldDepth: 288, winograd: 66 },
-  swiftshader: { kind: 'broadcast', images: false, tile: 'fit', matrices: true, heldDepth: 0, winograd: 66 },
-  software: { kind: 'broadcast', images: false, tile: 'fit', matrices: true, heldDepth: 0, winograd: 66 },
-  gpu: { kind: 'tile', images: false, tile: 'fit', matrices: true, heldDepth: 0, winograd: 0 },
+  lavapipe: { kind: 'broadcast', images: true, tile: 'fit', matrices: true, heldDepth: 288, winograd: 36, winogradWeights: 43 },
+  swiftshader: { kind: 'broadcast', images: false, tile: 'fit', matrices: true, heldDepth: 0, winograd: 66, winogradWeights: 43 },
+  software: { kind: 'broadcast', images: false, tile: 'fit', matrices: true, heldDepth: 0, winograd: 66, winogradWeights: 43 },
+  gpu: { kind: 'tile', images: false, tile: 'fit', matrices: true, heldDepth: 0, winograd: 0, winogradWeights: 0 },
 } satisfies Record<string, Omit<Tuning, keyof Turns>>;
 
 /** What a tuning file holds: departures from the defaults by adapter. */
@@ -122,6 +124,7 @@ export const gemmFamily = (report: AdapterReport, { gemm, loops, held, winograd,
     matrices: chosen('matrices', matrices, { on: true, off: false }, base.matrices) && report.matrixSide > 0,
     heldDepth: chosen('held', held, { on: FORCED_DEPTH, off: 0 }, base.heldDepth), heldTurns: held === 'on' ? 1 : HELD_TURNS,
     winograd: chosen('winograd', winograd, { on: 1, off: 0 }, base.winograd),
+    winogradWeights: chosen('winograd', winograd, { on: 1, off: 0 }, base.winogradWeights),
     images: chosen('images', images, { on: true, off: false }, base.images) && report.imageOperands,
   };
 };

@@ -58,19 +58,17 @@ const bestTiles = (w: Shape, y: Shape): Tiles | undefined => {
 /** What the tiles of 4×4 results save at best: their gain is the unit of a tuning's `winograd`. */
 const BEST_GAIN = 9 / (36 / 16) - 1;
 
-/** Weight gradients gain from fewer channels on: what they save are products that are slower than those along rows. */
-const FEWER = { rows: 1, weights: 0.65 } as const;
-
 /**
  * Whether a convolution to y [N, H, W, D], its input's gradient (both work along rows) or its weights' may and should go this way.
  * The transforms are work per channel, what they save is work per pair of channels, and tiles over the edge lose part of it.
  */
-export const suitsWinograd = ({ gemm }: Runtime, w: Shape, y: Shape, a: ConvAttrs, along: keyof typeof FEWER): boolean => {
-  if (gemm.winograd === 0 || a.groups !== 1 || [...a.stride, ...a.dilation].some((n) => n !== 1)) return false;
+export const suitsWinograd = ({ gemm }: Runtime, w: Shape, y: Shape, a: ConvAttrs, along: 'rows' | 'weights'): boolean => {
+  const fewest = along === 'rows' ? gemm.winograd : gemm.winogradWeights;
+  if (fewest === 0 || a.groups !== 1 || [...a.stride, ...a.dilation].some((n) => n !== 1)) return false;
   const tiles = bestTiles(w, y);
   if (!tiles || a.padding[0] >= w[0]! || a.padding[1] >= w[1]!) return false;
   const gain = (w[0]! * w[1]! * y[1]! * y[2]!) / costOf(sidesOf(y, isTurned(w)), tiles) - 1;
-  return Math.sqrt(w[2]! * w[3]!) * (gain / BEST_GAIN) >= gemm.winograd * FEWER[along];
+  return Math.sqrt(w[2]! * w[3]!) * (gain / BEST_GAIN) >= fewest;
 };
 
 /**
