@@ -1,11 +1,14 @@
 /** Finds the kernels' settings that suit an adapter, and keeps them in the file that training reads. */
 import { existsSync } from 'node:fs';
 import { readTuning, tuningFile } from '../src/cli/kernel-options.js';
+import { failureOf } from '../src/cli/open-runtime.js';
 import type { Device } from '../src/device/device.js';
 import type { AdapterReport } from '../src/device/gpu.js';
+import { UserError } from '../src/errors.js';
 import { writeFileAtomic } from '../src/io/atomic.js';
 import { gemmFamily, hasSettings, type Tuning, tuningKey } from '../src/kernels/gemm-family.js';
 import { Runtime } from '../src/kernels/runtime.js';
+import { valueAt } from '../src/kernels/value-at.js';
 import { TILE_NAMES } from '../src/ops/gemm-tiling.js';
 import { scope } from '../src/tensor/scope.js';
 import { geometricMean } from './bars.js';
@@ -86,23 +89,67 @@ interface TuneOptions {
   readonly decided?: (found: Partial<Tuning>) => void;
 }
 
-/**
- * How the candidates compare with the first: the geometric mean of their times over its own, Infinity where one computes something
- * wrong. They take turns at each trial, so that what else the machine does hits them alike.
- */
-const compare = async ({ device, trials, rounds }: TuneOptions, candidates: readonly Tuning[], directions: readonly Direction[]): Promise<number[]> => {
-  const runtimes = candidates.map((tuning) => new Runtime(device, { tuning: { [tuningKey(device.report)]: tuning } }));
+/** The adapter at work; another device on it once something was rejected there, since that fails all that follows. */
+interface Workplace {
+  device: Device;
+  readonly runtimes: Map<Tuning, Runtime>;
+}
+
+const runtimeFor = ({ device, runtimes }: Workplace, tuning: Tuning): Runtime =>
+  valueAt(runtimes, tuning, () => new Runtime(device, { tuning: { [tuningKey(device.report)]: tuning } }));
+
+/** The times of one trial, or why the candidate cannot be used, such as a kernel that does not compile. */
+const tryOut = async (
+  place: Workplace, tuning: Tuning, trial: Trial, directions: readonly Direction[], rounds: number,
+): Promise<(number | null)[] | Error> => {
+  const runtime = runtimeFor(place, tuning);
+  try {
+    return await timeTrial(runtime, trial, directions, rounds);
+  } catch (error) {
+    const rejected = await failureOf(runtime);
+    const cause = error instanceof UserError ? error : rejected;
+    if (!cause) throw error;
+    if (rejected) {
+      const { device } = place;
+      place.device = await device.twin();
+      place.runtimes.clear();
+      device.close();
+    }
+    return cause;
+  }
+};
+
+/** How a candidate compares with the first: the geometric mean of its times over the first's, Infinity where it computes something wrong or fails. */
+interface Standing {
+  readonly ratio: number;
+  readonly failure?: Error;
+}
+
+/** The candidates take turns at each trial, so that what else the machine does hits them alike. */
+const compare = async (
+  place: Workplace, { trials, rounds }: TuneOptions, candidates: readonly Tuning[], directions: readonly Direction[],
+): Promise<Standing[]> => {
   const ratios = candidates.map((): number[] => []);
+  const failures: (Error | undefined)[] = [];
   for (const [number, trial] of trials.entries()) {
     let first: readonly (number | null)[] | null = null;
-    for (const [i, runtime] of runtimes.entries()) {
-      if (number >= FEW && meanRatio(ratios[i]!) > HOPELESS) continue;
-      const times = await timeTrial(runtime, trial, directions, rounds);
+    for (const [i, tuning] of candidates.entries()) {
+      if (failures[i] || (number >= FEW && meanRatio(ratios[i]!) > HOPELESS)) continue;
+      const times = await tryOut(place, tuning, trial, directions, rounds);
+      if (times instanceof Error) {
+        failures[i] = times;
+        continue;
+      }
       first ??= times;
       ratios[i]!.push(...times.map((ms, k) => (ms === null ? Infinity : ms / (first![k] ?? ms))));
     }
   }
-  return ratios.map(meanRatio);
+  return candidates.map((_, i) => ({ ratio: failures[i] ? Infinity : meanRatio(ratios[i]!), ...(failures[i] && { failure: failures[i] }) }));
+};
+
+const asText = ({ ratio, failure }: Standing): string => {
+  if (failure) return `FAILS: ${failure.message}`;
+  return ratio === Infinity ? 'WRONG RESULT' : `${ratio.toFixed(3)} of the time`;
 };
 
 const meanRatio = (ratios: readonly number[]): number => (ratios.includes(Infinity) ? Infinity : geometricMean(ratios));
@@ -118,20 +165,25 @@ export const tune = async (options: TuneOptions): Promise<Partial<Tuning>> => {
   const { device, axes, print, decided } = options;
   const start = defaultTuning(device.report);
   const departures = (): Partial<Tuning> => Object.fromEntries(Object.entries(best).filter(([name, value]) => start[name as keyof Tuning] !== value));
+  const place: Workplace = { device, runtimes: new Map() };
   let best = start;
   for (const { name, applies, choices, directions = PRODUCT_DIRECTIONS } of axes) {
     if (!applies(best)) continue;
     const others = choices.filter((change) => !hasSettings(best, change)).map((change): Tuning => ({ ...best, ...change }));
-    const ratios = await compare(options, [best, ...others], directions);
+    const tell = (candidate: Tuning, text: string): void => print(`${name.padEnd(10)} ${describe(candidate, choices).padEnd(30)} ${text}`);
+    const standings = await compare(place, options, [best, ...others], directions);
+    [best, ...others].forEach((candidate, i) => tell(candidate, asText(standings[i]!)));
+    const ratios = standings.map(({ ratio }) => ratio);
     const fastest = ratios.indexOf(Math.min(...ratios));
-    [best, ...others].forEach((candidate, i) => print(`${name.padEnd(10)} ${describe(candidate, choices).padEnd(30)} ${ratios[i] === Infinity ? 'WRONG RESULT' : `${ratios[i]!.toFixed(3)} of the time`}`));
-    if (ratios[fastest]! >= WORTHWHILE) continue;
-    const [, again] = await compare(options, [best, others[fastest - 1]!], directions);
-    print(`${name.padEnd(10)} ${describe(others[fastest - 1]!, choices).padEnd(30)} ${again!.toFixed(3)} of the time, once more`);
-    if (again! >= WORTHWHILE) continue;
-    best = others[fastest - 1]!;
+    if (!(ratios[fastest]! < WORTHWHILE)) continue;
+    const winner = others[fastest - 1]!;
+    const [, again] = await compare(place, options, [best, winner], directions);
+    tell(winner, `${asText(again!)}, once more`);
+    if (!(again!.ratio < WORTHWHILE)) continue;
+    best = winner;
     decided?.(departures());
   }
+  if (place.device !== device) place.device.close();
   return departures();
 };
 

@@ -252,6 +252,12 @@ t.test('tuning tries what applies, and keeps other adapters\' settings', async (
   t.ok(lines.length >= 2 && lines.every((line) => /^Winograd +winograd \d+ +\d+\.\d+ of the time(, once more)?$/.test(line)), lines.join('\n'));
   t.match(lines[0], /1\.000 of the time/);
 
+  lines.length = 0;
+  const tiles = { name: 'tile', applies: () => true, choices: [{ kind: 'tile', tile: 'fit' }, { kind: 'tile', tile: '9×9×9' }] as const };
+  const withTiles = await tune({ device: runtime.device, axes: [tiles], trials, rounds: 1, print: (line) => void lines.push(line) });
+  t.match(lines[2], /^tile +kind tile, tile 9×9×9 +FAILS: the tuning asks for tiles "9×9×9", which do not exist/, 'and goes on after a candidate that fails');
+  t.not(withTiles.tile, '9×9×9');
+
   const path = join(folder, 'tuning.json');
   saveTuning('gpu:a-b', { tile: '16×2×1' }, path);
   saveTuning('lavapipe', { rowsTurn: 192 }, path);
