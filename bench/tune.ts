@@ -90,17 +90,17 @@ interface TuneOptions {
 }
 
 /** The adapter at work; another device on it once something was rejected there, since that fails all that follows. */
-interface Workplace {
+interface TestStand {
   device: Device;
   readonly runtimes: Map<Tuning, Runtime>;
 }
 
-const runtimeFor = ({ device, runtimes }: Workplace, tuning: Tuning): Runtime =>
+const runtimeFor = ({ device, runtimes }: TestStand, tuning: Tuning): Runtime =>
   valueAt(runtimes, tuning, () => new Runtime(device, { tuning: { [tuningKey(device.report)]: tuning } }));
 
 /** The times of one trial, or why the candidate cannot be used, such as a kernel that does not compile. */
 const tryOut = async (
-  place: Workplace, tuning: Tuning, trial: Trial, directions: readonly Direction[], rounds: number,
+  place: TestStand, tuning: Tuning, trial: Trial, directions: readonly Direction[], rounds: number,
 ): Promise<(number | null)[] | Error> => {
   const runtime = runtimeFor(place, tuning);
   try {
@@ -127,7 +127,7 @@ interface Standing {
 
 /** The candidates take turns at each trial, so that what else the machine does hits them alike. */
 const compare = async (
-  place: Workplace, { trials, rounds }: TuneOptions, candidates: readonly Tuning[], directions: readonly Direction[],
+  place: TestStand, { trials, rounds }: TuneOptions, candidates: readonly Tuning[], directions: readonly Direction[],
 ): Promise<Standing[]> => {
   const ratios = candidates.map((): number[] => []);
   const failures: (Error | undefined)[] = [];
@@ -165,7 +165,7 @@ export const tune = async (options: TuneOptions): Promise<Partial<Tuning>> => {
   const { device, axes, print, decided } = options;
   const start = defaultTuning(device.report);
   const departures = (): Partial<Tuning> => Object.fromEntries(Object.entries(best).filter(([name, value]) => start[name as keyof Tuning] !== value));
-  const place: Workplace = { device, runtimes: new Map() };
+  const place: TestStand = { device, runtimes: new Map() };
   let best = start;
   for (const { name, applies, choices, directions = PRODUCT_DIRECTIONS } of axes) {
     if (!applies(best)) continue;
