@@ -7,6 +7,7 @@ import { CaseRandom } from '../src/ops/cases.js';
 import { WINOGRAD } from '../src/ops/conv2d-cases.js';
 import { conv2d, conv2dOp } from '../src/ops/index.js';
 import { nd } from '../src/ops/nd.js';
+import { suitsWinograd } from '../src/ops/winograd.js';
 import type { Pair } from '../src/ops/arguments.js';
 import { numel, type Shape } from '../src/tensor/shape.js';
 import { setDefaultRuntime, tensor } from '../src/tensor/create.js';
@@ -73,6 +74,20 @@ t.test('its errors are a small multiple of the direct sum\'s', async (t) => {
     // Adapters add up in another order and may fuse multiplications with additions; a wrong coefficient costs orders of magnitude.
     t.ok(direct > 0 && fast < 2 * simulated * direct, `${taps.join('×')}: ${(fast / direct).toFixed(1)} times`);
   }
+});
+
+t.test('it is chosen by channels, by what tiles compute beyond an image, and for each form apart', async (t) => {
+  const attrs = { dilation: [1, 1], groups: 1, padding: [1, 1] } as const;
+  const suits = (channels: number, side: number, along: 'rows' | 'weights', { winograd = 36, winogradWeights = 43, stride = 1 } = {}): boolean =>
+    suitsWinograd(
+      { gemm: { winograd, winogradWeights } } as Runtime, [3, 3, channels, channels], [8, side, side, channels], { ...attrs, stride: [stride, stride] }, along,
+    );
+  t.same([suits(64, 16, 'rows'), suits(64, 16, 'weights')], [true, true]);
+  t.same([suits(40, 16, 'rows'), suits(40, 16, 'weights')], [true, false], 'the limits of the two forms');
+  t.same([suits(64, 9, 'rows'), suits(32, 224, 'rows')], [false, false], 'nine tiles of 36 products for 81 pixels; few channels');
+  t.same([suits(64, 16, 'rows', { winograd: 0 }), suits(64, 16, 'weights', { winogradWeights: 0 })], [false, false], 'never');
+  t.same([suits(64, 16, 'weights', { winograd: 0 }), suits(64, 16, 'rows', { winogradWeights: 0 })], [true, true], 'the other form');
+  t.equal(suits(64, 16, 'rows', { stride: 2 }), false);
 });
 
 t.test('an image in several parts', async (t) => {
