@@ -1,6 +1,5 @@
 /** Checks and times the chosen kernels and prints a line for each. */
-import { failureOf } from '../src/cli/open-runtime.js';
-import { UserError } from '../src/errors.js';
+import { causeOf } from '../src/cli/open-runtime.js';
 import type { Runtime } from '../src/kernels/runtime.js';
 import { scope } from '../src/tensor/scope.js';
 import type { Ceiling } from './ceiling.js';
@@ -68,9 +67,8 @@ export const benchSubject = async (runtime: Runtime, subject: Subject, settings:
     }
   } catch (error) {
     // What the adapter rejected is a fault of this op's kernels alone; anything else that nobody expected is one of the benchmark.
-    const cause = error instanceof UserError ? error : await failureOf(runtime);
-    if (!cause) throw error;
-    settings.print(`${subject.name}: ${cause.message}`);
+    const { message } = await causeOf(runtime, error);
+    settings.print(`${subject.name}: ${message}`);
     found.wrong.push(subject.name);
   }
   return found;

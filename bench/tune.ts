@@ -1,14 +1,12 @@
 /** Finds the kernels' settings that suit an adapter, and keeps them in the file that training reads. */
 import { existsSync } from 'node:fs';
 import { readTuning, tuningFile } from '../src/cli/kernel-options.js';
-import { failureOf } from '../src/cli/open-runtime.js';
+import { causeOf, usableDevice } from '../src/cli/open-runtime.js';
 import type { Device } from '../src/device/device.js';
 import type { AdapterReport } from '../src/device/gpu.js';
-import { UserError } from '../src/errors.js';
 import { writeFileAtomic } from '../src/io/atomic.js';
 import { gemmFamily, hasSettings, type Tuning, tuningKey } from '../src/kernels/gemm-family.js';
 import { Runtime } from '../src/kernels/runtime.js';
-import { valueAt } from '../src/kernels/value-at.js';
 import { TILE_NAMES } from '../src/ops/gemm-tiling.js';
 import { scope } from '../src/tensor/scope.js';
 import { geometricMean } from './bars.js';
@@ -89,62 +87,44 @@ interface TuneOptions {
   readonly decided?: (found: Partial<Tuning>) => void;
 }
 
-/** The adapter at work; another device on it once something was rejected there, since that fails all that follows. */
+/** The device that is tried: another on the same adapter once something was rejected there. */
 interface TestStand {
   device: Device;
-  readonly runtimes: Map<Tuning, Runtime>;
 }
 
-const runtimeFor = ({ device, runtimes }: TestStand, tuning: Tuning): Runtime =>
-  valueAt(runtimes, tuning, () => new Runtime(device, { tuning: { [tuningKey(device.report)]: tuning } }));
-
-/** The times of one trial, or why the candidate cannot be used, such as a kernel that does not compile. */
-const tryOut = async (
-  place: TestStand, tuning: Tuning, trial: Trial, directions: readonly Direction[], rounds: number,
-): Promise<(number | null)[] | Error> => {
-  const runtime = runtimeFor(place, tuning);
-  try {
-    return await timeTrial(runtime, trial, directions, rounds);
-  } catch (error) {
-    const rejected = await failureOf(runtime);
-    const cause = error instanceof UserError ? error : rejected;
-    if (!cause) throw error;
-    if (rejected) {
-      const { device } = place;
-      place.device = await device.twin();
-      place.runtimes.clear();
-      device.close();
-    }
-    return cause;
-  }
-};
+const runtimesOn = ({ device }: TestStand, candidates: readonly Tuning[]): Runtime[] =>
+  candidates.map((tuning) => new Runtime(device, { tuning: { [tuningKey(device.report)]: tuning } }));
 
 /** How a candidate compares with the first: the geometric mean of its times over the first's, Infinity where it computes something wrong or fails. */
 interface Standing {
   readonly ratio: number;
-  readonly failure?: Error;
+  readonly failure: Error | undefined;
 }
 
 /** The candidates take turns at each trial, so that what else the machine does hits them alike. */
 const compare = async (
-  place: TestStand, { trials, rounds }: TuneOptions, candidates: readonly Tuning[], directions: readonly Direction[],
+  stand: TestStand, { trials, rounds }: TuneOptions, candidates: readonly Tuning[], directions: readonly Direction[],
 ): Promise<Standing[]> => {
+  let runtimes = runtimesOn(stand, candidates);
   const ratios = candidates.map((): number[] => []);
   const failures: (Error | undefined)[] = [];
   for (const [number, trial] of trials.entries()) {
     let first: readonly (number | null)[] | null = null;
-    for (const [i, tuning] of candidates.entries()) {
+    for (const i of candidates.keys()) {
       if (failures[i] || (number >= FEW && meanRatio(ratios[i]!) > HOPELESS)) continue;
-      const times = await tryOut(place, tuning, trial, directions, rounds);
-      if (times instanceof Error) {
-        failures[i] = times;
-        continue;
+      const runtime = runtimes[i]!;
+      try {
+        const times = await timeTrial(runtime, trial, directions, rounds);
+        first ??= times;
+        ratios[i]!.push(...times.map((ms, k) => (ms === null ? Infinity : ms / (first![k] ?? ms))));
+      } catch (error) {
+        failures[i] = await causeOf(runtime, error);
+        stand.device = await usableDevice(runtime);
+        if (stand.device !== runtime.device) runtimes = runtimesOn(stand, candidates);
       }
-      first ??= times;
-      ratios[i]!.push(...times.map((ms, k) => (ms === null ? Infinity : ms / (first![k] ?? ms))));
     }
   }
-  return candidates.map((_, i) => ({ ratio: failures[i] ? Infinity : meanRatio(ratios[i]!), ...(failures[i] && { failure: failures[i] }) }));
+  return candidates.map((_, i) => ({ ratio: failures[i] ? Infinity : meanRatio(ratios[i]!), failure: failures[i] }));
 };
 
 const asText = ({ ratio, failure }: Standing): string => {
@@ -165,25 +145,25 @@ export const tune = async (options: TuneOptions): Promise<Partial<Tuning>> => {
   const { device, axes, print, decided } = options;
   const start = defaultTuning(device.report);
   const departures = (): Partial<Tuning> => Object.fromEntries(Object.entries(best).filter(([name, value]) => start[name as keyof Tuning] !== value));
-  const place: TestStand = { device, runtimes: new Map() };
+  const stand: TestStand = { device };
   let best = start;
   for (const { name, applies, choices, directions = PRODUCT_DIRECTIONS } of axes) {
     if (!applies(best)) continue;
     const others = choices.filter((change) => !hasSettings(best, change)).map((change): Tuning => ({ ...best, ...change }));
     const tell = (candidate: Tuning, text: string): void => print(`${name.padEnd(10)} ${describe(candidate, choices).padEnd(30)} ${text}`);
-    const standings = await compare(place, options, [best, ...others], directions);
+    const standings = await compare(stand, options, [best, ...others], directions);
     [best, ...others].forEach((candidate, i) => tell(candidate, asText(standings[i]!)));
     const ratios = standings.map(({ ratio }) => ratio);
     const fastest = ratios.indexOf(Math.min(...ratios));
     if (!(ratios[fastest]! < WORTHWHILE)) continue;
     const winner = others[fastest - 1]!;
-    const [, again] = await compare(place, options, [best, winner], directions);
+    const [, again] = await compare(stand, options, [best, winner], directions);
     tell(winner, `${asText(again!)}, once more`);
     if (!(again!.ratio < WORTHWHILE)) continue;
     best = winner;
     decided?.(departures());
   }
-  if (place.device !== device) place.device.close();
+  if (stand.device !== device) stand.device.close();
   return departures();
 };
 

@@ -258,12 +258,14 @@ t.test('losses stay beside those of float32', { skip }, async (t) => {
   t.not(mixed.losses[0], exact.losses[0], 'it did compute otherwise');
 });
 
-t.test('so does the first loss with crops and masks, and equal runs are equal to the bit', { skip }, async (t) => {
+t.test('so do those with crops and masks, and equal runs are equal to the bit', { skip }, async (t) => {
   const mixedRun = () => trained(runtime, 6, ...GENTLY, '--precision', 'mixed');
-  const [exact, mixed, again] = [await trained(runtime, 1, ...GENTLY), await mixedRun(), await mixedRun()];
+  const [exact, mixed, again] = [await trained(runtime, 5, ...GENTLY), await mixedRun(), await mixedRun()];
   t.equal(mixed.skipped, 0);
   t.ok(Math.abs(mixed.losses[0]! / exact.losses[0]! - 1) < ROUNDING, `${mixed.losses[0]} beside ${exact.losses[0]}`);
-  t.ok(mixed.losses[4]! < mixed.losses[0]!, 'it learns');
+  // What some steps make of it, until roundings choose other crops and masks: those of the sixth step may be others.
+  for (let i = 1; i < 5; i++) t.ok(Math.abs(mixed.losses[i]! / exact.losses[i]! - 1) < 0.05, `step ${i}: ${mixed.losses[i]} beside ${exact.losses[i]}`);
+  t.ok(mixed.losses[5]! < mixed.losses[0]!, 'it learns');
   t.same(again, mixed);
 });
 

@@ -1,4 +1,6 @@
+import type { Device } from '../device/device.js';
 import { openDevice } from '../device/node.js';
+import { UserError } from '../errors.js';
 import { kernelsOf } from '../kernels/gemm-family.js';
 import type { Runtime } from '../kernels/runtime.js';
 import { openOn } from '../tensor/open-on.js';
@@ -14,16 +16,30 @@ export const openRuntime = async (adapter?: string, quiet = false): Promise<Runt
 };
 
 /** What the adapter rejected, such as a kernel that does not compile, once all work so far was done; null where nothing was. */
-export const failureOf = (runtime: Runtime): Promise<Error | null> => runtime.idle().then(() => null, (error: unknown) => error as Error);
+const failureOf = (runtime: Runtime): Promise<Error | null> => runtime.idle().then(() => null, (error: unknown) => error as Error);
+
+/** Why a piece of work failed: a user's error, or what the adapter rejected. Anything else is thrown again. */
+export const causeOf = async (runtime: Runtime, error: unknown): Promise<Error> => {
+  const cause = error instanceof UserError ? error : await failureOf(runtime);
+  if (!cause) throw error;
+  return cause;
+};
+
+/** The runtime's device, or another on the same adapter in its place: one on which something was rejected fails all that follows. */
+export const usableDevice = async (runtime: Runtime): Promise<Device> => {
+  const { device } = runtime;
+  if (!(await failureOf(runtime))) return device;
+  const fresh = await device.twin();
+  device.close();
+  return fresh;
+};
 
 /**
- * For commands that go on when one of many pieces of work fails: a device on which something was rejected fails all that follows.
+ * For commands that go on when one of many pieces of work fails.
  *
  * @returns the runtime, or a new one on the same adapter in its place, where tensors are made from now on
  */
 export const usable = async (runtime: Runtime): Promise<Runtime> => {
-  if (!(await failureOf(runtime))) return runtime;
-  const fresh = openOn(await runtime.device.twin(), kernelOptions());
-  runtime.device.close();
-  return fresh;
+  const device = await usableDevice(runtime);
+  return device === runtime.device ? runtime : openOn(device, kernelOptions());
 };
