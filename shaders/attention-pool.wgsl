@@ -16,7 +16,7 @@ struct Params {
   channelQuads: u32,
 }
 @group(0) @binding(2) var<storage, read_write> pooled: array<vec4f>;
-@group(0) @binding(3) var<storage, read_write> firsts: array<vec4i>;     // pixel of the first maximum
+@group(0) @binding(3) var<storage, read_write> firsts: array<vec4i>;     // pixel of the first maximum, or the first of the turn that it is in
 @group(0) @binding(4) var<storage, read> gradient: array<vec4f>;
 @group(0) @binding(5) var<storage, read> winners: array<vec4i>;
 @group(0) @binding(6) var<storage, read_write> result: array<f32>;
@@ -35,7 +35,7 @@ struct Tile {
 }
 struct Maximum {
   best: vec4f,
-  first: vec4i,       // pixel
+  first: vec4i,       // as in firsts
 }
 
 // Writes what was found for the t-th vec4f of a tile, unless it lies beyond the last map or channel.
@@ -63,9 +63,9 @@ fn maximumWithNan(tile: Tile, t: u32) -> Maximum {
   return result;
 }
 
-// Maximum over the pixels, and where it first occurs, for a tile of maps and channels. Finite numbers have no product that
-// is NaN, so that the loop need not test for it; whether all are finite it finds out on the way. The tile's places are spelled
-// out, so that compilers keep it in registers.
+// Maximum over the pixels for a tile of maps and channels, and in which turn of the loop it first occurs: to keep the pixel would double the
+// work on each product. Finite numbers have no product that is NaN, so that the loop need not test for it; whether all are finite it finds out
+// on the way. The tile's places are spelled out, so that compilers keep it in registers.
 @compute @workgroup_size($GROUP)
 fn maximum(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
   let lane = local.x;
@@ -108,37 +108,58 @@ fn maximum(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
     //# for c in 0..$CHANNELS
     {
       const t = (u32($m) * 4u + $k) * CHANNELS + $c;
-      var largest = best[t];
-      var at = first[t];
-      //# for u in 0..$PIXELS
+      var largest = a0$m[$k] * f0$c;
+      //# for u in 1..$PIXELS
       {
         let v = a$u$m[$k] * f$u$c;
-        let better = v > largest;
-        largest = select(largest, v, better);
-        at = select(at, vec4i(i32(p$u)), better);
+        largest = select(largest, v, v > largest);
       }
       //# end
-      best[t] = largest;
-      first[t] = at;
+      let better = largest > best[t];
+      best[t] = select(best[t], largest, better);
+      first[t] = select(first[t], vec4i(i32(turn)), better);
     }
     //# end
     //# end
     //# end
   }
-  if (any(magnitude >= vec4u(0x7f800000u))) {
-    for (var t = 0u; t < TILE; t++) { put(tile, t, maximumWithNan(tile, t)); }
-    return;
+  let finite = all(magnitude < vec4u(0x7f800000u));
+  // Backwards, as in gemm-broadcast.wgsl: a loop that counts up to the length of an array is written out.
+  for (var left = hidden(TILE, P.pixels); left > 0u; left--) {
+    let t = left - 1u;
+    var found = Maximum(best[t], first[t]);
+    if (!finite) { found = maximumWithNan(tile, t); }
+    put(tile, t, found);
   }
-  //# for m in 0..$MAPS
-  //# for k in 0..4
-  //# for c in 0..$CHANNELS
+}
+
+// Of each maximum the pixel: one of the turn that is known. The pixels of a turn are all read, without a branch, and the first of the largest
+// products is taken; where a NaN has won, it is the first.
+@compute @workgroup_size(64)
+fn locate(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let row = linearWorkgroup(group, groups) * 64u + local.x;
+  let across = cellOf(row, P.channelQuads);
+  let down = cellOf(across.row, P.maps);
+  if (down.row >= P.batch) { return; }
+  let first = firsts[row];
+  let mapsAt = down.row * P.pixels * P.mapQuads + down.column / 4u;
+  let featuresAt = down.row * P.pixels * P.channelQuads + across.column;
+  var found = first;
+  var largest: vec4f;
+  //# for u in 0..$PIXELS
   {
-    const t = (u32($m) * 4u + $k) * CHANNELS + $c;
-    put(tile, t, Maximum(best[t], first[t]));
+    let p = min(vec4u(first) + vec4u($u), vec4u(P.pixels - 1u));
+    var v: vec4f;
+    //# for k in 0..4
+    v[$k] = loadW(mapsAt + p[$k] * P.mapQuads)[down.column % 4u] * loadX(featuresAt + p[$k] * P.channelQuads)[$k];
+    //# end
+    if ($u == 0) { largest = v; }
+    let better = (v > largest) & !isNan4(largest);
+    found = select(found, vec4i(p), better);
+    largest = select(largest, v, better);
   }
   //# end
-  //# end
-  //# end
+  firsts[row] = found;
 }
 
 // Gradients go to the pixels of the maxima alone: they are added to what `result` holds, by invocations that own their part of it.

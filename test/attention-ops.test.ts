@@ -3,7 +3,7 @@ import t from 'tap';
 import { backward } from '../src/autograd/backward.js';
 import { worstError } from '../src/autograd/verify.js';
 import {
-  attentionBox, attentionPool, chooseMaps, dropMask, gatherRows, mapWeights, type MaskConvention, thresholdMask, updateCenters_,
+  attentionBox, attentionPool, chooseMaps, dropMask, gatherRows, mapWeights, type MaskConvention, thresholdMask, updateCenters_, ones,
 } from '../src/ops/index.js';
 import { CaseRandom } from '../src/ops/cases.js';
 import { tensor } from '../src/tensor/create.js';
@@ -15,8 +15,14 @@ import { openRuntime } from './support/runtime.js';
 const runtime = await openRuntime();
 
 await t.test('the first of equal maxima, and of several NaN, has the gradient', (t) => scope(async () => {
-  for (const [pixels, first] of [[[1, 3, 3, 2, 3], 1], [[1, 2, NaN, 3, NaN], 2]] as const) {
-    const [features, maps] = [tensor(pixels, [1, 1, 5, 1]).requiresGrad_(), tensor([1, 1, 1, 1, 1], [1, 1, 5, 1]).requiresGrad_()];
+  // Kernels take several pixels at a time: equal ones lie within such a turn and in different ones.
+  for (const [pixels, first] of [
+    [[1, 3, 3, 2, 3], 1], [[1, 2, NaN, 3, NaN], 2], [[-5, -4, -3, -2, -1, -1, -9, -1, -8, -1, -1], 4], [[0, 0, 0, 0, 0, 0, 0, 0, 0], 0],
+    [[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 13], 12], [[1, 9, 2, 3, 4, 5, NaN, NaN, 7, NaN], 6], [[-Infinity, -Infinity, -Infinity, 1, -Infinity], 3],
+    [[-(2 ** 126), -(2 ** 126), -(2 ** 126), -(2 ** 126), -(2 ** 125)], 4],
+  ] as const) {
+    const shape = [1, 1, pixels.length, 1];
+    const [features, maps] = [tensor(pixels, shape).requiresGrad_(), ones(shape).requiresGrad_()];
     backward(attentionPool(features, maps, { pool: 'GMP' }), tensor([2], [1, 1, 1]));
     t.same([...await features.grad!.data()], pixels.map((_, i) => (i === first ? 2 : 0)), `features ${pixels.join(', ')}`);
     t.same([...await maps.grad!.data()], pixels.map((v, i) => (i === first ? 2 * v : 0)), 'maps');

@@ -2,7 +2,7 @@ import source from '../../shaders/attention-pool.wgsl';
 import { fail } from '../errors.js';
 import type { Runtime } from '../kernels/runtime.js';
 import { Shader } from '../kernels/shader.js';
-import { formatShape, type Shape } from '../tensor/shape.js';
+import { formatShape, quadCount, type Shape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { checkChoice, checkNames } from './arguments.js';
 import { distinct, type OpCase, uniform } from './cases.js';
@@ -10,7 +10,7 @@ import { fill_ } from './fill.js';
 import { type Extents, gemmRows, gemmWeights, rowsGeometry } from './gemm.js';
 import { operands, readsImages } from './gemm-tiling.js';
 import { nd } from './nd.js';
-import { allocate, type BackwardCall, bytesOf, dispatch, gridFor, type Op, run } from './op.js';
+import { allocate, type BackwardCall, bytesOf, type Call, dispatch, gridFor, type Op, run } from './op.js';
 
 /**
  * The shader by what maps (w) and features (x) come as, with the tile of an invocation (MAPS × CHANNELS, in vec4f), the pixels it reads
@@ -18,11 +18,11 @@ import { allocate, type BackwardCall, bytesOf, dispatch, gridFor, type Op, run }
  */
 const VARIANTS = {
   buffers: { shader: new Shader('attention-pool', source, operands('buffer')), constants: { MAPS: 1, CHANNELS: 1, PIXELS: 1, GROUP: 64 } },
-  images: { shader: new Shader('attention-pool images', source, operands('image')), constants: { MAPS: 2, CHANNELS: 2, GROUP: 8 } },
+  images: { shader: new Shader('attention-pool images', source, operands('image')), constants: { MAPS: 2, CHANNELS: 4, GROUP: 8 } },
 } as const;
 
-/** What a tile from images does with a pixel is so long in vec4f multiply-adds: 16 times a product, a comparison and two choices. */
-const TURN_PER_PIXEL = 48;
+/** What a tile from images does with a pixel is so long in vec4f multiply-adds: 32 products that are compared, and its loads. */
+const TURN_PER_PIXEL = 40;
 
 /** From images, a turn of the loop must be as short as that of weight gradients. */
 const variantFor = (runtime: Runtime, features: Tensor, maps: Tensor) => {
@@ -99,15 +99,17 @@ const sumGradients = ({ runtime, grad, shapes, needs, inputs: [features, maps], 
   ];
 };
 
-const poolMaxima = (features: Tensor, maps: Tensor): { output: Tensor; saved: { firsts: Tensor } } => {
-  const { runtime } = features;
-  const sizes = sizesOf([features.shape, maps.shape]);
-  const shape = infer([features.shape, maps.shape]);
+/** Which pixels the maxima are of only backward asks. */
+const poolMaxima = ({ inputs: [features, maps], operands, shape }: Call<Attrs>): Tensor | { output: Tensor; saved: { firsts: Tensor } } => {
+  const { runtime } = features!;
+  const sizes = sizesOf([features!.shape, maps!.shape]);
   const pooled = allocate(runtime, shape, 'attentionPool');
   const firsts = allocate(runtime, shape, 'attentionPool maxima', 'int32');
-  const { shader, constants } = variantFor(runtime, features, maps);
+  const { shader, constants } = variantFor(runtime, features!, maps!);
   const items = sizes.batch * Math.ceil(sizes.mapQuads / constants.MAPS) * Math.ceil(sizes.channelQuads / constants.CHANNELS);
-  dispatch(runtime, shader.kernel('maximum', constants), { x: features, w: maps, pooled, firsts }, { ...sizes }, gridFor(items, constants.GROUP));
+  dispatch(runtime, shader.kernel('maximum', constants), { x: features!, w: maps!, pooled, firsts }, { ...sizes }, gridFor(items, constants.GROUP));
+  if (!operands.some(({ requiresGrad }) => requiresGrad)) return pooled;
+  if (constants.PIXELS > 1) dispatch(runtime, shader.kernel('locate', constants), { x: features!, w: maps!, firsts }, { ...sizes }, gridFor(quadCount(shape)));
   return { output: pooled, saved: { firsts } };
 };
 
@@ -176,8 +178,7 @@ export const attentionPoolOp: Op<Attrs> = {
   name: 'attentionPool',
   group: 'WS-DAN',
   infer,
-  forward: ({ inputs: [features, maps], attrs }) =>
-    (attrs.pool === 'GMP' ? poolMaxima(features!, maps!) : poolSums(features!, maps!, scaleOf([features!.shape]))),
+  forward: (call) => (call.attrs.pool === 'GMP' ? poolMaxima(call) : poolSums(call.inputs[0]!, call.inputs[1]!, scaleOf([call.inputs[0]!.shape]))),
   keeps: { inputs: [0, 1] },
   backward: (call) => (call.attrs.pool === 'GMP' ? maximumGradients(call) : sumGradients(call, scaleOf(call.shapes))),
   reference,
