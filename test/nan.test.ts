@@ -5,9 +5,8 @@ import { NanTracer } from '../src/autograd/nan-tracer.js';
 import { Linear, Sequential } from '../src/nn/layers.js';
 import { Module } from '../src/nn/module.js';
 import {
-  add, argmax, attentionPool, batchNorm2d, clamp, conv2d, crossEntropy, eq, globalAvgPool2d, interpolate, l2Normalize, log, logSoftmax, matmul, max, maxPool2d,
-  maximum, mean, min, minimum, ne, ones,
-  pow, relu, softmax, sqrt, sum, zeros,
+  add, argmax, attentionPool, batchNorm2d, clamp, conv2d, crossEntropy, einsum, eq, globalAvgPool2d, interpolate, l2Normalize, log, logSoftmax,
+  matmul, max, maxPool2d, maximum, mean, min, minimum, ne, ones, pow, relu, softmax, sqrt, sum, zeros,
 } from '../src/ops/index.js';
 import { tensor } from '../src/tensor/create.js';
 import { scope } from '../src/tensor/scope.js';
@@ -70,6 +69,11 @@ t.test('the maximum of map times feature', (t) => scope(async () => {
   const results = [...(await attentionPool(tensor(values, [1, 3, 3, channels]), tensor(weights, [1, 3, 3, maps]), { pool: 'GMP' }).data())];
   t.same(results.map((v, i) => (Number.isFinite(v) ? [] : [i, v])).flat(), [3, NaN, 7, NaN, ...[1, 2, 3, 4, 5].flatMap((m) => [m * channels + 3, Infinity])],
     '0 · ∞ is NaN, −∞ loses');
+}));
+
+t.test('behind the rows of a product of several axes stay zeros', (t) => scope(async () => {
+  const product = einsum('ij,jkl->ikl', tensor([1, Infinity], [1, 2]), ones([2, 2, 3]));
+  t.same([...await product.alias([1, 2, 4]).data()], [Infinity, Infinity, Infinity, 0, Infinity, Infinity, Infinity, 0], 'an infinity times the zeros there is NaN');
 }));
 
 t.test('infinities keep their sign', (t) => scope(async () => {

@@ -1,9 +1,9 @@
 import { fail } from '../errors.js';
-import { formatShape, numel, type Shape } from '../tensor/shape.js';
+import { formatShape, numel, quadCount, quadsPerRow, type Shape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { mul } from './binary.js';
 import type { OpCase } from './cases.js';
-import { permute } from './layout.js';
+import { permute, slice } from './layout.js';
 import { matmul } from './matmul.js';
 import { forEachIndex, nd } from './nd.js';
 import { bytesOf, type Op, run } from './op.js';
@@ -70,23 +70,40 @@ const elementwise = (a: Tensor, b: Tensor, { a: la, b: lb, out }: Labels): Tenso
   return all === out ? product : sum(product, [...all].map((_, i) => i).slice(out.length));
 };
 
-/** A batched matrix product; operands that already lie in one of its orders are not copied. */
+/** Whether an operand lies as [batch, columns, rows]. */
+const isTurned = (labels: string, batch: string, rows: string, columns: string): boolean =>
+  labels === batch + columns + rows && labels !== batch + rows + columns;
+
+/**
+ * A batched matrix product; operands that already lie in one of its orders are not copied. Several axes at the end of both operands that are
+ * summed over, or of one that become columns, are taken for one axis as they are stored, with the zeros behind each row.
+ */
 const asMatrices = (a: Tensor, b: Tensor, { a: la, b: lb, out }: Labels, sizes: ReadonlyMap<string, number>): Tensor => {
   const batch = shared(out, la, lb);
   const [left, right] = [without(shared(out, la), lb), without(shared(out, lb), la)];
   // Rows and columns of the result the other way round: so are the operands, and the result need not be turned.
   if (right && out === batch + right + left) return asMatrices(b, a, { a: lb, b: la, out }, sizes);
   const inner = without(la, out);
-  const count = (labels: string): number => numel([...labels].map((label) => sizes.get(label)!));
-  const matrices = (x: Tensor, labels: string, rows: string, columns: string): { matrix: Tensor; turned: boolean } => {
-    const turned = labels === batch + columns + rows && labels !== batch + rows + columns;
-    const [r, c] = turned ? [columns, rows] : [rows, columns];
-    return { matrix: reshape(arrange(x, labels, batch + r + c), [...(batch ? [count(batch)] : []), count(r), count(c)]), turned };
+  const [transposeA, transposeB] = [isTurned(la, batch, left, inner), isTurned(lb, batch, inner, right)];
+  const atEnd = transposeB ? (transposeA ? '' : inner) : right;
+  const shapeOf = (labels: string): number[] => [...labels].map((label) => sizes.get(label)!);
+  const count = (labels: string): number => (labels.length > 1 && labels === atEnd ? 4 * quadCount(shapeOf(labels)) : numel(shapeOf(labels)));
+  const matrix = (x: Tensor, labels: string, rows: string, columns: string): Tensor => {
+    const lying = arrange(x, labels, batch + rows + columns);
+    const shape = [...(batch ? [count(batch)] : []), count(rows), count(columns)];
+    return numel(shape) === x.size ? reshape(lying, shape) : lying.alias(shape);
   };
-  const [first, second] = [matrices(a, la, left, inner), matrices(b, lb, inner, right)];
-  const product = matmul(first.matrix, second.matrix, { transposeA: first.turned, transposeB: second.turned });
+  const first = transposeA ? matrix(a, la, inner, left) : matrix(a, la, left, inner);
+  const second = transposeB ? matrix(b, lb, right, inner) : matrix(b, lb, inner, right);
   const labels = batch + left + right;
-  return arrange(reshape(product, [...labels].map((label) => sizes.get(label)!)), labels, out);
+  return arrange(withoutTails(matmul(first, second, { transposeA, transposeB }), shapeOf(labels)), labels, out);
+};
+
+/** A product whose columns are the rows of `shape` and the zeros behind them. Where a factor was infinite these are NaN, so that they are cut off. */
+const withoutTails = (product: Tensor, shape: Shape): Tensor => {
+  if (product.size === numel(shape)) return reshape(product, shape);
+  const whole = [...shape.slice(0, -1), 4 * quadsPerRow(shape)];
+  return slice(reshape(product, whole), [], shape);
 };
 
 const contract = (equation: string, inputs: readonly [Tensor, Tensor]): Tensor => {
@@ -123,7 +140,7 @@ const CASES: readonly (readonly [string, Shape, Shape])[] = [
   ['ij,jk->ik', [3, 5], [5, 2]], ['ij,kj->ik', [3, 5], [7, 5]], ['ji,jk->ki', [4, 3], [4, 5]], ['bij,bjk->bik', [2, 3, 4], [2, 4, 5]], ['bij,bkj->bik', [2, 3, 4], [2, 5, 4]],
   ['i,i->', [7], [7]], ['ij,ij->i', [3, 5], [3, 5]], ['ij,ij->', [3, 5], [3, 5]], ['bhwc,c->bhwc', [2, 2, 3, 5], [5]], ['i,j->ij', [3], [5]], ['i,j->ji', [3], [5]],
   ['bhwc,cd->bhwd', [2, 2, 3, 5], [5, 3]], ['ij,k->k', [2, 3], [4]], ['abc,cad->bd', [2, 3, 4], [4, 2, 3]], ['bhqd,bhkd->bhqk', [2, 2, 3, 5], [2, 2, 4, 5]], ['ij,jk->', [2, 3], [3, 4]],
-  [',ij->ij', [], [2, 3]],
+  [',ij->ij', [], [2, 3]], ['bij,bjkl->bikl', [2, 3, 4], [2, 4, 3, 5]], ['jkl,ij->ikl', [4, 3, 5], [2, 4]], ['ikl,jkl->ij', [3, 2, 3], [4, 2, 3]],
 ];
 
 const caseOf = ([equation, a, b]: (typeof CASES)[number], bench = false): OpCase<Attrs> =>
