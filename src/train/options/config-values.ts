@@ -15,19 +15,19 @@ export interface Parsed<S extends OptionSpecs> {
 /** `imageSize` is `image-size` on the command line. */
 export const kebab = (name: string): string => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 
-/** A sentence with the known name that is nearest to a wrong one, or nothing. */
-const suggestion = (wrong: string, known: readonly string[], decorate: (name: string) => string): string => {
-  const near = nearest(wrong, known);
-  return near ? ` Did you mean ${decorate(near)}?` : '';
-};
-
 /** What other programs call an option, and what it is here. */
 export type OtherNames = Readonly<Record<string, string>>;
 
-/** As {@link suggestion}; what another program calls so comes first. */
+/** Names of other programs that are shorter than this are near to too much. */
+const TELLING = 4;
+
+/** A sentence that leads from a wrong name to an option: what another program calls so, else the nearest name of either, or nothing. */
 export const wayOn = (wrong: string, otherNames: OtherNames, known: readonly string[], decorate: (name: string) => string): string => {
-  const here = new Map(Object.entries(otherNames)).get(kebab(wrong).replaceAll('_', '-'));
-  return here ? ` Here it is ${here}.` : suggestion(wrong, known, decorate);
+  const others = new Map(Object.entries(otherNames));
+  const plain = kebab(wrong).replaceAll('_', '-');
+  const near = others.has(plain) ? plain : nearest(wrong, [...known, ...[...others.keys()].filter((name) => name.length >= TELLING)]);
+  if (near === '') return '';
+  return known.includes(near) ? ` Did you mean ${decorate(near)}?` : ` Here it is ${others.get(near)}.`;
 };
 
 /** A value as its option reads it; `where` names it in the refusal. */
