@@ -3,7 +3,7 @@ import t from 'tap';
 import { backward } from '../src/autograd/backward.js';
 import { worstError } from '../src/autograd/verify.js';
 import {
-  attentionBox, attentionPool, chooseMaps, dropMask, gatherRows, mapWeights, type MaskConvention, thresholdMask, updateCenters_, ones,
+  attentionBox, attentionPool, chooseMaps, dropMask, gatherRows, mapWeights, type MaskConvention, ones, thresholdMask, updateCenters_,
 } from '../src/ops/index.js';
 import { CaseRandom } from '../src/ops/cases.js';
 import { tensor } from '../src/tensor/create.js';

@@ -75,19 +75,21 @@ const extents = (depth: number, width: number, { batches, wTap }: ReturnType<typ
   depth, width, batches, wTap, xPitch: x.pitch, xBatch: x.stride, wPitch: w.pitch, wBatch: w.stride, yPitch: y.pitch, yBatch: y.stride,
 });
 
-/** Σ over the pixels of map · feature, times `scale`: [B, M, C]. */
-const poolSums = (features: Tensor, maps: Tensor, scale: number): Tensor => {
-  const sizes = sizesOf([features.shape, maps.shape]);
-  const pooled = allocate(features.runtime, infer([features.shape, maps.shape]), 'attentionPool');
+/** The mean over the pixels of map · feature. */
+const poolMeans = ({ inputs: [features, maps], shape }: Call<Attrs>): Tensor => {
+  const sizes = sizesOf([features!.shape, maps!.shape]);
+  const pooled = allocate(features!.runtime, shape, 'attentionPool');
   const m = matricesOf(sizes);
-  gemmWeights(maps, features, pooled, rowsGeometry(sizes.pixels), extents(sizes.maps, sizes.channels, m, m.maps, m.features, m.pooled), { scale });
+  const scale = 1 / sizes.pixels;
+  gemmWeights(maps!, features!, pooled, rowsGeometry(sizes.pixels), extents(sizes.maps, sizes.channels, m, m.maps, m.features, m.pooled), { scale });
   return pooled;
 };
 
 /** Gradients of features and maps, added to those in `into`. */
-const sumGradients = ({ runtime, grad, shapes, needs, inputs: [features, maps], into = [] }: BackwardCall<Attrs>, scale: number): (Tensor | null)[] => {
+const meanGradients = ({ runtime, grad, shapes, needs, inputs: [features, maps], into = [] }: BackwardCall<Attrs>): (Tensor | null)[] => {
   const sizes = sizesOf(shapes);
   const m = matricesOf(sizes);
+  const scale = 1 / sizes.pixels;
   const multiply = (i: 0 | 1, x: Tensor, e: Extents, transposed: boolean): Tensor | null => {
     const result = into[i] ?? allocate(runtime, shapes[i]!, 'attentionPool gradient');
     gemmRows(x, grad, result, rowsGeometry(sizes.pixels), e, { scale, transposed, accumulate: Boolean(into[i]) });
@@ -135,9 +137,6 @@ const maximumGradients = ({ runtime, grad, shapes, needs, inputs: [features, map
   ];
 };
 
-/** The mean over the pixels. */
-const scaleOf = ([features]: readonly Shape[]): number => 1 / (features![1]! * features![2]!);
-
 const reference: Op<Attrs>['reference'] = ([features, maps], { pool }) => {
   const [batch, height, width, channels] = features!.shape as [number, number, number, number];
   const count = maps!.shape[3]!;
@@ -178,9 +177,9 @@ export const attentionPoolOp: Op<Attrs> = {
   name: 'attentionPool',
   group: 'WS-DAN',
   infer,
-  forward: (call) => (call.attrs.pool === 'GMP' ? poolMaxima(call) : poolSums(call.inputs[0]!, call.inputs[1]!, scaleOf([call.inputs[0]!.shape]))),
+  forward: (call) => (call.attrs.pool === 'GMP' ? poolMaxima(call) : poolMeans(call)),
   keeps: { inputs: [0, 1] },
-  backward: (call) => (call.attrs.pool === 'GMP' ? maximumGradients(call) : sumGradients(call, scaleOf(call.shapes))),
+  backward: (call) => (call.attrs.pool === 'GMP' ? maximumGradients(call) : meanGradients(call)),
   reference,
   cost: (shapes, _, out) => {
     const { batch, pixels, maps, channels } = sizesOf(shapes);
