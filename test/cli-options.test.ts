@@ -81,7 +81,7 @@ t.test('a placeholder for a list is shown as a name', async (t) => {
 t.test('what other programs call an option is known', async (t) => {
   const train = (option: string): unknown => parseOptions({ name: 'train', summary: '', options: trainOptions, otherNames }, [option, '1'], () => undefined);
   t.throws(() => train('--learning_rate'), { name: 'UserError', message: /^There is no option --learning_rate\. Here it is --lr\. "node dist\/train\.js --help" lists/ });
-  t.throws(() => train('--lerning-rate', '0.1'), { message: /^There is no option --lerning-rate\. Here it is --lr\./ }, 'with a slip');
+  t.throws(() => train('--lerning-rate'), { message: /^There is no option --lerning-rate\. Here it is --lr\./ }, 'with a slip');
   t.throws(() => train('--eval-only'), { message: /Here it is a command of its own, node dist\/eval\.js\./ });
   t.throws(() => train('-b'), { message: /^There is no option -b\. Here it is --batch-size\./ });
   const config = t.testdir({ 'c.json': '{"learning_rate": 0.1}', 'd.json': '{"earlyStopping": 3}', 'e.json': '{"constructor": 3}' });
