@@ -11,8 +11,8 @@
 struct Params {
   inH: u32, inW: u32,
   outH: u32, outW: u32,
-  kernelH: u32, kernelW: u32,
-  strideY: u32, strideX: u32,
+  kernelH: u32,
+  strideY: u32,
   padY: u32, padX: u32,
   dilationY: u32, dilationX: u32,
   firstImage: u32,
@@ -25,6 +25,9 @@ struct Params {
 
 // $LOW of them stand in a pixel's first vec4f, $HIGH in its second. Four taps fill as many vec4f as there are channels.
 const CHANNELS = u32($CHANNELS);
+// Known to the compiler, which then writes out what a line of taps needs; all of a 7×7 kernel would take seconds to compile.
+const ACROSS = u32($ACROSS);           // taps side by side
+const STRIDE_X = u32($STRIDE_X);
 
 // y[output pixel][tap, channel] = x[its input pixel][channel]
 @compute @workgroup_size(64)
@@ -35,7 +38,7 @@ fn unfold(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: 
   let line = cellOf(item, P.outW);
   let at = cellOf(line.row, P.outH);
   let y0 = i32(at.column * P.strideY) - i32(P.padY);
-  let x0 = i32(line.column * P.strideX) - i32(P.padX);
+  let x0 = i32(line.column * STRIDE_X) - i32(P.padX);
   let end = (item + 1u) * P.quads;
   var r = 0u;
   var s = 0u;
@@ -47,7 +50,7 @@ fn unfold(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: 
     let inside$u = r < P.kernelH && iy$u >= 0 && iy$u < i32(P.inH) && ix$u >= 0 && ix$u < i32(P.inW);
     let start$u = select(0u, ((at.row * P.inH + u32(iy$u)) * P.inW + u32(ix$u)) * (P.inStride / 4u), inside$u);
     let low$u = select(vec4f(0.0), x[start$u], inside$u);
-    s = select(s + 1u, 0u, s + 1u == P.kernelW);
+    s = select(s + 1u, 0u, s + 1u == ACROSS);
     r += select(0u, 1u, s == 0u);
     //# end
     //# for u in 0..4
@@ -81,32 +84,38 @@ fn passedHigh(start: u32) -> vec4f {
 }
 
 // The other way, without dilation: result[input pixel][channel] = sum over the taps that reach it of
-// source[their output pixel][tap, channel]. The grid is (pixels of a line, lines, images) of the input.
-@compute @workgroup_size(64)
+// source[their output pixel][tap, channel]. An invocation has the pixels between two strides, which each tap reaches once: lanes with one pixel
+// each would wait for those that more taps reach. The grid is (strides of a line, strides down, images) of the input with its padding before it.
+@compute @workgroup_size($FOLDED)
 fn fold(@builtin(global_invocation_id) invocation: vec3u) {
-  let at = vec2u(invocation.x, P.firstLine + invocation.y);
-  if (at.x >= P.inW) { return; }
+  let origin = vec2u(invocation.x, P.firstLine + invocation.y);
+  let pad = vec2u(P.padX, P.padY);
+  let size = vec2u(P.inW, P.inH);
+  if (origin.x * STRIDE_X >= size.x + pad.x) { return; }
   let image = P.firstImage + invocation.z;
-  // The first tap that reaches this pixel belongs to the last output pixel, and so on by strides.
-  let y0 = quotient(at.y + P.padY, P.strideY);
-  let x0 = quotient(at.x + P.padX, P.strideX);
-  let firstR = at.y + P.padY - y0 * P.strideY;
-  let firstS = at.x + P.padX - x0 * P.strideX;
-  var low = vec4f(0.0);
-  var high = vec4f(0.0);
-  var oy = i32(y0);
-  for (var r = firstR; r < P.kernelH; r += P.strideY) {
-    var ox = i32(x0);
-    for (var s = firstS; s < P.kernelW; s += P.strideX) {
-      let inside = oy >= 0 && oy < i32(P.outH) && ox >= 0 && ox < i32(P.outW);
-      let start = select(0u, ((image * P.outH + u32(oy)) * P.outW + u32(ox)) * P.quads * 4u + (r * P.kernelW + s) * CHANNELS, inside);
-      low += select(vec4f(0.0), passedLow(start), inside);
-      high += select(vec4f(0.0), passedHigh(start), inside);
-      ox -= 1;
+  for (var firstR = 0u; firstR < P.strideY; firstR++) {
+    for (var firstS = 0u; firstS < STRIDE_X; firstS++) {
+      var low = vec4f(0.0);
+      var high = vec4f(0.0);
+      // The first tap belongs to the last of the output pixels, and so on by strides. Less than zero is beyond any size.
+      var oy = origin.y;
+      for (var r = firstR; r < P.kernelH; r += P.strideY) {
+        var ox = origin.x;
+        for (var s = firstS; s < ACROSS; s += STRIDE_X) {
+          let inside = oy < P.outH && ox < P.outW;
+          let start = select(0u, ((image * P.outH + oy) * P.outW + ox) * P.quads * 4u + (r * ACROSS + s) * CHANNELS, inside);
+          low += select(vec4f(0.0), passedLow(start), inside);
+          high += select(vec4f(0.0), passedHigh(start), inside);
+          ox -= 1u;
+        }
+        oy -= 1u;
+      }
+      let at = origin * vec2u(STRIDE_X, P.strideY) + vec2u(firstS, firstR) - pad;
+      if (all(at < size)) {
+        let slot = ((image * size.y + at.y) * size.x + at.x) * (P.inStride / 4u);
+        result[slot] = low;
+        if (CHANNELS > 4u) { result[slot + 1u] = high; }
+      }
     }
-    oy -= 1;
   }
-  let slot = ((image * P.inH + at.y) * P.inW + at.x) * (P.inStride / 4u);
-  result[slot] = low;
-  if (CHANNELS > 4u) { result[slot + 1u] = high; }
 }

@@ -9,7 +9,7 @@ import type { Tensor } from '../tensor/tensor.js';
 import { type ConvAttrs, windowParams } from './conv-shape.js';
 import type { Epilogue } from './epilogue.js';
 import { type Extents, gemmRows, gemmWeights, rowsGeometry } from './gemm.js';
-import { allocate, dispatch, gridFor, WORKGROUP } from './op.js';
+import { allocate, dispatch, gridFor } from './op.js';
 
 const shader = new Shader('conv-patches', source);
 
@@ -22,24 +22,34 @@ const rowsShape = (w: Shape, y: Shape): Shape => [y[0]! * y[1]! * y[2]!, w[0]! *
 export const suitsPatches = ({ device }: Runtime, w: Shape, y: Shape, { groups }: ConvAttrs): boolean =>
   groups === 1 && w[0]! * w[1]! > 1 && w[2]! < FEW_CHANNELS && storageBytes(rowsShape(w, y)) <= device.limits.maxStorageBufferBindingSize;
 
-const constants = (channels: number) => ({ CHANNELS: channels, LOW: Math.min(channels, 4), HIGH: Math.max(channels - 4, 0) });
+/** Of the workgroups that fold: small, since lines of few strides would leave most of a large one idle. */
+const FOLDED = 16;
+
+/** How the window moves over x, apart by what the compiler knows and what it is told. */
+const windowOf = (x: Shape, w: Shape, y: Shape, a: ConvAttrs) => {
+  const { kernelW: ACROSS, strideX: STRIDE_X, ...params } = windowParams(x, w, y, a);
+  const CHANNELS = w[2]!;
+  return {
+    constants: { CHANNELS, LOW: Math.min(CHANNELS, 4), HIGH: Math.max(CHANNELS - 4, 0), ACROSS, STRIDE_X, FOLDED },
+    params: { ...params, quads: quadsPerRow(rowsShape(w, y)) },
+  };
+};
 
 const unfold = (x: Tensor, w: Shape, y: Shape, a: ConvAttrs): Tensor => {
   const rows = allocate(x.runtime, rowsShape(w, y), 'conv2d patches', x.dtype);
   const items = rows.shape[0]!;
-  dispatch(x.runtime, shader.kernel('unfold', constants(w[2]!)), { x, y: rows }, {
-    ...windowParams(x.shape, w, y, a), quads: quadsPerRow(rows.shape), items, firstImage: 0, firstLine: 0,
-  }, gridFor(items));
+  const { constants, params } = windowOf(x.shape, w, y, a);
+  dispatch(x.runtime, shader.kernel('unfold', constants), { x, y: rows }, { ...params, items, firstImage: 0, firstLine: 0 }, gridFor(items));
   return rows;
 };
 
-/** Every launch covers the pixels of some images, line by line: drivers on CPUs divide integers one lane at a time. */
+/** Every launch covers strides of some images, line by line: drivers on CPUs divide integers one lane at a time. */
 const fold = (rows: Tensor, w: Shape, grad: Shape, result: Tensor, a: ConvAttrs): void => {
-  const [images, height, width] = result.shape as [number, number, number];
-  const values = { ...windowParams(result.shape, w, grad, a), quads: quadsPerRow(rows.shape), items: 0 };
-  for (const [lines, of] of gridParts(height, images)) {
-    const params = { ...values, firstLine: lines.first, firstImage: of.first };
-    dispatch(rows.runtime, shader.kernel('fold', constants(w[2]!)), { source: rows, result }, params, [Math.ceil(width / WORKGROUP), lines.count, of.count]);
+  const [down, across] = ([0, 1] as const).map((axis) => Math.ceil((result.shape[axis + 1]! + a.padding[axis]!) / a.stride[axis]!)) as [number, number];
+  const { constants, params } = windowOf(result.shape, w, grad, a);
+  for (const [lines, of] of gridParts(down, result.shape[0]!)) {
+    const part = { ...params, items: 0, firstLine: lines.first, firstImage: of.first };
+    dispatch(rows.runtime, shader.kernel('fold', constants), { source: rows, result }, part, [Math.ceil(across / FOLDED), lines.count, of.count]);
   }
 };
 

@@ -48,6 +48,7 @@ const small: readonly Layer[] = [
   { name: '7×7 stride 2', x: [1, 14, 15, 3], w: [7, 7, 3, 8], stride: [2, 2], padding: [3, 3] },
   { name: '1×7', x: [1, 9, 9, 6], w: [1, 7, 6, 5], padding: [0, 3] },
   { name: '7×1', x: [1, 9, 9, 6], w: [7, 1, 6, 5], padding: [3, 0] },
+  { name: 'few channels, pixels that no tap reaches', x: [2, 8, 10, 3], w: [2, 2, 3, 5], stride: [3, 4], padding: [4, 1] },
   { name: '5×5 stride 3×2', x: [2, 13, 12, 4], w: [5, 5, 4, 4], stride: [3, 2], padding: [2, 1] },
   { name: '1×1 stride 2, many filters', x: [1, 3, 3, 5], w: [1, 1, 5, 1024], stride: [2, 2] },
   { name: 'dilation 2', x: [1, 10, 9, 4], w: [3, 3, 4, 7], padding: [2, 2], dilation: [2, 2] },
