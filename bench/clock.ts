@@ -126,15 +126,8 @@ const quietRounds = async (time: () => Promise<Round>, rounds: number, watch: Wa
   return all.sort((a, b) => a.noise - b.noise).slice(0, rounds);
 };
 
-/**
- * Times `work`, which records dispatches: the first run compiles and is thrown away, a second one decides how many
- * go into one submit, then `rounds` submits are timed until they are finished; more where `watch` says that the machine was busy.
- *
- * @returns null when the work consists of no dispatch at all, as where a backward hands its gradient through
- */
-export const measure = async (
-  runtime: Runtime, work: () => void, rounds: number, { choose = median, watch = null }: { choose?: Choice; watch?: Watch | null } = {},
-): Promise<Timing | null> => {
+/** Compiles and warms up `work`, which records dispatches. @returns how many runs of it go into one submit; null when it consists of no dispatch at all */
+const settle = async (runtime: Runtime, work: () => void): Promise<number | null> => {
   const countThreads = countsDriverTime(runtime);
   await runtime.idle();
   await timeOnce(runtime, work, 1, false);
@@ -145,9 +138,35 @@ export const measure = async (
   const estimate = Math.max(0.002, countThreads ? second.driver : second.wall);
   const repeats = Math.max(1, Math.min(Math.floor(TARGET_MS / estimate), Math.floor(MOST_DISPATCHES / perRun)));
   if (!runtime.device.report.software) await warmUp(runtime, work, repeats);
+  return repeats;
+};
+
+/**
+ * Times `work`, which records dispatches: the first run compiles and is thrown away, a second one decides how many
+ * go into one submit, then `rounds` submits are timed until they are finished; more where `watch` says that the machine was busy.
+ *
+ * @returns null when the work consists of no dispatch at all, as where a backward hands its gradient through
+ */
+export const measure = async (
+  runtime: Runtime, work: () => void, rounds: number, { choose = median, watch = null }: { choose?: Choice; watch?: Watch | null } = {},
+): Promise<Timing | null> => {
+  const countThreads = countsDriverTime(runtime);
+  const repeats = await settle(runtime, work);
+  if (repeats === null) return null;
   const timed = await quietRounds(() => timeOnce(runtime, work, repeats, countThreads), rounds, watch);
   const chosen = (which: keyof Round): number => choose(timed.map((round) => round[which]));
   return { wallMs: chosen('wall'), driverMs: countThreads ? chosen('driver') : null, repeats, rounds, noise: Math.max(...timed.map(({ noise }) => noise)) };
+};
+
+/** Readies `work` for being timed in turns with others. @returns what times one submit of it, in milliseconds a run; null as {@link measure} */
+export const stopwatch = async (runtime: Runtime, work: () => void): Promise<(() => Promise<number>) | null> => {
+  const repeats = await settle(runtime, work);
+  if (repeats === null) return null;
+  const countThreads = countsDriverTime(runtime);
+  return async () => {
+    const { wall, driver } = await timeOnce(runtime, work, repeats, countThreads);
+    return countThreads ? driver : wall;
+  };
 };
 
 /** The figure to judge by: the driver's time where it is known, since shared machines make the clock's meaningless. */

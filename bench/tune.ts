@@ -1,18 +1,13 @@
 /** Finds the kernels' settings that suit an adapter, and keeps them in the file that training reads. */
 import { existsSync } from 'node:fs';
 import { readTuning, tuningFile } from '../src/cli/kernel-options.js';
-import { causeOf, usableDevice } from '../src/cli/open-runtime.js';
 import type { Device } from '../src/device/device.js';
 import type { AdapterReport } from '../src/device/gpu.js';
 import { writeFileAtomic } from '../src/io/atomic.js';
 import { gemmFamily, hasSettings, type Tuning, tuningKey } from '../src/kernels/gemm-family.js';
-import { Runtime } from '../src/kernels/runtime.js';
 import { TILE_NAMES } from '../src/ops/gemm-tiling.js';
-import { scope } from '../src/tensor/scope.js';
-import { geometricMean } from './bars.js';
-import { figureOf, measure } from './clock.js';
+import { compare, type Standing, type TestStand, type Trial } from './contest.js';
 import { type Direction, PRODUCT_DIRECTIONS } from './results.js';
-import { chosenSubjects } from './subjects.js';
 
 /** Settings tried against each other; the others stay as they are meanwhile. */
 interface Axis {
@@ -24,21 +19,12 @@ interface Axis {
   readonly directions?: readonly Direction[];
 }
 
-/** A piece of work whose time decides. */
-interface Trial {
-  readonly op: string;
-  readonly case: string;
-}
-
 /** Products of each form; 3×3 layers on both sides of the limits for Winograd's algorithm. The quickest first, so that what is hopeless ends early. */
 const TRIALS: readonly Trial[] = [
   ...['default 32→64 3×3/2 17²', 'default 32→32 3×3 17²', 'Inception 192→32 1×1 53²', 'default 64→64 3×3 9²', 'Inception 96→96 3×3/2 53²', 'Inception 192→192 1×7 26²',
     'Inception 64→96 3×3 53²', 'Inception 96→96 3×3 53²'].map((name) => ({ op: 'conv2d', case: name })),
   { op: 'matmul', case: '512³' },
 ];
-
-/** A candidate that is so much slower after the first few trials is not tried on the others. */
-const [HOPELESS, FEW] = [1.5, 3];
 
 /** Less than this is noise: a setting leaves its default only for more, and only if it wins twice. */
 const WORTHWHILE = 0.96;
@@ -61,22 +47,6 @@ export const axesFor = ({ subgroupSize, imageOperands }: AdapterReport): Axis[] 
   { name: 'gradient', applies: () => true, choices: [0, 32, 43, 70, 100].map((winogradWeights) => ({ winogradWeights })), directions: ['gradWeight'] },
 ];
 
-/** Times in milliseconds of one trial's directions; null where a result is wrong. */
-const timeTrial = (
-  runtime: Runtime, { op, case: name }: Trial, directions: readonly Direction[], rounds: number,
-): Promise<(number | null)[]> => scope(async () => {
-  const [subject] = chosenSubjects(op);
-  const times: (number | null)[] = [];
-  for (const work of subject!.prepare(runtime, name, (direction) => directions.includes(direction))) {
-    const check = await work.check();
-    const right = !check || check.error <= check.tolerance;
-    const timing = right ? await measure(runtime, work.record, rounds) : null;
-    times.push(timing ? figureOf(timing) : null);
-  }
-  runtime.device.pool.trim();
-  return times;
-});
-
 interface TuneOptions {
   readonly device: Device;
   readonly axes: readonly Axis[];
@@ -87,52 +57,10 @@ interface TuneOptions {
   readonly decided?: (found: Partial<Tuning>) => void;
 }
 
-/** The device that is tried: another on the same adapter once something was rejected there. */
-interface TestStand {
-  device: Device;
-}
-
-const runtimesOn = ({ device }: TestStand, candidates: readonly Tuning[]): Runtime[] =>
-  candidates.map((tuning) => new Runtime(device, { tuning: { [tuningKey(device.report)]: tuning } }));
-
-/** How a candidate compares with the first: the geometric mean of its times over the first's, Infinity where it computes something wrong or fails. */
-interface Standing {
-  readonly ratio: number;
-  readonly failure: Error | undefined;
-}
-
-/** The candidates take turns at each trial, so that what else the machine does hits them alike. */
-const compare = async (
-  stand: TestStand, { trials, rounds }: TuneOptions, candidates: readonly Tuning[], directions: readonly Direction[],
-): Promise<Standing[]> => {
-  let runtimes = runtimesOn(stand, candidates);
-  const ratios = candidates.map((): number[] => []);
-  const failures: (Error | undefined)[] = [];
-  for (const [number, trial] of trials.entries()) {
-    let first: readonly (number | null)[] | null = null;
-    for (const i of candidates.keys()) {
-      if (failures[i] || (number >= FEW && meanRatio(ratios[i]!) > HOPELESS)) continue;
-      const runtime = runtimes[i]!;
-      try {
-        const times = await timeTrial(runtime, trial, directions, rounds);
-        first ??= times;
-        ratios[i]!.push(...times.map((ms, k) => (ms === null ? Infinity : ms / (first![k] ?? ms))));
-      } catch (error) {
-        failures[i] = await causeOf(runtime, error);
-        stand.device = await usableDevice(runtime);
-        if (stand.device !== runtime.device) runtimes = runtimesOn(stand, candidates);
-      }
-    }
-  }
-  return candidates.map((_, i) => ({ ratio: failures[i] ? Infinity : meanRatio(ratios[i]!), failure: failures[i] }));
-};
-
 const asText = ({ ratio, failure }: Standing): string => {
   if (failure) return `FAILS: ${failure.message}`;
   return ratio === Infinity ? 'WRONG RESULT' : `${ratio.toFixed(3)} of the time`;
 };
-
-const meanRatio = (ratios: readonly number[]): number => (ratios.includes(Infinity) ? Infinity : geometricMean(ratios));
 
 /** The settings of an adapter without a tuning file. */
 const defaultTuning = (report: AdapterReport): Tuning => {
@@ -142,7 +70,7 @@ const defaultTuning = (report: AdapterReport): Tuning => {
 
 /** @returns the settings that depart from the defaults because they are faster */
 export const tune = async (options: TuneOptions): Promise<Partial<Tuning>> => {
-  const { device, axes, print, decided } = options;
+  const { device, axes, trials, rounds, print, decided } = options;
   const start = defaultTuning(device.report);
   const departures = (): Partial<Tuning> => Object.fromEntries(Object.entries(best).filter(([name, value]) => start[name as keyof Tuning] !== value));
   const stand: TestStand = { device };
@@ -151,13 +79,13 @@ export const tune = async (options: TuneOptions): Promise<Partial<Tuning>> => {
     if (!applies(best)) continue;
     const others = choices.filter((change) => !hasSettings(best, change)).map((change): Tuning => ({ ...best, ...change }));
     const tell = (candidate: Tuning, text: string): void => print(`${name.padEnd(10)} ${describe(candidate, choices).padEnd(30)} ${text}`);
-    const standings = await compare(stand, options, [best, ...others], directions);
+    const standings = await compare(stand, { trials, rounds, directions }, [best, ...others]);
     [best, ...others].forEach((candidate, i) => tell(candidate, asText(standings[i]!)));
     const ratios = standings.map(({ ratio }) => ratio);
     const fastest = ratios.indexOf(Math.min(...ratios));
     if (!(ratios[fastest]! < WORTHWHILE)) continue;
     const winner = others[fastest - 1]!;
-    const [, again] = await compare(stand, options, [best, winner], directions);
+    const [, again] = await compare(stand, { trials, rounds, directions }, [best, winner]);
     tell(winner, `${asText(again!)}, once more`);
     if (!(again!.ratio < WORTHWHILE)) continue;
     best = winner;
