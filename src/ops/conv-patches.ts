@@ -9,7 +9,7 @@ import type { Tensor } from '../tensor/tensor.js';
 import { type ConvAttrs, windowParams } from './conv-shape.js';
 import type { Epilogue } from './epilogue.js';
 import { type Extents, gemmRows, gemmWeights, rowsGeometry } from './gemm.js';
-import { allocate, dispatch, gridFor } from './op.js';
+import { allocate, dispatch, forAdapter, gridFor } from './op.js';
 
 const shader = new Shader('conv-patches', source);
 
@@ -22,15 +22,15 @@ const rowsShape = (w: Shape, y: Shape): Shape => [y[0]! * y[1]! * y[2]!, w[0]! *
 export const suitsPatches = ({ device }: Runtime, w: Shape, y: Shape, { groups }: ConvAttrs): boolean =>
   groups === 1 && w[0]! * w[1]! > 1 && w[2]! < FEW_CHANNELS && storageBytes(rowsShape(w, y)) <= device.limits.maxStorageBufferBindingSize;
 
-/** Of the workgroups that fold: small, since lines of few strides would leave most of a large one idle. */
-const FOLDED = 16;
+/** Of the workgroups that fold: no larger than a GPU needs, since lines of few strides would leave most of it idle. */
+const FOLDED = { gpu: 64, software: 16 };
 
 /** How the window moves over x, apart by what the compiler knows and what it is told. */
-const windowOf = (x: Shape, w: Shape, y: Shape, a: ConvAttrs) => {
+const windowOf = (runtime: Runtime, x: Shape, w: Shape, y: Shape, a: ConvAttrs) => {
   const { kernelW: ACROSS, strideX: STRIDE_X, ...params } = windowParams(x, w, y, a);
   const CHANNELS = w[2]!;
   return {
-    constants: { CHANNELS, LOW: Math.min(CHANNELS, 4), HIGH: Math.max(CHANNELS - 4, 0), ACROSS, STRIDE_X, FOLDED },
+    constants: { CHANNELS, LOW: Math.min(CHANNELS, 4), HIGH: Math.max(CHANNELS - 4, 0), ACROSS, STRIDE_X, FOLDED: forAdapter(runtime, FOLDED) },
     params: { ...params, quads: quadsPerRow(rowsShape(w, y)) },
   };
 };
@@ -38,7 +38,7 @@ const windowOf = (x: Shape, w: Shape, y: Shape, a: ConvAttrs) => {
 const unfold = (x: Tensor, w: Shape, y: Shape, a: ConvAttrs): Tensor => {
   const rows = allocate(x.runtime, rowsShape(w, y), 'conv2d patches', x.dtype);
   const items = rows.shape[0]!;
-  const { constants, params } = windowOf(x.shape, w, y, a);
+  const { constants, params } = windowOf(x.runtime, x.shape, w, y, a);
   dispatch(x.runtime, shader.kernel('unfold', constants), { x, y: rows }, { ...params, items, firstImage: 0, firstLine: 0 }, gridFor(items));
   return rows;
 };
@@ -46,10 +46,10 @@ const unfold = (x: Tensor, w: Shape, y: Shape, a: ConvAttrs): Tensor => {
 /** Every launch covers strides of some images, line by line: drivers on CPUs divide integers one lane at a time. */
 const fold = (rows: Tensor, w: Shape, grad: Shape, result: Tensor, a: ConvAttrs): void => {
   const [down, across] = ([0, 1] as const).map((axis) => Math.ceil((result.shape[axis + 1]! + a.padding[axis]!) / a.stride[axis]!)) as [number, number];
-  const { constants, params } = windowOf(result.shape, w, grad, a);
+  const { constants, params } = windowOf(rows.runtime, result.shape, w, grad, a);
   for (const [lines, of] of gridParts(down, result.shape[0]!)) {
     const part = { ...params, items: 0, firstLine: lines.first, firstImage: of.first };
-    dispatch(rows.runtime, shader.kernel('fold', constants), { source: rows, result }, part, [Math.ceil(across / FOLDED), lines.count, of.count]);
+    dispatch(rows.runtime, shader.kernel('fold', constants), { source: rows, result }, part, [Math.ceil(across / constants.FOLDED), lines.count, of.count]);
   }
 };
 
