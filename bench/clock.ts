@@ -158,8 +158,11 @@ export const measure = async (
   return { wallMs: chosen('wall'), driverMs: countThreads ? chosen('driver') : null, repeats, rounds, noise: Math.max(...timed.map(({ noise }) => noise)) };
 };
 
-/** Readies `work` for being timed in turns with others. @returns what times one submit of it, in milliseconds a run; null as {@link measure} */
-export const stopwatch = async (runtime: Runtime, work: () => void): Promise<(() => Promise<number>) | null> => {
+/** Times one submit, in milliseconds a run. */
+export type Stopwatch = () => Promise<number>;
+
+/** Readies `work` for being timed in turns with others. @returns null as {@link measure} */
+export const stopwatch = async (runtime: Runtime, work: () => void): Promise<Stopwatch | null> => {
   const repeats = await settle(runtime, work);
   if (repeats === null) return null;
   const countThreads = countsDriverTime(runtime);

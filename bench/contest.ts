@@ -5,7 +5,7 @@ import { type Tuning, tuningKey } from '../src/kernels/gemm-family.js';
 import { Runtime } from '../src/kernels/runtime.js';
 import { scope } from '../src/tensor/scope.js';
 import { geometricMean } from './bars.js';
-import { median, stopwatch } from './clock.js';
+import { median, type Stopwatch, stopwatch } from './clock.js';
 import type { Direction } from './results.js';
 import { chosenSubjects } from './subjects.js';
 
@@ -48,12 +48,12 @@ const runtimeOn = ({ device }: TestStand, tuning: Tuning): Runtime => new Runtim
 
 const meanRatio = (ratios: readonly number[]): number => (ratios.includes(Infinity) ? Infinity : geometricMean(ratios));
 
-/** What times some works; null where a result is wrong. */
-type Watches = ((() => Promise<number>) | null)[];
+/** Of a work; null where its result is wrong. */
+type Watch = Stopwatch | null;
 
-const readied = async ({ runtime }: Candidate, { op, case: name }: Trial, directions: readonly Direction[]): Promise<Watches> => {
+const readied = async ({ runtime }: Candidate, { op, case: name }: Trial, directions: readonly Direction[]): Promise<Watch[]> => {
   const [subject] = chosenSubjects(op);
-  const watches: Watches = [];
+  const watches: Watch[] = [];
   for (const work of subject!.prepare(runtime, name, (direction) => directions.includes(direction))) {
     const check = await work.check();
     const right = !check || check.error <= check.tolerance;
@@ -76,30 +76,31 @@ const attempt = async <T>(candidate: Candidate, action: () => Promise<T>): Promi
 };
 
 /**
- * Of each candidate its time, relative to the others': the median of what the rounds gave, in each of which all have their turn one behind the
- * other, so that what else the machine does hits them alike, and is measured by the mean of all. Infinity without a watch: the result is wrong.
+ * How long each takes, over the first whose result is right: medians of rounds, in each of which all have their turn one behind the other, so that
+ * what else the machine does hits them alike, and is measured by the mean of all. Infinity without a watch.
  */
-const relativeTimes = async (candidates: readonly Candidate[], watches: Watches, rounds: number): Promise<number[]> => {
-  const times = watches.map((watch): number[] => (watch ? [] : [Infinity]));
+export const relativeTimes = async (watches: readonly Watch[], rounds: number): Promise<number[]> => {
+  const shares = watches.map((watch): number[] => (watch ? [] : [Infinity]));
   for (let round = 0; round < rounds; round++) {
     const turns: (readonly [number, number])[] = [];
-    for (const [i, watch] of watches.entries()) if (watch) turns.push([i, await attempt(candidates[i]!, watch)]);
+    for (const [i, watch] of watches.entries()) if (watch) turns.push([i, await watch()]);
     const mean = geometricMean(turns.map(([, ms]) => ms));
-    for (const [i, ms] of turns) times[i]!.push(ms / mean);
+    for (const [i, ms] of turns) shares[i]!.push(ms / mean);
   }
-  return times.map(median);
+  const medians = shares.map(median);
+  const first = medians.find((share) => share < Infinity) ?? 1;
+  return medians.map((share) => share / first);
 };
 
-/** Of each candidate, by direction, its time over that of the first whose result is right. */
+/** By direction of a trial, how the candidates compare. */
 const ratiosOf = (candidates: readonly Candidate[], trial: Trial, { directions, rounds }: Contest): Promise<number[][]> => scope(async () => {
-  const watches: Watches[] = [];
-  for (const candidate of candidates) watches.push(await attempt(candidate, () => readied(candidate, trial, directions)));
-  const ratios = candidates.map((): number[] => []);
-  for (const k of watches[0]!.keys()) {
-    const times = await relativeTimes(candidates, watches.map((own) => own[k]!), rounds);
-    const first = times.find((time) => time < Infinity);
-    times.forEach((time, i) => ratios[i]!.push(time / (first ?? 1)));
+  const watches: Watch[][] = [];
+  for (const candidate of candidates) {
+    const own = await attempt(candidate, () => readied(candidate, trial, directions));
+    watches.push(own.map((watch) => watch && (() => attempt(candidate, watch))));
   }
+  const ratios: number[][] = [];
+  for (const k of watches[0]!.keys()) ratios.push(await relativeTimes(watches.map((own) => own[k]!), rounds));
   for (const { runtime } of candidates) runtime.device.pool.trim();
   return ratios;
 });
@@ -110,7 +111,7 @@ const hold = async (stand: TestStand, candidates: readonly Candidate[], trial: T
   if (left.length === 0) return;
   try {
     const ratios = await ratiosOf(left, trial, contest);
-    left.forEach((candidate, i) => candidate.ratios.push(...ratios[i]!));
+    left.forEach((candidate, i) => candidate.ratios.push(...ratios.map((ofDirection) => ofDirection[i]!)));
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
     const { candidate, reason } = error;

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { barsOf, verdict } from '../bench/bars.js';
 import type { Ceiling } from '../bench/ceiling.js';
+import { relativeTimes } from '../bench/contest.js';
 import { differences, missingRows, readBenchFile } from '../bench/earlier.js';
 import { writeFiles } from '../bench/files.js';
 import { benchPage } from '../bench/html.js';
@@ -264,6 +265,17 @@ t.test('tuning tries what applies, and keeps other adapters\' settings', async (
   t.strictSame(readTuning(path), { 'gpu:a-b': { tile: '16×2×1' }, 'lavapipe': { rowsTurn: 192 } });
   writeFileSync(path, '[]');
   t.throws(() => saveTuning('lavapipe', {}, path), /it holds no table/);
+});
+
+t.test('candidates are compared within rounds, so that a busy moment hits all of them', async (t) => {
+  const load = [1, 5, 2, 1, 9];
+  const taking = (ms: number): (() => Promise<number>) => {
+    let round = 0;
+    return () => Promise.resolve(ms * load[round++]!);
+  };
+  const ratios = await relativeTimes([null, taking(4), taking(3), taking(8)], load.length);
+  t.same(ratios.map((ratio) => Math.round(ratio * 1e6) / 1e6), [Infinity, 1, 0.75, 2], 'the first whose result is right is the measure');
+  t.same(await relativeTimes([null, null], 2), [Infinity, Infinity]);
 });
 
 t.test('a tuning file is checked before anything uses it', async (t) => {
