@@ -79,13 +79,14 @@ export const tune = async (options: TuneOptions): Promise<Partial<Tuning>> => {
     if (!applies(best)) continue;
     const others = choices.filter((change) => !hasSettings(best, change)).map((change): Tuning => ({ ...best, ...change }));
     const tell = (candidate: Tuning, text: string): void => print(`${name.padEnd(10)} ${describe(candidate, choices).padEnd(30)} ${text}`);
-    const standings = await compare(stand, { trials, rounds, directions }, [best, ...others]);
+    const contest = { trials, rounds, directions };
+    const standings = await compare(stand, contest, [best, ...others]);
     [best, ...others].forEach((candidate, i) => tell(candidate, asText(standings[i]!)));
     const ratios = standings.map(({ ratio }) => ratio);
     const fastest = ratios.indexOf(Math.min(...ratios));
     if (!(ratios[fastest]! < WORTHWHILE)) continue;
     const winner = others[fastest - 1]!;
-    const [, again] = await compare(stand, { trials, rounds, directions }, [best, winner]);
+    const [, again] = await compare(stand, contest, [best, winner]);
     tell(winner, `${asText(again!)}, once more`);
     if (!(again!.ratio < WORTHWHILE)) continue;
     best = winner;

@@ -83,6 +83,30 @@ fn passedHigh(start: u32) -> vec4f {
   return v;
 }
 
+struct Pixel {
+  low: vec4f,
+  high: vec4f,
+}
+
+// What a pixel gets of all taps that reach it: of the first of them from the `last` of the output pixels, of the next one from the one before. Less than
+// zero is beyond any size.
+fn collected(image: u32, last: vec2u, first: vec2u) -> Pixel {
+  var pixel = Pixel(vec4f(0.0), vec4f(0.0));
+  var oy = last.y;
+  for (var r = first.y; r < P.kernelH; r += P.strideY) {
+    var ox = last.x;
+    for (var s = first.x; s < ACROSS; s += STRIDE_X) {
+      let inside = oy < P.outH && ox < P.outW;
+      let start = select(0u, ((image * P.outH + oy) * P.outW + ox) * P.quads * 4u + (r * ACROSS + s) * CHANNELS, inside);
+      pixel.low += select(vec4f(0.0), passedLow(start), inside);
+      pixel.high += select(vec4f(0.0), passedHigh(start), inside);
+      ox -= 1u;
+    }
+    oy -= 1u;
+  }
+  return pixel;
+}
+
 // The other way, without dilation: result[input pixel][channel] = sum over the taps that reach it of
 // source[their output pixel][tap, channel]. An invocation has the pixels between two strides, which each tap reaches once: lanes with one pixel
 // each would wait for those that more taps reach. The grid is (strides of a line, strides down, images) of the input with its padding before it.
@@ -93,28 +117,14 @@ fn fold(@builtin(global_invocation_id) invocation: vec3u) {
   let size = vec2u(P.inW, P.inH);
   if (origin.x * STRIDE_X >= size.x + pad.x) { return; }
   let image = P.firstImage + invocation.z;
-  for (var firstR = 0u; firstR < P.strideY; firstR++) {
-    for (var firstS = 0u; firstS < STRIDE_X; firstS++) {
-      var low = vec4f(0.0);
-      var high = vec4f(0.0);
-      // The first tap belongs to the last of the output pixels, and so on by strides. Less than zero is beyond any size.
-      var oy = origin.y;
-      for (var r = firstR; r < P.kernelH; r += P.strideY) {
-        var ox = origin.x;
-        for (var s = firstS; s < ACROSS; s += STRIDE_X) {
-          let inside = oy < P.outH && ox < P.outW;
-          let start = select(0u, ((image * P.outH + oy) * P.outW + ox) * P.quads * 4u + (r * ACROSS + s) * CHANNELS, inside);
-          low += select(vec4f(0.0), passedLow(start), inside);
-          high += select(vec4f(0.0), passedHigh(start), inside);
-          ox -= 1u;
-        }
-        oy -= 1u;
-      }
-      let at = origin * vec2u(STRIDE_X, P.strideY) + vec2u(firstS, firstR) - pad;
+  for (var r = 0u; r < P.strideY; r++) {
+    for (var s = 0u; s < STRIDE_X; s++) {
+      let pixel = collected(image, origin, vec2u(s, r));
+      let at = origin * vec2u(STRIDE_X, P.strideY) + vec2u(s, r) - pad;
       if (all(at < size)) {
         let slot = ((image * size.y + at.y) * size.x + at.x) * (P.inStride / 4u);
-        result[slot] = low;
-        if (CHANNELS > 4u) { result[slot + 1u] = high; }
+        result[slot] = pixel.low;
+        if (CHANNELS > 4u) { result[slot + 1u] = pixel.high; }
       }
     }
   }
