@@ -10,9 +10,9 @@ import { kernelsOf } from '../src/kernels/gemm-family.js';
 import type { Runtime } from '../src/kernels/runtime.js';
 import { checkPrecision } from '../src/train/method.js';
 import { barLines, barsOf } from './bars.js';
-import { Canary } from './canary.js';
-import { measureCeiling } from './ceiling.js';
-import { countsDriverTime } from './clock.js';
+import { Beside } from './beside.js';
+import { better, measureCeiling } from './ceiling.js';
+import { countsDriverTime, type Rates } from './clock.js';
 import { differences, missingRows, readBenchFile } from './earlier.js';
 import { asJson, writeFiles } from './files.js';
 import { benchPage } from './html.js';
@@ -45,8 +45,8 @@ const summarise = (file: BenchFile): void => {
   const worst = Math.max(0, ...file.checks.map((c) => c.error), ...file.results.map((r) => r.check?.error ?? 0));
   console.log(`\nChecked before: ${file.checks.reduce((sum, c) => sum + c.checks, 0)} small cases, and ${large} of ${file.results.length} timed results at their real size; largest relative error ${worst.toExponential(1)}`);
   // They are asked of float32.
-  const bars = file.precision === 'float32' ? barsOf(file.results, file.ceiling) : [];
-  if (bars.length) console.log(`\nShares of this run's ceilings\n${barLines(bars).join('\n')}`);
+  const bars = file.precision === 'float32' ? barsOf(file.results, file.best) : [];
+  if (bars.length) console.log(`\nShares of the ceilings beside them, and of the best ceilings of this run\n${barLines(bars).join('\n')}`);
   console.log(`\n${disturbance(file)}`);
   if (file.wrong.length) console.log(`\nWRONG, and not timed: ${file.wrong.join('; ')}`);
 };
@@ -60,13 +60,14 @@ const timeAll = async (
 ): Promise<BenchFile> => {
   const found = nothingFound();
   let runtime = opened;
-  let watch = await Canary.open(runtime);
+  let watch = await Beside.open(runtime, start.ceiling);
   const settings: Omit<Settings, 'watch'> = {
     parts: options.case ?? [], wanted: wants(options.direction), repeats: options.repeats, ceiling: start.ceiling, before, print: console.log,
   };
+  const bestSoFar = (): Rates => better(start.ceiling, watch?.best ?? start.ceiling);
   const saveRows = (): void => {
     console.log(`\nEnded early, after ${found.results.length} rows.`);
-    if (found.results.length) writeBench(options, { ...start, ...found, interrupted: true });
+    if (found.results.length) writeBench(options, { ...start, ...found, best: bestSoFar(), interrupted: true });
   };
   const forget = onInterrupt(() => {
     saveRows();
@@ -76,7 +77,7 @@ const timeAll = async (
     for (const subject of subjects) {
       await benchSubject(runtime, subject, { ...settings, watch }, found);
       const next = await usable(runtime);
-      if (next !== runtime) watch = await Canary.open(next);
+      if (next !== runtime) watch = await Beside.open(next, start.ceiling);
       runtime = next;
     }
   } catch (error) {
@@ -88,7 +89,7 @@ const timeAll = async (
   const after = await measureCeiling(runtime, options.repeats);
   forget();
   if (runtime !== opened) runtime.device.close();
-  return { ...start, ...found, load: [start.load[0], load], after };
+  return { ...start, ...found, load: [start.load[0], load], best: better(bestSoFar(), after), after };
 };
 
 const benchKernels = async (runtime: Runtime, options: BenchOptions, chosen: readonly Subject[], before: BenchFile | null): Promise<number> => {
@@ -98,7 +99,7 @@ const benchKernels = async (runtime: Runtime, options: BenchOptions, chosen: rea
   const ceiling = await measureCeiling(runtime, options.repeats);
   const start: BenchFile = {
     machine: describeMachine(runtime), adapter: runtime.device.report.name, figure: countsDriverTime(runtime) ? 'driver' : 'wall', countsCopies: true,
-    gemm: kernelsOf(runtime.gemm), precision: options.precision, ceiling, after: ceiling,
+    gemm: kernelsOf(runtime.gemm), precision: options.precision, ceiling, best: ceiling, after: ceiling,
     load: [loadPerCore(), 0], ...nothingFound(),
   };
   console.log(introduce(start, options.repeats));

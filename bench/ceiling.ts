@@ -7,16 +7,16 @@ import { dispatch, WORKGROUP } from '../src/ops/op.js';
 import { ones } from '../src/ops/index.js';
 import { scope } from '../src/tensor/scope.js';
 import { Tensor } from '../src/tensor/tensor.js';
-import { fastest, figureOf, measure } from './clock.js';
+import { type Rates, relativeTimes, type Stopwatch, stopwatch } from './clock.js';
 
-export interface Ceiling {
-  /** 10⁹ multiplications and additions a second in registers, and the variant that reached them. */
-  readonly gflops: number;
+/** What an adapter reaches, and the kernels by which it did. */
+export interface Ceiling extends Rates {
   readonly arithmetic: string;
-  /** 10⁹ bytes a second, read and written, by the best copy kernel. */
-  readonly gbs: number;
   readonly copy: string;
 }
+
+/** Of each rate the higher one. */
+export const better = (a: Rates, b: Rates): Rates => ({ gflops: Math.max(a.gflops, b.gflops), gbs: Math.max(a.gbs, b.gbs) });
 
 const shader = new Shader('ceiling', source);
 
@@ -39,7 +39,7 @@ const WORDS = { adjacent: 'side by side', apart: 'a workgroup apart', loop: 'in 
 const NO_COPY = { QUADS: 1, WORKGROUP, ADJACENT: 0 };
 
 /** Records the copy of x [n, 4] to y. */
-export const recordCopy = (x: Tensor, y: Tensor, { quads: perInvocation, workgroup, how }: Copy): void => {
+const recordCopy = (x: Tensor, y: Tensor, { quads: perInvocation, workgroup, how }: Copy): void => {
   const quads = x.shape[0]!;
   const constants = { ACCUMULATORS: 1, STEPS: 1, WORKGROUP: workgroup, ADJACENT: how === 'adjacent' ? 1 : 0 };
   const kernel = how === 'loop' ? shader.kernel('copyLoop', { ...constants, QUADS: 1 }) : shader.kernel('copy', { ...constants, QUADS: perInvocation });
@@ -50,38 +50,63 @@ export const recordCopy = (x: Tensor, y: Tensor, { quads: perInvocation, workgro
 /** Enough work for a few milliseconds: a GPU needs thousands of workgroups to be full, a software driver a few. */
 const sizes = (software: boolean) => (software ? { groups: 32, loops: 256, copyBytes: 32 * 2 ** 20 } : { groups: 8192, loops: 256, copyBytes: 256 * 2 ** 20 });
 
-const arithmeticCeiling = async (runtime: Runtime, rounds: number): Promise<Pick<Ceiling, 'gflops' | 'arithmetic'>> => {
+/** A kernel to measure a ceiling by. */
+export interface Gauge {
+  readonly name: string;
+  /** Multiplications and additions, or bytes read and written, in a run. */
+  readonly amount: number;
+  readonly record: () => void;
+}
+
+const arithmeticGauges = (runtime: Runtime): Gauge[] => {
   const { groups, loops } = sizes(runtime.device.report.software);
   const quads = groups * WORKGROUP;
-  let best = { gflops: 0, arithmetic: '' };
-  for (const [accumulators, steps] of VARIANTS) {
-    const y = Tensor.allocate(runtime, [quads, 4], 'float32', 'ceiling');
+  const y = Tensor.allocate(runtime, [quads, 4], 'float32', 'ceiling');
+  return VARIANTS.map(([accumulators, steps]) => {
     const kernel = shader.kernel('multiplyAdd', { ACCUMULATORS: accumulators, STEPS: steps, ...NO_COPY });
-    const timing = await measure(
-      runtime, () => dispatch(runtime, kernel, { y }, { quads, steps: 0, loops, factor: 0.999, shift: 0.001 }, linearGrid(groups)),
-      rounds, { choose: fastest },
-    );
-    const gflops = (2 * 4 * quads * loops * accumulators * steps) / figureOf(timing!) / 1e6;
-    if (gflops > best.gflops) best = { gflops, arithmetic: `${accumulators} vec4 accumulators, ${steps} steps a loop` };
-    y.release();
-  }
-  return best;
+    return {
+      name: `${accumulators} vec4 accumulators, ${steps} steps a loop`, amount: 2 * 4 * quads * loops * accumulators * steps,
+      record: () => dispatch(runtime, kernel, { y }, { quads, steps: 0, loops, factor: 0.999, shift: 0.001 }, linearGrid(groups)),
+    };
+  });
 };
 
-const copyCeiling = async (runtime: Runtime, rounds: number): Promise<Pick<Ceiling, 'gbs' | 'copy'>> => {
+const copyGauges = (runtime: Runtime): Gauge[] => {
   const bytes = Math.min(sizes(runtime.device.report.software).copyBytes, runtime.device.limits.maxStorageBufferBindingSize);
   const quads = Math.floor(bytes / 16);
   const x = ones([quads, 4], { runtime });
   const y = Tensor.allocate(runtime, [quads, 4], 'float32', 'ceiling');
-  let best = { gbs: 0, copy: '' };
-  for (const copy of COPIES) {
-    const timing = await measure(runtime, () => recordCopy(x, y, copy), rounds, { choose: fastest });
-    const gbs = (2 * 16 * quads) / figureOf(timing!) / 1e6;
-    if (gbs > best.gbs) best = { gbs, copy: `${copy.quads} vec4 an invocation, ${WORDS[copy.how]}, workgroups of ${copy.workgroup}, ${Math.round(bytes / 2 ** 20)} MiB` };
-  }
-  return best;
+  return COPIES.map((copy) => ({
+    name: `${copy.quads} vec4 an invocation, ${WORDS[copy.how]}, workgroups of ${copy.workgroup}, ${Math.round(bytes / 2 ** 20)} MiB`,
+    amount: 2 * 16 * quads, record: () => recordCopy(x, y, copy),
+  }));
 };
 
-/** Measures both ceilings; of several kernels and rounds the fastest counts. */
-export const measureCeiling = (runtime: Runtime, rounds: number): Promise<Ceiling> =>
-  scope(async () => ({ ...await arithmeticCeiling(runtime, rounds), ...await copyCeiling(runtime, rounds) }));
+/** The fastest by turns, so that other work on the machine hits all alike, and the 10⁹ a second that it reached at best. */
+const fastestOf = async (runtime: Runtime, gauges: readonly Gauge[], rounds: number): Promise<{ name: string; rate: number }> => {
+  const least = gauges.map(() => Infinity);
+  const watches: Stopwatch[] = [];
+  for (const [i, { record }] of gauges.entries()) {
+    const watch = (await stopwatch(runtime, record))!;
+    watches.push(async () => {
+      const ms = await watch();
+      least[i] = Math.min(least[i]!, ms);
+      return ms;
+    });
+  }
+  const times = await relativeTimes(watches, rounds);
+  const best = times.indexOf(Math.min(...times));
+  return { name: gauges[best]!.name, rate: gauges[best]!.amount / least[best]! / 1e6 };
+};
+
+/** Measures both ceilings by the fastest of several kernels. */
+export const measureCeiling = (runtime: Runtime, rounds: number): Promise<Ceiling> => scope(async () => {
+  const arithmetic = await fastestOf(runtime, arithmeticGauges(runtime), rounds);
+  const copy = await fastestOf(runtime, copyGauges(runtime), rounds);
+  return { gflops: arithmetic.rate, arithmetic: arithmetic.name, gbs: copy.rate, copy: copy.name };
+});
+
+/** The kernels that reached the ceilings. */
+export const gaugesOf = (runtime: Runtime, { arithmetic, copy }: Ceiling): [arithmetic: Gauge, copy: Gauge] => [
+  arithmeticGauges(runtime).find(({ name }) => name === arithmetic)!, copyGauges(runtime).find(({ name }) => name === copy)!,
+];

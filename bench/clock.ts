@@ -2,6 +2,7 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import type { Runtime } from '../src/kernels/runtime.js';
+import { geometricMean } from './bars.js';
 
 export interface Timing {
   /** Median time of one run by the clock, in milliseconds. */
@@ -15,19 +16,33 @@ export interface Timing {
   /** Runs in one submit, and how often that was timed. */
   readonly repeats: number;
   readonly rounds: number;
-  /** The most that a copy beside the rounds took, over its best; 1 where nothing watched. */
+  /** The most that the ceilings' kernels took beside the rounds, over their best; 1 where nothing watched. */
+  readonly noise: number;
+  /** What those could have done meanwhile: the medians of the rounds. Null where nothing watched. */
+  readonly possible: { readonly flops: number; readonly bytes: number } | null;
+}
+
+/** Of the ceilings' kernels: 10⁹ multiplications and additions, and bytes read and written, a second. */
+export interface Rates {
+  readonly gflops: number;
+  readonly gbs: number;
+}
+
+/** What they reach at a moment, and how many times as long they take as in the best moment so far. */
+export interface Look extends Rates {
   readonly noise: number;
 }
 
-/** Looks how quiet the machine is; see bench/canary.ts. */
+/** Looks how quiet the machine is; see bench/beside.ts. */
 export interface Watch {
-  /** How many times as long as in the best moment so far a copy takes just now. */
-  noise(): Promise<number>;
+  /** The best of all looks. */
+  readonly best: Rates;
+  look(): Promise<Look>;
   /** Waits a little for a better moment, or is out of patience. @param tries how often that was done for the same work */
   waits(tries: number): Promise<boolean>;
 }
 
-/** What a copy beside a quiet round takes at most, over its best: where it takes longer, caches or memory are shared with other work. */
+/** What the ceilings' kernels take at most beside a quiet round, over their best. */
 export const QUIET = 1.1;
 
 /** Long enough for the clock and for one thread's wake-up not to matter. */
@@ -92,35 +107,44 @@ export const timeOnce = async (runtime: Runtime, work: () => void, repeats: numb
   return { wall: (performance.now() - start) / repeats, driver: countThreads ? driverTime(before) / repeats : 0 };
 };
 
+const mean = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
+
 export const median = (values: readonly number[]): number => {
   const sorted = [...values].sort((a, b) => a - b);
   const middle = sorted.length >> 1;
   return sorted.length % 2 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
 };
 
-/** How the rounds become one figure: an op's is the median; a ceiling is what was reached at best. */
-type Choice = (values: readonly number[]) => number;
-export const fastest: Choice = (values) => Math.min(...values);
-
 const warmUp = async (runtime: Runtime, work: () => void, repeats: number): Promise<void> => {
   const start = performance.now();
   while (performance.now() - start < GPU_WARM_UP_MS) await timeOnce(runtime, work, repeats, false);
 };
 
+const NOTHING_SEEN: Look = { gflops: 0, gbs: 0, noise: 1 };
+
 interface WatchedRound extends Round {
   readonly noise: number;
+  /** Of the ceilings' kernels in this time. */
+  readonly flops: number;
+  readonly bytes: number;
 }
+
+/** @param looks before and after the round */
+const watched = (round: Round, looks: readonly Look[]): WatchedRound => {
+  const inTheTime = (rate: 'gflops' | 'gbs'): number => round.driver * 1e6 * mean(looks.map((look) => look[rate]));
+  return { ...round, noise: Math.max(...looks.map(({ noise }) => noise)), flops: inTheTime('gflops'), bytes: inTheTime('gbs') };
+};
 
 /** So many rounds, the quietest of those that the watch's patience allows. */
 const quietRounds = async (time: () => Promise<Round>, rounds: number, watch: Watch | null): Promise<WatchedRound[]> => {
   const all: WatchedRound[] = [];
   const isQuiet = (): boolean => all.filter(({ noise }) => noise <= QUIET).length >= rounds;
-  const look = async (): Promise<number> => (watch ? await watch.noise() : 1);
+  const look = async (): Promise<Look> => (watch ? await watch.look() : NOTHING_SEEN);
   let before = await look();
   do {
     const round = await time();
     const after = await look();
-    all.push({ ...round, noise: Math.max(before, after) });
+    all.push(watched(round, [before, after]));
     before = after;
   } while (all.length < rounds || (watch && !isQuiet() && await watch.waits(all.length - rounds)));
   return all.sort((a, b) => a.noise - b.noise).slice(0, rounds);
@@ -147,15 +171,16 @@ const settle = async (runtime: Runtime, work: () => void): Promise<number | null
  *
  * @returns null when the work consists of no dispatch at all, as where a backward hands its gradient through
  */
-export const measure = async (
-  runtime: Runtime, work: () => void, rounds: number, { choose = median, watch = null }: { choose?: Choice; watch?: Watch | null } = {},
-): Promise<Timing | null> => {
+export const measure = async (runtime: Runtime, work: () => void, rounds: number, watch: Watch | null = null): Promise<Timing | null> => {
   const countThreads = countsDriverTime(runtime);
   const repeats = await settle(runtime, work);
   if (repeats === null) return null;
   const timed = await quietRounds(() => timeOnce(runtime, work, repeats, countThreads), rounds, watch);
-  const chosen = (which: keyof Round): number => choose(timed.map((round) => round[which]));
-  return { wallMs: chosen('wall'), driverMs: countThreads ? chosen('driver') : null, repeats, rounds, noise: Math.max(...timed.map(({ noise }) => noise)) };
+  const middle = (which: keyof WatchedRound): number => median(timed.map((round) => round[which]));
+  return {
+    wallMs: middle('wall'), driverMs: countThreads ? middle('driver') : null, repeats, rounds, noise: Math.max(...timed.map(({ noise }) => noise)),
+    possible: watch && { flops: middle('flops'), bytes: middle('bytes') },
+  };
 };
 
 /** Times one submit, in milliseconds a run. */
@@ -170,6 +195,23 @@ export const stopwatch = async (runtime: Runtime, work: () => void): Promise<Sto
     const { wall, driver } = await timeOnce(runtime, work, repeats, countThreads);
     return countThreads ? driver : wall;
   };
+};
+
+/**
+ * How long each takes, over the first that there is: medians of rounds, in each of which all have their turn one behind the other, so that
+ * what else the machine does hits them alike, and is measured by the mean of all. Infinity for null.
+ */
+export const relativeTimes = async (watches: readonly (Stopwatch | null)[], rounds: number): Promise<number[]> => {
+  const shares = watches.map((watch): number[] => (watch ? [] : [Infinity]));
+  for (let round = 0; round < rounds; round++) {
+    const turns: (readonly [number, number])[] = [];
+    for (const [i, watch] of watches.entries()) if (watch) turns.push([i, await watch()]);
+    const mean = geometricMean(turns.map(([, ms]) => ms));
+    for (const [i, ms] of turns) shares[i]!.push(ms / mean);
+  }
+  const medians = shares.map(median);
+  const first = medians.find((share) => share < Infinity) ?? 1;
+  return medians.map((share) => share / first);
 };
 
 /** The figure to judge by: the driver's time where it is known, since shared machines make the clock's meaningless. */

@@ -5,7 +5,7 @@ import { type Tuning, tuningKey } from '../src/kernels/gemm-family.js';
 import { Runtime } from '../src/kernels/runtime.js';
 import { scope } from '../src/tensor/scope.js';
 import { geometricMean } from './bars.js';
-import { median, type Stopwatch, stopwatch } from './clock.js';
+import { relativeTimes, type Stopwatch, stopwatch } from './clock.js';
 import type { Direction } from './results.js';
 import { chosenSubjects } from './subjects.js';
 
@@ -48,12 +48,9 @@ const runtimeOn = ({ device }: TestStand, tuning: Tuning): Runtime => new Runtim
 
 const meanRatio = (ratios: readonly number[]): number => (ratios.includes(Infinity) ? Infinity : geometricMean(ratios));
 
-/** Of a work; null where its result is wrong. */
-type Watch = Stopwatch | null;
-
-const readied = async ({ runtime }: Candidate, { op, case: name }: Trial, directions: readonly Direction[]): Promise<Watch[]> => {
+const readied = async ({ runtime }: Candidate, { op, case: name }: Trial, directions: readonly Direction[]): Promise<(Stopwatch | null)[]> => {
   const [subject] = chosenSubjects(op);
-  const watches: Watch[] = [];
+  const watches: (Stopwatch | null)[] = [];
   for (const work of subject!.prepare(runtime, name, (direction) => directions.includes(direction))) {
     const check = await work.check();
     const right = !check || check.error <= check.tolerance;
@@ -75,26 +72,9 @@ const attempt = async <T>(candidate: Candidate, action: () => Promise<T>): Promi
   }
 };
 
-/**
- * How long each takes, over the first whose result is right: medians of rounds, in each of which all have their turn one behind the other, so that
- * what else the machine does hits them alike, and is measured by the mean of all. Infinity without a watch.
- */
-export const relativeTimes = async (watches: readonly Watch[], rounds: number): Promise<number[]> => {
-  const shares = watches.map((watch): number[] => (watch ? [] : [Infinity]));
-  for (let round = 0; round < rounds; round++) {
-    const turns: (readonly [number, number])[] = [];
-    for (const [i, watch] of watches.entries()) if (watch) turns.push([i, await watch()]);
-    const mean = geometricMean(turns.map(([, ms]) => ms));
-    for (const [i, ms] of turns) shares[i]!.push(ms / mean);
-  }
-  const medians = shares.map(median);
-  const first = medians.find((share) => share < Infinity) ?? 1;
-  return medians.map((share) => share / first);
-};
-
 /** By direction of a trial, how the candidates compare. */
 const ratiosOf = (candidates: readonly Candidate[], trial: Trial, { directions, rounds }: Contest): Promise<number[][]> => scope(async () => {
-  const watches: Watch[][] = [];
+  const watches: (Stopwatch | null)[][] = [];
   for (const candidate of candidates) {
     const own = await attempt(candidate, () => readied(candidate, trial, directions));
     watches.push(own.map((watch) => watch && (() => attempt(candidate, watch))));

@@ -12,11 +12,11 @@ const numbers = (cells: readonly string[]): string => cells.map((cell) => `<td c
 const heads = (words: readonly string[], numeric: readonly string[]): string =>
   `<tr>${words.map((w) => `<th>${w}</th>`).join('')}${numeric.map((w) => `<th class="n">${w}</th>`).join('')}</tr>`;
 
-const barRow = (bar: Bar): string => `<tr><td>${escapeHtml(bar.what)}</td><td class="soft">${escapeHtml(bar.note)}</td>${numbers([percent(bar.share), percent(bar.bar), percent(bar.stretch)])}` +
+const barRow = (bar: Bar): string => `<tr><td>${escapeHtml(bar.what)}</td><td class="soft">${escapeHtml(bar.note)}</td>${numbers([percent(bar.share), percent(bar.ofBest), percent(bar.bar), percent(bar.stretch)])}` +
   `<td class="${bar.share >= bar.bar ? 'good' : 'bad'}">${verdict(bar)}</td></tr>`;
 
 const barTable = (bars: readonly Bar[]): string => (bars.length === 0 ? '' : `<h2>Shares of the ceilings</h2><table>
-<tr><th></th><th>of</th><th class="n">reached</th><th class="n">bar</th><th class="n">stretch</th><th></th></tr>
+<tr><th></th><th>of</th><th class="n">reached</th><th class="n">of the run's best</th><th class="n">bar</th><th class="n">stretch</th><th></th></tr>
 ${bars.map(barRow).join('\n')}
 </table>`);
 
@@ -48,7 +48,7 @@ ${wrongNote(file.wrong)}
 <h2>Roofline</h2>
 <p class="soft">The line is what this adapter allows, measured in the same run: copying and multiply-adds. Kernels that only move data stand at the left end. ${FIGURES[file.figure]} ${escapeHtml(disturbance(file))}</p>
 ${body}
-${barTable(barsOf(file.results, file.ceiling))}
+${barTable(barsOf(file.results, file.best))}
 ${resultTable(file)}
 </main>${script}</body></html>
 `;

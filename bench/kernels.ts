@@ -39,7 +39,7 @@ const timeWork = async (
     found.wrong.push(`${name.op}, ${name.case}, ${name.direction}`);
     return;
   }
-  const timing = await measure(runtime, work.record, repeats, { watch });
+  const timing = await measure(runtime, work.record, repeats, watch);
   if (!timing) {
     print(emptyRow(name));
     return;

@@ -1,6 +1,6 @@
 /** The figures of a run as Markdown tables. */
 import { type Bar, barsOf, percent, verdict } from './bars.js';
-import { figureOf } from './clock.js';
+import { figureOf, type Rates } from './clock.js';
 import { machineLines, markdownList } from './machine.js';
 import type { BenchFile, Direction, Result } from './results.js';
 import { DRIVER_TIME, milliseconds, NOISE, noiseMark } from './table.js';
@@ -10,17 +10,17 @@ const table = (head: readonly string[], rows: readonly (readonly string[])[], wo
 ].join('\n');
 
 const bars = (rows: readonly Bar[]): string =>
-  table(['share of this run\'s ceilings', 'of', 'reached', 'bar', 'stretch', ''], rows.map((b) => [b.what, b.note, `**${percent(b.share)}**`, percent(b.bar), percent(b.stretch), verdict(b)]), 2);
+  table(['share of the ceilings', 'of', 'beside the run', 'at their best', 'bar', 'stretch', ''], rows.map((b) => [b.what, b.note, `**${percent(b.share)}**`, percent(b.ofBest), percent(b.bar), percent(b.stretch), verdict(b)]), 2);
 
 const isProduct = (r: Result): boolean => r.op === 'conv2d' || r.op === 'matmul';
 
 /** A layer in one line: its directions side by side, each as GFLOP/s and share of the multiply-add peak. */
-const productTable = ({ results, ceiling }: BenchFile): string => {
+const productTable = ({ results }: BenchFile): string => {
   const rows = results.filter(isProduct);
   const names = [...new Set(rows.map((r) => `${r.op} ${r.case}`))];
   const cell = (name: string, direction: Direction): string => {
     const found = rows.find((r) => `${r.op} ${r.case}` === name && r.direction === direction);
-    return found ? `${found.gflops.toFixed(1)} (${percent(found.gflops / ceiling.gflops)})${noiseMark(found)}` : '–';
+    return found ? `${found.gflops.toFixed(1)} (${percent(found.ofPeak)})${noiseMark(found)}` : '–';
   };
   return table(['GFLOP/s (share of the multiply-add peak)', 'forward', 'gradInput', 'gradWeight'],
     names.map((name) => [name, cell(name, 'forward'), cell(name, 'gradInput'), cell(name, 'gradWeight')]));
@@ -35,15 +35,17 @@ const FIGURES = {
 };
 
 /** How far the surroundings were the same all the time. */
-export const disturbance = ({ ceiling, after, load, interrupted }: BenchFile): string => (interrupted
-  ? 'The run was interrupted: rows are missing, and whether the ceilings stayed the same is not known.'
-  : `Ceilings before and after: ${ceiling.gflops.toFixed(1)} and ${after.gflops.toFixed(1)} GFLOP/s, ${ceiling.gbs.toFixed(1)} and ${after.gbs.toFixed(1)} GB/s. ` +
-  `Threads that wanted to run, per core: ${load.map((value) => value.toFixed(1)).join(' and ')} (this program's own included).`);
+export const disturbance = ({ ceiling, after, best, load, interrupted }: BenchFile): string => {
+  if (interrupted) return 'The run was interrupted: rows are missing, and whether the ceilings stayed the same is not known.';
+  const inTurn = (rate: keyof Rates): string => [ceiling, after, best].map((rates) => rates[rate].toFixed(1)).join(', ');
+  return `Ceilings before, after and at their best: ${inTurn('gflops')} GFLOP/s; ${inTurn('gbs')} GB/s. ` +
+    `Threads that wanted to run, per core: ${load.map((value) => value.toFixed(1)).join(' and ')} (this program's own included).`;
+};
 
 /** Lists what was measured and how; a table without rows is left out. */
 export const benchMarkdown = (file: BenchFile): string => {
-  const { machine, ceiling, results, wrong, figure } = file;
-  const summary = barsOf(results, ceiling);
+  const { machine, ceiling, best, results, wrong, figure } = file;
+  const summary = barsOf(results, best);
   return `${[
     markdownList(machineLines(machine)),
     `Ceilings of the same run: ${ceiling.gflops.toFixed(1)} GFLOP/s of multiply-adds (${ceiling.arithmetic}), ${ceiling.gbs.toFixed(1)} GB/s read and written by a copy (${ceiling.copy}). ${FIGURES[figure]} ${disturbance(file)}`,

@@ -1,7 +1,7 @@
 /** Results of a benchmark: rates and shares, the file that keeps them, and comparison of two. */
 import type { Cost } from '../src/ops/op.js';
 import type { Ceiling } from './ceiling.js';
-import { figureOf, type Timing } from './clock.js';
+import { figureOf, type Rates, type Timing } from './clock.js';
 import type { Machine } from './machine.js';
 
 /** The gradients of convolutions and matrix products are timed one by one, those of other ops together. */
@@ -33,6 +33,8 @@ export interface Result extends Timing {
   readonly bound: 'arithmetic' | 'memory';
   /** Share of that ceiling, 0 to 1; above 1 where the data stayed in a cache. */
   readonly share: number;
+  /** Share of the multiply-add peak, even if memory is the nearer ceiling. */
+  readonly ofPeak: number;
   /** Null: only the op's small cases were compared. */
   readonly check: Check | null;
 }
@@ -56,8 +58,10 @@ export interface BenchFile {
   /** How operands are stored: `mixed` as autocast stores those of products. */
   readonly precision: 'float32' | 'mixed';
   readonly ceiling: Ceiling;
+  /** The best that the ceilings' kernels reached in the whole run. */
+  readonly best: Rates;
   /** The ceilings again after the last kernel, and the load before and after: what a shared machine did to the figures. */
-  readonly after: Pick<Ceiling, 'gflops' | 'gbs'>;
+  readonly after: Rates;
   readonly load: readonly [before: number, after: number];
   readonly checks: readonly SmallChecks[];
   /** Work that computed something wrong, and was not timed. */
@@ -67,12 +71,13 @@ export interface BenchFile {
   readonly interrupted?: boolean;
 }
 
-/** Rates of a timed run: the ceiling that allows less decides what it is measured by. */
+/** Rates of a timed run: the ceiling that allows less decides what it is measured by. Ceilings beside the run are the better measure where there are any. */
 export const toResult = (work: Pick<Result, 'op' | 'case' | 'direction' | 'check'>, { flops, bytes }: Cost, timing: Timing, ceiling: Ceiling): Result => {
   const ms = figureOf(timing);
-  const [gflops, gbs] = [flops / ms / 1e6, bytes / ms / 1e6];
-  const bound = flops / ceiling.gflops > bytes / ceiling.gbs ? 'arithmetic' : 'memory';
-  return { ...work, ...timing, flops, bytes, gflops, gbs, bound, share: bound === 'arithmetic' ? gflops / ceiling.gflops : gbs / ceiling.gbs };
+  const possible = timing.possible ?? { flops: 1e6 * ms * ceiling.gflops, bytes: 1e6 * ms * ceiling.gbs };
+  const [ofPeak, ofCopy] = [flops / possible.flops, bytes / possible.bytes];
+  const bound = ofPeak > ofCopy ? 'arithmetic' : 'memory';
+  return { ...work, ...timing, flops, bytes, gflops: flops / ms / 1e6, gbs: bytes / ms / 1e6, bound, share: Math.max(ofPeak, ofCopy), ofPeak };
 };
 
 export const sameWork = (file: BenchFile, { op, case: name, direction }: Pick<Result, 'op' | 'case' | 'direction'>): Result | undefined =>

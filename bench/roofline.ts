@@ -10,19 +10,20 @@ interface Point {
   readonly name: string;
   /** Position in {@link DIRECTIONS}. */
   readonly kind: number;
-  /** FLOP per byte, and GFLOP/s. */
+  /** FLOP per byte, and GFLOP/s under the ceilings of the run's beginning. */
   readonly x: number;
   readonly y: number;
   readonly text: string;
 }
 
-/** Kernels that only move data have no place on a logarithmic axis: they stand at its left end, as high as their share of the copy's rate. */
+/** Kernels that only move data have no place on a logarithmic axis: they stand at its left end. */
 const LEFT = 1 / 16;
 
-const pointOf = (r: Result): Point => {
-  const moves = r.flops / r.bytes < LEFT;
+/** Under the roof by its share, since that is of what the machine could do at the time. */
+const pointOf = (r: Result, { gflops, gbs }: Ceiling): Point => {
+  const x = Math.max(LEFT, r.flops / r.bytes);
   return {
-    name: `${r.op} ${r.case}`, kind: DIRECTIONS.indexOf(r.direction), x: moves ? LEFT : r.flops / r.bytes, y: moves ? LEFT * r.gbs : r.gflops,
+    name: `${r.op} ${r.case}`, kind: DIRECTIONS.indexOf(r.direction), x, y: r.share * Math.min(gflops, x * gbs),
     text: `${r.direction}: ${milliseconds(figureOf(r))} ms, ${r.gflops.toFixed(1)} GFLOP/s, ${r.gbs.toFixed(1)} GB/s, ${(100 * r.share).toFixed(0)} % of ${r.bound}`,
   };
 };
@@ -83,7 +84,7 @@ const STYLE = `
 
 /** Style, place and scripts of the chart. */
 export const roofline = (results: readonly Result[], ceiling: Ceiling): { style: string; body: string; script: string } => {
-  const points = results.map(pointOf);
+  const points = results.map((r) => pointOf(r, ceiling));
   const data = scriptJson({ points, range: rangeOf(points, ceiling), gflops: ceiling.gflops, gbs: ceiling.gbs, kinds: DIRECTIONS, colours: COLOURS });
   return {
     style: uPlotStyle() + STYLE,

@@ -19,8 +19,8 @@ export const milliseconds = (ms: number): string => ms.toFixed(ms < 10 ? 3 : 1);
 
 /** What "driver ms" is. */
 export const DRIVER_TIME = 'the processor time of the driver\'s workers divided by their number, and of the thread that starts them and copies operands';
-/** How busy moments of a shared machine are kept out. */
-export const NOISE = `Submits count around which a small copy takes at most ${QUIET} times its best, since other work on the machine takes caches and memory; "~" where no such moment came.`;
+/** How other work on a shared machine is kept out. */
+export const NOISE = `Shares are of what the ceilings' kernels reach right before and after each submit, since other work on the machine slows both. Submits count beside which they take at most ${QUIET} times their best; "~" where no such moment came.`;
 
 /** Of a figure for which no quiet moment was found. */
 export const noiseMark = ({ noise }: Pick<Result, 'noise'>): string => (noise > QUIET ? ' ~' : '');

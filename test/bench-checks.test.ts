@@ -181,10 +181,13 @@ t.test('a kernel that does not compile is named, and what comes after it is time
 });
 
 t.test('what is timed while the machine is busy is timed again, as long as patience lasts', async (t) => {
-  /** Tells the given noises, the last one for ever. */
+  /** Tells the given noises, the last one for ever, and that the ceilings' kernels are slower by so much. */
   const watching = (noises: number[], patience: number): Watch & { waited: number } => ({
-    waited: 0,
-    noise: () => Promise.resolve(noises.length > 1 ? noises.shift()! : noises[0]!),
+    waited: 0, best: ceiling,
+    look() {
+      const noise = noises.length > 1 ? noises.shift()! : noises[0]!;
+      return Promise.resolve({ gflops: 100 / noise, gbs: 10 / noise, noise });
+    },
     waits(tries) {
       this.waited++;
       return Promise.resolve(tries < patience);
@@ -192,16 +195,19 @@ t.test('what is timed while the machine is busy is timed again, as long as patie
   });
   const timed = (watch: Watch | null) => scope(() => {
     const x = ones([64], { runtime });
-    return measure(runtime, () => void affine(x, 2, 1), 5, { watch });
+    return measure(runtime, () => void affine(x, 2, 1), 5, watch);
   });
   const passing = watching([1, 1.05, 3, 3, 1.2, 1], 10);
   const quiet = (await timed(passing))!;
   // Rounds lie between two looks each: 1.05, 3, 3, 3, 1.2 at first, then four quiet ones.
   t.strictSame([quiet.noise, quiet.rounds, passing.waited], [1.05, 5, 4]);
   const lasting = watching([2], 3);
-  t.strictSame([(await timed(lasting))!.noise, lasting.waited], [2, 4]);
-  t.equal((await timed(null))!.noise, 1);
-  const result = { op: 'relu', case: 'small', direction: 'forward', ...quiet, flops: 0, bytes: 1, gflops: 0, gbs: 1, bound: 'memory', share: 0.5,
+  const busy = (await timed(lasting))!;
+  t.strictSame([busy.noise, lasting.waited], [2, 4]);
+  t.ok(Math.abs(busy.possible!.flops / (busy.driverMs! * 50e6) - 1) < 1e-9, 'what the peak\'s kernel could have done in the time, by what it did beside it');
+  t.ok(Math.abs(busy.possible!.bytes / (busy.driverMs! * 5e6) - 1) < 1e-9, 'and the copy');
+  t.match(await timed(null), { noise: 1, possible: null });
+  const result = { op: 'relu', case: 'small', direction: 'forward', ...quiet, flops: 0, bytes: 1, gflops: 0, gbs: 1, bound: 'memory', share: 0.5, ofPeak: 0,
     check: null } as const;
   t.match([row({ ...result, noise: 2 }), row(result)], [/50 % of memory ~$/, /50 % of memory$/]);
   t.match(row({ ...result, noise: 2, gbs: 0.5, bound: 'arithmetic', share: 1.38 }), / 0\.5 +138 % of arithmetic ~$/,

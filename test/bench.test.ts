@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { barsOf, verdict } from '../bench/bars.js';
 import type { Ceiling } from '../bench/ceiling.js';
-import { relativeTimes } from '../bench/contest.js';
+import { relativeTimes } from '../bench/clock.js';
 import { differences, missingRows, readBenchFile } from '../bench/earlier.js';
 import { writeFiles } from '../bench/files.js';
 import { benchPage } from '../bench/html.js';
@@ -34,7 +34,7 @@ t.teardown(() => runtime.device.close());
 
 const ceiling: Ceiling = { gflops: 100, arithmetic: 'fast', gbs: 10, copy: 'wide' };
 const work = (op: string, name: string, direction: Direction) => ({ op, case: name, direction, check: { how: 'all elements', error: 1e-7, tolerance: 1e-6 } });
-const timing = (ms: number, driverMs: number | null = ms) => ({ wallMs: 2 * ms, driverMs, repeats: 3, rounds: 5, noise: 1 });
+const timing = (ms: number, driverMs: number | null = ms) => ({ wallMs: 2 * ms, driverMs, repeats: 3, rounds: 5, noise: 1, possible: null });
 
 /** Work of so many GFLOP and no bytes worth mentioning that took one second. */
 const product = (name: string, direction: Direction, gflop: number): Result =>
@@ -46,7 +46,7 @@ const results: Result[] = [
 const file: BenchFile = {
   machine: { command: 'node dist/bench.js', date: '2031-05-17', cpu: 'A processor', cores: 2, system: 'Linux', node: 'v20', webgpu: '1',
     driver: 'An adapter & driver' },
-  adapter: 'An adapter', figure: 'driver', countsCopies: true, gemm: 'broadcast', precision: 'float32', ceiling, after: ceiling, load: [0.5, 1],
+  adapter: 'An adapter', figure: 'driver', countsCopies: true, gemm: 'broadcast', precision: 'float32', ceiling, best: { gflops: 125, gbs: 14 }, after: ceiling, load: [0.5, 1],
   checks: [{ op: 'conv2d', checks: 3, error: 1e-7 }], wrong: [], results,
 };
 
@@ -89,6 +89,9 @@ t.test('the nearer ceiling decides, and the driver\'s time where it is known', a
   t.match(memory, { bound: 'memory', gbs: 2, gflops: 2, share: 0.2 });
   const byClock = toResult(work('x', 'y', 'forward'), { flops: 1e9, bytes: 1e6 }, timing(50, null), ceiling);
   t.match(byClock, { bound: 'arithmetic', gflops: 10, share: 0.1 });
+  // Beside it the ceilings' kernels did half of what they did at the beginning.
+  const beside = toResult(work('x', 'y', 'forward'), cost, { ...timing(500), possible: { flops: 25e9, bytes: 2.5e9 } }, ceiling);
+  t.match(beside, { bound: 'memory', gbs: 2, gflops: 2, share: 0.4, ofPeak: 0.04 });
 });
 
 t.test('--json and --compare', async (t) => {
@@ -161,20 +164,22 @@ t.test('files are looked at before anything is measured', async (t) => {
 
 t.test('what was interrupted says so', async (t) => {
   t.match(benchMarkdown({ ...file, interrupted: true }), /The run was interrupted: rows are missing/);
-  t.notMatch(benchMarkdown({ ...file, interrupted: true }), /Ceilings before and after/);
+  t.notMatch(benchMarkdown({ ...file, interrupted: true }), /Ceilings before, after and at their best: 100\.0, 100\.0, 125\.0 GFLOP\/s; 10\.0, 10\.0, 14\.0 GB\/s/);
   t.match(benchPage({ ...file, interrupted: true }), /The run was interrupted: rows are missing/);
-  t.match(benchPage(file), /Ceilings before and after/);
+  t.match(benchPage(file), /Ceilings before, after and at their best: 100\.0, 100\.0, 125\.0 GFLOP\/s; 10\.0, 10\.0, 14\.0 GB\/s/);
 });
 
 t.test('bars: geometric means over the Inception layers alone', async (t) => {
-  const bars = barsOf(results, ceiling);
+  const bars = barsOf(results, file.best);
   const found = (what: string) => bars.find((b) => b.what.startsWith(what))!;
   // √(0.25 · 0.36)
   t.equal(found('conv forward').share.toFixed(6), '0.300000');
+  t.equal(found('conv forward').ofBest.toFixed(6), '0.240000', 'and of the best that the peak\'s kernel reached in the run');
   t.equal(verdict(found('conv forward')), 'missed');
   t.equal(found('conv gradInput').share.toFixed(6), '0.100000');
   t.match(found('slowest'), { note: /Inception a gradInput/ });
-  t.match(found('element-wise'), { share: 0.7 });
+  t.match(found('element-wise'), { share: 0.7, ofBest: 0.5 });
+  t.match(found('slowest'), { ofBest: 0.08 });
   t.equal(verdict(found('element-wise')), 'met');
   t.notOk(bars.some((b) => b.what.startsWith('GEMM') || b.what.includes('gradWeight')), 'nothing is said of what was not measured');
 });
@@ -199,7 +204,7 @@ t.test('Markdown tables', async (t) => {
   t.match(text, '| conv2d Inception a | 25.0 (25 %) | 10.0 (10 %) | – |');
   t.match(text, '| relu 2×2 | forward | 1000.0 | – | 7.0 | 70 % of memory |');
   t.match(text, 'A processor, 2 cores');
-  t.match(benchMarkdown({ ...file, results: [] }), /Ceilings before and after/);
+  t.match(benchMarkdown({ ...file, results: [] }), /Ceilings before, after and at their best: 100\.0, 100\.0, 125\.0 GFLOP\/s; 10\.0, 10\.0, 14\.0 GB\/s/);
   for (const line of text.split('\n').filter((l) => l.startsWith('| conv2d'))) t.equal(line.split('|').length, 6);
 });
 
