@@ -3,7 +3,7 @@ import t from 'tap';
 import { BufferPool } from '../src/device/buffers.js';
 import { Device } from '../src/device/device.js';
 import { describeAdapter, findAdapter, openAdapter } from '../src/device/gpu.js';
-import { hasFeature, keepsLongLoops } from '../src/device/processor.js';
+import { hasFeature, runsLongLoops } from '../src/device/processor.js';
 import { openDevice } from '../src/device/node.js';
 import { open } from '../src/index.js';
 import { Runtime } from '../src/kernels/runtime.js';
@@ -155,8 +155,10 @@ t.test('the processor\'s features are read from what Linux tells', async (t) => 
   t.ok(hasFeature(facts('AuthenticAMD', 'avx2'), 'avx2'));
   t.notOk(hasFeature(facts('AuthenticAMD', 'avx2'), 'avx'), 'no part of a word');
   t.ok(hasFeature('Features\t: fp asimd\n', 'asimd'), 'as on Arm');
-  t.same([['AuthenticAMD', 'avx512f'], ['AuthenticAMD', 'avx2'], ['GenuineIntel', 'avx512f']].map(([vendor, flags]) => keepsLongLoops(facts(vendor!, flags!))), [true, false, false]);
-  t.equal(keepsLongLoops(''), false, 'on systems that tell nothing');
+  const longLoops = (vendor: string): boolean[] => ['avx2', 'avx512f', 'avx512f avx512_fp16'].map((flags) => runsLongLoops(facts(vendor, flags)));
+  t.same(longLoops('AuthenticAMD'), [false, true, true], 'from Zen 4 on');
+  t.same(longLoops('GenuineIntel'), [false, false, true], 'from Sapphire Rapids on');
+  t.equal(runsLongLoops(''), false, 'on systems that tell nothing');
 });
 
 t.test('a software adapter is taken where there is no other, or where it is wanted', async (t) => {

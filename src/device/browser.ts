@@ -25,7 +25,7 @@ const requestAdapter = async (software: boolean): Promise<GPUAdapter> => {
 const openPlatform = async (software: boolean): Promise<GpuPlatform> => {
   const adapter = await requestAdapter(software);
   return {
-    adapter, device: await openAdapter(adapter), gpu: navigator.gpu, threads: navigator.hardwareConcurrency, keepsLongLoops: () => false, whenLost: WHEN_LOST,
+    adapter, device: await openAdapter(adapter), gpu: navigator.gpu, threads: navigator.hardwareConcurrency, runsLongLoops: () => false, whenLost: WHEN_LOST,
     reopen: () => openPlatform(software),
   };
 };

@@ -15,7 +15,7 @@ export interface GpuPlatform {
   /** How many threads the machine runs at the same time. */
   readonly threads: number;
   /** See {@link AdapterReport}; asked of software adapters only. */
-  keepsLongLoops(): boolean;
+  runsLongLoops(): boolean;
   /** What to do when the device is lost. */
   readonly whenLost: string;
   /** Opens the same adapter once more, with a device and a queue of its own. */
@@ -36,7 +36,7 @@ export interface AdapterReport {
   /** Lanes of a subgroup where the adapter has one fixed size and supports `subgroups`, else 0. */
   readonly subgroupSize: number;
   /**
-   * Of software adapters, else false: whether the processor keeps loops of some 24 KB of machine code decoded. Others decode what is beyond some 17 KB anew
+   * Of software adapters, else false: whether the processor runs loops of some 24 KB of machine code at speed. Others decode what is beyond some 17 KB anew
    * in every turn, which takes half as long again (docs/lavapipe.md). False where nobody knows.
    */
   readonly longLoops: boolean;
@@ -76,7 +76,7 @@ const matrixSide = ({ features, info }: GPUAdapter): number => {
 
 const nameOf = ({ info }: GPUAdapter): string => info.description || `${info.vendor} ${info.architecture}`.trim() || 'unknown adapter';
 
-export const describeAdapter = (adapter: GPUAdapter, gpu: GPU, keepsLongLoops = () => false): AdapterReport => {
+export const describeAdapter = (adapter: GPUAdapter, gpu: GPU, runsLongLoops = () => false): AdapterReport => {
   const { info } = adapter;
   const name = nameOf(adapter);
   const driverClass: AdapterClass = /llvmpipe/i.test(name) ? 'lavapipe' : /swiftshader/i.test(name) ? 'swiftshader' : 'gpu';
@@ -90,7 +90,7 @@ export const describeAdapter = (adapter: GPUAdapter, gpu: GPU, keepsLongLoops = 
     driverClass,
     software,
     subgroupSize,
-    longLoops: software && keepsLongLoops(),
+    longLoops: software && runsLongLoops(),
     imageOperands: gpu.wgslLanguageFeatures.has('readonly_and_readwrite_storage_textures'),
     half: adapter.features.has('shader-f16'),
     matrixSide: subgroupSize ? matrixSide(adapter) : 0,

@@ -8,8 +8,11 @@ export const processorFacts = (): string => (process.platform === 'linux' ? read
 export const hasFeature = (facts: string, feature: string): boolean => new RegExp(`^(flags|Features)\\s*:.*\\b${feature}\\b`, 'm').test(facts);
 
 /**
- * AMD's from Zen 4 on, which are those with AVX-512, keep some 6,750 instructions decoded. Zen 3 and Intel's keep 4,096 and less.
+ * Whether kernels with long loops of machine code run as fast as the processor can, or nearly so: AMD's from Zen 4 on, which are those with AVX-512 and keep
+ * some 6,750 instructions decoded, and Intel's from Sapphire Rapids on, which keep 4,096 but decode six at a time and have AVX-512 with float16. Zen 3 and
+ * earlier processors of Intel's keep 4,096 and less, and decode four or five.
  *
  * @param facts as {@link processorFacts}
  */
-export const keepsLongLoops = (facts = processorFacts()): boolean => facts.includes('AuthenticAMD') && hasFeature(facts, 'avx512f');
+export const runsLongLoops = (facts = processorFacts()): boolean =>
+  (facts.includes('AuthenticAMD') && hasFeature(facts, 'avx512f')) || (facts.includes('GenuineIntel') && hasFeature(facts, 'avx512_fp16'));

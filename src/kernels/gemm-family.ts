@@ -15,7 +15,7 @@ export const KINDS: readonly GemmKind[] = ['broadcast', 'tile', 'plain'];
 
 /**
  * broadcast: vec4f multiply-adds in a turn of the loop at most: of products, of those by a transposed matrix (input gradients), and of weight
- * gradients. Long loops load less for each of them, but only some processors keep so much machine code decoded.
+ * gradients. Long loops load less for each of them, but only some processors run so much machine code at speed.
  */
 interface Turns {
   readonly rowsTurn: number;
