@@ -11,7 +11,6 @@
 struct Params {
   inH: u32, inW: u32,
   outH: u32, outW: u32,
-  kernelH: u32,
   strideY: u32,
   padY: u32, padX: u32,
   dilationY: u32, dilationX: u32,
@@ -19,15 +18,16 @@ struct Params {
   firstLine: u32,
   items: u32,                 // output pixels
   inStride: u32,              // elements between pixels of the convolution's input
-  quads: u32,                 // vec4f in a row of taps and channels
 }
 @group(1) @binding(0) var<uniform> P: Params;
 
 // $LOW of them stand in a pixel's first vec4f, $HIGH in its second. Four taps fill as many vec4f as there are channels.
 const CHANNELS = u32($CHANNELS);
-// Known to the compiler, which then writes out what a line of taps needs; all of a 7×7 kernel would take seconds to compile.
-const ACROSS = u32($ACROSS);           // taps side by side
+// Known to the compiler, which then writes out what a line of taps needs.
+const DOWN = u32($DOWN);               // taps below each other
+const ACROSS = u32($ACROSS);           // and side by side
 const STRIDE_X = u32($STRIDE_X);
+const QUADS = (DOWN * ACROSS * CHANNELS + 3u) / 4u;    // vec4f in a row of taps and channels
 
 // y[output pixel][tap, channel] = x[its input pixel][channel]
 @compute @workgroup_size(64)
@@ -39,30 +39,38 @@ fn unfold(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: 
   let at = cellOf(line.row, P.outH);
   let y0 = i32(at.column * P.strideY) - i32(P.padY);
   let x0 = i32(line.column * STRIDE_X) - i32(P.padX);
-  let end = (item + 1u) * P.quads;
+  let pitch = i32(P.inStride / 4u);
+  let first = ((i32(at.row * P.inH) + y0) * i32(P.inW) + x0) * pitch;
   var r = 0u;
   var s = 0u;
-  for (var slot = item * P.quads; slot < end; slot += CHANNELS) {
-    var v: array<f32, 4u * CHANNELS>;
-    //# for u in 0..4
-    let iy$u = y0 + i32(r * P.dilationY);
-    let ix$u = x0 + i32(s * P.dilationX);
-    let inside$u = r < P.kernelH && iy$u >= 0 && iy$u < i32(P.inH) && ix$u >= 0 && ix$u < i32(P.inW);
-    let start$u = select(0u, ((at.row * P.inH + u32(iy$u)) * P.inW + u32(ix$u)) * (P.inStride / 4u), inside$u);
-    let low$u = select(vec4f(0.0), x[start$u], inside$u);
-    s = select(s + 1u, 0u, s + 1u == ACROSS);
-    r += select(0u, 1u, s == 0u);
-    //# end
-    //# for u in 0..4
-    //# for c in 0..$LOW
-    v[$u * CHANNELS + $c] = low$u[$c];
-    //# end
-    //# for c in 0..$HIGH
-    v[$u * CHANNELS + 4 + $c] = select(0.0, x[start$u + 1u][$c], inside$u);
-    //# end
-    //# end
-    //# for q in 0..$CHANNELS
-    if (slot + $q < end) { y[slot + $q] = vec4f(v[4 * $q], v[4 * $q + 1], v[4 * $q + 2], v[4 * $q + 3]); }
+  // One turn of the loop has all of a few taps; all of a 7×7 kernel would take seconds to compile.
+  var quads = QUADS;
+  if (QUADS > CHANNELS * $TURNS) { quads = hidden(QUADS, P.items); }
+  for (var quad = 0u; quad < quads; quad += CHANNELS * $TURNS) {
+    //# for t in 0..$TURNS
+    {
+      var v: array<f32, 4u * CHANNELS>;
+      //# for u in 0..4
+      let down$u = i32(r * P.dilationY);
+      let right$u = i32(s * P.dilationX);
+      let inside$u = r < DOWN && u32(y0 + down$u) < P.inH && u32(x0 + right$u) < P.inW;
+      let start$u = select(0u, u32(first + (down$u * i32(P.inW) + right$u) * pitch), inside$u);
+      let low$u = select(vec4f(0.0), x[start$u], inside$u);
+      //# for c in 0..$LOW
+      v[$u * CHANNELS + $c] = low$u[$c];
+      //# end
+      //# for c in 0..$HIGH
+      v[$u * CHANNELS + 4 + $c] = select(0.0, x[start$u + 1u][$c], inside$u);
+      //# end
+      s = select(s + 1u, 0u, s + 1u == ACROSS);
+      r += select(0u, 1u, s == 0u);
+      //# end
+      //# for q in 0..$CHANNELS
+      if (quad + $t * CHANNELS + $q < QUADS) {
+        y[item * QUADS + quad + $t * CHANNELS + $q] = vec4f(v[4 * $q], v[4 * $q + 1], v[4 * $q + 2], v[4 * $q + 3]);
+      }
+      //# end
+    }
     //# end
   }
 }
@@ -93,11 +101,11 @@ struct Pixel {
 fn collected(image: u32, last: vec2u, first: vec2u) -> Pixel {
   var pixel = Pixel(vec4f(0.0), vec4f(0.0));
   var oy = last.y;
-  for (var r = first.y; r < P.kernelH; r += P.strideY) {
+  for (var r = first.y; r < DOWN; r += P.strideY) {
     var ox = last.x;
     for (var s = first.x; s < ACROSS; s += STRIDE_X) {
       let inside = oy < P.outH && ox < P.outW;
-      let start = select(0u, ((image * P.outH + oy) * P.outW + ox) * P.quads * 4u + (r * ACROSS + s) * CHANNELS, inside);
+      let start = select(0u, ((image * P.outH + oy) * P.outW + ox) * QUADS * 4u + (r * ACROSS + s) * CHANNELS, inside);
       pixel.low += select(vec4f(0.0), passedLow(start), inside);
       pixel.high += select(vec4f(0.0), passedHigh(start), inside);
       ox -= 1u;
