@@ -44,14 +44,16 @@ t.test('loops are long where the processor keeps them decoded, or as the caller 
 });
 
 t.test('tiles of broadcast hold what a turn of the loop may', async (t) => {
-  const tiling = (form: 'rows' | 'weights', height: number, options: GemmOptions, transposed = false) => {
+  const tiling = (form: 'rows' | 'weights', height: number, options: GemmOptions, transposed = false, [width, depth] = [48, 48]) => {
     const gemm = gemmFamily({ ...runtime.device.report, driverClass: 'lavapipe', software: true, subgroupSize: 8 }, options);
-    return tilingOf({ gemm } as Runtime, form, { height, width: 48, depth: 48, copies: 1, halves: false, transposed });
+    return tilingOf({ gemm } as Runtime, form, { height, width: width!, depth: depth!, copies: 1, halves: false, transposed });
   };
   const rowsOf = (height: number, options: GemmOptions, transposed = false): number => tiling('rows', height, options, transposed).rows;
   t.ok(rowsOf(1000, { loops: 'long' }) > rowsOf(1000, { loops: 'short' }));
   t.ok(rowsOf(1000, { loops: 'short' }, true) > rowsOf(1000, { loops: 'short' }), 'loads of a transposed matrix cost more');
   t.equal(32 % rowsOf(8, { loops: 'short' }, true), 0, 'few rows are shared out evenly');
+  const wideOf = (width: number, depth: number): number => tiling('weights', 1000, { loops: 'long' }, false, [width, depth]).constants.WIDE!;
+  t.same([wideOf(192, 192), wideOf(12, 72), wideOf(192, 8)], [3, 3, 1], 'lanes of wide tiles have several vec4f, unless one tile has all rows, as in attention pooling');
   for (const form of ['rows', 'weights'] as const) {
     const least = tiling(form, 1000, { tuning: { lavapipe: { rowsTurn: 1, transposedTurn: 1, weightsTurn: 1 } } });
     t.ok(least.rows > 0 && least.columns > 0, 'however short the loop must be');

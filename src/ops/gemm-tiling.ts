@@ -102,7 +102,7 @@ const sharesOf = (form: Form, gemm: GemmFamily, { depth, transposed }: ProductSi
       // Narrow lanes have nothing to gain from many sums: half of them leaves room in the registers.
       const deep = form === 'rows' ? rowsOf(columns * wide, wide > 1 ? turn : turn / 2, mostRows) : pixelsOf(4 * columns * wide * tall, weightsTurn, mostPixels);
       // Wide ones gain nothing where one tile has all rows, so that w is read once anyway; with many images they are slower.
-      const gains = wide === 1 || (depth > columns && mostPixels >= ENOUGH_PIXELS);
+      const gains = wide === 1 || (depth > columns * tall && mostPixels >= ENOUGH_PIXELS);
       if (form === 'rows' || gains) shares.push({ columns, wide, tall, deep });
     }
   }
