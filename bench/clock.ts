@@ -206,8 +206,8 @@ export const relativeTimes = async (watches: readonly (Stopwatch | null)[], roun
   for (let round = 0; round < rounds; round++) {
     const turns: (readonly [number, number])[] = [];
     for (const [i, watch] of watches.entries()) if (watch) turns.push([i, await watch()]);
-    const mean = geometricMean(turns.map(([, ms]) => ms));
-    for (const [i, ms] of turns) shares[i]!.push(ms / mean);
+    const ofAll = geometricMean(turns.map(([, ms]) => ms));
+    for (const [i, ms] of turns) shares[i]!.push(ms / ofAll);
   }
   const medians = shares.map(median);
   const first = medians.find((share) => share < Infinity) ?? 1;
