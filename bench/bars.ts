@@ -1,5 +1,5 @@
 /** What the figures of a run are held against. */
-import type { Rates } from './clock.js';
+import { geometricMean, type Rates } from './clock.js';
 import { PRODUCT_DIRECTIONS, type ProductDirection, type Result } from './results.js';
 
 /** A share that was asked for, and what was reached. */
@@ -18,8 +18,6 @@ export interface Bar {
 const isInception = ({ op, case: name }: Result): boolean => op === 'conv2d' && name.startsWith('Inception');
 
 const isBatch12 = (r: Result): boolean => r.case.endsWith('batch 12');
-
-export const geometricMean = (values: readonly number[]): number => Math.exp(values.reduce((sum, v) => sum + Math.log(v), 0) / values.length);
 
 const label = ({ op, case: name, direction }: Result): string => `${op} ${name} ${direction}`;
 

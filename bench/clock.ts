@@ -2,7 +2,6 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import type { Runtime } from '../src/kernels/runtime.js';
-import { geometricMean } from './bars.js';
 
 export interface Timing {
   /** Median time of one run by the clock, in milliseconds. */
@@ -108,6 +107,8 @@ export const timeOnce = async (runtime: Runtime, work: () => void, repeats: numb
 };
 
 const mean = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
+
+export const geometricMean = (values: readonly number[]): number => Math.exp(mean(values.map(Math.log)));
 
 export const median = (values: readonly number[]): number => {
   const sorted = [...values].sort((a, b) => a - b);

@@ -4,8 +4,7 @@ import type { Device } from '../src/device/device.js';
 import { type Tuning, tuningKey } from '../src/kernels/gemm-family.js';
 import { Runtime } from '../src/kernels/runtime.js';
 import { scope } from '../src/tensor/scope.js';
-import { geometricMean } from './bars.js';
-import { relativeTimes, type Stopwatch, stopwatch } from './clock.js';
+import { geometricMean, relativeTimes, type Stopwatch, stopwatch } from './clock.js';
 import type { Direction } from './results.js';
 import { chosenSubjects } from './subjects.js';
 

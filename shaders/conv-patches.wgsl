@@ -45,9 +45,9 @@ fn unfold(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: 
   var s = 0u;
   // One turn of the loop has all of a few taps; all of a 7×7 kernel would take seconds to compile.
   var quads = QUADS;
-  if (QUADS > CHANNELS * $TURNS) { quads = hidden(QUADS, P.items); }
-  for (var quad = 0u; quad < quads; quad += CHANNELS * $TURNS) {
-    //# for t in 0..$TURNS
+  if (QUADS > CHANNELS * $FOURS) { quads = hidden(QUADS, P.items); }
+  for (var quad = 0u; quad < quads; quad += CHANNELS * $FOURS) {
+    //# for t in 0..$FOURS
     {
       var v: array<f32, 4u * CHANNELS>;
       //# for u in 0..4

@@ -25,15 +25,20 @@ export const suitsPatches = ({ device }: Runtime, w: Shape, y: Shape, { groups }
 /** Of the workgroups that fold: no larger than a GPU needs, since lines of few strides would leave most of it idle. */
 const FOLDED = { gpu: 64, software: 16 };
 
-/** Taps that one turn of the loop lays out, by fours: all of a few, else four, since many would take seconds to compile. */
-const [FEW_TAPS, LONE_QUAD] = [12, 4];
-const turnsOf = ([down, across, channels]: Shape): number => (down! * across! <= FEW_TAPS && channels! <= LONE_QUAD ? Math.ceil((down! * across!) / 4) : 1);
+/** So many taps of channels that fill one vec4f at most are laid out in one piece; more would take seconds to compile. */
+const [FEW_TAPS, ONE_QUAD] = [12, 4];
+
+/** Fours of taps that one turn of the loop lays out. */
+const foursOf = ([down, across, channels]: Shape): number => {
+  const taps = down! * across!;
+  return taps <= FEW_TAPS && channels! <= ONE_QUAD ? Math.ceil(taps / 4) : 1;
+};
 
 /** How the window moves over x, apart by what the compiler knows and what it is told. */
 const windowOf = (runtime: Runtime, x: Shape, w: Shape, y: Shape, a: ConvAttrs) => {
   const { kernelH: DOWN, kernelW: ACROSS, strideX: STRIDE_X, ...params } = windowParams(x, w, y, a);
   const CHANNELS = w[2]!;
-  const constants = { CHANNELS, LOW: Math.min(CHANNELS, 4), HIGH: Math.max(CHANNELS - 4, 0), DOWN, ACROSS, TURNS: turnsOf(w), STRIDE_X };
+  const constants = { CHANNELS, LOW: Math.min(CHANNELS, 4), HIGH: Math.max(CHANNELS - 4, 0), DOWN, ACROSS, FOURS: foursOf(w), STRIDE_X };
   return { constants: { ...constants, FOLDED: forAdapter(runtime, FOLDED) }, params };
 };
 
