@@ -83,10 +83,17 @@ export const startDriverClock = (runtime: Runtime): (() => number | null) => {
   return () => driverTime(before);
 };
 
-/** Processor milliseconds of the thread that runs JavaScript, or null where they cannot be known. */
+/** A blink of sleep: Linux counts the time of a running thread at its ticks, 4 ms apart, and whenever it stops running. */
+const blink = (): void => {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 0.01);
+};
+
+/** Processor milliseconds of the thread that runs JavaScript, or null where they cannot be known. Takes a tenth of a millisecond by the clock. */
 export const scriptTime = (): number | null => {
   const file = `${TASKS}/${process.pid}/schedstat`;
-  return existsSync(file) ? Number(readFileSync(file, 'utf8').split(' ')[0]) / 1e6 : null;
+  if (!existsSync(file)) return null;
+  blink();
+  return Number(readFileSync(file, 'utf8').split(' ')[0]) / 1e6;
 };
 
 interface Round {

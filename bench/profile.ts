@@ -39,19 +39,40 @@ export interface Profile {
 /** Shaders behind convolutions and matrix products, their transforms included. */
 const isProduct = ({ shader }: Kernel): boolean => /^(gemm|conv|winograd)/.test(shader.name);
 
-/** Times the submits of a step, so that they can be told from recording. */
-class SubmitClock implements RecorderObserver {
-  wall = 0;
-  script = 0;
-  private from = { wall: 0, script: 0 };
+interface Spent {
+  readonly wall: number;
+  /** Processor time; 0 where the system does not tell it. */
+  readonly script: number;
+}
+
+const NOTHING: Spent = { wall: 0, script: 0 };
+
+/** Tells recording from submitting. To look at the clocks takes time as well, which counts as neither. */
+class ScriptClock implements RecorderObserver {
+  recording = NOTHING;
+  handingOver = NOTHING;
+  private from = NOTHING;
+
+  start(): void {
+    this.recording = this.handingOver = NOTHING;
+    this.since(NOTHING);
+  }
 
   submitting(): void {
-    this.from = { wall: performance.now(), script: scriptTime() ?? 0 };
+    this.recording = this.since(this.recording);
   }
 
   submitted(): void {
-    this.wall += performance.now() - this.from.wall;
-    this.script += (scriptTime() ?? 0) - this.from.script;
+    this.handingOver = this.since(this.handingOver);
+  }
+
+  /** Adds what was spent since the last look. */
+  private since({ wall, script }: Spent): Spent {
+    const { from } = this;
+    const now = performance.now();
+    const scriptNow = scriptTime() ?? 0;
+    this.from = { wall: performance.now(), script: scriptNow };
+    return { wall: wall + now - from.wall, script: script + scriptNow - from.script };
   }
 }
 
@@ -64,24 +85,26 @@ const difference = (after: RecorderStatistics, before: RecorderStatistics): Reco
 const measureScript = async (runtime: Runtime, step: () => void): Promise<Pick<Profile, 'script' | 'counts'>> => {
   const { recorder } = runtime;
   const before = { ...recorder.statistics };
-  const clock = new SubmitClock();
+  const clock = new ScriptClock();
   recorder.observe(clock);
-  const encoded: { wall: number; script: number; submit: number }[] = [];
+  const steps: { recording: Spent; handingOver: Spent }[] = [];
   for (let i = 0; i < SCRIPT_STEPS; i++) {
-    const from = { wall: performance.now(), script: scriptTime() ?? 0 };
-    const submits = { wall: clock.wall, script: clock.script };
+    clock.start();
     step();
     recorder.flush();
-    const submit = clock.wall - submits.wall;
-    encoded.push({ wall: performance.now() - from.wall - submit, script: (scriptTime() ?? 0) - from.script - (clock.script - submits.script), submit });
+    // What follows the last submit is part of recording, too.
+    clock.submitting();
+    steps.push({ recording: clock.recording, handingOver: clock.handingOver });
     await runtime.idle();
   }
   recorder.observe(null);
   const total = difference(recorder.statistics, before);
-  const of = (part: 'wall' | 'script' | 'submit'): number => median(encoded.map((e) => e[part]));
+  const recording = (part: keyof Spent): number => median(steps.map((s) => s.recording[part]));
   const each = (count: number): number => count / SCRIPT_STEPS;
   return {
-    script: { encodeMs: of(scriptTime() === null ? 'wall' : 'script'), encodeWallMs: of('wall'), submitWallMs: of('submit') },
+    script: {
+      encodeMs: recording(scriptTime() === null ? 'wall' : 'script'), encodeWallMs: recording('wall'), submitWallMs: median(steps.map((s) => s.handingOver.wall)),
+    },
     counts: { dispatches: each(total.dispatches), submits: each(total.submits), readBacks: each(total.readBacks), bindGroups: each(total.bindGroups) },
   };
 };

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { barsOf, verdict } from '../bench/bars.js';
 import type { Ceiling } from '../bench/ceiling.js';
-import { relativeTimes } from '../bench/clock.js';
+import { relativeTimes, scriptTime } from '../bench/clock.js';
 import { differences, missingRows, readBenchFile } from '../bench/earlier.js';
 import { writeFiles } from '../bench/files.js';
 import { benchPage } from '../bench/html.js';
@@ -196,6 +196,11 @@ t.test('the page shows every result and needs no network', async (t) => {
   t.match(page, 'An adapter &amp; driver');
   t.match(page, 'Wrong results, not timed: conv2d, bad, forward');
   t.notMatch(page, /<(script|link|img)[^>]+(src|href)=/, 'everything is inline');
+});
+
+t.test('JavaScript\'s processor time goes on between any two looks, not with the system\'s ticks', { skip: scriptTime() === null }, async (t) => {
+  const looks = Array.from({ length: 20 }, scriptTime) as number[];
+  t.ok(looks.every((look, i) => i === 0 || look > looks[i - 1]!), looks.join(', '));
 });
 
 t.test('Markdown tables', async (t) => {
