@@ -10,7 +10,7 @@ struct Params {
 }
 @group(0) @binding(0) var<storage, read> x: array<vec4f>;
 @group(0) @binding(1) var<storage, read_write> y: array<vec4f>;
-@group(1) @binding(0) var<uniform> P: Params;
+@group(0) @binding(31) var<uniform> P: Params;
 
 // Accumulators that do not depend on each other, so that no multiply-add waits for the one before it. The host's
 // numbers keep the values finite and the compiler from computing them itself.

@@ -24,7 +24,7 @@ struct Params {
 @group(0) @binding(1) var<storage, read_write> y: array<vec4f>;
 @group(0) @binding(2) var<storage, read_write> found: array<f32>;
 @group(0) @binding(3) var<storage, read> shares: array<f32>;      // `found`: 1 / sum of weights of each output row, then of each output column
-@group(1) @binding(0) var<uniform> P: Params;
+@group(0) @binding(31) var<uniform> P: Params;
 
 // Backwards, shrinking is resizing to more elements: those of the source lie in gaps between the centres of outputs, and the two
 // triangles that cover a gap rise and fall from one centre to the other.

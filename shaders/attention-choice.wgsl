@@ -17,7 +17,7 @@ struct Params {
 @group(0) @binding(1) var<storage, read> mask: array<vec4f>;
 @group(0) @binding(2) var<storage, read> indices: array<vec4i>;
 @group(0) @binding(3) var<storage, read_write> y: array<vec4f>;
-@group(1) @binding(0) var<uniform> P: Params;
+@group(0) @binding(31) var<uniform> P: Params;
 
 // Images times a mask of one channel.
 @compute @workgroup_size(64)

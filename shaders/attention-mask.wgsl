@@ -31,7 +31,7 @@ struct Params {
 @group(0) @binding(5) var<storage, read_write> bounds: array<vec2u>;    // per image column: first hot row, and one past the last
 @group(0) @binding(6) var<storage, read> columnBounds: array<vec2u>;
 @group(0) @binding(7) var<storage, read_write> result: array<vec4f>;
-@group(1) @binding(0) var<uniform> P: Params;
+@group(0) @binding(31) var<uniform> P: Params;
 
 // Down one image column, through one gap between map rows after the other.
 struct Walk {

@@ -21,7 +21,7 @@ struct Params {
 @group(0) @binding(5) var<storage, read> winners: array<vec4i>;
 @group(0) @binding(6) var<storage, read_write> result: array<f32>;
 @group(0) @binding(7) var<storage, read> values: array<f32>;             // what the gradient is multiplied by
-@group(1) @binding(0) var<uniform> P: Params;
+@group(0) @binding(31) var<uniform> P: Params;
 
 // An invocation's tile: MAPS vec4f of maps by CHANNELS vec4f of channels.
 const MAPS = u32($MAPS);

@@ -11,7 +11,7 @@ struct Params {
 // Bits, so that every value arrives as it was.
 @group(0) @binding(2) var<storage, read_write> a: array<vec4u>;
 @group(0) @binding(3) var<storage, read_write> b: array<vec4u>;
-@group(1) @binding(0) var<uniform> P: Params;
+@group(0) @binding(31) var<uniform> P: Params;
 
 // From the nearer of the two, so that a weight of 1 gives the end itself.
 @compute @workgroup_size(64)

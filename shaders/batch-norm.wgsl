@@ -36,7 +36,7 @@ struct Params {
 @group(0) @binding(15) var<storage, read> frozenMean: array<vec4f>;
 @group(0) @binding(16) var<storage, read> frozenVariance: array<vec4f>;
 @group(0) @binding(17) var<storage, read> residual: array<vec4f>;
-@group(1) @binding(0) var<uniform> P: Params;
+@group(0) @binding(31) var<uniform> P: Params;
 
 // A team of lanes shares out a block's rows, and joins what each found; teams for TEAMS neighbouring vec4f of channels are a workgroup. On
 // software adapters, where lanes must not wait for each other, a team is one lane.

@@ -44,7 +44,7 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> y: array<vec4f>;
 @group(0) @binding(3) var<storage, read> g: array<vec4f>;           // gradient of y
 @group(0) @binding(4) var<storage, read_write> second: array<vec4f>;
-@group(1) @binding(0) var<uniform> P: Params;
+@group(0) @binding(31) var<uniform> P: Params;
 
 fn truth(v: vec4<bool>) -> vec4f {
   return select(vec4f(0.0), vec4f(1.0), v);

@@ -8,7 +8,7 @@ struct Params {
 }
 @group(0) @binding(0) var<storage, read> x: array<vec4u>;
 @group(0) @binding(1) var<storage, read_write> y: array<vec4u>;
-@group(1) @binding(0) var<uniform> P: Params;
+@group(0) @binding(31) var<uniform> P: Params;
 
 // 0: int32 to float32, 1: uint32 to float32, 2: float32 to int32 (towards zero), 3: float32 to uint32,
 // 4: between floats, 5: floats to bool (0 or 1 as float32; NaN is true), 6: integers to bool.

@@ -40,7 +40,7 @@ struct Params {
 @group(0) @binding(2) var<storage, read> b: array<vec4u>;
 @group(0) @binding(3) var<storage, read_write> y: array<vec4u>;
 @group(0) @binding(4) var<storage, read_write> other: array<vec4u>;
-@group(1) @binding(0) var<uniform> P: Params;
+@group(0) @binding(31) var<uniform> P: Params;
 
 fn shown(v: vec4u, splat: bool) -> vec4u {
   return select(v, v.xxxx, splat);

@@ -15,7 +15,7 @@ struct Params {
   hasOwn: u32,       // 1: the convolution has a bias
   eps: f32,
 }
-@group(1) @binding(0) var<uniform> P: Params;
+@group(0) @binding(31) var<uniform> P: Params;
 
 @compute @workgroup_size(64)
 fn fold(@builtin(global_invocation_id) at: vec3u) {

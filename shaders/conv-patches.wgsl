@@ -19,7 +19,7 @@ struct Params {
   items: u32,                 // output pixels
   inStride: u32,              // elements between pixels of the convolution's input
 }
-@group(1) @binding(0) var<uniform> P: Params;
+@group(0) @binding(31) var<uniform> P: Params;
 
 // $LOW of them stand in a pixel's first vec4f, $HIGH in its second. Four taps fill as many vec4f as there are channels.
 const CHANNELS = u32($CHANNELS);

@@ -26,7 +26,7 @@ struct Params {
 @group(0) @binding(5) var<storage, read> gradient: array<f32>;
 @group(0) @binding(6) var<storage, read_write> result: array<vec4f>;
 @group(0) @binding(7) var<storage, read> classWeights: array<vec4f>;
-@group(1) @binding(0) var<uniform> P: Params;
+@group(0) @binding(31) var<uniform> P: Params;
 
 // Made at run time: compilers refuse a constant NaN.
 fn notANumber() -> f32 {

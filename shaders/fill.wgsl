@@ -13,7 +13,7 @@ struct Params {
   bits: u32,
 }
 @group(0) @binding(0) var<storage, read_write> y: array<vec4f>;
-@group(1) @binding(0) var<uniform> P: Params;
+@group(0) @binding(31) var<uniform> P: Params;
 
 @compute @workgroup_size(64)
 fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {

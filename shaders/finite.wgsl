@@ -7,7 +7,7 @@ struct Params {
 }
 @group(0) @binding(0) var<storage, read> x: array<vec4u>;
 @group(0) @binding(1) var<storage, read_write> counters: array<atomic<u32>>;
-@group(1) @binding(0) var<uniform> P: Params;
+@group(0) @binding(31) var<uniform> P: Params;
 
 // Sums of integers do not depend on their order, so the atomics do no harm.
 @compute @workgroup_size(64)

@@ -22,7 +22,7 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> centers: array<vec4f>;
 @group(0) @binding(5) var<storage, read> factors: array<f32>;
 @group(0) @binding(6) var<storage, read_write> inverseNorms: array<f32>;
-@group(1) @binding(0) var<uniform> P: Params;
+@group(0) @binding(31) var<uniform> P: Params;
 
 fn known(label: i32) -> bool {
   return label >= 0 && label < i32(P.tableRows);

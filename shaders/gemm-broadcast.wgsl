@@ -16,7 +16,7 @@ const COLUMNS = LANES / GROUPS;        // lanes side by side
 
 //# include x
 //# include w
-@group(1) @binding(0) var<uniform> P: Params;
+@group(0) @binding(31) var<uniform> P: Params;
 
 const WIDE = u32($WIDE);               // vec4f of columns per lane, COLUMNS apart
 const TALL = u32($TALL);               // weights form: vec4f of rows per lane, likewise

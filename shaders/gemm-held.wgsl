@@ -21,7 +21,7 @@ const STEPS = u32($STEPS);             // vec4f of x that count in a sum
 
 //# include x
 //# include w
-@group(1) @binding(0) var<uniform> P: Params;
+@group(0) @binding(31) var<uniform> P: Params;
 
 // A tile of (LANES * P.turns) rows by (COLUMNS * 4) columns.
 @compute @workgroup_size($LANES)

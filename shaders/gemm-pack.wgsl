@@ -15,7 +15,7 @@ struct Params {
   strideC: u32,
   last: u32,       // the last vec4f of x: beyond the matrix anything may be read, its results are not stored
 }
-@group(1) @binding(0) var<uniform> P: Params;
+@group(0) @binding(31) var<uniform> P: Params;
 
 @compute @workgroup_size(64)
 fn pack(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {

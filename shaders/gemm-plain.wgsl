@@ -8,7 +8,7 @@
 //# include x
 //# include w
 
-@group(1) @binding(0) var<uniform> P: Params;
+@group(0) @binding(31) var<uniform> P: Params;
 
 // A tile of 8 rows by 64 vec4f of columns.
 @compute @workgroup_size(64)

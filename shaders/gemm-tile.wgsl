@@ -10,7 +10,7 @@
 //# include x
 //# include w
 
-@group(1) @binding(0) var<uniform> P: Params;
+@group(0) @binding(31) var<uniform> P: Params;
 
 // Which row, or (weights form) pixel, of the tile the i-th quad belongs to that an invocation brings.
 fn broughtRow(lane: u32, i: u32) -> u32 { return lane / QUADS + i * (THREADS / QUADS); }

@@ -12,7 +12,7 @@ struct Params {
 @group(0) @binding(3) var<storage, read> norm: array<vec4f>;                // of the scaled gradients
 @group(0) @binding(4) var<storage, read_write> factor: array<vec4f>;
 @group(0) @binding(5) var<storage, read_write> verdict: array<u32>;         // of an optimiser: elements of its gradients that are not finite, steps skipped
-@group(1) @binding(0) var<uniform> P: Params;
+@group(0) @binding(31) var<uniform> P: Params;
 
 // Where only the scaler knows how many steps of an optimiser were skipped.
 const UNKNOWN = 0xffffffffu;

@@ -20,7 +20,7 @@ struct Params {
 @group(0) @binding(5) var<storage, read> greys: array<f32>;
 @group(0) @binding(6) var<storage, read_write> meanGreys: array<f32>;
 @group(0) @binding(7) var<storage, read> means: array<f32>;
-@group(1) @binding(0) var<uniform> P: Params;
+@group(0) @binding(31) var<uniform> P: Params;
 
 const GREY = vec3f(0.299, 0.587, 0.114);
 const BRIGHTNESS = 0u;

@@ -29,7 +29,7 @@ struct Params {
 @group(0) @binding(9) var<storage, read_write> part1: array<vec4u>;
 @group(0) @binding(10) var<storage, read_write> part2: array<vec4u>;
 @group(0) @binding(11) var<storage, read_write> part3: array<vec4u>;
-@group(1) @binding(0) var<uniform> P: Params;
+@group(0) @binding(31) var<uniform> P: Params;
 
 // What an invocation moves of piece k: a column of vec4u through some rows, or nothing, if the workgroup is another piece's.
 struct Column {

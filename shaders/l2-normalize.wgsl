@@ -15,7 +15,7 @@ struct Params {
 @group(0) @binding(3) var<storage, read> kept: array<f32>;        // `lengths` when only read
 @group(0) @binding(4) var<storage, read> gradient: array<vec4f>;
 @group(0) @binding(5) var<storage, read_write> result: array<vec4f>;
-@group(1) @binding(0) var<uniform> P: Params;
+@group(0) @binding(31) var<uniform> P: Params;
 
 // Padding behind a row is zero, so it adds nothing and stays zero.
 @compute @workgroup_size(64)

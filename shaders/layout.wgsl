@@ -43,7 +43,7 @@ struct Params {
 @group(0) @binding(0) var<storage, read> x: array<u32>;
 @group(0) @binding(1) var<storage, read> rows: array<vec4u>;      // x where whole vec4 are moved
 @group(0) @binding(2) var<storage, read_write> y: array<vec4u>;
-@group(1) @binding(0) var<uniform> P: Params;
+@group(0) @binding(31) var<uniform> P: Params;
 
 // The positions of a walk that have a source.
 struct Sourced {

@@ -33,7 +33,7 @@ struct Params {
 @group(0) @binding(5) var<storage, read_write> slots: array<vec4f>;
 @group(0) @binding(6) var<storage, read_write> result: array<vec4f>;
 @group(0) @binding(7) var<storage, read> sums: array<vec4f>;
-@group(1) @binding(0) var<uniform> P: Params;
+@group(0) @binding(31) var<uniform> P: Params;
 
 // Zeros stay zeros even when the scale is NaN, so that the padding of rows does.
 fn scaledGradient(i: u32) -> vec4f {

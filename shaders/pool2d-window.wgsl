@@ -29,7 +29,7 @@ struct Params {
 @group(0) @binding(1) var<storage, read_write> y: array<vec4f>;
 @group(0) @binding(2) var<storage, read_write> taps: array<u32>;       // of each vec4f, the winner's place in the window: a byte each
 @group(0) @binding(3) var<storage, read> winners: array<u32>;          // `taps`
-@group(1) @binding(0) var<uniform> P: Params;
+@group(0) @binding(31) var<uniform> P: Params;
 
 struct Walk {
   image: i32,

@@ -31,7 +31,7 @@ struct Params {
 @group(0) @binding(3) var<storage, read> gradient: array<vec4f>;
 @group(0) @binding(4) var<storage, read> winners: array<vec4i>;
 @group(0) @binding(5) var<storage, read_write> result: array<vec4f>;
-@group(1) @binding(0) var<uniform> P: Params;
+@group(0) @binding(31) var<uniform> P: Params;
 
 // For a of at least 0.
 fn divided(a: i32, b: i32) -> i32 {

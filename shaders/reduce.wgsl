@@ -19,7 +19,7 @@ struct Params {
 @group(0) @binding(1) var<storage, read_write> y: array<vec4f>;
 @group(0) @binding(2) var<storage, read_write> indices: array<vec4i>;
 @group(0) @binding(3) var<storage, read> best: array<vec4f>;
-@group(1) @binding(0) var<uniform> P: Params;
+@group(0) @binding(31) var<uniform> P: Params;
 
 fn start() -> vec4f {
   switch (OP) {

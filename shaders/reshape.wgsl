@@ -12,7 +12,7 @@ struct Params {
 }
 @group(0) @binding(0) var<storage, read> x: array<u32>;
 @group(0) @binding(1) var<storage, read_write> y: array<vec4u>;
-@group(1) @binding(0) var<uniform> P: Params;
+@group(0) @binding(31) var<uniform> P: Params;
 
 // Works on bits, so it serves every element type.
 @compute @workgroup_size(64)

@@ -14,7 +14,7 @@ struct Params {
   weights0: vec4f,
   weights4: vec4f,
 }
-@group(1) @binding(0) var<uniform> P: Params;
+@group(0) @binding(31) var<uniform> P: Params;
 
 @compute @workgroup_size(8)
 fn add(@builtin(local_invocation_id) local: vec3u) {

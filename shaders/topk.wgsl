@@ -23,7 +23,7 @@ struct Params {
 @group(0) @binding(8) var<storage, read_write> values: array<vec4u>;
 @group(0) @binding(9) var<storage, read> given: array<vec4f>;
 @group(0) @binding(10) var<storage, read_write> gradient: array<vec4f>;
-@group(1) @binding(0) var<uniform> P: Params;
+@group(0) @binding(31) var<uniform> P: Params;
 
 // Integers in the order of the numbers; plus and minus zero are equal.
 fn orderOf(v: vec4f) -> vec4u {

@@ -22,7 +22,7 @@ struct Params {
 @group(0) @binding(1) var<storage, read_write> y: array<vec4f>;
 @group(0) @binding(2) var<storage, read> gradient: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> result: array<vec4f>;
-@group(1) @binding(0) var<uniform> P: Params;
+@group(0) @binding(31) var<uniform> P: Params;
 
 const GELU_SCALE = 0.7071067811865476;      // 1 / sqrt(2)
 const GELU_DENSITY = 0.3989422804014327;    // 1 / sqrt(2 pi)

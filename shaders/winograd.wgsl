@@ -31,7 +31,7 @@ struct Params {
   adds: u32,
   relu: u32,
 }
-@group(1) @binding(0) var<uniform> P: Params;
+@group(0) @binding(31) var<uniform> P: Params;
 
 override FLIP: bool = false;   // taps in reverse order, for the gradient of the input
 

@@ -16,7 +16,7 @@ struct Params { unused: u32 }
 @group(0) @binding(0) var<storage, read> a: array<u32>;
 @group(0) @binding(1) var<storage, read> b: array<u32>;
 @group(0) @binding(2) var<storage, read_write> y: array<u32>;
-@group(1) @binding(0) var<uniform> P: Params;
+@group(0) @binding(31) var<uniform> P: Params;
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) at: vec3u) { y[at.x] = quotient(a[at.x], b[at.x]); }`);
 

@@ -5,7 +5,7 @@ import type { PooledBuffer } from '../src/device/buffers.js';
 import type { Device } from '../src/device/device.js';
 import { openDevice } from '../src/device/node.js';
 import { gridParts, linearGrid, MAX_GROUPS } from '../src/kernels/grid.js';
-import { checkParams, packParams, paramViews, parseParams } from '../src/kernels/params.js';
+import { checkParams, packParams, PARAMS_BINDING, paramViews, parseParams } from '../src/kernels/params.js';
 import { originsOf, preprocess, resolveIncludes } from '../src/kernels/preprocess.js';
 import { Runtime } from '../src/kernels/runtime.js';
 import { Shader } from '../src/kernels/shader.js';
@@ -84,7 +84,7 @@ const scaleShader = new Shader('scale', `
 struct Params { quads: u32, factor: f32, at: u32 }
 @group(0) @binding(0) var<storage, read> x: array<vec4f>;
 @group(0) @binding(1) var<storage, read_write> y: array<vec4f>;
-@group(1) @binding(0) var<uniform> P: Params;
+@group(0) @binding(31) var<uniform> P: Params;
 @compute @workgroup_size(64) fn scale(@builtin(global_invocation_id) id: vec3u) {
   if (id.x < P.quads) { y[P.at + id.x] = x[id.x] * P.factor; }
 }`);
@@ -217,7 +217,7 @@ t.test('a shader that does not compile gives an error with kernel, line of its f
   const shader = new Shader('broken', `struct Params { quads: u32 }
 //# include tail
 @group(0) @binding(0) var<storage, read_write> y: array<vec4f>;
-@group(1) @binding(0) var<uniform> P: Params;
+@group(0) @binding(31) var<uniform> P: Params;
 @compute @workgroup_size(1) fn main() {
   y[P.quads] = undefinedName;
 }`);
@@ -343,7 +343,9 @@ t.test('rules that all shaders keep', async (t) => {
     const bodies = new Map(functions.map(({ name, body }) => [name, body]));
     const entries = functions.filter(({ entry }) => entry);
     t.ok(entries.length > 0, `${file} has entry points`);
-    t.equal(shader.bindings.size, source.match(/@group\(0\)/g)?.length ?? 0, `${file}: every binding of group 0 is understood`);
+    const declared = source.match(/@group\(\d+\) @binding\(\d+\) var(<uniform> \w+)?/g) ?? [];
+    t.equal(shader.bindings.size, declared.filter((one) => !one.includes('uniform')).length, `${file}: every binding is understood`);
+    t.same(declared.filter((one) => one.includes('uniform')), [`@group(0) @binding(${PARAMS_BINDING}) var<uniform> P`], `${file}: where parameters are looked for`);
     for (const { name } of entries) {
       const used = usedBindings(name, bodies, shader.bindings.keys());
       t.ok(used.length >= 1 && used.length <= 8, `${file}: ${name} uses ${used.length} storage buffers; 8 are sure to exist`);

@@ -14,7 +14,7 @@ t.test('kernels that a dry run meets are compiled ahead, and what does not compi
   const { pipelines } = fresh.recorder;
   const text = (value: string): string => `struct Params { quads: u32 }
 @group(0) @binding(0) var<storage, read_write> y: array<vec4f>;
-@group(1) @binding(0) var<uniform> P: Params;
+@group(0) @binding(31) var<uniform> P: Params;
 @compute @workgroup_size(1) fn main() {
   y[P.quads] = ${value};
 }`;
@@ -93,7 +93,7 @@ t.test('where kernels are slow to compile, other devices help', async (t) => {
 @group(0) @binding(1) var<storage, read_write> y: array<vec4f>;
 @group(0) @binding(2) var image: texture_storage_2d<rgba32float, read>;
 @group(0) @binding(3) var<storage, read_write> z: array<vec4f>;
-@group(1) @binding(0) var<uniform> P: Params;
+@group(0) @binding(31) var<uniform> P: Params;
 @compute @workgroup_size(1) fn main() {
   y[0] = x[0] + f32($WHICH);
   z[0] = textureLoad(image, vec2u(0u)) + P.offset;

@@ -1,6 +1,7 @@
 /** Random numbers: the generator to the bit, its state, and the distributions of what is drawn. */
 import t from 'tap';
 import { backward } from '../src/autograd/backward.js';
+import { numberOf } from '../src/kernels/params.js';
 import { dropout, getRandomState, manualSeed, multinomial, nextRandomKey, rand, randn, setRandomState, setRandomStep } from '../src/ops/random.js';
 import { tensor } from '../src/tensor/create.js';
 import { scope } from '../src/tensor/scope.js';
@@ -43,24 +44,25 @@ t.test('uniform numbers agree with the host to the bit, whatever the shape', asy
 });
 
 t.test('keys depend on seed, step and order alone, and the state can be set again', async (t) => {
+  const nextKey = (): number => numberOf(nextRandomKey());
   manualSeed(7);
-  const first = [nextRandomKey(), nextRandomKey()];
+  const first = [nextKey(), nextKey()];
   setRandomStep(3);
-  const third = nextRandomKey();
+  const third = nextKey();
   const saved = getRandomState();
-  const next = nextRandomKey();
+  const next = nextKey();
   manualSeed(7);
-  t.same([nextRandomKey(), nextRandomKey()], first);
+  t.same([nextKey(), nextKey()], first);
   setRandomStep(3);
-  t.equal(nextRandomKey(), third, 'a step begins anew, whatever was drawn before');
+  t.equal(nextKey(), third, 'a step begins anew, whatever was drawn before');
   setRandomState(saved);
-  t.equal(nextRandomKey(), next);
+  t.equal(nextKey(), next);
   manualSeed(8);
-  t.not(nextRandomKey(), first[0]);
+  t.not(nextKey(), first[0]);
   const keys = new Set<unknown>();
   for (let step = 0; step < 300; step++) {
     setRandomStep(step);
-    for (let i = 0; i < 30; i++) keys.add(nextRandomKey());
+    for (let i = 0; i < 30; i++) keys.add(nextKey());
   }
   // 9,000 draws of 2^32 meet 0.01 times on average.
   t.equal(keys.size, 9000, 'no key twice');

@@ -78,7 +78,7 @@ t.test('a wrong backward, and of which input', async (t) => {
 t.test('a kernel that writes past the end of its result, which the adapter hides', async (t) => {
   const shader = new Shader('stray', `struct Params { quads: u32 }
 @group(0) @binding(0) var<storage, read_write> y: array<vec4f>;
-@group(1) @binding(0) var<uniform> P: Params;
+@group(0) @binding(31) var<uniform> P: Params;
 @compute @workgroup_size(64) fn guarded(@builtin(global_invocation_id) id: vec3u) { if (id.x < P.quads) { y[id.x] = vec4f(1.0); } }
 @compute @workgroup_size(64) fn unguarded(@builtin(global_invocation_id) id: vec3u) { if (P.quads > 0u) { y[id.x] = vec4f(1.0); } }`);
   const filledBy = (entry: string, shape: Shape, dtype: 'float32' | 'float16'): Tensor => {

@@ -6,12 +6,16 @@ import type { CompiledKernel } from './pipelines.js';
 import type { BufferRange } from './recorder.js';
 import type { Kernel } from './shader.js';
 
-/** Parameters of a dispatch: what was placed once, or values to look at each time. */
-export type CapturedParams = GPUBindGroup | { readonly kernel: Kernel; readonly values: ParamValues };
+/** Parameters to look at each time, and the slot that is theirs alone. */
+export interface LiveParams {
+  readonly slot: number;
+  readonly kernel: Kernel;
+  readonly values: ParamValues;
+}
 
 /** What was done, in order. */
 export type Command =
-  | { readonly kind: 'dispatch'; readonly kernel: CompiledKernel; readonly operands: GPUBindGroup; readonly parameters: CapturedParams; readonly grid: Grid }
+  | { readonly kind: 'dispatch'; readonly kernel: CompiledKernel; readonly group: GPUBindGroup; readonly live: LiveParams | null; readonly grid: Grid }
   | { readonly kind: 'image'; readonly copy: ImageCopy }
   | { readonly kind: 'copy'; readonly from: BufferRange; readonly to: BufferRange }
   | { readonly kind: 'weigh'; readonly flops: number }
@@ -19,7 +23,7 @@ export type Command =
 
 /** What bind groups of a recorder depend on besides buffers; each counts how often it became another. */
 interface Foundations {
-  readonly arena: { readonly resets: number; readonly free: number };
+  readonly arena: { readonly resets: number };
   readonly images: { readonly replacements: number };
 }
 
@@ -77,7 +81,6 @@ export class Capture {
   private held: readonly { readonly buffer: PooledBuffer; readonly uses: number }[] = [];
   private readonly lookedAt = new Set<HasGradient>();
   private leaves: readonly { readonly tensor: HasGradient; readonly places: readonly (object | null)[] }[] = [];
-  private live = 0;
   /** Set where something happened that cannot be done again: data that came from JavaScript, or went there. */
   unrepeatable = false;
   private readonly resets: number;
@@ -90,7 +93,6 @@ export class Capture {
 
   add(command: Command): void {
     this.commands.push(command);
-    if (command.kind === 'dispatch' && 'values' in command.parameters) this.live++;
   }
 
   names(ranges: Readonly<Record<string, BufferRange>>): void {
@@ -113,7 +115,7 @@ export class Capture {
   /** Whether doing the commands again does the work again. */
   get isCurrent(): boolean {
     const { arena, images } = this.foundations;
-    return !this.unrepeatable && arena.resets === this.resets && images.replacements === this.replacements && this.live <= arena.free &&
+    return !this.unrepeatable && arena.resets === this.resets && images.replacements === this.replacements &&
       this.borrowed.every((buffer) => buffer.state === 'idle') && this.held.every(({ buffer, uses }) => buffer.state === 'in use' && buffer.uses === uses) &&
       this.leaves.every(({ tensor, places }) => tensor.alive && placesOf(tensor).every((place, i) => place === places[i]));
   }

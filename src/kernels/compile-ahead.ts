@@ -4,7 +4,7 @@
  * further devices do the same at the same time, and what they make is found on the disk.
  */
 import type { Device } from '../device/device.js';
-import { PARAM_SLOT_BYTES } from './params.js';
+import { PARAM_SLOT_BYTES, PARAMS_BINDING } from './params.js';
 import { type CompiledKernel, type ForeseenKernel, PipelineCache } from './pipelines.js';
 import type { BindingDeclaration } from './shader.js';
 
@@ -15,8 +15,6 @@ const MOST_AT_ONCE = 8;
 const MOST_DEVICES = 4;
 /** Of a binding: as far as bindings of a buffer must lie apart, and as much as any kernel asks for. */
 const BINDING_BYTES = 256;
-/** More than a kernel has. */
-const MOST_BINDINGS = 32;
 
 /** What kernels are bound to when nothing is computed. */
 class Stage {
@@ -24,29 +22,27 @@ class Stage {
   private readonly written: GPUBuffer;
   private readonly nowhere: GPUBuffer;
   private readonly image: GPUTexture;
-  private readonly numbers: GPUBuffer;
-  private readonly params: GPUBindGroup;
+  private readonly params: GPUBuffer;
 
-  constructor(private readonly device: Device, { paramsLayout }: PipelineCache) {
+  constructor(private readonly device: Device) {
     const { gpu } = device;
     const buffer = (size: number, usage: number): GPUBuffer => gpu.createBuffer({ label: 'rehearsal', size, usage });
     this.read = buffer(BINDING_BYTES, GPUBufferUsage.STORAGE);
-    this.written = buffer(BINDING_BYTES * MOST_BINDINGS, GPUBufferUsage.STORAGE);
+    this.written = buffer(BINDING_BYTES * PARAMS_BINDING, GPUBufferUsage.STORAGE);
     this.nowhere = buffer(12, GPUBufferUsage.INDIRECT);
     this.image = gpu.createTexture({ label: 'rehearsal', size: [1, 1], format: 'rgba32float', usage: GPUTextureUsage.STORAGE_BINDING });
-    this.numbers = buffer(PARAM_SLOT_BYTES, GPUBufferUsage.UNIFORM);
-    this.params = gpu.createBindGroup({ layout: paramsLayout, entries: [{ binding: 0, resource: { buffer: this.numbers } }] });
+    this.params = buffer(PARAM_SLOT_BYTES, GPUBufferUsage.UNIFORM);
   }
 
   /** Has the driver make a kernel ready. */
   run({ pipeline, layout, bindings }: CompiledKernel): void {
     const { gpu } = this.device;
-    const operands = gpu.createBindGroup({ layout, entries: bindings.map((binding) => ({ binding: binding.index, resource: this.resourceFor(binding) })) });
+    const operands = bindings.map((binding) => ({ binding: binding.index, resource: this.resourceFor(binding) }));
+    const group = gpu.createBindGroup({ layout, entries: [...operands, { binding: PARAMS_BINDING, resource: { buffer: this.params } }] });
     const encoder = gpu.createCommandEncoder();
     const pass = encoder.beginComputePass();
     pass.setPipeline(pipeline);
-    pass.setBindGroup(0, operands);
-    pass.setBindGroup(1, this.params);
+    pass.setBindGroup(0, group);
     // Not dispatchWorkgroups(0): Dawn knows that this does nothing, and leaves it out.
     pass.dispatchWorkgroupsIndirect(this.nowhere, 0);
     pass.end();
@@ -55,7 +51,7 @@ class Stage {
 
   /** Gives its memory back. Call only when all of its work is done. */
   destroy(): void {
-    for (const one of [this.read, this.written, this.nowhere, this.image, this.numbers]) one.destroy();
+    for (const one of [this.read, this.written, this.nowhere, this.image, this.params]) one.destroy();
   }
 
   private resourceFor({ access, index }: BindingDeclaration): GPUBindingResource {
@@ -70,7 +66,7 @@ const createAll = (device: Device, cache: PipelineCache, kernels: readonly Fores
 
 /** Takes kernels until none is left: more at a time while they are quick, since waiting takes as long as a quick one. */
 const work = async (device: Device, cache: PipelineCache, kernels: ForeseenKernel[], slowMs: number, onSlow: () => void): Promise<void> => {
-  const stage = new Stage(device, cache);
+  const stage = new Stage(device);
   let count = 1;
   while (kernels.length > 0) {
     const compiled = await createAll(device, cache, kernels.splice(0, count));

@@ -20,11 +20,20 @@ export const numberOf = (number: number | Live): number => (typeof number === 'n
 
 export type ParamValues = Readonly<Record<string, number | readonly number[] | Live>>;
 
-/** Whether any of the values may change. */
-export const hasLive = (values: ParamValues): boolean => Object.values(values).some((value) => typeof value === 'object' && 'value' in value);
+/** Whether any of the values may change. Runs for every dispatch. */
+export const hasLive = (values: ParamValues): boolean => {
+  for (const name in values) {
+    const value = values[name]!;
+    if (typeof value === 'object' && 'value' in value) return true;
+  }
+  return false;
+};
 
-/** Bytes of a slot of the uniform arena: WebGPU's largest minimum alignment of dynamic offsets. */
+/** Bytes of a slot of the uniform arena: WebGPU's largest minimum alignment of uniform buffers' offsets. */
 export const PARAM_SLOT_BYTES = 256;
+
+/** Where shaders declare their parameters, behind all other bindings: a second bind group would cost each dispatch another call. */
+export const PARAMS_BINDING = 31;
 
 const SCALARS: Record<string, ParamField['type']> = { u32: 'u32', i32: 'i32', f32: 'f32' };
 const VECTORS: Record<string, ParamField['type']> = { vec4u: 'u32', vec4i: 'i32', vec4f: 'f32' };

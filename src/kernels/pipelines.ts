@@ -1,5 +1,5 @@
 import type { Device } from '../device/device.js';
-import { checkParams, type ParamValues } from './params.js';
+import { checkParams, PARAMS_BINDING, type ParamValues } from './params.js';
 import type { BindingDeclaration, Kernel } from './shader.js';
 
 export interface CompiledKernel {
@@ -22,17 +22,11 @@ export type ForeseenKernel = [Kernel, readonly string[]];
 
 /** Compiles kernels once and keeps them. */
 export class PipelineCache {
-  readonly paramsLayout: GPUBindGroupLayout;
   private readonly compiled = new Map<Kernel, CompiledKernel>();
   /** Kernels that a dry run met, with the names of their bindings. */
   private readonly foreseen = new Map<Kernel, readonly string[]>();
 
-  constructor(private readonly device: Device) {
-    this.paramsLayout = device.gpu.createBindGroupLayout({
-      label: 'params',
-      entries: [{ binding: 0, visibility: GPUShaderStage.COMPUTE, buffer: { type: 'uniform' } }],
-    });
-  }
+  constructor(private readonly device: Device) {}
 
   /** Number of pipelines compiled so far. */
   get count(): number {
@@ -99,13 +93,12 @@ export class PipelineCache {
   /** What becomes of a kernel's text. */
   private prepare(kernel: Kernel, { bindings, code, overrides }: KernelText) {
     const gpu = this.device.gpu;
-    const layout = gpu.createBindGroupLayout({
-      label: kernel.key,
-      entries: bindings.map((b) => ({ binding: b.index, visibility: GPUShaderStage.COMPUTE, ...layoutOf(b) })),
-    });
+    const operands = bindings.map((b) => ({ binding: b.index, ...layoutOf(b) }));
+    const entries = [...operands, { binding: PARAMS_BINDING, buffer: { type: 'uniform' } as const }];
+    const layout = gpu.createBindGroupLayout({ label: kernel.key, entries: entries.map((entry) => ({ visibility: GPUShaderStage.COMPUTE, ...entry })) });
     const descriptor = {
       label: kernel.key,
-      layout: gpu.createPipelineLayout({ label: kernel.key, bindGroupLayouts: [layout, this.paramsLayout] }),
+      layout: gpu.createPipelineLayout({ label: kernel.key, bindGroupLayouts: [layout] }),
       compute: { module: gpu.createShaderModule({ label: kernel.key, code }), entryPoint: kernel.entry, constants: overrides },
     };
     const namesOf = (access: BindingDeclaration['access']): string[] => bindings.filter((b) => b.access === access).map((b) => b.name);

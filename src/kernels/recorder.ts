@@ -1,7 +1,7 @@
 import type { PooledBuffer } from '../device/buffers.js';
 import type { Device } from '../device/device.js';
 import { BindGroups, type Images } from './bind-groups.js';
-import { Capture, type CapturedParams, capturing, isCapturing, spoilCapture } from './capture.js';
+import { Capture, capturing, isCapturing, type LiveParams, spoilCapture } from './capture.js';
 import type { Grid } from './grid.js';
 import { type ImageCopy, type OperandImage, OperandImages } from './operand-images.js';
 import { ParamArena } from './param-arena.js';
@@ -62,8 +62,7 @@ export class Recorder {
   private encoder: GPUCommandEncoder | null = null;
   private pass: GPUComputePassEncoder | null = null;
   /** What the open pass has set last. */
-  private current: { kernel: CompiledKernel | null; operands: GPUBindGroup | null; parameters: GPUBindGroup | null } =
-    { kernel: null, operands: null, parameters: null };
+  private current: { kernel: CompiledKernel | null; group: GPUBindGroup | null } = { kernel: null, group: null };
   private pending = 0;
   private pendingFlops = 0;
   private observer: RecorderObserver | null = null;
@@ -74,8 +73,8 @@ export class Recorder {
   constructor(private readonly device: Device) {
     this.pipelines = new PipelineCache(device);
     this.images = new OperandImages(device, (copy) => this.copyToImage(copy));
-    this.arena = new ParamArena(device, this.pipelines.paramsLayout);
-    this.bindGroups = new BindGroups(device, this.statistics);
+    this.arena = new ParamArena(device);
+    this.bindGroups = new BindGroups(device, this.arena, this.statistics);
     device.onBufferDestroyed((id) => this.bindGroups.forgetBuffer(id));
   }
 
@@ -90,14 +89,14 @@ export class Recorder {
       this.arena.reset();
     }
     const compiled = this.pipelines.get(kernel, ranges, params);
-    const parameters = this.arena.place(kernel.key, kernel.shader.params, params);
     const images = this.fillImages(compiled, ranges);
-    const operands = this.bindGroups.get(compiled, ranges, images);
+    const live = hasLive(params) ? this.liveGroup(kernel, compiled, ranges, images, params) : null;
+    const group = live?.group ?? this.bindGroups.get(compiled, ranges, images, this.arena.place(kernel.key, kernel.shader.params, params));
     if (this.capturing) {
       this.capturing.names(ranges);
-      this.capturing.add({ kind: 'dispatch', kernel: compiled, operands, parameters: hasLive(params) ? { kernel, values: { ...params } } : parameters, grid });
+      this.capturing.add({ kind: 'dispatch', kernel: compiled, group, live: live && { slot: live.slot, kernel, values: { ...params } }, grid });
     } else spoilCapture();
-    this.issue(this.openPass(this.observer?.dispatching?.({ kernel, ranges, params, grid }) ?? null), compiled, operands, parameters, grid);
+    this.issue(this.openPass(this.observer?.dispatching?.({ kernel, ranges, params, grid }) ?? null), compiled, group, grid);
   }
 
   /** Copies a range's bytes to another one of the same length. */
@@ -137,8 +136,10 @@ export class Recorder {
   replay(capture: Capture): boolean {
     if (this.dry || isCapturing() || this.observer?.dispatching || !capture.isCurrent) return false;
     for (const command of capture.commands) {
-      if (command.kind === 'dispatch') this.issue(this.openPass(null), command.kernel, command.operands, this.placed(command.parameters), command.grid);
-      else if (command.kind === 'image') this.copyToImage(command.copy);
+      if (command.kind === 'dispatch') {
+        if (command.live) this.renew(command.live);
+        this.issue(this.openPass(null), command.kernel, command.group, command.grid);
+      } else if (command.kind === 'image') this.copyToImage(command.copy);
       else if (command.kind === 'weigh') this.weigh(command.flops);
       else if (command.kind === 'copy') this.copy(command.from, command.to);
       else command.action();
@@ -204,31 +205,44 @@ export class Recorder {
   private openPass(own: GPUComputePassDescriptor | null): GPUComputePassEncoder {
     if (this.pass && !own) return this.pass;
     this.pass?.end();
-    this.pass = this.openEncoder().beginComputePass(own ?? this.observer?.opening?.() ?? {});
-    this.current.kernel = this.current.operands = this.current.parameters = null;
+    this.pass = this.openEncoder().beginComputePass(own ?? this.observer?.opening?.());
+    this.current.kernel = this.current.group = null;
     return this.pass;
   }
 
-  private issue(pass: GPUComputePassEncoder, kernel: CompiledKernel, operands: GPUBindGroup, parameters: GPUBindGroup, grid: Grid): void {
-    this.set(pass, kernel, operands, parameters);
+  private issue(pass: GPUComputePassEncoder, kernel: CompiledKernel, group: GPUBindGroup, grid: Grid): void {
+    this.set(pass, kernel, group);
     pass.dispatchWorkgroups(grid[0], grid[1], grid[2]);
     this.statistics.dispatches++;
     if (++this.pending >= DISPATCHES_PER_SUBMIT) this.flush();
   }
 
-  private placed(parameters: CapturedParams): GPUBindGroup {
-    return 'values' in parameters ? this.arena.place(parameters.kernel.key, parameters.kernel.shader.params, parameters.values) : parameters;
+  /** The bind group for parameters that change: it has a slot of its own, and if recorded work still waits for that, another one. */
+  private liveGroup(
+    { key, shader }: Kernel, compiled: CompiledKernel, ranges: Readonly<Record<string, BufferRange>>, images: Images | null, params: ParamValues,
+  ): { readonly group: GPUBindGroup; readonly slot: number } {
+    const take = (): number => this.arena.placeAlone(key, shader.params, params);
+    const own = this.bindGroups.withOwnSlot(compiled, ranges, images, take);
+    if (this.arena.replace(own.slot, key, shader.params, params)) return own;
+    const slot = take();
+    return { group: this.bindGroups.get(compiled, ranges, images, slot), slot };
+  }
+
+  /** Parameters as they are now. Where recorded work still waits for what they were, it is submitted first. */
+  private renew({ slot, kernel, values }: LiveParams): void {
+    const replaced = (): boolean => this.arena.replace(slot, kernel.key, kernel.shader.params, values);
+    if (replaced()) return;
+    this.flush();
+    replaced();
   }
 
   /** Sets what differs from the dispatch before. */
-  private set(pass: GPUComputePassEncoder, kernel: CompiledKernel, operands: GPUBindGroup, parameters: GPUBindGroup): void {
+  private set(pass: GPUComputePassEncoder, kernel: CompiledKernel, group: GPUBindGroup): void {
     const { current } = this;
     if (kernel !== current.kernel) pass.setPipeline(kernel.pipeline);
-    if (operands !== current.operands) pass.setBindGroup(0, operands);
-    if (parameters !== current.parameters) pass.setBindGroup(1, parameters);
+    if (group !== current.group) pass.setBindGroup(0, group);
     current.kernel = kernel;
-    current.operands = operands;
-    current.parameters = parameters;
+    current.group = group;
   }
 
   private openEncoder(): GPUCommandEncoder {

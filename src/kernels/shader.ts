@@ -37,7 +37,7 @@ const same = (a: Constants, b: Constants): boolean => {
 };
 
 /**
- * A `.wgsl` file. Its bindings (group 0) and its `struct Params` (group 1) are read from the text,
+ * A `.wgsl` file. Its bindings and its `struct Params` are read from the text,
  * so the shader is the only place that states them and the host is checked against it.
  */
 export class Shader {

@@ -1,6 +1,6 @@
 import source from '../../shaders/random.wgsl';
 import { fail } from '../errors.js';
-import { isCapturing, repeated } from '../kernels/capture.js';
+import { repeated } from '../kernels/capture.js';
 import { type Live, numberOf } from '../kernels/params.js';
 import { Shader } from '../kernels/shader.js';
 import { defaultRuntime, type TensorOptions } from '../tensor/create.js';
@@ -49,12 +49,11 @@ export const setRandomState = ({ seed, step, index }: RandomState): void => {
   state = { seed: checkInteger('setRandomState: seed', seed), step: checkInteger('setRandomState: step', step), index: checkInteger('setRandomState: index', index) };
 };
 
-/** What a random op draws from: 32 bits, or in captured work those of the step in which it runs. */
+/** What a random op draws from: 32 bits, or those that are another number when captured work is replayed. */
 export type RandomKey = number | Live;
 
 /** The key of the next random op of this step. */
 export const nextRandomKey = (): RandomKey => {
-  if (!isCapturing()) return takeKey();
   const key = { value: 0 };
   repeated(() => { key.value = takeKey(); });
   return key;
