@@ -48,7 +48,7 @@ export const QUIET = 1.1;
 const TARGET_MS = 60;
 /** A GPU that waited while results were compared on the host runs at a fraction of its clock rate until it has worked for so long. */
 const GPU_WARM_UP_MS = 400;
-/** The recorder submits by itself at 256. */
+/** The recorder submits by itself at 256 or more. */
 const MOST_DISPATCHES = 200;
 const TASKS = '/proc/self/task';
 const THREADS = Number(process.env.LP_NUM_THREADS || availableParallelism());

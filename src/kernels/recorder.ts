@@ -51,10 +51,13 @@ export interface Dispatch {
  */
 const DISPATCHES_PER_SUBMIT = 256;
 const FLOPS_PER_SUBMIT = 5e10;
+/** Drivers on CPUs have no watchdog. JavaScript is done sooner before they begin to work, and copies of operands to images count until a submit. */
+const DISPATCHES_PER_SOFTWARE_SUBMIT = 512;
 
 /** Collects dispatches into one compute pass and submits them in few, bounded pieces. */
 export class Recorder {
   readonly pipelines: PipelineCache;
+  readonly dispatchesPerSubmit: number;
   readonly statistics: RecorderStatistics = { dispatches: 0, submits: 0, readBacks: 0, bindGroups: 0 };
   private readonly images: OperandImages;
   private readonly arena: ParamArena;
@@ -71,6 +74,7 @@ export class Recorder {
   dry = false;
 
   constructor(private readonly device: Device) {
+    this.dispatchesPerSubmit = device.report.software ? DISPATCHES_PER_SOFTWARE_SUBMIT : DISPATCHES_PER_SUBMIT;
     this.pipelines = new PipelineCache(device);
     this.images = new OperandImages(device, (copy) => this.copyToImage(copy));
     this.arena = new ParamArena(device);
@@ -214,7 +218,7 @@ export class Recorder {
     this.set(pass, kernel, group);
     pass.dispatchWorkgroups(grid[0], grid[1], grid[2]);
     this.statistics.dispatches++;
-    if (++this.pending >= DISPATCHES_PER_SUBMIT) this.flush();
+    if (++this.pending >= this.dispatchesPerSubmit) this.flush();
   }
 
   /** The bind group for parameters that change: it has a slot of its own, and if recorded work still waits for that, another one. */
