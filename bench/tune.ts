@@ -4,7 +4,7 @@ import { readTuning, tuningFile } from '../src/cli/kernel-options.js';
 import type { Device } from '../src/device/device.js';
 import type { AdapterReport } from '../src/device/gpu.js';
 import { writeFileAtomic } from '../src/io/atomic.js';
-import { gemmFamily, hasSettings, type Tuning, tuningKey } from '../src/kernels/gemm-family.js';
+import { gemmFamily, hasSettings, IMAGE_USES, type Tuning, tuningKey } from '../src/kernels/gemm-family.js';
 import { TILE_NAMES } from '../src/ops/gemm-tiling.js';
 import { compare, type Standing, type TestStand, type Trial } from './contest.js';
 import { type Direction, PRODUCT_DIRECTIONS } from './results.js';
@@ -41,7 +41,7 @@ export const axesFor = ({ subgroupSize, imageOperands }: AdapterReport): Axis[] 
     name: 'held', applies: (t) => t.kind === 'broadcast' && imageOperands, choices: [0, 96, 192, 288].map((heldDepth) => ({ heldDepth })),
     directions: ['forward', 'gradInput'],
   },
-  { name: 'images', applies: (t) => t.kind === 'broadcast' && imageOperands, choices: [true, false].map((images) => ({ images })) },
+  { name: 'images', applies: (t) => t.kind === 'broadcast' && imageOperands, choices: IMAGE_USES.map((images) => ({ images })) },
   { name: 'tile', applies: (t) => t.kind === 'tile', choices: ['fit', ...TILE_NAMES].map((tile) => ({ tile })) },
   { name: 'Winograd', applies: () => true, choices: [0, 32, 50, 70, 100].map((winograd) => ({ winograd })), directions: ['forward', 'gradInput'] },
   { name: 'gradient', applies: () => true, choices: [0, 32, 43, 70, 100].map((winogradWeights) => ({ winogradWeights })), directions: ['gradWeight'] },

@@ -27,9 +27,9 @@ const VARIANTS = [
 ];
 /** Other tests ask for float16 themselves. Of GPUs' kernels matrix units take products, where there are some. */
 const PRECISION_RUNS = [{ PIPIT_PRECISION: 'mixed' }, { PIPIT_PRECISION: 'mixed', ...AS_ON_GPUS }].map((env) => ({ file: `${TESTS}/ops.test.js`, env }));
-/** What only products have: which loops a processor gets by itself depends on it, and w is held where there are many rows. */
-const PRODUCT_RUNS = [{ PIPIT_LOOPS: 'long' }, { PIPIT_LOOPS: 'short' }, { PIPIT_HELD: 'on' }].map((env) => ({
-  file: `${TESTS}/ops.test.js`, env: { ...env, PIPIT_OPS: 'matmul,conv2d,convBatchNorm2d,einsum,attentionPool' },
+/** What only products (and pooling) have: which loops and images a processor gets by itself depends on it, and w is held where there are many rows. */
+const PRODUCT_RUNS = [{ PIPIT_LOOPS: 'long' }, { PIPIT_LOOPS: 'short' }, { PIPIT_HELD: 'on' }, { PIPIT_IMAGES: 'on' }, { PIPIT_IMAGES: 'few' }].map((env) => ({
+  file: `${TESTS}/ops.test.js`, env: { ...env, PIPIT_OPS: 'matmul,conv2d,convBatchNorm2d,einsum,attentionPool,maxPool2d,avgPool2d' },
 }));
 const VARIANT_TESTS = ['ops', 'random-shapes', 'extremes', 'autograd', 'accumulate', 'determinism'].map((name) => `${TESTS}/${name}.test.js`);
 

@@ -294,7 +294,7 @@ t.test('a tuning file is checked before anything uses it', async (t) => {
     writeFileSync(path, JSON.stringify(content));
     return readTuning(path);
   };
-  const right = { kind: 'tile', rowsTurn: 1, transposedTurn: 1, weightsTurn: 1, heldDepth: 0, images: false, tile: '16×2×1', matrices: true, winograd: 0, winogradWeights: 0 };
+  const right = { kind: 'tile', rowsTurn: 1, transposedTurn: 1, weightsTurn: 1, heldDepth: 0, images: 'none', tile: '16×2×1', matrices: true, winograd: 0, winogradWeights: 0 };
   t.strictSame(read({ 'lavapipe': right, 'gpu:a-b': {} })(), { 'lavapipe': right, 'gpu:a-b': {} });
   const wrong: [unknown, RegExp][] = [
     [5, /"lavapipe" is 5, but must be an object of settings/],

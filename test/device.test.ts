@@ -2,8 +2,8 @@
 import t from 'tap';
 import { BufferPool } from '../src/device/buffers.js';
 import { Device } from '../src/device/device.js';
-import { describeAdapter, findAdapter, openAdapter } from '../src/device/gpu.js';
-import { hasFeature, runsLongLoops } from '../src/device/processor.js';
+import { describeAdapter, findAdapter, openAdapter, type ProcessorTraits, UNKNOWN_PROCESSOR } from '../src/device/gpu.js';
+import { hasFeature, processorTraits } from '../src/device/processor.js';
 import { openDevice } from '../src/device/node.js';
 import { open } from '../src/index.js';
 import { Runtime } from '../src/kernels/runtime.js';
@@ -137,8 +137,10 @@ t.test('facts of adapters', async (t) => {
   t.equal(told({ subgroupMinSize: 8, subgroupMaxSize: 8 }, 'subgroups').subgroupSize, 8);
   t.equal(told({ subgroupMinSize: 8, subgroupMaxSize: 8 }).subgroupSize, 0, 'without the feature');
   t.equal(told({ subgroupMinSize: 8, subgroupMaxSize: 32 }, 'subgroups').subgroupSize, 0, 'of several sizes a kernel cannot know which it gets');
-  const longLoops = (description: string): boolean => describeAdapter(adapterOf({ description }), gpu, () => true).longLoops;
-  t.same([longLoops('llvmpipe'), longLoops('Voodoo 2')], [true, false], 'of software only');
+  const traits = { longLoops: true, quickBuffers: true };
+  const traitsOf = (description: string): ProcessorTraits => describeAdapter(adapterOf({ description }), gpu, () => traits);
+  t.match(traitsOf('llvmpipe'), traits);
+  t.match(traitsOf('Voodoo 2'), UNKNOWN_PROCESSOR, 'of software only');
   const units = ['subgroups', 'shader-f16', 'chromium-experimental-subgroup-matrix'];
   const config = { componentType: 'f16', resultComponentType: 'f32', M: 16, N: 16, K: 16 };
   const side = (configs: readonly object[], features = units): number =>
@@ -155,10 +157,12 @@ t.test('the processor\'s features are read from what Linux tells', async (t) => 
   t.ok(hasFeature(facts('AuthenticAMD', 'avx2'), 'avx2'));
   t.notOk(hasFeature(facts('AuthenticAMD', 'avx2'), 'avx'), 'no part of a word');
   t.ok(hasFeature('Features\t: fp asimd\n', 'asimd'), 'as on Arm');
-  const longLoops = (vendor: string): boolean[] => ['avx2', 'avx512f', 'avx512f avx512_fp16'].map((flags) => runsLongLoops(facts(vendor, flags)));
+  const longLoops = (vendor: string): boolean[] => ['avx2', 'avx512f', 'avx512f avx512_fp16'].map((flags) => processorTraits(facts(vendor, flags)).longLoops);
   t.same(longLoops('AuthenticAMD'), [false, true, true], 'from Zen 4 on');
   t.same(longLoops('GenuineIntel'), [false, false, true], 'from Sapphire Rapids on');
-  t.equal(runsLongLoops(''), false, 'on systems that tell nothing');
+  t.same(processorTraits(''), UNKNOWN_PROCESSOR, 'on systems that tell nothing');
+  t.same(['AuthenticAMD', 'GenuineIntel'].map((vendor) => processorTraits(facts(vendor, 'avx512f avx512_fp16')).quickBuffers), [false, true]);
+  t.equal(processorTraits(facts('GenuineIntel', 'avx512f')).quickBuffers, false, 'as far as was measured');
 });
 
 t.test('a software adapter is taken where there is no other, or where it is wanted', async (t) => {

@@ -16,10 +16,14 @@ t.test('the GEMM family follows the adapter, or a choice that fits it', async (t
   t.throws(() => gemmFamily({ ...report, subgroupSize: 0 }, { gemm: 'broadcast' }), /need subgroups of one fixed size.*use tile or plain/);
   t.throws(() => gemmFamily(report, { gemm: 'cube' }), /unknown kind of GEMM kernels "cube"; use broadcast, tile, plain/);
   const bare = { ...report, imageOperands: false, matrixSide: 0 };
-  for (const name of ['held', 'winograd', 'images', 'matrices']) {
+  for (const name of ['held', 'winograd', 'matrices']) {
     t.throws(() => gemmFamily(bare, { [name]: 'yes' }), new RegExp(`${name} must be "on" or "off", not "yes"`), 'also where the adapter has no such thing');
   }
-  t.equal(gemmFamily({ ...report, imageOperands: false }, { images: 'on' }).images, false, 'never without the language feature');
+  t.equal(gemmFamily({ ...report, imageOperands: false }, { images: 'on' }).images, 'none', 'never without the language feature');
+  const imagesOf = (quickBuffers: boolean, images?: string): string => gemmFamily({ ...report, driverClass: 'lavapipe', imageOperands: true, quickBuffers }, { images }).images;
+  t.same([imagesOf(false), imagesOf(true), imagesOf(true, 'on'), imagesOf(false, 'few'), imagesOf(true, 'off')], ['all', 'few', 'all', 'few', 'none']);
+  t.equal(gemmFamily({ ...report, driverClass: 'swiftshader', imageOperands: true, quickBuffers: true }).images, 'none');
+  t.throws(() => gemmFamily(bare, { images: 'yes' }), /images must be "on" or "few" or "off", not "yes"/);
   const withUnits = { ...report, driverClass: 'gpu' as const, software: false, matrixSide: 16 };
   t.equal(gemmFamily(withUnits).matrices, true);
   t.equal(gemmFamily(withUnits, { matrices: 'off' }).matrices, false);
@@ -54,6 +58,9 @@ t.test('tiles of broadcast hold what a turn of the loop may', async (t) => {
   t.equal(32 % rowsOf(8, { loops: 'short' }, true), 0, 'few rows are shared out evenly');
   const wideOf = (width: number, depth: number): number => tiling('weights', 1000, { loops: 'long' }, false, [width, depth]).constants.WIDE!;
   t.same([wideOf(192, 192), wideOf(12, 72), wideOf(192, 8)], [3, 3, 1], 'lanes of wide tiles have several vec4f, unless one tile has all rows, as in attention pooling');
+  const sparesX = (width: number, images: string): boolean => tiling('weights', 1000, { loops: 'long', images }, false, [width, 48]).sparesX!;
+  t.same([8, 12, 16, 48].map((width) => sparesX(width, 'on')), [false, true, false, true], 'of x in weight gradients');
+  t.same([8, 12, 16, 48, 64].map((width) => sparesX(width, 'few')), [true, true, true, true, false], 'few: where one tile has all columns');
   for (const form of ['rows', 'weights'] as const) {
     const least = tiling(form, 1000, { tuning: { lavapipe: { rowsTurn: 1, transposedTurn: 1, weightsTurn: 1 } } });
     t.ok(least.rows > 0 && least.columns > 0, 'however short the loop must be');

@@ -16,7 +16,7 @@ const never = await openRuntime({ held: 'off', winograd: 'off' });
 const byItself = await openRuntime({ winograd: 'off' });
 
 const { gemm } = wherePossible;
-const skip = gemm.kind === 'broadcast' && gemm.images ? false : 'no kernels that share images by subgroups on this adapter';
+const skip = gemm.kind === 'broadcast' && gemm.images !== 'none' ? false : 'no kernels that share images by subgroups on this adapter';
 
 interface Product {
   readonly shapes: readonly Shape[];

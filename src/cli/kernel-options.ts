@@ -1,7 +1,7 @@
 /** Which kernels the environment and the tuning file ask for. */
 import { existsSync, readFileSync } from 'node:fs';
 import { fail } from '../errors.js';
-import { type GemmOptions, KINDS, type Tuning, type TuningTable } from '../kernels/gemm-family.js';
+import { type GemmOptions, IMAGE_USES, KINDS, type Tuning, type TuningTable } from '../kernels/gemm-family.js';
 import { TILE_NAMES } from '../ops/gemm-tiling.js';
 
 /** Written by `node dist/bench.js --tune`, read from the working folder; `PIPIT_TUNING` names another file. */
@@ -21,7 +21,7 @@ const trueOrFalse: Rule = { allowed: 'true or false', allows: (value) => typeof 
 
 const RULES: Readonly<Record<keyof Tuning, Rule>> = {
   kind: oneOf(KINDS), rowsTurn: wholeFrom(1), transposedTurn: wholeFrom(1), weightsTurn: wholeFrom(1), heldDepth: wholeFrom(0),
-  images: trueOrFalse, tile: oneOf(['fit', ...TILE_NAMES]), matrices: trueOrFalse,
+  images: oneOf(IMAGE_USES), tile: oneOf(['fit', ...TILE_NAMES]), matrices: trueOrFalse,
   winograd: channels, winogradWeights: channels,
 };
 

@@ -1,7 +1,7 @@
 /** WebGPU as browsers have it. Their adapters clamp every index, and no flag of Dawn's is at hand. */
 import { UserError } from '../errors.js';
 import { Device } from './device.js';
-import { findAdapter, type GpuPlatform, openAdapter } from './gpu.js';
+import { findAdapter, type GpuPlatform, openAdapter, UNKNOWN_PROCESSOR } from './gpu.js';
 
 export interface BrowserOptions {
   /** Whether to take the browser's software adapter although there may be a faster one; default false. */
@@ -25,7 +25,8 @@ const requestAdapter = async (software: boolean): Promise<GPUAdapter> => {
 const openPlatform = async (software: boolean): Promise<GpuPlatform> => {
   const adapter = await requestAdapter(software);
   return {
-    adapter, device: await openAdapter(adapter), gpu: navigator.gpu, threads: navigator.hardwareConcurrency, runsLongLoops: () => false, whenLost: WHEN_LOST,
+    adapter, device: await openAdapter(adapter), gpu: navigator.gpu, threads: navigator.hardwareConcurrency, processor: () => UNKNOWN_PROCESSOR,
+    whenLost: WHEN_LOST,
     reopen: () => openPlatform(software),
   };
 };

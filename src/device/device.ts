@@ -21,7 +21,7 @@ export class Device {
 
   constructor(private readonly platform: GpuPlatform) {
     this.gpu = platform.device;
-    this.report = describeAdapter(platform.adapter, platform.gpu, () => platform.runsLongLoops());
+    this.report = describeAdapter(platform.adapter, platform.gpu, () => platform.processor());
     this.limits = limitsOf(this.gpu);
     this.pool = new BufferPool(this.gpu, IDLE_CAP_BYTES, (e) => this.reportFailure(e), (id) => this.destroyListeners.forEach((f) => f(id)));
     this.gpu.addEventListener('uncapturederror', (event) => {

@@ -14,8 +14,8 @@ export interface GpuPlatform {
   readonly gpu: GPU;
   /** How many threads the machine runs at the same time. */
   readonly threads: number;
-  /** See {@link AdapterReport}; asked of software adapters only. */
-  runsLongLoops(): boolean;
+  /** Asked of software adapters only. */
+  processor(): ProcessorTraits;
   /** What to do when the device is lost. */
   readonly whenLost: string;
   /** Opens the same adapter once more, with a device and a queue of its own. */
@@ -25,8 +25,21 @@ export interface GpuPlatform {
 /** Which driver family an adapter belongs to: it decides the choice of kernels. */
 type AdapterClass = 'lavapipe' | 'swiftshader' | 'gpu';
 
+/** What software adapters should know of the processor on which they run; false where nobody knows. */
+export interface ProcessorTraits {
+  /**
+   * Whether it runs loops of some 24 KB of machine code at speed. Others decode what is beyond some 17 KB anew in every turn, which takes half as long
+   * again (docs/lavapipe.md).
+   */
+  readonly longLoops: boolean;
+  /** Whether it reads buffers so well that few operands are worth a copy to an image (docs/lavapipe.md). */
+  readonly quickBuffers: boolean;
+}
+
+export const UNKNOWN_PROCESSOR: ProcessorTraits = { longLoops: false, quickBuffers: false };
+
 /** Facts about an adapter, for choosing kernels and for showing to people. */
-export interface AdapterReport {
+export interface AdapterReport extends ProcessorTraits {
   readonly name: string;
   readonly vendor: string;
   readonly architecture: string;
@@ -35,11 +48,6 @@ export interface AdapterReport {
   readonly software: boolean;
   /** Lanes of a subgroup where the adapter has one fixed size and supports `subgroups`, else 0. */
   readonly subgroupSize: number;
-  /**
-   * Of software adapters, else false: whether the processor runs loops of some 24 KB of machine code at speed. Others decode what is beyond some 17 KB anew
-   * in every turn, which takes half as long again (docs/lavapipe.md). False where nobody knows.
-   */
-  readonly longLoops: boolean;
   /** Whether kernels may read storage textures. */
   readonly imageOperands: boolean;
   /** Whether kernels may read and write float16 in buffers. */
@@ -76,7 +84,7 @@ const matrixSide = ({ features, info }: GPUAdapter): number => {
 
 const nameOf = ({ info }: GPUAdapter): string => info.description || `${info.vendor} ${info.architecture}`.trim() || 'unknown adapter';
 
-export const describeAdapter = (adapter: GPUAdapter, gpu: GPU, runsLongLoops = () => false): AdapterReport => {
+export const describeAdapter = (adapter: GPUAdapter, gpu: GPU, processor = () => UNKNOWN_PROCESSOR): AdapterReport => {
   const { info } = adapter;
   const name = nameOf(adapter);
   const driverClass: AdapterClass = /llvmpipe/i.test(name) ? 'lavapipe' : /swiftshader/i.test(name) ? 'swiftshader' : 'gpu';
@@ -90,7 +98,7 @@ export const describeAdapter = (adapter: GPUAdapter, gpu: GPU, runsLongLoops = (
     driverClass,
     software,
     subgroupSize,
-    longLoops: software && runsLongLoops(),
+    ...(software ? processor() : UNKNOWN_PROCESSOR),
     imageOperands: gpu.wgslLanguageFeatures.has('readonly_and_readwrite_storage_textures'),
     half: adapter.features.has('shader-f16'),
     matrixSide: subgroupSize ? matrixSide(adapter) : 0,

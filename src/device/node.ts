@@ -4,7 +4,7 @@ import { availableParallelism } from 'node:os';
 import { UserError } from '../errors.js';
 import { Device } from './device.js';
 import { describeAdapter, findAdapter, type GpuPlatform, openAdapter, type OpenOptions } from './gpu.js';
-import { runsLongLoops } from './processor.js';
+import { processorTraits } from './processor.js';
 import { prepareVulkanEnvironment } from './vulkan-env.mjs';
 
 /** When the object `create()` returned is collected while its device lives, Node crashes: it stays here for good. */
@@ -64,7 +64,7 @@ const openPlatform = async (gpu: GPU, wanted: string): Promise<GpuPlatform> => {
   const adapter = await requestAdapter(gpu, wanted);
   const device = await openAdapter(adapter);
   const platform: GpuPlatform = {
-    adapter, device, nap: (ms) => void Atomics.wait(napCell, 0, 0, ms), gpu, threads: availableParallelism(), runsLongLoops, whenLost: WHEN_LOST,
+    adapter, device, nap: (ms) => void Atomics.wait(napCell, 0, 0, ms), gpu, threads: availableParallelism(), processor: processorTraits, whenLost: WHEN_LOST,
     reopen: () => openPlatform(gpu, wanted),
   };
   keptAlive.push(platform);

@@ -14,6 +14,14 @@ export type GemmKind = 'broadcast' | 'tile' | 'plain';
 export const KINDS: readonly GemmKind[] = ['broadcast', 'tile', 'plain'];
 
 /**
+ * Which operands are copied to images, which some drivers read faster than buffers: `all` of which a value may be read more than once, or the
+ * `few` without pooling's and without those that weight gradients read in one go.
+ */
+export type ImageUse = 'all' | 'few' | 'none';
+
+export const IMAGE_USES: readonly ImageUse[] = ['all', 'few', 'none'];
+
+/**
  * broadcast: vec4f multiply-adds in a turn of the loop at most: of products, of those by a transposed matrix (input gradients), and of weight
  * gradients. Long loops load less for each of them, but only some processors run so much machine code at speed.
  */
@@ -26,8 +34,8 @@ interface Turns {
 /** What suits one class of adapters; `node dist/bench.js --tune` measures it. */
 export interface Tuning extends Turns {
   readonly kind: GemmKind;
-  /** Whether operands, of broadcast and of pooling, are copied to images, which some drivers read faster than buffers. */
-  readonly images: boolean;
+  /** Of broadcast, and of pooling. */
+  readonly images: ImageUse;
   /** tile: which of the tiles in src/ops/gemm-tiling.ts every product gets, such as `16×2×1`; `fit`: the one that fits it. */
   readonly tile: string;
   /** tile: whether matrix units multiply float16 operands, where the adapter has them. */
@@ -58,10 +66,10 @@ export const loopsOf = (gemm: Tuning): string => Object.entries(TURNS).find(([, 
 
 /** By adapter class; see {@link tuningKey}. Figures: docs/lavapipe.md and docs/h200.md. */
 const DEFAULTS = {
-  lavapipe: { kind: 'broadcast', images: true, tile: 'fit', matrices: true, heldDepth: 288, winograd: 36, winogradWeights: 43 },
-  swiftshader: { kind: 'broadcast', images: false, tile: 'fit', matrices: true, heldDepth: 0, winograd: 66, winogradWeights: 43 },
-  software: { kind: 'broadcast', images: false, tile: 'fit', matrices: true, heldDepth: 0, winograd: 66, winogradWeights: 43 },
-  gpu: { kind: 'tile', images: false, tile: 'fit', matrices: true, heldDepth: 0, winograd: 0, winogradWeights: 0 },
+  lavapipe: { kind: 'broadcast', images: 'all', tile: 'fit', matrices: true, heldDepth: 288, winograd: 36, winogradWeights: 43 },
+  swiftshader: { kind: 'broadcast', images: 'none', tile: 'fit', matrices: true, heldDepth: 0, winograd: 66, winogradWeights: 43 },
+  software: { kind: 'broadcast', images: 'none', tile: 'fit', matrices: true, heldDepth: 0, winograd: 66, winogradWeights: 43 },
+  gpu: { kind: 'tile', images: 'none', tile: 'fit', matrices: true, heldDepth: 0, winograd: 0, winogradWeights: 0 },
 } satisfies Record<string, Omit<Tuning, keyof Turns>>;
 
 /** What a tuning file holds: departures from the defaults by adapter. */
@@ -110,21 +118,23 @@ const chooseKind = (report: AdapterReport, forced: string | undefined, wanted: G
   return wanted === 'broadcast' && report.subgroupSize === 0 ? 'plain' : wanted;
 };
 
-const defaultsOf = ({ driverClass, software, longLoops }: AdapterReport): Tuning => ({
-  ...DEFAULTS[driverClass === 'gpu' && software ? 'software' : driverClass],
-  ...TURNS[longLoops && driverClass !== 'swiftshader' ? 'long' : 'short'],
-});
+const defaultsOf = ({ driverClass, software, longLoops, quickBuffers }: AdapterReport): Tuning => {
+  const defaults = DEFAULTS[driverClass === 'gpu' && software ? 'software' : driverClass];
+  const images = quickBuffers && defaults.images === 'all' ? 'few' : defaults.images;
+  return { ...defaults, images, ...TURNS[longLoops && driverClass !== 'swiftshader' ? 'long' : 'short'] };
+};
 
 /** The kernels for an adapter: its class's defaults, what the tuning table says of it, and what the caller forces. */
 export const gemmFamily = (report: AdapterReport, { gemm, loops, held, winograd, images, matrices, tuning = {} }: GemmOptions = {}): GemmFamily => {
   const base: Tuning = { ...defaultsOf(report), ...tuning[tuningKey(report)] };
   const kind = chooseKind(report, gemm, base.kind);
+  const chosenImages = chosen<ImageUse>('images', images, { on: 'all', few: 'few', off: 'none' }, base.images);
   return {
     ...base, ...chosen<Turns>('loops', loops, TURNS, base), kind, subgroupSize: report.subgroupSize, matrixSide: report.matrixSide,
     matrices: chosen('matrices', matrices, { on: true, off: false }, base.matrices) && report.matrixSide > 0,
     heldDepth: chosen('held', held, { on: FORCED_DEPTH, off: 0 }, base.heldDepth), heldTurns: held === 'on' ? 1 : HELD_TURNS,
     winograd: chosen('winograd', winograd, { on: 1, off: 0 }, base.winograd),
     winogradWeights: chosen('winograd', winograd, { on: 1, off: 0 }, base.winogradWeights),
-    images: chosen('images', images, { on: true, off: false }, base.images) && report.imageOperands,
+    images: report.imageOperands ? chosenImages : 'none',
   };
 };

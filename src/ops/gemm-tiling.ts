@@ -134,10 +134,12 @@ const bestShare = (form: Form, gemm: GemmFamily, size: ProductSize, mostRows: nu
 /**
  * x stays in its buffer where it is read once for few columns, and in the weights form where few of all loads are of x. Measured by the clock, 1×1
  * layers and the stem: up to 32 columns a tenth less time, 48 columns in the weights form a third, 96 and more (three vec4f a lane) up to a tenth;
- * other results are faster with images. Few rows are soon copied, and loads from buffers take long to compile.
+ * other results are faster with images, on most processors (docs/lavapipe.md). Few rows are soon copied, and loads from buffers take long to compile.
  */
-const sparesX = (form: Form, { columns, wide }: Share, width: number, mostRows: number): boolean =>
-  (form === 'rows' ? wide === 1 && width <= columns && mostRows === MOST_ROWS : wide >= 3);
+const sparesX = (form: Form, { images }: GemmFamily, { columns, wide }: Share, width: number, mostRows: number): boolean => {
+  if (form === 'rows') return wide === 1 && width <= columns && mostRows === MOST_ROWS;
+  return wide >= 3 || (images === 'few' && width <= columns * wide);
+};
 
 /** Rows per lane that a product of few rows (a classifier's) can use: a power of two, so that kernels are few. */
 const rowsPerLane = (lanes: number, height: number): number => Math.min(MOST_ROWS, 2 ** Math.ceil(Math.log2(Math.ceil((4 * height) / lanes))));
@@ -150,7 +152,7 @@ const broadcastTiling = (form: Form, gemm: GemmFamily, size: ProductSize): Tilin
   const { columns, wide, tall, deep } = share;
   // The text holds both forms: the one that is not meant stays short.
   const shared = { LANES: lanes, GROUPS: lanes / columns, COLUMNS: columns, WIDE: wide, TALL: tall, BLOCKS: 1, PIXELS: 1 };
-  const common = { lanes, columns: columns * wide, groups: lanes / columns, sparesX: sparesX(form, share, width, mostRows) };
+  const common = { lanes, columns: columns * wide, groups: lanes / columns, sparesX: sparesX(form, gemm, share, width, mostRows) };
   return form === 'rows'
     ? { ...common, constants: { ...shared, BLOCKS: deep }, rows: lanes * deep, rowsPerGroup: columns * deep }
     : { ...common, constants: { ...shared, PIXELS: deep }, rows: columns * tall * 4, rowsPerGroup: columns * tall * 4 };
@@ -283,7 +285,7 @@ export const kernelOf = (shader: Shader, tiling: Tiling, form: Form, switches: S
 
 /** Whether the adapter reads images faster than buffers, and these operands can be copied to some: they hold float32. */
 export const readsImages = ({ gemm, device }: Runtime, ...operands: readonly Tensor[]): boolean =>
-  gemm.images && operands.every(({ dtype, range }) => dtype === 'float32' && range.bytes <= OperandImages.capacity(device.limits));
+  gemm.images !== 'none' && operands.every(({ dtype, range }) => dtype === 'float32' && range.bytes <= OperandImages.capacity(device.limits));
 
 /** The shader for a product of these operands. @param sparesX see {@link Tiling} */
 export const shaderFor = (runtime: Runtime, x: Tensor, w: Tensor, sparesX = false): Shader => {

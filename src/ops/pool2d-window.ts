@@ -32,9 +32,9 @@ export const isSmallWindow = (attrs: Window | { readonly output: unknown }): att
 
 type Entry = 'maxForward' | 'backward' | 'average';
 
-/** Whether x is read from an image: that pays where windows overlap. Backward mostly writes. */
+/** Whether x is read from an image: that pays where windows overlap, on most processors. Backward mostly writes. */
 const readsImage = (entry: Entry, { kernel, stride }: Window, x: Tensor): boolean =>
-  entry !== 'backward' && kernel.some((size, axis) => size > stride[axis]!) && x.range.bytes <= MOST_IMAGE_BYTES && readsImages(x.runtime, x);
+  x.runtime.gemm.images === 'all' && entry !== 'backward' && kernel.some((size, axis) => size > stride[axis]!) && x.range.bytes <= MOST_IMAGE_BYTES && readsImages(x.runtime, x);
 
 /**
  * Lines that an invocation handles: neighbouring windows share what they read, but drivers on CPUs lose more by long kernels, which
