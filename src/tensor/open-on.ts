@@ -16,8 +16,8 @@ export interface RuntimeOptions {
   held?: 'on' | 'off';
   /** Winograd's algorithm for convolutions without stride: `on` wherever possible, `off`; default: where it is faster. */
   winograd?: 'on' | 'off';
-  /** Operands of products as images, on software adapters; default: where they are read faster so. */
-  images?: 'on' | 'off';
+  /** Operands copied to images: `on` all that may be read more than once, `few` only those that are read often, `off` none; default: what is fastest. */
+  images?: 'on' | 'few' | 'off';
   /** Tensor cores and their like for float16; default: where the adapter has them. */
   matrices?: 'on' | 'off';
   /** What `node dist/bench.js --tune` wrote, parsed. */
