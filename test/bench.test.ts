@@ -304,7 +304,7 @@ t.test('a tuning file is checked before anything uses it', async (t) => {
     [{ heldDepth: -1 }, /"heldDepth" of "lavapipe" is -1, but must be a whole number of at least 0/],
     [{ winograd: -5 }, /"winograd" of "lavapipe" is -5, but must be a number of at least 0/],
     [{ winogradWeights: 'x' }, /"winogradWeights" of "lavapipe" is "x", but must be a number of at least 0/],
-    [{ images: 'on' }, /"images" of "lavapipe" is "on", but must be true or false/],
+    [{ images: 'on' }, /"images" of "lavapipe" is "on", but must be one of all, few, none/], [{ matrices: 'on' }, /"matrices" of "lavapipe" is "on", but must be true or false/],
     [{ tile: '3×3×3' }, /"tile" of "lavapipe" is "3×3×3", but must be one of fit, /],
     [{ bogus: 1 }, /"lavapipe" has "bogus" with the value 1, but there is no such setting: known are kind, rowsTurn/],
     [{ constructor: 1 }, /"lavapipe" has "constructor"/],
