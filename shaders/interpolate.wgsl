@@ -11,6 +11,7 @@ override ALIGNED: bool = false;   // aligned corners
 override BOXED: bool = false;     // resize box b of image b instead of the whole image
 override ROWS: bool = false;      // walk down columns instead of along lines; of `backward`, which resizes one axis: the rows
 override LEAPING: bool = false;   // `forward`: there may be source elements that nothing is mixed from, as when shrinking
+override DENSE: bool = false;     // `forward`: of two lines side by side, the second is mixed from one source line at most that the first is not
 
 struct Params {
   batch: u32,
@@ -58,13 +59,17 @@ fn lowOf(position: Cell, axis: Axis) -> u32 {
 fn highOf(low: u32, axis: Axis) -> u32 {
   return min(low + 1u, axis.size - 1u);
 }
-fn weightOf(position: Cell, axis: Axis) -> f32 {
-  return select(f32(position.column) / f32(axis.parts), 0.0, NEAREST || position.row == 0u);
+// Outputs before the first source element have it on both sides.
+fn counting(position: Cell) -> f32 {
+  return select(1.0, 0.0, NEAREST || position.row == 0u);
 }
-// The first output whose first source element is `low` or a later one.
-fn firstOutput(low: i32, axis: Axis, outSize: u32) -> u32 {
-  if (low <= 0) { return 0u; }
-  let ahead = u32(max(low * i32(axis.parts) - axis.offset, 0));
+fn weightOf(position: Cell, axis: Axis) -> f32 {
+  return counting(position) * f32(i32(position.column)) / f32(i32(axis.parts));
+}
+// The first output at `row` or behind it.
+fn firstOutput(row: i32, axis: Axis, outSize: u32) -> u32 {
+  if (row <= 0) { return 0u; }
+  let ahead = u32(max((row - 1) * i32(axis.parts) - axis.offset, 0));
   return min(quotient(ahead + axis.step - 1u, axis.step), outSize);
 }
 
@@ -81,6 +86,49 @@ fn sideOf(window: Window, rows: bool) -> Side {
   return Side(resizedAxis(window.size.y, P.outWidth), P.outWidth, window.origin.y, P.quads, P.quads);
 }
 
+// Neighbouring lines of the result: where the two source lines of each begin, the weight of the second, and whether the first is
+// another one than that of the line before.
+struct Lines {
+  //# for c in 0..$ACROSS
+  low$c: u32,
+  high$c: u32,
+  weight$c: f32,
+  moves$c: bool,
+  //# end
+}
+fn linesFrom(line: u32, source: u32, across: Side) -> Lines {
+  var lines: Lines;
+  var before = 0u;
+  //# for c in 0..$ACROSS
+  let position$c = positionOf(min(line + $c, P.lines - 1u), across.axis);
+  let first$c = lowOf(position$c, across.axis);
+  lines.low$c = source + (across.origin + first$c) * across.inPitch;
+  lines.high$c = source + (across.origin + highOf(first$c, across.axis)) * across.inPitch;
+  lines.weight$c = weightOf(position$c, across.axis);
+  lines.moves$c = first$c != before;
+  before = first$c;
+  //# end
+  return lines;
+}
+// A source element of each: the two source lines mixed.
+struct Mixed {
+  //# for c in 0..$ACROSS
+  line$c: vec4f,
+  //# end
+}
+fn mixedAt(element: u32, lines: Lines) -> Mixed {
+  var mixed: Mixed;
+  var low = pixelAt(lines.low0 + element);
+  var high = pixelAt(lines.high0 + element);
+  mixed.line0 = mix(low, high, lines.weight0);
+  //# for c in 1..$ACROSS
+  if (DENSE) { low = select(low, high, lines.moves$c); } else { low = pixelAt(lines.low$c + element); }
+  high = pixelAt(lines.high$c + element);
+  mixed.line$c = mix(low, high, lines.weight$c);
+  //# end
+  return mixed;
+}
+
 // An invocation walks along $ACROSS neighbouring lines of the result: the two source lines of each stay the same and are mixed
 // once. The outputs between two source elements form an inner loop that does little but store.
 @compute @workgroup_size(64)
@@ -95,42 +143,33 @@ fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
   let side = sideOf(window, ROWS);
   let across = sideOf(window, !ROWS);
   let source = image * P.inHeight * P.inWidth * P.quads + side.origin * side.inPitch + pixel.column;
-  let goal = image * P.outHeight * P.outWidth * P.quads + pixel.column;
+  let line = place.column * $ACROSS;
+  let lines = linesFrom(line, source, across);
+  let goal = image * P.outHeight * P.outWidth * P.quads + line * across.outPitch + pixel.column;
   let step = stepOf(side.axis);
   var o = part.column * P.run;
   let end = min(o + P.run, side.outSize);
   var position = positionOf(o, side.axis);
-  let start = lowOf(position, side.axis) * side.inPitch;
-  //# for c in 0..$ACROSS
-  let line$c = place.column * $ACROSS + $c;
-  let crossing$c = positionOf(min(line$c, P.lines - 1u), across.axis);
-  let weight$c = weightOf(crossing$c, across.axis);
-  let low$c = source + (across.origin + lowOf(crossing$c, across.axis)) * across.inPitch;
-  let high$c = source + (across.origin + highOf(lowOf(crossing$c, across.axis), across.axis)) * across.inPitch;
-  var before$c: vec4f;
-  var behind$c = mix(pixelAt(low$c + start), pixelAt(high$c + start), weight$c);
-  //# end
+  let parts = f32(i32(side.axis.parts));
+  var before: Mixed;
+  var behind = mixedAt(lowOf(position, side.axis) * side.inPitch, lines);
   while (o < end) {
     let low = lowOf(position, side.axis);
     let high = min(position.row, side.axis.size - 1u);
-    //# for c in 0..$ACROSS
-    before$c = behind$c;
-    if (LEAPING) { before$c = mix(pixelAt(low$c + low * side.inPitch), pixelAt(high$c + low * side.inPitch), weight$c); }
-    behind$c = mix(pixelAt(low$c + high * side.inPitch), pixelAt(high$c + high * side.inPitch), weight$c);
-    //# end
-    // Outputs before the first source element have it on both sides.
-    let counts = select(1.0, 0.0, NEAREST || position.row == 0u);
+    before = behind;
+    if (LEAPING) { before = mixedAt(low * side.inPitch, lines); }
+    behind = mixedAt(high * side.inPitch, lines);
+    let counts = counting(position);
     loop {
-      let weight = counts * f32(position.column) / f32(side.axis.parts);
+      let weight = counts * f32(i32(position.column)) / parts;
       //# for c in 0..$ACROSS
-      if (line$c < P.lines) { y[goal + line$c * across.outPitch + o * side.outPitch] = select(mix(before$c, behind$c, weight), before$c, NEAREST); }
+      if (line + $c < P.lines) { y[goal + $c * across.outPitch + o * side.outPitch] = select(mix(before.line$c, behind.line$c, weight), before.line$c, NEAREST); }
       //# end
       o++;
       position.column += step.column;
       continuing { break if step.row > 0u || position.column >= side.axis.parts || o == end; }
     }
-    let wraps = position.column >= side.axis.parts;
-    position = Cell(position.row + step.row + select(0u, 1u, wraps), position.column - select(0u, side.axis.parts, wraps));
+    position = moved(position, Cell(step.row, 0u), side.axis.parts);
   }
 }
 
@@ -150,38 +189,44 @@ fn backward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups
   let origin = i32(select(window.origin.y, window.origin.x, ROWS));
   let axis = resizedAxis(select(window.size.y, window.size.x, ROWS), outSize);
   let step = stepOf(axis);
+  let parts = f32(i32(axis.parts));
   let first = i32(part.column * P.run);
   let end = min(first + i32(P.run), i32(inSize));
-  // The element before the first one shares outputs with it.
-  var o = firstOutput(first - 1 - origin, axis, outSize);
+  // Outputs lie before a row of the axis, that is between its source elements row - 1 and row; beyond both ends there is but one of these.
+  var row = first - origin;
+  var o = firstOutput(row, axis, outSize);
   var position = positionOf(o, axis);
   //# for c in 0..$ACROSS
   let line$c = place.column * $ACROSS + $c;
   let outer$c = image * P.lines + min(line$c, P.lines - 1u);
+  let from$c = outer$c * outSize * P.inner + item.column;
   var carried$c = vec4f(0.0);
   //# end
   for (var i = first - 1; i < end; i++) {
     //# for c in 0..$ACROSS
-    var own$c = vec4f(0.0);
+    var sum$c = vec4f(0.0);
     var following$c = vec4f(0.0);
     //# end
-    while (o < outSize && i32(lowOf(position, axis)) == i - origin) {
-      let weight = weightOf(position, axis);
-      //# for c in 0..$ACROSS
-      let passed$c = pixelAt((outer$c * outSize + o) * P.inner + item.column);
-      own$c += (1.0 - weight) * passed$c;
-      following$c += weight * passed$c;
-      //# end
-      position = moved(position, step, axis.parts);
-      o++;
+    if (o < outSize && i32(position.row) == row) {
+      let counts = select(1.0, 0.0, NEAREST || row == 0 || row >= i32(axis.size));
+      let least = select(0.0, 1.0, row == 0);
+      loop {
+        let weight = least + counts * f32(i32(position.column)) / parts;
+        //# for c in 0..$ACROSS
+        let passed$c = pixelAt(from$c + o * P.inner);
+        sum$c += passed$c;
+        following$c += weight * passed$c;
+        //# end
+        o++;
+        position.column += step.column;
+        continuing { break if step.row > 0u || position.column >= axis.parts || o == outSize; }
+      }
+      position = moved(position, Cell(step.row, 0u), axis.parts);
     }
     //# for c in 0..$ACROSS
-    if (i - origin == i32(axis.size) - 1) {
-      own$c += following$c;
-      following$c = vec4f(0.0);
-    }
-    if (i >= first && line$c < P.lines) { y[(outer$c * inSize + u32(i)) * P.inner + item.column] = carried$c + own$c; }
+    if (i >= first && line$c < P.lines) { y[(outer$c * inSize + u32(i)) * P.inner + item.column] = carried$c + sum$c - following$c; }
     carried$c = following$c;
     //# end
+    row++;
   }
 }

@@ -46,15 +46,18 @@ interface Launch {
   /** vec4f that lie side by side in each of them. */
   readonly inner: number;
   readonly leaping?: boolean;
+  readonly dense?: boolean;
 }
 
 /** Without boxes the images stand in for them: the kernel needs all its bindings. */
 const launch = (
-  entry: string, x: Tensor, y: Tensor, images: Shape, resized: Shape, how: Resampling, { rows, length, lines, across, inner, leaping }: Launch,
+  entry: string, x: Tensor, y: Tensor, images: Shape, resized: Shape, how: Resampling, { rows, length, lines, across, inner, leaping, dense }: Launch,
 ): void => {
   const { runtime } = x;
   const cut = runsOf(length, forAdapter(runtime, WALK).run);
-  const kernel = shader.kernel(entry, { ...constants(how), ROWS: rows ? 1 : 0, LEAPING: leaping ? 1 : 0, ACROSS: across, LANES: Math.min(images[3]!, 4) });
+  const kernel = shader.kernel(entry, {
+    ...constants(how), ROWS: rows ? 1 : 0, LEAPING: leaping ? 1 : 0, DENSE: dense ? 1 : 0, ACROSS: across, LANES: Math.min(images[3]!, 4),
+  });
   dispatch(runtime, kernel, { x, boxes: how.boxes ?? x, y }, {
     batch: images[0]!, inHeight: images[1]!, inWidth: images[2]!, outHeight: resized[1]!, outWidth: resized[2]!, quads: quadsPerRow(images),
     lines, ...cut, inner,
@@ -68,7 +71,8 @@ export const resample = (images: Tensor, shape: Shape, how: Resampling): Tensor 
   const { rows, across } = forAdapter(runtime, WALK);
   const [walked, other] = rows ? [1, 2] : [2, 1];
   launch('forward', images, y, images.shape, shape, how, {
-    rows, length: shape[walked]!, lines: shape[other]!, across, inner: quadsPerRow(shape), leaping: shape[walked]! < images.shape[walked]!,
+    rows, length: shape[walked]!, lines: shape[other]!, across, inner: quadsPerRow(shape),
+    leaping: shape[walked]! < images.shape[walked]!, dense: across > 1 && shape[other]! >= images.shape[other]!,
   });
   return y;
 };
