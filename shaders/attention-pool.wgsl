@@ -70,10 +70,16 @@ fn maximumWithNan(tile: Tile, t: u32) -> Maximum {
 fn maximum(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
   let lane = local.x;
   let i = linearWorkgroup(group, groups) * u32($GROUP) + lane;
-  let across = cellOf(i, (P.channelQuads + CHANNELS - 1u) / CHANNELS);
+  // Blocks of as many tiles side by side as a workgroup has invocations: what it reads of the features the next workgroups read for other
+  // maps, while it is still in a processor's cache.
+  let tiles = (P.channelQuads + CHANNELS - 1u) / CHANNELS;
+  let blocks = (tiles + u32($GROUP) - 1u) / u32($GROUP);
+  let beside = quotient(tiles + blocks - 1u, blocks);
+  let across = cellOf(i, beside);
   let down = cellOf(across.row, (P.mapQuads + MAPS - 1u) / MAPS);
-  let tile = Tile(down.row, down.column * MAPS * 4u, across.column * CHANNELS);
-  if (tile.image >= P.batch) { return; }
+  let block = cellOf(down.row, blocks);
+  let tile = Tile(block.row, down.column * MAPS * 4u, (block.column * beside + across.column) * CHANNELS);
+  if (tile.image >= P.batch || tile.channel >= P.channelQuads) { return; }
   // Beyond the last of them stands the last again.
   //# for c in 0..$CHANNELS
   let featureAt$c = tile.image * P.pixels * P.channelQuads + min(tile.channel + u32($c), P.channelQuads - 1u);

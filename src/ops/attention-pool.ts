@@ -108,7 +108,9 @@ const poolMaxima = ({ inputs: [features, maps], operands, shape }: Call<Attrs>):
   const pooled = allocate(runtime, shape, 'attentionPool');
   const firsts = allocate(runtime, shape, 'attentionPool maxima', 'int32');
   const { shader, constants } = variantFor(runtime, features!, maps!);
-  const items = sizes.batch * Math.ceil(sizes.mapQuads / constants.MAPS) * Math.ceil(sizes.channelQuads / constants.CHANNELS);
+  const tiles = Math.ceil(sizes.channelQuads / constants.CHANNELS);
+  const blocks = Math.ceil(tiles / constants.GROUP);
+  const items = sizes.batch * Math.ceil(sizes.mapQuads / constants.MAPS) * blocks * Math.ceil(tiles / blocks);
   dispatch(runtime, shader.kernel('maximum', constants), { x: features!, w: maps!, pooled, firsts }, { ...sizes }, gridFor(items, constants.GROUP));
   if (!operands.some(({ requiresGrad }) => requiresGrad)) return pooled;
   if (constants.PIXELS > 1) dispatch(runtime, shader.kernel('locate', constants), { x: features!, w: maps!, firsts }, { ...sizes }, gridFor(quadCount(shape)));
