@@ -77,7 +77,7 @@ const timeAll = async (
     for (const subject of subjects) {
       await benchSubject(runtime, subject, { ...settings, watch }, found);
       const next = await usable(runtime);
-      if (next !== runtime) watch = await Beside.open(next, start.ceiling);
+      if (next !== runtime) watch = await Beside.open(next, start.ceiling, watch?.best);
       runtime = next;
     }
   } catch (error) {

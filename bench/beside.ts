@@ -15,15 +15,18 @@ const [LOOKS, BETWEEN_MS] = [20, 50];
 const [TRIES, TRIES_IN_ALL, PAUSE_MS] = [10, 400, 100];
 
 export class Beside implements Watch {
-  best: Rates = { gflops: 0, gbs: 0 };
   private left = TRIES_IN_ALL;
 
-  private constructor(private readonly runtime: Runtime, private readonly arithmetic: Gauge, private readonly copy: Gauge) {}
+  private constructor(private readonly runtime: Runtime, private readonly arithmetic: Gauge, private readonly copy: Gauge, public best: Rates) {}
 
-  /** Null where the driver's processor time is not known: what a GPU needs does not depend on other programs' work on the processor. */
-  static async open(runtime: Runtime, ceiling: Ceiling): Promise<Beside | null> {
+  /**
+   * Null where the driver's processor time is not known: what a GPU needs does not depend on other programs' work on the processor.
+   *
+   * @param best what was seen before, on a device that had to be opened anew
+   */
+  static async open(runtime: Runtime, ceiling: Ceiling, best: Rates = { gflops: 0, gbs: 0 }): Promise<Beside | null> {
     if (!countsDriverTime(runtime)) return null;
-    const beside = new Beside(runtime, ...gaugesOf(runtime, ceiling));
+    const beside = new Beside(runtime, ...gaugesOf(runtime, ceiling), best);
     for (let look = 0; look < LOOKS; look++) {
       await beside.look();
       await sleep(BETWEEN_MS);
