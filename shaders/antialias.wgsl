@@ -6,7 +6,7 @@
 //# include taps
 //# include pixel
 
-override WIDE: bool = false;     // `forward` needs several turns for what lies side by side
+override WIDE: bool = false;     // `forward` needs several turns for what lies side by side, and finds the weights anew in each
 
 struct Params {
   batch: u32,
@@ -85,6 +85,13 @@ fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
   if (walk.image >= P.batch) { return; }
   let columns = columnsAxis();
   let left = firstBefore(walk.column, columns);
+  // Where one turn does, all rows have the same weights.
+  var kept: array<f32, $ACROSS * $TAPS>;
+  //# for t in 0..$TAPS
+  //# for k in 0..$ACROSS
+  kept[$k * $TAPS + $t] = height(left + $t, walk.column + $k, columns);
+  //# end
+  //# end
   let rows = rowsAxis();
   let end = min(walk.first + P.run, P.outHeight);
   var j = firstBefore(walk.first, rows);
@@ -107,8 +114,9 @@ fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
         {
           let v = pixelAt(start + (min(i + $t, P.inWidth - 1u) * P.quads + walk.quad));
           //# for k in 0..$ACROSS
-          let weight$k = height(i + $t, walk.column + $k, columns);
-          if (weight$k > 0.0) { sum$k += weight$k * v; }
+          var weight$k = kept[$k * $TAPS + $t];
+          if (WIDE) { weight$k = height(i + $t, walk.column + $k, columns); }
+          sum$k += select(vec4f(0.0), weight$k * v, weight$k > 0.0);
           //# end
         }
         //# end

@@ -15,21 +15,24 @@ const shader = new Shader('antialias', source);
  */
 const ACROSS = { forward: { gpu: 1, software: 2 }, backward: { gpu: 1, software: 4 } } as const;
 const RUN = { forward: { gpu: 8, software: 32 }, backward: { gpu: 8, software: 64 } } as const;
-/** Pixels that are read in one turn of a loop: longer ones outgrow what a processor keeps decoded. */
+/** Pixels that are read in one turn of a loop: longer ones outgrow what a processor keeps decoded. Where one turn does, weights are found but once. */
 const MOST_TAPS = { gpu: 6, software: 2 } as const;
+/** The same for pixels that do not fill a vec4f: fewer numbers of them are loaded. */
+const MOST_NARROW_TAPS = { gpu: 6, software: 8 } as const;
 
 /** Columns that an invocation takes, and pixels that it reads side by side for them: all in one turn, or in several of equal length. */
-const blockOf = (runtime: Runtime, entry: 'forward' | 'backward', inWidth: number, outWidth: number): { across: number; span: number; TAPS: number } => {
+const blockOf = (runtime: Runtime, entry: 'forward' | 'backward', [, , inWidth, channels]: Shape, [, , outWidth]: Shape): { across: number; span: number; TAPS: number } => {
   const across = forAdapter(runtime, ACROSS[entry]);
-  if (entry === 'backward') return { across, span: 0, TAPS: Math.ceil(((across - 1) * outWidth) / inWidth) + 2 };
-  const span = Math.ceil(((across + 1) * inWidth) / outWidth);
+  if (entry === 'backward') return { across, span: 0, TAPS: Math.ceil(((across - 1) * outWidth!) / inWidth!) + 2 };
+  const span = Math.ceil(((across + 1) * inWidth!) / outWidth!);
+  if (channels! < 4 && span <= forAdapter(runtime, MOST_NARROW_TAPS)) return { across, span, TAPS: span };
   return { across, span, TAPS: Math.ceil(span / Math.ceil(span / forAdapter(runtime, MOST_TAPS))) };
 };
 
 const launch = (entry: 'forward' | 'backward', x: Tensor, y: Tensor, source: Shape, result: Shape): void => {
   const { runtime } = x;
   const [batch, height, width, channels] = y.shape as [number, number, number, number];
-  const { across, span, TAPS } = blockOf(runtime, entry, source[2]!, result[2]!);
+  const { across, span, TAPS } = blockOf(runtime, entry, source, result);
   const quads = quadsPerRow(source);
   const { runs, run } = runsOf(height, forAdapter(runtime, RUN[entry]));
   const blocks = Math.ceil(width / across);
