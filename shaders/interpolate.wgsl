@@ -130,7 +130,8 @@ fn mixedAt(element: u32, lines: Lines) -> Mixed {
 }
 
 // An invocation walks along $ACROSS neighbouring lines of the result: the two source lines of each stay the same and are mixed
-// once. The outputs between two source elements form an inner loop that does little but store.
+// once. The outputs between two source elements form an inner loop that does little but store. It tests at its start: a loop that does so
+// at its end goes wrong on SwiftShader where some lanes are not in it.
 @compute @workgroup_size(64)
 fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
   let lane = local.x;
@@ -160,14 +161,15 @@ fn forward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
     if (LEAPING) { before = mixedAt(low * side.inPitch, lines); }
     behind = mixedAt(high * side.inPitch, lines);
     let counts = counting(position);
-    loop {
+    var more = true;
+    while (more) {
       let weight = counts * f32(i32(position.column)) / parts;
       //# for c in 0..$ACROSS
       if (line + $c < P.lines) { y[goal + $c * across.outPitch + o * side.outPitch] = select(mix(before.line$c, behind.line$c, weight), before.line$c, NEAREST); }
       //# end
       o++;
       position.column += step.column;
-      continuing { break if step.row > 0u || position.column >= side.axis.parts || o == end; }
+      more = step.row == 0u && position.column < side.axis.parts && o < end;
     }
     position = moved(position, Cell(step.row, 0u), side.axis.parts);
   }
@@ -210,7 +212,8 @@ fn backward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups
     if (o < outSize && i32(position.row) == row) {
       let counts = select(1.0, 0.0, NEAREST || row == 0 || row >= i32(axis.size));
       let least = select(0.0, 1.0, row == 0);
-      loop {
+      var more = true;
+      while (more) {
         let weight = least + counts * f32(i32(position.column)) / parts;
         //# for c in 0..$ACROSS
         let passed$c = pixelAt(from$c + o * P.inner);
@@ -219,7 +222,7 @@ fn backward(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups
         //# end
         o++;
         position.column += step.column;
-        continuing { break if step.row > 0u || position.column >= axis.parts || o == outSize; }
+        more = step.row == 0u && position.column < axis.parts && o < outSize;
       }
       position = moved(position, Cell(step.row, 0u), axis.parts);
     }
