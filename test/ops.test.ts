@@ -1,6 +1,7 @@
 /**
  * Every op record: forward against float64, gradient against finite differences, on this machine's adapter.
- * `PIPIT_OPS=conv2d,add` checks some of them; `PIPIT_PRECISION=mixed` stores the inputs of all ops that take float16 as float16.
+ * `PIPIT_OPS=conv2d,add` checks some of them, `PIPIT_OPS=-conv2d` all others; `PIPIT_PRECISION=mixed` stores the inputs of all ops that take float16
+ * as float16.
  */
 import t from 'tap';
 import { unproved, verifyCase } from '../src/autograd/verify.js';
@@ -14,7 +15,10 @@ import { openRuntime } from './support/runtime.js';
 
 const runtime = await openRuntime();
 const strayed = guardResults(runtime);
-const only = process.env.PIPIT_OPS?.split(',');
+const named = (process.env.PIPIT_OPS ?? '').split(',').filter(Boolean);
+const without = named.filter((name) => name.startsWith('-')).map((name) => name.slice(1));
+const only = named.filter((name) => !name.startsWith('-'));
+const isChecked = (name: string): boolean => !without.includes(name) && (only.length === 0 || only.includes(name));
 const mixed = process.env.PIPIT_PRECISION === 'mixed';
 if (mixed && !runtime.device.report.half) t.bailout(`PIPIT_PRECISION=mixed: "${runtime.device.report.name}" has no float16`);
 
@@ -23,7 +27,7 @@ const stored = ({ precision = 'float32' }: Op, opCase: OpCase): OpCase => (mixed
 t.test('records are complete', async (t) => {
   const names = ops.map(({ name }) => name);
   t.same(names.filter((name, i) => names.indexOf(name) !== i), [], 'no name stands twice');
-  t.same((only ?? []).filter((name) => !names.includes(name)), [], 'PIPIT_OPS names ops');
+  t.same([...only, ...without].filter((name) => !names.includes(name)), [], 'PIPIT_OPS names ops');
   const costOf = ({ cost, infer }: Op, { shapes, attrs }: OpCase) => {
     const result = infer(shapes, attrs);
     return { ...cost(shapes, attrs, result), most: 4 * 16 * [...shapes, result].reduce((sum, shape) => sum + quadCount(shape), 0) };
@@ -51,7 +55,7 @@ t.test('costs, counted by hand', async (t) => {
 });
 
 for (const op of ops) {
-  if (only && !only.includes(op.name)) continue;
+  if (!isChecked(op.name)) continue;
   await t.test(op.name, async (t) => {
     for (const opCase of provingCases(op, runtime.device.report).map((c) => stored(op, c))) {
       const verdicts = await verifyCase(runtime, op, opCase);
