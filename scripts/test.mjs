@@ -36,6 +36,7 @@ const PRODUCT_RUNS = [{ PIPIT_LOOPS: 'long' }, { PIPIT_LOOPS: 'short' }, { PIPIT
 const ADAPTER_RUNS = vulkanEnvironment('swiftshader').VK_DRIVER_FILES
   ? [{ file: `${TESTS}/ops.test.js`, env: { PIPIT_ADAPTER: 'swiftshader', PIPIT_OPS: '-conv2d,-convBatchNorm2d' } }] : [];
 const VARIANT_TESTS = ['ops', 'random-shapes', 'extremes', 'autograd', 'accumulate', 'determinism'].map((name) => `${TESTS}/${name}.test.js`);
+const VARIANT_RUNS = VARIANTS.flatMap((env) => VARIANT_TESTS.map((file) => ({ file, env })));
 
 const tally = { passed: 0, failed: 0 };
 const since = (start) => `${((performance.now() - start) / 1000).toFixed(1)} s`;
@@ -79,8 +80,7 @@ const main = async (words) => {
   if (words.length === 0) CHECKS.forEach(runCheck);
   const files = testFiles(words);
   if (files.length === 0) throw new Error(`No test file matches ${words.join(' ') || TESTS}.`);
-  const all = VARIANTS.flatMap((env) => VARIANT_TESTS.map((file) => ({ file, env })));
-  const variants = words.length === 0 ? [...all, ...PRECISION_RUNS, ...PRODUCT_RUNS, ...ADAPTER_RUNS] : [];
+  const variants = words.length === 0 ? [...VARIANT_RUNS, ...PRECISION_RUNS, ...PRODUCT_RUNS, ...ADAPTER_RUNS] : [];
   await runTests([...files.map((file) => ({ file, env: {} })), ...variants]);
   console.log(`\n${files.length} test files${variants.length ? `, and ${variants.length} times one with a variant forced,` : ''} in ${since(start)}`);
 };

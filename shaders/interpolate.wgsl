@@ -86,27 +86,22 @@ fn sideOf(window: Window, rows: bool) -> Side {
   return Side(resizedAxis(window.size.y, P.outWidth), P.outWidth, window.origin.y, P.quads, P.quads);
 }
 
-// Neighbouring lines of the result: where the two source lines of each begin, the weight of the second, and whether the first is
-// another one than that of the line before.
+// Neighbouring lines of the result: where the two source lines of each begin, and the weight of the second.
 struct Lines {
   //# for c in 0..$ACROSS
   low$c: u32,
   high$c: u32,
   weight$c: f32,
-  moves$c: bool,
   //# end
 }
 fn linesFrom(line: u32, source: u32, across: Side) -> Lines {
   var lines: Lines;
-  var before = 0u;
   //# for c in 0..$ACROSS
   let position$c = positionOf(min(line + $c, P.lines - 1u), across.axis);
   let first$c = lowOf(position$c, across.axis);
   lines.low$c = source + (across.origin + first$c) * across.inPitch;
   lines.high$c = source + (across.origin + highOf(first$c, across.axis)) * across.inPitch;
   lines.weight$c = weightOf(position$c, across.axis);
-  lines.moves$c = first$c != before;
-  before = first$c;
   //# end
   return lines;
 }
@@ -121,8 +116,10 @@ fn mixedAt(element: u32, lines: Lines) -> Mixed {
   var low = pixelAt(lines.low0 + element);
   var high = pixelAt(lines.high0 + element);
   mixed.line0 = mix(low, high, lines.weight0);
+  var begin = lines.low0;
   //# for c in 1..$ACROSS
-  if (DENSE) { low = select(low, high, lines.moves$c); } else { low = pixelAt(lines.low$c + element); }
+  if (DENSE) { low = select(low, high, lines.low$c != begin); } else { low = pixelAt(lines.low$c + element); }
+  begin = lines.low$c;
   high = pixelAt(lines.high$c + element);
   mixed.line$c = mix(low, high, lines.weight$c);
   //# end

@@ -14,8 +14,8 @@ const isRecentXeon = (facts: string): boolean => facts.includes('GenuineIntel') 
 /**
  * What is known to matter for kernels. Long loops suit AMD's processors from Zen 4 on, which are those with AVX-512 and keep some 6,750 instructions decoded,
  * and Intel's from Sapphire Rapids on, which keep 4,096 but decode six at a time and have AVX-512 with float16; Zen 3 and earlier processors of Intel's keep
- * 4,096 and less, and decode four or five. Reading a buffer takes many short instructions and branches, which the latter take well as they come: measured on
- * Emerald Rapids, Zen 3 and Zen 4.
+ * 4,096 and less, and decode four or five. Reading a buffer takes many short instructions and branches, which those recent Xeons take well as they come:
+ * measured on Emerald Rapids, Zen 3 and Zen 4.
  *
  * @param facts as {@link processorFacts}
  */
